@@ -1,0 +1,47 @@
+# Every command a developer needs. `make` lists them.
+
+# A compiler cache, if there is one, spares the quarter of an hour that RocksDB's C++ takes.
+CCACHE := $(wildcard /usr/lib/ccache)
+ifneq ($(CCACHE),)
+export PATH := $(CCACHE):$(PATH)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench check fmt clippy doc deny vectors
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build every program
+	deploy/prepare
+	cargo build --workspace
+
+demo: build ## start a small network on this machine and send messages through it
+	deploy/demo
+
+test: ## run every test, and the examples in the documentation
+	deploy/prepare test
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --workspace && cargo test --workspace --doc; \
+	else cargo test --workspace; fi
+
+bench: ## measure throughput and latency
+	deploy/prepare
+	deploy/bench
+
+check: fmt clippy doc deny ## formatting, lints, documentation, dependencies
+
+fmt: ## formatting alone
+	cargo fmt --all -- --check
+
+clippy: ## lints alone
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## documentation alone
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+deny: ## licences, sources and versions of dependencies alone
+	cargo deny check bans licenses sources
+
+vectors: ## check the test vectors of PROTOCOL.md
+	cargo test -p comm-proto --test it vectors

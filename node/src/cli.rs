@@ -1,0 +1,239 @@
+//! Where a node's configuration comes from: a TOML file, over it the environment, over it flags.
+//!
+//! Entry type is [`Cli`]. Every key can be set in all three ways, which [`KEYS`] lists; what a value
+//! means and whether it is possible is [`crate::config`]'s business.
+
+mod settings;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use thiserror::Error;
+use toml::{Table, Value};
+
+use crate::config::NodeConfig;
+
+pub use settings::{KEYS, Settings};
+
+/// A relay of the comm network: it keeps sealed messages until their readers come.
+#[derive(Debug, Parser)]
+#[command(name = "comm-node", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node until it is told to stop (the default).
+    Run(Box<Options>),
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// A TOML file with settings; the environment and flags go before it.
+    #[arg(long, env = "COMM_NODE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the configuration that these settings make, as TOML, and end.
+    #[arg(long)]
+    print_config: bool,
+    /// Log more: -v what goes wrong with other nodes, -vv every message.
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Why there is no configuration. Each is one line.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{}:{line}: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The file has a key that means nothing.
+    #[error("{}: there is no key \"{key}\"; the nearest is \"{nearest}\"", path.display())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its section.
+        key: String,
+        /// A known key that is spelt most like it.
+        nearest: &'static str,
+    },
+    /// A value has another form than its key wants, or is out of bounds.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Cli {
+    /// Whether to print the configuration and end.
+    pub fn print_config(&self) -> bool {
+        self.options().print_config
+    }
+
+    /// The configuration of file, environment and flags.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has an unknown key, or a value is not possible.
+    pub fn config(&self) -> Result<NodeConfig, ConfigError> {
+        let options = self.options();
+        let mut table = options.config.as_deref().map_or(Ok(Table::new()), read)?;
+        let set = Table::try_from(&options.settings).expect("settings are plain values");
+        for (key, value) in set {
+            put(&mut table, &key, value);
+        }
+        let mut config: NodeConfig = table.try_into().map_err(|error| value_error(&error))?;
+        if let Some(level) = level(options.verbose) {
+            level.clone_into(&mut config.log.level);
+        }
+        config.validated().map_err(|error| ConfigError::Value(error.to_string()))
+    }
+
+    fn options(&self) -> &Options {
+        match &self.command {
+            Some(Command::Run(options)) => options,
+            None => &self.options,
+        }
+    }
+}
+
+/// What a parser of flags says, in one line; for help and version it is the whole text.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = |line: &&str| {
+        !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(told).collect();
+    lines.join("; ").trim_start_matches("error: ").to_owned()
+}
+
+fn level(verbose: u8) -> Option<&'static str> {
+    match verbose {
+        0 => None,
+        1 => Some("info,comm_node=debug,comm_proto=debug"),
+        _ => Some("info,comm_node=trace,comm_proto=trace"),
+    }
+}
+
+fn read(path: &Path) -> Result<Table, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let table: Table = text.parse().map_err(|error| syntax_error(path, &text, &error))?;
+    match first_unknown(&table, "") {
+        Some(key) => {
+            let nearest = nearest(&key);
+            Err(ConfigError::UnknownKey { path: path.to_owned(), key, nearest })
+        }
+        None => Ok(table),
+    }
+}
+
+fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or(text));
+    let line = before.matches('\n').count() + 1;
+    ConfigError::Syntax { path: path.to_owned(), line, reason: joined(error.message()) }
+}
+
+/// Without a file to point into, the error's lines are the reason and the place.
+fn value_error(error: &toml::de::Error) -> ConfigError {
+    ConfigError::Value(joined(&error.to_string()))
+}
+
+fn joined(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn first_unknown(table: &Table, section: &str) -> Option<String> {
+    table.iter().find_map(|(name, value)| {
+        let key = format!("{section}{name}");
+        let inside = format!("{key}.");
+        match value {
+            Value::Table(inner) if KEYS.iter().any(|known| known.starts_with(&inside)) => {
+                first_unknown(inner, &inside)
+            }
+            _ => (!KEYS.contains(&key.as_str())).then_some(key),
+        }
+    })
+}
+
+fn nearest(key: &str) -> &'static str {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    // A key in the wrong section is nearer than its full spelling shows.
+    let distance = |known: &&&str| edits(key, known).min(1 + edits(&last(key), &last(known)));
+    KEYS.iter().min_by_key(distance).copied().unwrap_or_default()
+}
+
+/// How many characters must be put in, left out or changed to make `b` of `a`.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.chars().enumerate() {
+            let changed = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.chars().count()]
+}
+
+fn put(table: &mut Table, key: &str, value: Value) {
+    let Some((section, rest)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return;
+    };
+    let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(inner) = inner {
+        put(inner, rest, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_nearest_key_is_the_one_that_was_meant() {
+        for (written, meant) in [
+            ("store.byte_max", "store.bytes_max"),
+            ("bytes_max", "store.bytes_max"),
+            ("datadir", "data_dir"),
+            ("log.levle", "log.level"),
+            ("api.connect_timeout", "limits.connect_timeout"),
+        ] {
+            assert_eq!(nearest(written), meant, "for {written}");
+        }
+    }
+
+    #[test]
+    fn edits_are_counted_as_by_hand() {
+        assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!(edits("same", "same"), 0);
+    }
+}

@@ -1,0 +1,126 @@
+//! The list of all keys, each with its flag and its name in the environment.
+//!
+//! Entry types are [`Settings`] and [`KEYS`]. Only values are listed here that were given; defaults
+//! and bounds are in [`crate::config`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::config::{BootstrapPeer, ByteSize, Interval, LogFormat};
+
+/// One line a key keeps its three names beside each other and [`KEYS`] complete.
+macro_rules! settings {
+    ($($(#[$meta:meta])* $field:ident: $kind:ty, $key:literal, $flag:literal, $env:literal;)*) => {
+        /// What flags and the environment set. Serialised, it is a table from key to value.
+        #[derive(Debug, Default, Args, Serialize)]
+        pub struct Settings {
+            $(
+                $(#[$meta])*
+                #[arg(id = $key, long = $flag, env = $env, value_name = "VALUE")]
+                #[serde(rename = $key)]
+                $field: Option<$kind>,
+            )*
+        }
+
+        /// Every key that can be set.
+        pub const KEYS: &[&str] = &[$($key),*];
+    };
+}
+
+settings! {
+    /// The directory for key, store and socket.
+    data_dir: PathBuf, "data_dir", "data-dir", "COMM_NODE_DATA_DIR";
+    /// The name of the network; nodes of other networks are refused.
+    network: String, "network", "network", "COMM_NODE_NETWORK";
+    /// Where to listen for other nodes; several with commas between them.
+    #[arg(value_delimiter = ',')]
+    listen: Vec<SocketAddr>, "listen", "listen", "COMM_NODE_LISTEN";
+    /// Where other nodes reach this one, if not where it listens.
+    #[arg(value_delimiter = ',')]
+    advertise: Vec<SocketAddr>, "advertise", "advertise", "COMM_NODE_ADVERTISE";
+    /// Dial out only: listen nowhere and be in nobody's table.
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    leaf: bool, "leaf", "leaf", "COMM_NODE_LEAF";
+    /// Nodes to find the network through: HOST:PORT or KEY@HOST:PORT, with commas between them.
+    #[arg(value_delimiter = ',')]
+    bootstrap: Vec<BootstrapPeer>, "bootstrap", "bootstrap", "COMM_NODE_BOOTSTRAP";
+    /// The unix socket for clients.
+    api_socket: PathBuf, "api.socket", "api-socket", "COMM_NODE_API_SOCKET";
+    /// A loopback address for clients that show the token.
+    api_tcp: SocketAddr, "api.tcp", "api-tcp", "COMM_NODE_API_TCP";
+    /// Where Prometheus finds metrics over HTTP.
+    metrics_listen: SocketAddr, "metrics.listen", "metrics-listen", "COMM_NODE_METRICS_LISTEN";
+    /// Bytes of envelopes beyond which new ones are refused, as 512MiB.
+    store_bytes_max: ByteSize, "store.bytes_max", "store-bytes-max", "COMM_NODE_STORE_BYTES_MAX";
+    /// Calls under way to other nodes.
+    limits_calls_max: usize,
+        "limits.calls_max", "limits-calls-max", "COMM_NODE_LIMITS_CALLS_MAX";
+    /// Sessions of clients.
+    limits_sessions_max: usize,
+        "limits.sessions_max", "limits-sessions-max", "COMM_NODE_LIMITS_SESSIONS_MAX";
+    /// Connections of one IP address at a time.
+    limits_connections_per_ip: usize,
+        "limits.connections_per_ip", "limits-connections-per-ip",
+        "COMM_NODE_LIMITS_CONNECTIONS_PER_IP";
+    /// New connections of one IP address in a minute.
+    limits_connections_per_ip_per_minute: usize,
+        "limits.connections_per_ip_per_minute", "limits-connections-per-ip-per-minute",
+        "COMM_NODE_LIMITS_CONNECTIONS_PER_IP_PER_MINUTE";
+    /// How long a connection may take to be made.
+    limits_connect_timeout: Interval,
+        "limits.connect_timeout", "limits-connect-timeout", "COMM_NODE_LIMITS_CONNECT_TIMEOUT";
+    /// How long a write may wait for its receiver.
+    limits_write_timeout: Interval,
+        "limits.write_timeout", "limits-write-timeout", "COMM_NODE_LIMITS_WRITE_TIMEOUT";
+    /// How long a connection may be silent.
+    limits_read_timeout: Interval,
+        "limits.read_timeout", "limits-read-timeout", "COMM_NODE_LIMITS_READ_TIMEOUT";
+    /// What is logged: error, warn, info, debug or trace, or levels for single parts.
+    log_level: String, "log.level", "log-level", "COMM_NODE_LOG_LEVEL";
+    /// How it is logged.
+    log_format: LogFormat, "log.format", "log-format", "COMM_NODE_LOG_FORMAT";
+    /// Wait before the first repetition of an envelope, as 2s.
+    protocol_backoff_first: Interval,
+        "protocol.backoff_first", "protocol-backoff-first", "COMM_NODE_PROTOCOL_BACKOFF_FIRST";
+    /// Longest wait between two repetitions, as 6h.
+    protocol_backoff_max: Interval,
+        "protocol.backoff_max", "protocol-backoff-max", "COMM_NODE_PROTOCOL_BACKOFF_MAX";
+    /// How long a region that was found is used without looking again.
+    protocol_region_kept: Interval,
+        "protocol.region_kept", "protocol-region-kept", "COMM_NODE_PROTOCOL_REGION_KEPT";
+    /// How often subscriptions at other nodes are renewed.
+    protocol_subscription_renewal: Interval,
+        "protocol.subscription_renewal", "protocol-subscription-renewal",
+        "COMM_NODE_PROTOCOL_SUBSCRIPTION_RENEWAL";
+    /// Silence after which another node's subscription is forgotten.
+    protocol_subscription_kept: Interval,
+        "protocol.subscription_kept", "protocol-subscription-kept",
+        "COMM_NODE_PROTOCOL_SUBSCRIPTION_KEPT";
+    /// How long the answer to a call may take.
+    protocol_call_timeout: Interval,
+        "protocol.call_timeout", "protocol-call-timeout", "COMM_NODE_PROTOCOL_CALL_TIMEOUT";
+    /// How long a client's search for a card may take.
+    protocol_card_lookup_timeout: Interval,
+        "protocol.card_lookup_timeout", "protocol-card-lookup-timeout",
+        "COMM_NODE_PROTOCOL_CARD_LOOKUP_TIMEOUT";
+    /// Silence that makes a node of the table questionable.
+    protocol_questionable_after: Interval,
+        "protocol.questionable_after", "protocol-questionable-after",
+        "COMM_NODE_PROTOCOL_QUESTIONABLE_AFTER";
+    /// How long after a search in its range a bucket of the table is stale.
+    protocol_refresh_after: Interval,
+        "protocol.refresh_after", "protocol-refresh-after", "COMM_NODE_PROTOCOL_REFRESH_AFTER";
+    /// How many nodes a region should hold.
+    protocol_region_nodes: u64,
+        "protocol.region_nodes", "protocol-region-nodes", "COMM_NODE_PROTOCOL_REGION_NODES";
+    /// How many nodes hide this one's clients.
+    protocol_entries: usize,
+        "protocol.entries", "protocol-entries", "COMM_NODE_PROTOCOL_ENTRIES";
+    /// Receipts from which on an envelope counts as stored.
+    protocol_stored_receipts: usize,
+        "protocol.stored_receipts", "protocol-stored-receipts",
+        "COMM_NODE_PROTOCOL_STORED_RECEIPTS";
+}

@@ -1,0 +1,441 @@
+//! What an operator can set, and what holds when nothing is set.
+//!
+//! Entry type is [`NodeConfig`]. Where the values come from (a TOML file, the environment, flags)
+//! is [`crate::cli`]'s business; this file knows their meaning, their bounds and their defaults.
+
+mod bootstrap;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use comm_proto::node;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::data_dir;
+
+pub use bootstrap::{BootstrapPeer, ParsePeerError};
+pub use units::{ByteSize, Interval, ParseUnitError};
+
+/// The port on which nodes listen for each other unless told otherwise.
+pub const PORT: u16 = 7_667;
+
+/// The longest name of a network, in bytes.
+const NETWORK_LEN_MAX: usize = 64;
+/// The longest path of a socket, in bytes: the system's own limit.
+const SOCKET_PATH_LEN_MAX: usize = 107;
+/// Below this the store would be full before its own files are written.
+const STORE_BYTES_MIN: u64 = 16 << 20;
+
+/// The configuration of one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The directory for key, store and socket.
+    pub data_dir: PathBuf,
+    /// Nodes of other networks are refused; test networks have names of their own.
+    pub network: String,
+    /// Where to listen for other nodes.
+    pub listen: Vec<SocketAddr>,
+    /// Where other nodes reach this one; when empty, what it listens on.
+    pub advertise: Vec<SocketAddr>,
+    /// Dial out only: listen nowhere and be in nobody's table (PROTOCOL §5.1).
+    pub leaf: bool,
+    /// Nodes through which the network is found.
+    pub bootstrap: Vec<BootstrapPeer>,
+    /// The side of the clients.
+    pub api: ApiConfig,
+    /// The exporter of metrics.
+    pub metrics: MetricsConfig,
+    /// The store.
+    pub store: StoreConfig,
+    /// Bounds.
+    pub limits: LimitsConfig,
+    /// Log lines.
+    pub log: LogConfig,
+    /// Times and counts of the protocol.
+    pub protocol: ProtocolConfig,
+}
+
+/// Where clients come in (PROTOCOL §8).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// The unix socket; `api.sock` in the data directory when not set.
+    pub socket: Option<PathBuf>,
+    /// A loopback address for clients with the token; none when not set.
+    pub tcp: Option<SocketAddr>,
+}
+
+/// The exporter of metrics.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where Prometheus finds them over HTTP; nowhere when not set.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Bytes of envelopes; beyond it new ones are refused.
+    pub bytes_max: ByteSize,
+}
+
+/// Bounds on what others can make this node do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Calls under way to other nodes.
+    pub calls_max: usize,
+    /// Sessions of clients.
+    pub sessions_max: usize,
+    /// Connections of one IP address at a time.
+    pub connections_per_ip: usize,
+    /// New connections of one IP address in a minute.
+    pub connections_per_ip_per_minute: usize,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Interval,
+    /// How long a write may wait for its receiver.
+    pub write_timeout: Interval,
+    /// How long a connection may be silent.
+    pub read_timeout: Interval,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// What is logged: a level, or levels for single parts as in `info,comm_node=debug`.
+    pub level: String,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Times and counts of the protocol; for tests and for networks with figures of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProtocolConfig {
+    /// Wait before the first repetition of an envelope (PROTOCOL §6.3).
+    pub backoff_first: Interval,
+    /// Longest wait between two repetitions (PROTOCOL §6.3).
+    pub backoff_max: Interval,
+    /// How long a region that was found is used without looking again.
+    pub region_kept: Interval,
+    /// How often subscriptions at other nodes are renewed (PROTOCOL §6.5).
+    pub subscription_renewal: Interval,
+    /// Silence after which another node's subscription is forgotten (PROTOCOL §6.5).
+    pub subscription_kept: Interval,
+    /// How long the answer to a call may take.
+    pub call_timeout: Interval,
+    /// How long a client's search for a card may take.
+    pub card_lookup_timeout: Interval,
+    /// Silence that makes a node of the table questionable (PROTOCOL §5.3).
+    pub questionable_after: Interval,
+    /// How long after a search in its range a bucket is stale (PROTOCOL §5.3).
+    pub refresh_after: Interval,
+    /// How many nodes a region should hold (PROTOCOL §5.5).
+    pub region_nodes: u64,
+    /// How many nodes hide this one's clients (PROTOCOL §6.8).
+    pub entries: usize,
+    /// Receipts from which on an envelope counts as stored (PROTOCOL §6.2).
+    pub stored_receipts: usize,
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key}: {reason}")]
+pub struct InvalidValue {
+    /// The key, with its section.
+    pub key: &'static str,
+    /// Why its value cannot be used.
+    pub reason: String,
+}
+
+impl NodeConfig {
+    /// Checks every value, and empties `listen` of a leaf.
+    ///
+    /// # Errors
+    /// On the first value that cannot be used.
+    pub fn validated(mut self) -> Result<Self, InvalidValue> {
+        self.refuse_bad_names()?;
+        self.refuse_bad_addresses()?;
+        self.refuse_bad_bounds()?;
+        if self.leaf {
+            self.listen.clear();
+        }
+        Ok(self)
+    }
+
+    /// Where the socket for clients is.
+    pub fn socket_path(&self) -> PathBuf {
+        self.api.socket.clone().unwrap_or_else(|| data_dir::socket_path(&self.data_dir))
+    }
+
+    /// Where other nodes are told to reach this one, when it listens on `bound`. Empty for a leaf,
+    /// and for a node that listens on every interface and was not told its address.
+    pub fn endpoints(&self, bound: &[SocketAddr]) -> Vec<SocketAddr> {
+        let told = if self.advertise.is_empty() { bound } else { &self.advertise };
+        let reachable = |place: &&SocketAddr| !self.leaf && !place.ip().is_unspecified();
+        told.iter().filter(reachable).copied().collect()
+    }
+
+    /// The state machine's part of it, for a node that is reached at `endpoints`.
+    pub fn node(&self, endpoints: Vec<SocketAddr>) -> node::Config {
+        let mut config = node::Config {
+            endpoints,
+            region_nodes: self.protocol.region_nodes,
+            entries: self.protocol.entries,
+            stored_receipts: self.protocol.stored_receipts,
+            backoff_first: self.protocol.backoff_first.0,
+            backoff_max: self.protocol.backoff_max.0,
+            region_kept: self.protocol.region_kept.0,
+            subscription_renewal: self.protocol.subscription_renewal.0,
+            subscription_kept: self.protocol.subscription_kept.0,
+            call_timeout: self.protocol.call_timeout.0,
+            card_lookup_timeout: self.protocol.card_lookup_timeout.0,
+            store_bytes_max: self.store.bytes_max.0,
+            calls_max: self.limits.calls_max,
+            sessions_max: self.limits.sessions_max,
+            ..node::Config::default()
+        };
+        config.table.questionable_after = self.protocol.questionable_after.0;
+        config.table.refresh_after = self.protocol.refresh_after.0;
+        config
+    }
+
+    fn refuse_bad_names(&self) -> Result<(), InvalidValue> {
+        let network = self.network.as_bytes();
+        require(
+            "network",
+            (1..=NETWORK_LEN_MAX).contains(&network.len())
+                && network.iter().all(u8::is_ascii_graphic),
+            || format!("must be 1 to {NETWORK_LEN_MAX} printable ASCII characters without spaces"),
+        )?;
+        require("data_dir", !self.data_dir.as_os_str().is_empty(), || "must not be empty".into())?;
+        let socket = self.socket_path();
+        require("api.socket", path_len(&socket) <= SOCKET_PATH_LEN_MAX, || {
+            let longest = SOCKET_PATH_LEN_MAX;
+            format!("{} is longer than the {longest} bytes a socket may have", socket.display())
+        })?;
+        let level = self.log.level.parse::<tracing_subscriber::EnvFilter>();
+        require("log.level", level.is_ok(), || {
+            format!("\"{}\" is none of error, warn, info, debug, trace", self.log.level)
+        })
+    }
+
+    fn refuse_bad_addresses(&self) -> Result<(), InvalidValue> {
+        require("listen", self.leaf || !self.listen.is_empty(), || {
+            "is empty; set leaf = true for a node that only dials out".into()
+        })?;
+        require("advertise", !self.leaf || self.advertise.is_empty(), || {
+            "a leaf cannot be reached; remove it or set leaf = false".into()
+        })?;
+        for place in &self.advertise {
+            require("advertise", place.port() != 0 && !place.ip().is_unspecified(), || {
+                format!("nobody can reach {place}")
+            })?;
+        }
+        match self.api.tcp {
+            Some(place) => require("api.tcp", place.ip().is_loopback(), || {
+                format!("{place} is not on loopback; the token would cross the network in clear")
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_bad_bounds(&self) -> Result<(), InvalidValue> {
+        let (limits, protocol) = (&self.limits, &self.protocol);
+        require("store.bytes_max", self.store.bytes_max.0 >= STORE_BYTES_MIN, || {
+            format!("must be at least {}", ByteSize(STORE_BYTES_MIN))
+        })?;
+        for (key, count) in [
+            ("limits.calls_max", limits.calls_max),
+            ("limits.sessions_max", limits.sessions_max),
+            ("limits.connections_per_ip", limits.connections_per_ip),
+            ("limits.connections_per_ip_per_minute", limits.connections_per_ip_per_minute),
+            ("protocol.region_nodes", usize::try_from(protocol.region_nodes).unwrap_or(1)),
+            ("protocol.stored_receipts", protocol.stored_receipts),
+        ] {
+            require(key, count > 0, || "must be at least 1".into())?;
+        }
+        for (key, interval) in self.intervals() {
+            require(key, interval.0.as_millis() > 0, || "must be longer than nothing".into())?;
+        }
+        require("protocol.backoff_max", protocol.backoff_max >= protocol.backoff_first, || {
+            format!("is shorter than protocol.backoff_first, {}", protocol.backoff_first)
+        })
+    }
+
+    const fn intervals(&self) -> [(&'static str, Interval); 12] {
+        let (limits, protocol) = (&self.limits, &self.protocol);
+        [
+            ("limits.connect_timeout", limits.connect_timeout),
+            ("limits.write_timeout", limits.write_timeout),
+            ("limits.read_timeout", limits.read_timeout),
+            ("protocol.backoff_first", protocol.backoff_first),
+            ("protocol.backoff_max", protocol.backoff_max),
+            ("protocol.region_kept", protocol.region_kept),
+            ("protocol.subscription_renewal", protocol.subscription_renewal),
+            ("protocol.subscription_kept", protocol.subscription_kept),
+            ("protocol.call_timeout", protocol.call_timeout),
+            ("protocol.card_lookup_timeout", protocol.card_lookup_timeout),
+            ("protocol.questionable_after", protocol.questionable_after),
+            ("protocol.refresh_after", protocol.refresh_after),
+        ]
+    }
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: default_data_dir(),
+            network: "comm".to_owned(),
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], PORT))],
+            advertise: Vec::new(),
+            leaf: false,
+            bootstrap: Vec::new(),
+            api: ApiConfig::default(),
+            metrics: MetricsConfig::default(),
+            store: StoreConfig::default(),
+            limits: LimitsConfig::default(),
+            log: LogConfig::default(),
+            protocol: ProtocolConfig::default(),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { bytes_max: ByteSize(node::Config::default().store_bytes_max) }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let node = node::Config::default();
+        Self {
+            calls_max: node.calls_max,
+            sessions_max: node.sessions_max,
+            connections_per_ip: 32,
+            connections_per_ip_per_minute: 128,
+            connect_timeout: seconds(10),
+            write_timeout: seconds(30),
+            read_timeout: seconds(120),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Default for ProtocolConfig {
+    fn default() -> Self {
+        let node = node::Config::default();
+        Self {
+            backoff_first: Interval(node.backoff_first),
+            backoff_max: Interval(node.backoff_max),
+            region_kept: Interval(node.region_kept),
+            subscription_renewal: Interval(node.subscription_renewal),
+            subscription_kept: Interval(node.subscription_kept),
+            call_timeout: Interval(node.call_timeout),
+            card_lookup_timeout: Interval(node.card_lookup_timeout),
+            questionable_after: Interval(node.table.questionable_after),
+            refresh_after: Interval(node.table.refresh_after),
+            region_nodes: node.region_nodes,
+            entries: node.entries,
+            stored_receipts: node.stored_receipts,
+        }
+    }
+}
+
+fn require(
+    key: &'static str,
+    holds: bool,
+    reason: impl FnOnce() -> String,
+) -> Result<(), InvalidValue> {
+    if holds { Ok(()) } else { Err(InvalidValue { key, reason: reason() }) }
+}
+
+const fn seconds(secs: u64) -> Interval {
+    Interval(comm_proto::time::Span::from_secs(secs))
+}
+
+fn path_len(path: &Path) -> usize {
+    path.as_os_str().len()
+}
+
+/// Where programs of a user keep their data by the XDG rules; beside the program's working
+/// directory for a user without a home.
+fn default_data_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let home = || set("HOME").map(|home| home.join(".local/share"));
+    data.or_else(home).unwrap_or_default().join("comm-node")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut NodeConfig)) -> Option<&'static str> {
+        let mut config = NodeConfig::default();
+        change(&mut config);
+        config.validated().err().map(|error| error.key)
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(refused(|_| {}), None);
+    }
+
+    #[test]
+    fn every_impossible_value_is_refused_by_its_key() {
+        let place = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(refused(|c| c.network = "my net".into()), Some("network"));
+        assert_eq!(refused(|c| c.network.clear()), Some("network"));
+        assert_eq!(refused(|c| c.data_dir = "/x".repeat(60).into()), Some("api.socket"));
+        assert_eq!(refused(|c| c.log.level = "a=b=c".into()), Some("log.level"));
+        assert_eq!(refused(|c| c.listen.clear()), Some("listen"));
+        assert_eq!(refused(|c| c.advertise.push(place("0.0.0.0:1"))), Some("advertise"));
+        assert_eq!(refused(|c| c.advertise.push(place("192.0.2.1:0"))), Some("advertise"));
+        assert_eq!(refused(|c| c.api.tcp = Some(place("192.0.2.1:1"))), Some("api.tcp"));
+        assert_eq!(refused(|c| c.store.bytes_max = ByteSize(1)), Some("store.bytes_max"));
+        assert_eq!(refused(|c| c.limits.calls_max = 0), Some("limits.calls_max"));
+        assert_eq!(
+            refused(|c| c.protocol.backoff_max = Interval(comm_proto::time::Span::ZERO)),
+            Some("protocol.backoff_max")
+        );
+    }
+
+    #[test]
+    fn a_leaf_listens_nowhere_and_is_reached_nowhere() {
+        let leaf = NodeConfig { leaf: true, ..NodeConfig::default() }.validated().unwrap();
+        assert!(leaf.listen.is_empty());
+        assert!(leaf.endpoints(&[SocketAddr::from(([192, 0, 2, 1], 1))]).is_empty());
+    }
+
+    #[test]
+    fn a_node_is_told_to_others_by_where_it_listens_unless_it_knows_better() {
+        let mut config = NodeConfig::default();
+        let bound = ["0.0.0.0:7667", "192.0.2.1:7667"].map(|text| text.parse().unwrap());
+        assert_eq!(config.endpoints(&bound), [bound[1]]);
+        config.advertise.push("198.51.100.1:443".parse().unwrap());
+        assert_eq!(config.endpoints(&bound), config.advertise);
+    }
+}

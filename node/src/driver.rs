@@ -1,0 +1,380 @@
+//! The only owner of the state machine: a thread that hands it inputs and does what it says.
+//!
+//! Entry type is [`Driver`]. One input, then every output, in order; the node's own completions
+//! before timers, timers before what clients want, clients before other nodes. It decodes nothing
+//! and verifies nothing: services do that in parallel before they use the [`inbox::Inbox`]. It
+//! waits for the disk only where reads and writes are cheap; the syncer waits for the rest.
+
+pub mod inbox;
+mod recipients;
+pub mod streams;
+pub mod work;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use comm_proto::contact::Contact;
+use comm_proto::key::KeyPair;
+use comm_proto::message::Request;
+use comm_proto::node::{CallId, Config, Event, Input, Node, Output};
+use comm_proto::rejection::Rejection;
+use comm_proto::store::{Batch, Seq, StoreError};
+use comm_proto::time::Time;
+use rand_core::{OsRng, RngCore};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::{debug, error};
+
+use crate::clock::Clock;
+use crate::links::dial::Peers;
+use crate::metrics;
+use crate::store::RocksStore;
+use crate::store::syncer::Syncer;
+
+use inbox::{Budget, Inbox, Turn};
+use recipients::{Recipients, Waiter};
+use work::{ClientReplyTo, ClientWork, NO_SESSION, Own, PeerWork};
+
+/// How much of what others want is taken up before the node's own completions are looked at again.
+const BUDGET: Budget = Budget { clients: 128, peers: 64 };
+/// Batches after which the syncer is told in the middle of a turn, so that the disk does not idle.
+const BATCHES_UNSYNCED_MAX: u32 = 32;
+/// The longest sleep: a machine's clock that jumps is noticed after this.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+/// How often counters are published.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+/// How long what has been begun may go on once the node is told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What a driver needs.
+#[derive(Debug)]
+pub struct Host {
+    /// The node's bounds and intervals.
+    pub config: Config,
+    /// The node's key.
+    pub key: KeyPair,
+    /// Its disk.
+    pub store: Arc<RocksStore>,
+    /// Its time.
+    pub clock: Arc<Clock>,
+    /// Where services put what is for it.
+    pub inbox: Inbox,
+    /// Its links to other nodes.
+    pub peers: Peers,
+}
+
+/// A driver at work; it goes on until the inbox is told to stop or the disk fails.
+#[derive(Debug)]
+pub struct Running(oneshot::Receiver<Result<(), StoreError>>);
+
+/// Why a driver ended or never began.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// The node's disk failed; nothing it has promised is taken back.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no thread.
+    #[error("the system gives no thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The thread came to an unexpected end.
+    #[error("the driver came to an unexpected end")]
+    Panicked,
+}
+
+/// The loop around a node.
+#[derive(Debug)]
+pub struct Driver {
+    node: Node,
+    store: Arc<RocksStore>,
+    syncer: Syncer,
+    clock: Arc<Clock>,
+    now: Time,
+    inbox: Inbox,
+    peers: Peers,
+    runtime: Handle,
+    recipients: Recipients,
+    /// Inputs that follow from outputs; at most one for each stream and each call.
+    consequences: VecDeque<Input>,
+    written: Option<Seq>,
+    batches_unsynced: u32,
+    stats_at: Instant,
+    stop_at: Option<Instant>,
+}
+
+impl Driver {
+    /// Recovers the node from its store and starts its thread. To be called on a runtime.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the system gives no thread.
+    pub fn start(host: Host) -> Result<Running, DriverError> {
+        let (ended, running) = oneshot::channel();
+        let driver = Self::new(host)?;
+        thread::Builder::new().name("driver".to_owned()).spawn(move || {
+            let result = driver.run();
+            if let Err(error) = &result {
+                error!(%error, "the store failed; the node stops");
+            }
+            // Nobody listens when the whole process is ending.
+            let _ = ended.send(result);
+        })?;
+        Ok(Running(running))
+    }
+
+    fn new(host: Host) -> Result<Self, DriverError> {
+        let Host { config, key, store, clock, inbox, peers } = host;
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        let now = clock.now();
+        let node = Node::new(config, key, seed, &*store, now)?;
+        let reports = inbox.clone();
+        let syncer = Syncer::start(Arc::clone(&store), move |result| reports.synced(result))?;
+        Ok(Self {
+            node,
+            store,
+            syncer,
+            clock,
+            now,
+            inbox,
+            peers,
+            runtime: Handle::current(),
+            recipients: Recipients::default(),
+            consequences: VecDeque::new(),
+            written: None,
+            batches_unsynced: 0,
+            stats_at: Instant::now(),
+            stop_at: None,
+        })
+    }
+
+    fn run(mut self) -> Result<(), StoreError> {
+        // However this ends, nobody must wait for an answer that never comes.
+        let _closing = Closing(self.inbox.clone());
+        self.drain()?;
+        self.settle()?;
+        let mut turn = Turn::default();
+        loop {
+            self.inbox.take(&mut turn, BUDGET, Some(self.wake_at()));
+            self.now = self.clock.now();
+            self.take_turn(&mut turn)?;
+            if self.is_finished(turn.stopping) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_turn(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        if let Some(failure) = turn.failure.take() {
+            return Err(failure);
+        }
+        if let Some(seq) = turn.durable.take() {
+            self.handle(Input::Durable(seq))?;
+        }
+        for own in turn.own.drain(..) {
+            self.on_own(own)?;
+        }
+        if self.node.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            self.handle(Input::Tick)?;
+        }
+        for work in turn.clients.drain(..) {
+            self.on_client_work(work)?;
+        }
+        for work in turn.peers.drain(..) {
+            self.on_peer_work(work)?;
+        }
+        self.settle()
+    }
+
+    /// What is left to do at the end of a turn.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.tell_syncer();
+        if self.stats_at <= Instant::now() {
+            self.stats_at = Instant::now() + STATS_EVERY;
+            metrics::stats(&self.node.stats());
+        }
+        Ok(())
+    }
+
+    fn on_own(&mut self, own: Own) -> Result<(), StoreError> {
+        match own {
+            Own::Response { id, result } => self.handle(Input::Response { id, result }),
+            Own::ListenerOpened { peer, stream, pushes } => {
+                self.recipients.open_listener(peer, stream, pushes);
+                self.handle(Input::ListenerOpened { peer })
+            }
+            Own::ListenerClosed { peer, stream, permit: _ } => {
+                let closed = self.recipients.close_listener(&peer, stream);
+                self.handle_some(closed.then_some(Input::ListenerClosed { peer }))
+            }
+            Own::SessionOpened { session, outlet } => {
+                self.recipients.open_session(session, outlet);
+                Ok(())
+            }
+            Own::SessionClosed { session, permit: _ } => {
+                let closed = self.recipients.close_session(session);
+                self.handle_some(closed.then_some(Input::SessionClosed { session }))
+            }
+            Own::Credit { session, envelopes } => self.on_credit(session, envelopes),
+            Own::Command(command) => self.handle(Input::Command(command)),
+        }
+    }
+
+    fn on_credit(
+        &mut self,
+        session: comm_proto::node::SessionId,
+        envelopes: u32,
+    ) -> Result<(), StoreError> {
+        if !self.recipients.has_session(session) {
+            return Ok(());
+        }
+        // Nobody waits for the answer: an id that nobody has asked under.
+        let id = self.recipients.draw();
+        let request = comm_proto::message::ClientRequest::Credit { envelopes };
+        self.handle(Input::ClientRequest { id, session, request })
+    }
+
+    fn on_client_work(&mut self, work: ClientWork) -> Result<(), StoreError> {
+        let ClientWork { session, request, reply } = work;
+        // Its stream has ended meanwhile, and what it asks now would never be cleared away.
+        if session != NO_SESSION && !self.recipients.has_session(session) {
+            return Ok(());
+        }
+        let id = self.recipients.expect(match reply {
+            ClientReplyTo::Call(reply) => Waiter::Client(reply),
+            ClientReplyTo::Session(tag) => Waiter::Session(session, tag),
+        });
+        self.handle(Input::ClientRequest { id, session, request })
+    }
+
+    fn on_peer_work(&mut self, work: PeerWork) -> Result<(), StoreError> {
+        match work {
+            PeerWork::Request { from, request, reply } => {
+                let id = self.recipients.expect(Waiter::Peer(reply));
+                self.handle(Input::Request { id, from, request })
+            }
+            PeerWork::Push { from, push } => self.handle(Input::Push { from, push }),
+        }
+    }
+
+    fn handle_some(&mut self, input: Option<Input>) -> Result<(), StoreError> {
+        input.map_or(Ok(()), |input| self.handle(input))
+    }
+
+    /// One input and all that follows from it.
+    fn handle(&mut self, input: Input) -> Result<(), StoreError> {
+        self.node.handle(input, &*self.store, self.now)?;
+        self.drain()?;
+        while let Some(input) = self.consequences.pop_front() {
+            self.node.handle(input, &*self.store, self.now)?;
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), StoreError> {
+        while let Some(output) = self.node.poll_output() {
+            self.execute(output)?;
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, output: Output) -> Result<(), StoreError> {
+        match output {
+            Output::Write(batch) => self.write(&batch)?,
+            Output::Call { id, to, request, deadline } => self.call(id, to, request, deadline),
+            Output::Reply { id, result } => self.recipients.reply(id, result),
+            Output::Listen { to, open } => self.peers.listen(&to, open),
+            Output::Push { to, push } => {
+                self.consequences.extend(self.recipients.push(&to, push));
+            }
+            Output::ClientReply { id, result } => {
+                self.consequences.extend(self.recipients.client_reply(id, result));
+            }
+            Output::ClientPush { session, push } => {
+                self.consequences.extend(self.recipients.client_push(session, push));
+            }
+            Output::Event(event) => note(&event),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch<comm_proto::node::Family>) -> Result<(), StoreError> {
+        self.store.apply(batch)?;
+        self.written = Some(batch.seq);
+        self.batches_unsynced += 1;
+        if self.batches_unsynced >= BATCHES_UNSYNCED_MAX {
+            self.tell_syncer();
+        }
+        Ok(())
+    }
+
+    fn tell_syncer(&mut self) {
+        if let Some(seq) = self.written.take() {
+            self.syncer.written(seq);
+            self.batches_unsynced = 0;
+        }
+    }
+
+    fn call(&mut self, id: CallId, to: Contact, request: Request, deadline: Time) {
+        let place = self.peers.place_for_call().filter(|_| self.stop_at.is_none());
+        let Some(place) = place else {
+            let result = Err(Rejection::Unreachable);
+            self.consequences.push_back(Input::Response { id, result });
+            return;
+        };
+        let patience = Duration::from(deadline.since(self.now));
+        let (peers, inbox) = (self.peers.clone(), self.inbox.clone());
+        self.runtime.spawn(async move {
+            let result = peers.call(&to, request, patience).await;
+            drop(place);
+            inbox.response(id, result);
+        });
+    }
+
+    /// When to look again though nothing comes.
+    fn wake_at(&self) -> Instant {
+        let timeout = self.node.poll_timeout();
+        let sleep = timeout.map_or(SLEEP_MAX, |(at, _)| at.since(self.now).into());
+        let wake_at = (Instant::now() + sleep.min(SLEEP_MAX)).min(self.stats_at);
+        self.stop_at.map_or(wake_at, |stop_at| wake_at.min(stop_at))
+    }
+
+    /// Whether the node was told to stop and has answered what it had begun, or had its time to.
+    fn is_finished(&mut self, stopping: bool) -> bool {
+        if !stopping {
+            return false;
+        }
+        let stop_at = *self.stop_at.get_or_insert_with(|| Instant::now() + GRACE);
+        !self.recipients.is_waited_for() || stop_at <= Instant::now()
+    }
+}
+
+impl Running {
+    /// Waits for the end: `Ok` after the inbox was told to stop and the disk has everything.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub async fn ended(&mut self) -> Result<(), DriverError> {
+        match (&mut self.0).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(DriverError::Panicked),
+        }
+    }
+}
+
+/// Closes an inbox at the end of its driver.
+struct Closing(Inbox);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn note(event: &Event) {
+    metrics::event(event);
+    debug!(?event);
+}

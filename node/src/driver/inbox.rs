@@ -1,0 +1,369 @@
+//! What waits for the driver: one lock, three lanes, every one of them bounded.
+//!
+//! Entry type is [`Inbox`], which services clone. The node's own completions come first and are
+//! bounded by what the node itself has begun; what clients ask and what other nodes ask have a lane
+//! each, so that neither crowds the other out, and a full lane refuses at once
+//! ([`Rejection::Busy`]) instead of making anybody wait. It knows nothing of the state machine.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use comm_proto::address::Address;
+use comm_proto::key::PublicKey;
+use comm_proto::message::{ClientRequest, ClientResponse, Push, Request, Response};
+use comm_proto::node::{CallId, Command, SessionId};
+use comm_proto::rejection::Rejection;
+use comm_proto::store::{Seq, StoreError};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::streams::{Listener, Session};
+use super::work::{ClientReplyTo, ClientWork, NO_SESSION, Own, PeerWork, SessionOutlet};
+
+/// What an item takes in memory beside the frame it came in.
+const ITEM_BYTES: usize = 512;
+
+/// Bounds of what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxLimits {
+    /// Questions of other nodes, and pushes of theirs.
+    pub peer_items: usize,
+    /// Their bytes in memory.
+    pub peer_bytes: usize,
+    /// Questions of clients.
+    pub client_items: usize,
+    /// Their bytes in memory.
+    pub client_bytes: usize,
+    /// Streams of clients.
+    pub sessions: usize,
+    /// Streams for pushes that other nodes keep open here.
+    pub listeners: usize,
+}
+
+impl Default for InboxLimits {
+    fn default() -> Self {
+        Self {
+            peer_items: 4_096,
+            peer_bytes: 64 << 20,
+            client_items: 8_192,
+            client_bytes: 64 << 20,
+            sessions: 1_024,
+            listeners: 4_096,
+        }
+    }
+}
+
+/// Where everything for the driver is put. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Inbox(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    lanes: Mutex<Lanes>,
+    wake: Condvar,
+    sessions: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
+    /// Numbers sessions and listeners; [`NO_SESSION`] is not drawn.
+    drawn: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Lanes {
+    own: VecDeque<Own>,
+    durable: Option<Seq>,
+    failure: Option<StoreError>,
+    clients: Lane<ClientWork>,
+    peers: Lane<PeerWork>,
+    stopping: bool,
+    closed: bool,
+    asleep: bool,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    queue: VecDeque<(usize, T)>,
+    items_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// What the driver takes out at once, in the order in which it is to be handled.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// The node's own.
+    pub own: VecDeque<Own>,
+    /// The disk has everything up to here.
+    pub durable: Option<Seq>,
+    /// The disk has failed.
+    pub failure: Option<StoreError>,
+    /// What clients want.
+    pub clients: Vec<ClientWork>,
+    /// What other nodes want.
+    pub peers: Vec<PeerWork>,
+    /// Nothing new is to be begun.
+    pub stopping: bool,
+}
+
+/// How many questions the driver takes at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Of clients.
+    pub clients: usize,
+    /// Of other nodes.
+    pub peers: usize,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    pub fn new(limits: InboxLimits) -> Self {
+        let lanes = Lanes {
+            own: VecDeque::new(),
+            durable: None,
+            failure: None,
+            clients: Lane::new(limits.client_items, limits.client_bytes),
+            peers: Lane::new(limits.peer_items, limits.peer_bytes),
+            stopping: false,
+            closed: false,
+            asleep: false,
+        };
+        Self(Arc::new(Shared {
+            lanes: Mutex::new(lanes),
+            wake: Condvar::new(),
+            sessions: Arc::new(Semaphore::new(limits.sessions)),
+            listeners: Arc::new(Semaphore::new(limits.listeners)),
+            drawn: AtomicU64::new(NO_SESSION.0),
+        }))
+    }
+
+    /// Another node asks, in a frame of `bytes` bytes. The answer comes through the receiver; its
+    /// error means that the node has ended.
+    ///
+    /// # Errors
+    /// [`Rejection::Busy`] when too much waits, [`Rejection::ShuttingDown`] when the node is ending.
+    pub fn request(
+        &self,
+        from: PublicKey,
+        request: Request,
+        bytes: usize,
+    ) -> Result<oneshot::Receiver<Result<Response, Rejection>>, Rejection> {
+        let (reply, answer) = oneshot::channel();
+        let work = PeerWork::Request { from, request, reply };
+        self.admit(|lanes| lanes.peers.push(bytes, work))?;
+        Ok(answer)
+    }
+
+    /// A push came over a stream that we opened, in a frame of `bytes` bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::request`]. The push is lost then, which the protocol makes good.
+    pub fn push(&self, from: Address, push: Push, bytes: usize) -> Result<(), Rejection> {
+        let work = PeerWork::Push { from, push };
+        self.admit(|lanes| lanes.peers.push(bytes, work))
+    }
+
+    /// A client asks, over no stream, in a frame of `bytes` bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::request`].
+    pub fn client_request(
+        &self,
+        request: ClientRequest,
+        bytes: usize,
+    ) -> Result<oneshot::Receiver<Result<ClientResponse, Rejection>>, Rejection> {
+        let (reply, answer) = oneshot::channel();
+        let reply = ClientReplyTo::Call(reply);
+        self.client_work(ClientWork { session: NO_SESSION, request, reply }, bytes)?;
+        Ok(answer)
+    }
+
+    /// Another node opens its stream for pushes, of which `room` may wait.
+    ///
+    /// # Errors
+    /// As for [`Self::request`].
+    pub fn open_listener(&self, peer: Address, room: usize) -> Result<Listener, Rejection> {
+        let permit = Arc::clone(&self.0.listeners).try_acquire_owned();
+        let permit = permit.map_err(|_| Rejection::Busy)?;
+        let stream = self.draw();
+        let (sender, pushes) = mpsc::channel(room);
+        self.own(Own::ListenerOpened { peer, stream, pushes: sender })?;
+        Ok(Listener::new((peer, stream), self.clone(), pushes, permit))
+    }
+
+    /// A client opens a stream, for which `room` events may wait.
+    ///
+    /// # Errors
+    /// As for [`Self::request`].
+    pub fn open_session(&self, room: usize) -> Result<Session, Rejection> {
+        let permit = Arc::clone(&self.0.sessions).try_acquire_owned();
+        let permit = permit.map_err(|_| Rejection::Busy)?;
+        let id = SessionId(self.draw());
+        let (sender, events) = mpsc::channel(room);
+        let end = Arc::<OnceLock<Rejection>>::default();
+        let outlet = SessionOutlet { events: sender, end: Arc::clone(&end) };
+        self.own(Own::SessionOpened { session: id, outlet })?;
+        Ok(Session::new(id, self.clone(), (events, end), permit))
+    }
+
+    /// A call of the node came to its end. Lost when the node has ended.
+    pub fn response(&self, id: CallId, result: Result<Response, Rejection>) {
+        let _ended = self.own(Own::Response { id, result });
+    }
+
+    /// The operator wants something. Lost when the node has ended.
+    pub fn command(&self, command: Command) {
+        let _ended = self.own(Own::Command(command));
+    }
+
+    /// The syncer reports. A later report stands for all before it.
+    pub fn synced(&self, result: Result<Seq, StoreError>) {
+        let mut lanes = self.lock();
+        match result {
+            Ok(seq) => lanes.durable = lanes.durable.max(Some(seq)),
+            Err(error) => lanes.failure = Some(error),
+        }
+        self.wake(lanes);
+    }
+
+    /// From now on nothing new is taken in; what has been begun goes on.
+    pub fn stop(&self) {
+        let mut lanes = self.lock();
+        lanes.stopping = true;
+        self.wake(lanes);
+    }
+
+    /// Forgets everything and takes nothing in any more; whoever waits for an answer learns it.
+    pub fn close(&self) {
+        let mut lanes = self.lock();
+        (lanes.stopping, lanes.closed) = (true, true);
+        // Dropping what waits calls back into this inbox: not under its lock.
+        let own = std::mem::take(&mut lanes.own);
+        let (clients, peers) = (lanes.clients.clear(), lanes.peers.clear());
+        drop(lanes);
+        drop((own, clients, peers));
+    }
+
+    /// Takes what waits, at most `budget` of what others want; waits for something until `until`.
+    /// For the one driver.
+    pub fn take(&self, turn: &mut Turn, budget: Budget, until: Option<Instant>) {
+        let mut lanes = self.lock();
+        while lanes.is_empty() && lanes.stopping == turn.stopping {
+            let patience = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if patience == Some(Duration::ZERO) {
+                return;
+            }
+            lanes = self.sleep(lanes, patience);
+        }
+        lanes.hand_over(turn, budget);
+    }
+
+    pub(super) fn client_work(&self, work: ClientWork, bytes: usize) -> Result<(), Rejection> {
+        self.admit(|lanes| lanes.clients.push(bytes, work))
+    }
+
+    pub(super) fn own(&self, own: Own) -> Result<(), Rejection> {
+        let mut lanes = self.lock();
+        let begins = matches!(own, Own::ListenerOpened { .. } | Own::SessionOpened { .. });
+        if lanes.closed || (begins && lanes.stopping) {
+            return Err(Rejection::ShuttingDown);
+        }
+        lanes.own.push_back(own);
+        self.wake(lanes);
+        Ok(())
+    }
+
+    fn admit(
+        &self,
+        push: impl FnOnce(&mut Lanes) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        let mut lanes = self.lock();
+        if lanes.stopping {
+            return Err(Rejection::ShuttingDown);
+        }
+        push(&mut lanes)?;
+        self.wake(lanes);
+        Ok(())
+    }
+
+    fn draw(&self) -> u64 {
+        self.0.drawn.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A driver that is at work looks here again by itself and need not be woken.
+    fn wake(&self, mut lanes: MutexGuard<'_, Lanes>) {
+        let asleep = std::mem::take(&mut lanes.asleep);
+        drop(lanes);
+        if asleep {
+            self.0.wake.notify_one();
+        }
+    }
+
+    fn sleep<'a>(
+        &'a self,
+        mut lanes: MutexGuard<'a, Lanes>,
+        patience: Option<Duration>,
+    ) -> MutexGuard<'a, Lanes> {
+        lanes.asleep = true;
+        let wake = &self.0.wake;
+        let mut lanes = match patience {
+            Some(patience) => {
+                wake.wait_timeout(lanes, patience).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => wake.wait(lanes).unwrap_or_else(PoisonError::into_inner),
+        };
+        lanes.asleep = false;
+        lanes
+    }
+}
+
+impl Lanes {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty()
+            && self.durable.is_none()
+            && self.failure.is_none()
+            && self.clients.queue.is_empty()
+            && self.peers.queue.is_empty()
+    }
+
+    fn hand_over(&mut self, turn: &mut Turn, budget: Budget) {
+        turn.own.append(&mut self.own);
+        turn.durable = self.durable.take();
+        turn.failure = self.failure.take();
+        turn.stopping = self.stopping;
+        self.clients.hand_over(&mut turn.clients, budget.clients);
+        self.peers.hand_over(&mut turn.peers, budget.peers);
+    }
+}
+
+impl<T> Lane<T> {
+    fn new(items_max: usize, bytes_max: usize) -> Self {
+        Self { queue: VecDeque::new(), items_max, bytes: 0, bytes_max }
+    }
+
+    fn push(&mut self, bytes: usize, item: T) -> Result<(), Rejection> {
+        let bytes = bytes + ITEM_BYTES;
+        if self.queue.len() >= self.items_max || self.bytes + bytes > self.bytes_max {
+            return Err(Rejection::Busy);
+        }
+        self.bytes += bytes;
+        self.queue.push_back((bytes, item));
+        Ok(())
+    }
+
+    fn hand_over(&mut self, to: &mut Vec<T>, max: usize) {
+        let count = self.queue.len().min(max);
+        for (bytes, item) in self.queue.drain(..count) {
+            self.bytes -= bytes;
+            to.push(item);
+        }
+    }
+
+    fn clear(&mut self) -> VecDeque<(usize, T)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
+}

@@ -1,0 +1,9 @@
+//! A relay of the comm network, as a program and as a library.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod data_dir;
+pub mod logging;
+pub mod metrics;
+pub mod store;

@@ -1,0 +1,56 @@
+//! Links between nodes (PROTOCOL §5.2): TCP, inside it TLS bound to both node keys, inside it gRPC.
+//!
+//! [`dial::Peers`] opens links, [`accept::Door`] accepts them, [`tls::Credentials`] proves keys at
+//! both ends. Which nodes to talk to, and about what, is the state machine's to say.
+
+pub mod accept;
+pub mod backoff;
+pub mod dial;
+pub mod gate;
+pub mod link;
+mod listen;
+mod slots;
+pub mod tls;
+
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::errors::InvalidMetadataValue;
+
+/// How often a living link is asked whether it lives.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
+/// How long the answer to that may take.
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that one call may have on the way before the reader has taken any.
+pub(crate) const CALL_WINDOW: u32 = 2 << 20;
+/// Bytes that all calls of one link may have on the way.
+pub(crate) const LINK_WINDOW: u32 = 8 << 20;
+/// Bytes of headers that a call may carry; ours carry about two hundred.
+pub(crate) const HEADERS_MAX: u32 = 4 << 10;
+
+/// The metadata that names the network a node belongs to; checked at each call, inside the link.
+pub(crate) const NETWORK_KEY: &str = "comm-network";
+
+/// The name of a network, which keeps test networks apart (PROTOCOL §5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network(MetadataValue<Ascii>);
+
+impl Network {
+    /// A network's name: visible ASCII characters.
+    ///
+    /// # Errors
+    /// When it has others.
+    pub fn new(name: &str) -> Result<Self, InvalidMetadataValue> {
+        name.parse().map(Self)
+    }
+
+    /// Names it in a call.
+    pub(crate) fn name_in<T>(&self, request: &mut tonic::Request<T>) {
+        request.metadata_mut().insert(NETWORK_KEY, self.0.clone());
+    }
+
+    /// Whether a call names it.
+    pub(crate) fn is_named_in<T>(&self, request: &tonic::Request<T>) -> bool {
+        request.metadata().get(NETWORK_KEY) == Some(&self.0)
+    }
+}

@@ -1,0 +1,311 @@
+//! Links that we open: dialled when needed, kept while used, left alone while they fail.
+//!
+//! Entry type is [`Peers`]. Every call comes to an end at its deadline, and whatever goes wrong on
+//! the way is [`Rejection::Unreachable`] to the caller. Links that others open are never used for
+//! calls of ours: who dialled us may not be who listens at that place.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use comm_proto::contact::Contact;
+use comm_proto::key::PublicKey;
+use comm_proto::message::{Request, Response};
+use comm_proto::rejection::Rejection;
+use comm_proto::wire::{self, FRAME_BYTES_MAX};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
+use tower::service_fn;
+use tracing::debug;
+
+use super::backoff::Backoff;
+use super::listen::Listens;
+use super::slots::{OpenLink, Slots, State};
+use super::tls::Credentials;
+use super::{CALL_WINDOW, HEADERS_MAX, LINK_WINDOW, Network, PING_EVERY, PING_TIMEOUT};
+use crate::clock::Clock;
+use crate::driver::inbox::Inbox;
+use crate::rpc::peer::peer_client::PeerClient;
+
+/// How often idle links are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// Bounds on links that we open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialLimits {
+    /// How long one endpoint has to take a connection and shake hands.
+    pub connect: Duration,
+    /// First wait after a failure; doubles each time.
+    pub backoff_first: Duration,
+    /// Longest wait after failures.
+    pub backoff_max: Duration,
+    /// Disuse after which a link is closed.
+    pub idle: Duration,
+    /// Links open at the same time; beyond it, the least used are closed at the next sweep.
+    pub links: usize,
+    /// Nodes remembered, reachable or not.
+    pub nodes: usize,
+    /// Endpoints dialled at the same time.
+    pub dials: usize,
+    /// Calls under way at the same time.
+    pub calls: usize,
+    /// Streams for pushes kept open.
+    pub listens: usize,
+}
+
+impl Default for DialLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            backoff_first: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            idle: Duration::from_secs(120),
+            links: 512,
+            nodes: 8_192,
+            dials: 64,
+            calls: 2_048,
+            listens: 2_048,
+        }
+    }
+}
+
+/// The other nodes as callers see them. Cloning shares the links.
+#[derive(Clone, Debug)]
+pub struct Peers(pub(super) Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    credentials: Arc<Credentials>,
+    pub(super) network: Network,
+    pub(super) clock: Arc<Clock>,
+    pub(super) inbox: Inbox,
+    pub(super) limits: DialLimits,
+    slots: Slots,
+    dials: Semaphore,
+    calls: Arc<Semaphore>,
+    pub(super) listens: Mutex<Listens>,
+}
+
+/// Why a call failed.
+enum CallError {
+    /// The link broke, and had been used before: a new one may do better.
+    Broken(u64),
+    /// Anything else.
+    Failed,
+}
+
+impl Peers {
+    /// No links yet. Answers and pushes are told the time by `clock`; pushes go to `inbox`. To be
+    /// called on a runtime.
+    pub fn new(
+        credentials: Arc<Credentials>,
+        network: Network,
+        clock: Arc<Clock>,
+        inbox: Inbox,
+        limits: DialLimits,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            credentials,
+            network,
+            clock,
+            inbox,
+            limits,
+            slots: Slots::new(limits.nodes, limits.links),
+            dials: Semaphore::new(limits.dials),
+            calls: Arc::new(Semaphore::new(limits.calls)),
+            listens: Mutex::default(),
+        });
+        tokio::spawn(sweep(Arc::downgrade(&shared)));
+        Self(shared)
+    }
+
+    /// A place for one more call, to be kept until it ends; none while too many are under way.
+    pub fn place_for_call(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.calls).try_acquire_owned().ok()
+    }
+
+    /// Asks another node.
+    ///
+    /// # Errors
+    /// What it answers, if that is a refusal. [`Rejection::Unreachable`] when there is no answer
+    /// after `patience`, none that can be read, or no way to the node.
+    pub async fn call(
+        &self,
+        to: &Contact,
+        request: Request,
+        patience: Duration,
+    ) -> Result<Response, Rejection> {
+        let message = wire::peer::Request::from(request);
+        let answer = timeout(patience, self.call_again_if_stale(to, message)).await;
+        answer.unwrap_or(Err(Rejection::Unreachable))
+    }
+
+    /// Finds out who listens at an endpoint, for bootstrapping from a place whose key is not known.
+    ///
+    /// # Errors
+    /// When nobody listens there, or no node.
+    pub async fn identify(&self, endpoint: SocketAddr) -> io::Result<Contact> {
+        let (stream, key) = self.connect(endpoint, None).await?;
+        let contact = Contact::new(key, [endpoint]);
+        let slot = self.0.slots.slot(contact.address(), &self.backoff());
+        let channel = speak(stream).await?;
+        slot.state.lock().await.succeed(channel);
+        Ok(contact)
+    }
+
+    /// Keeps the stream for pushes of `to` open, or no longer.
+    pub fn listen(&self, to: &Contact, open: bool) {
+        super::listen::keep(self, to, open);
+    }
+
+    /// The link to a node, opened if need be, and a pin that keeps it open.
+    pub(super) async fn pinned_link(
+        &self,
+        to: &Contact,
+    ) -> Result<(OpenLink, super::slots::Pin), Rejection> {
+        let pin = self.0.slots.slot(to.address(), &self.backoff()).pin();
+        let (link, _) = self.link(to).await?;
+        Ok((link, pin))
+    }
+
+    /// Forgets a link that turned out to be broken.
+    pub(super) async fn forget(&self, to: &Contact, number: u64) {
+        let slot = self.0.slots.slot(to.address(), &self.backoff());
+        slot.state.lock().await.forget(number);
+    }
+
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.0.limits.backoff_first, self.0.limits.backoff_max)
+    }
+
+    /// A peer that restarted leaves us with a link that looks whole. Asking twice is harmless:
+    /// every request means the same the second time.
+    async fn call_again_if_stale(
+        &self,
+        to: &Contact,
+        message: wire::peer::Request,
+    ) -> Result<Response, Rejection> {
+        match self.call_once(to, message.clone()).await? {
+            Ok(answer) => answer,
+            Err(CallError::Failed) => Err(Rejection::Unreachable),
+            Err(CallError::Broken(number)) => {
+                self.forget(to, number).await;
+                self.call_once(to, message).await?.unwrap_or(Err(Rejection::Unreachable))
+            }
+        }
+    }
+
+    async fn call_once(
+        &self,
+        to: &Contact,
+        message: wire::peer::Request,
+    ) -> Result<Result<Result<Response, Rejection>, CallError>, Rejection> {
+        let (link, _) = self.link(to).await?;
+        let mut request = tonic::Request::new(message);
+        self.0.network.name_in(&mut request);
+        let answer = client(&link).exchange(request).await;
+        Ok(match answer {
+            Ok(answer) => wire::decode::response(answer.into_inner(), self.0.clock.now())
+                .map_err(|reason| failed(to, &reason)),
+            Err(status) if is_broken(&status) => Err(CallError::Broken(link.number)),
+            Err(status) => Err(failed(to, &status)),
+        })
+    }
+
+    /// The link to a node, and whether it was open before.
+    async fn link(&self, to: &Contact) -> Result<(OpenLink, bool), Rejection> {
+        let slot = self.0.slots.slot(to.address(), &self.backoff());
+        let state = Arc::clone(&slot.state).lock_owned().await;
+        if let Some(link) = &state.link {
+            return Ok((link.clone(), true));
+        }
+        if to.is_leaf() || state.is_backing_off(to.endpoints()) {
+            return Err(Rejection::Unreachable);
+        }
+        // On its own: a caller with little patience must not keep the outcome from being noted.
+        let dialling = tokio::spawn(self.clone().dial(to.clone(), state));
+        let link = dialling.await.ok().flatten().ok_or(Rejection::Unreachable)?;
+        Ok((link, false))
+    }
+
+    /// Tries the node's endpoints in turn.
+    async fn dial(self, to: Contact, mut state: OwnedMutexGuard<State>) -> Option<OpenLink> {
+        for endpoint in to.endpoints() {
+            match self.open(*endpoint, *to.key()).await {
+                Ok(channel) => return Some(state.succeed(channel)),
+                Err(error) => debug!(peer = %to.address(), %endpoint, %error, "a dial failed"),
+            }
+        }
+        state.fail(to.endpoints());
+        None
+    }
+
+    async fn open(&self, endpoint: SocketAddr, key: PublicKey) -> io::Result<Channel> {
+        let (stream, _) = self.connect(endpoint, Some(key)).await?;
+        speak(stream).await
+    }
+
+    async fn connect(
+        &self,
+        endpoint: SocketAddr,
+        expected: Option<PublicKey>,
+    ) -> io::Result<(TlsStream<TcpStream>, PublicKey)> {
+        let _place = self.0.dials.acquire().await.map_err(io::Error::other)?;
+        let connect = async {
+            let stream = TcpStream::connect(endpoint).await?;
+            stream.set_nodelay(true)?;
+            self.0.credentials.connect(stream, expected).await
+        };
+        timeout(self.0.limits.connect, connect).await?
+    }
+}
+
+/// Asks over a link.
+pub(super) fn client(link: &OpenLink) -> PeerClient<Channel> {
+    PeerClient::new(link.channel.clone()).max_decoding_message_size(FRAME_BYTES_MAX)
+}
+
+/// Whether the link itself failed, rather than the other side refused.
+pub(super) fn is_broken(status: &Status) -> bool {
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
+}
+
+fn failed(to: &Contact, reason: &dyn std::fmt::Display) -> CallError {
+    debug!(peer = %to.address(), %reason, "a call failed");
+    CallError::Failed
+}
+
+/// HTTP/2 over an encrypted stream. The channel can use it only once: when it breaks, the channel
+/// is of no more use, since dialling again is for [`Peers`] to decide.
+async fn speak(stream: TlsStream<TcpStream>) -> io::Result<Channel> {
+    let mut stream = Some(stream);
+    let connector = service_fn(move |_: Uri| {
+        let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
+        async move { stream.map(TokioIo::new).map_err(io::Error::from) }
+    });
+    Endpoint::from_static("http://node.invalid")
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(LINK_WINDOW)
+        .http2_max_header_list_size(HEADERS_MAX)
+        .connect_with_connector(connector)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Ends with the last clone of the peers.
+async fn sweep(shared: Weak<Shared>) {
+    while let Some(shared) = shared.upgrade() {
+        shared.slots.close_idle(shared.limits.idle);
+        drop(shared);
+        sleep(SWEEP_EVERY).await;
+    }
+}

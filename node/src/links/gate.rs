@@ -1,0 +1,251 @@
+//! Who may come in: limits by source, before anything costs more than a socket (PROTOCOL §9.1).
+//!
+//! Entry type is [`Gate`]. A source is an IPv4 address or an IPv6 /64, as whoever has one address
+//! of a /64 has them all. Keys are free to make, so they limit nobody.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What one source may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceLimits {
+    /// Connections at the same time.
+    pub connections: u32,
+    /// New connections per minute.
+    pub new_per_minute: u64,
+    /// Calls per second; ten seconds' worth may come at once.
+    pub calls_per_second: u64,
+    /// Bytes of calls per second; ten seconds' worth may come at once.
+    pub bytes_per_second: u64,
+    /// Sources remembered; while there are so many, no other one comes in.
+    pub sources: usize,
+}
+
+impl Default for SourceLimits {
+    fn default() -> Self {
+        Self {
+            connections: 32,
+            new_per_minute: 128,
+            calls_per_second: 1_000,
+            bytes_per_second: 16 << 20,
+            sources: 16_384,
+        }
+    }
+}
+
+/// Counts what each source does.
+#[derive(Debug)]
+pub struct Gate {
+    limits: SourceLimits,
+    sources: Mutex<BTreeMap<IpAddr, Arc<Source>>>,
+}
+
+/// One connection's place; it is free again when the ticket is dropped.
+#[derive(Debug)]
+pub struct Ticket(Arc<Source>);
+
+/// What a connection's calls are counted against; shared by all connections of its source.
+#[derive(Clone, Debug)]
+pub struct Allowance(Arc<Source>);
+
+#[derive(Debug)]
+struct Source(Mutex<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    open: u32,
+    new: Bucket,
+    calls: Bucket,
+    bytes: Bucket,
+}
+
+/// A token bucket. A token is a thousand parts, so that slow rates are exact.
+#[derive(Debug)]
+struct Bucket {
+    parts: u64,
+    parts_max: u64,
+    parts_per_second: u64,
+    at: Instant,
+}
+
+impl Gate {
+    /// A gate that nobody has come through yet.
+    pub fn new(limits: SourceLimits) -> Self {
+        Self { limits, sources: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Lets a connection in, or not.
+    pub fn enter(&self, ip: IpAddr, now: Instant) -> Option<Ticket> {
+        let source = self.source(group(ip), now)?;
+        let mut counts = source.lock();
+        if counts.open >= self.limits.connections || !counts.new.take(1, now) {
+            return None;
+        }
+        counts.open += 1;
+        drop(counts);
+        Some(Ticket(source))
+    }
+
+    fn source(&self, group: IpAddr, now: Instant) -> Option<Arc<Source>> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = sources.get(&group) {
+            return Some(Arc::clone(source));
+        }
+        if sources.len() >= self.limits.sources {
+            sources.retain(|_, source| !source.lock().is_idle(now));
+        }
+        if sources.len() >= self.limits.sources {
+            return None;
+        }
+        let source = Arc::new(Source(Mutex::new(Counts::new(&self.limits, now))));
+        sources.insert(group, Arc::clone(&source));
+        Some(source)
+    }
+}
+
+impl Ticket {
+    /// What the connection's calls are counted against.
+    pub fn allowance(&self) -> Allowance {
+        Allowance(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.lock().open -= 1;
+    }
+}
+
+impl Allowance {
+    /// Counts one call of `bytes` bytes; false when the source has asked too much already.
+    #[must_use]
+    pub fn spend(&self, bytes: usize, now: Instant) -> bool {
+        let mut counts = self.0.lock();
+        counts.calls.take(1, now) && counts.bytes.take(bytes as u64, now)
+    }
+}
+
+impl Source {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn new(limits: &SourceLimits, now: Instant) -> Self {
+        // Sixty parts of a minute's rate are one second's worth.
+        let new = Bucket::new(limits.new_per_minute, limits.new_per_minute * 1_000 / 60, now);
+        let per_second = |rate: u64| Bucket::new(rate * 10, rate * 1_000, now);
+        let (calls, bytes) =
+            (per_second(limits.calls_per_second), per_second(limits.bytes_per_second));
+        Self { open: 0, new, calls, bytes }
+    }
+
+    /// Nothing would be forgotten with this source.
+    fn is_idle(&mut self, now: Instant) -> bool {
+        self.open == 0
+            && [&mut self.new, &mut self.calls, &mut self.bytes]
+                .into_iter()
+                .all(|bucket| bucket.is_full(now))
+    }
+}
+
+impl Bucket {
+    fn new(tokens_max: u64, parts_per_second: u64, now: Instant) -> Self {
+        let parts_max = tokens_max.saturating_mul(1_000);
+        Self { parts: parts_max, parts_max, parts_per_second, at: now }
+    }
+
+    fn take(&mut self, tokens: u64, now: Instant) -> bool {
+        self.refill(now);
+        let parts = tokens.saturating_mul(1_000);
+        let enough = self.parts >= parts;
+        if enough {
+            self.parts -= parts;
+        }
+        enough
+    }
+
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.parts == self.parts_max
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.at).as_micros();
+        let parts = elapsed * u128::from(self.parts_per_second) / 1_000_000;
+        // A step too short for one part leaves the clock where it is, or it would never fill.
+        if parts > 0 {
+            let parts = u64::try_from(parts).unwrap_or(u64::MAX);
+            self.parts = self.parts.saturating_add(parts).min(self.parts_max);
+            self.at = now;
+        }
+    }
+}
+
+fn group(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn the_thirty_third_connection_waits_until_one_has_gone() {
+        let (gate, now) = (Gate::new(SourceLimits::default()), Instant::now());
+        let mut tickets: Vec<_> = (0..32).map(|_| gate.enter(HERE, now).unwrap()).collect();
+        assert!(gate.enter(HERE, now).is_none());
+        tickets.pop();
+        assert!(gate.enter(HERE, now).is_some());
+    }
+
+    #[test]
+    fn new_connections_are_limited_by_the_minute() {
+        let (gate, now) = (Gate::new(SourceLimits::default()), Instant::now());
+        let entered = |now| (0..200).filter(|_| gate.enter(HERE, now).is_some()).count();
+        assert_eq!(entered(now), 128);
+        assert_eq!(entered(now + Duration::from_secs(30)), 63);
+        assert_eq!(entered(now + Duration::from_secs(600)), 128);
+    }
+
+    #[test]
+    fn a_64_is_one_source_and_so_is_ipv4_in_the_clothes_of_ipv6() {
+        let ip = |text: &str| group(text.parse().unwrap());
+        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:ffff:ffff:ffff"));
+        assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
+        assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));
+    }
+
+    #[test]
+    fn calls_and_bytes_run_out_and_come_back() {
+        let limits = SourceLimits { calls_per_second: 1, bytes_per_second: 100, ..<_>::default() };
+        let (gate, now) = (Gate::new(limits), Instant::now());
+        let allowance = gate.enter(HERE, now).unwrap().allowance();
+        assert_eq!((0..20).filter(|_| allowance.spend(1, now)).count(), 10);
+        assert!(!allowance.spend(1_001, now + Duration::from_secs(1)));
+        assert!(allowance.spend(900, now + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn sources_without_a_trace_make_room_and_others_do_not() {
+        let limits = SourceLimits { sources: 1, ..SourceLimits::default() };
+        let (gate, now) = (Gate::new(limits), Instant::now());
+        let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let ticket = gate.enter(HERE, now).unwrap();
+        assert!(gate.enter(other, now + Duration::from_secs(60)).is_none());
+        drop(ticket);
+        assert!(gate.enter(other, now).is_none());
+        assert!(gate.enter(other, now + Duration::from_secs(60)).is_some());
+    }
+}

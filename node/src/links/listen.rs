@@ -1,0 +1,100 @@
+//! Streams for pushes that we keep open at other nodes (PROTOCOL §7.2).
+//!
+//! Entry function is [`keep`]. A stream that ends is opened again after a while, until nobody wants
+//! it any more. What comes is decoded here and goes to the inbox; what cannot be read or finds no
+//! room is lost, which the next subscription or offer makes good.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use comm_proto::address::Address;
+use comm_proto::contact::Contact;
+use comm_proto::rejection::Rejection;
+use comm_proto::wire;
+use prost::Message;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::sleep;
+use tonic::Status;
+use tracing::debug;
+
+use super::backoff::Backoff;
+use super::dial::{Peers, client, is_broken};
+
+/// The streams that are wanted, by node.
+#[derive(Debug, Default)]
+pub(super) struct Listens(BTreeMap<Address, Listen>);
+
+#[derive(Debug)]
+struct Listen {
+    to: Contact,
+    task: AbortHandle,
+}
+
+impl Drop for Listen {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Keeps the stream of `to` open, or no longer. To be called on a runtime or by whoever has entered
+/// one.
+pub(super) fn keep(peers: &Peers, to: &Contact, open: bool) {
+    let mut listens = peers.0.listens.lock().unwrap_or_else(PoisonError::into_inner);
+    let Listens(streams) = &mut *listens;
+    if !open {
+        streams.remove(&to.address());
+        return;
+    }
+    let known = streams.get(&to.address());
+    if known.is_some_and(|listen| listen.to == *to) {
+        return;
+    }
+    if known.is_none() && streams.len() >= peers.0.limits.listens {
+        debug!(peer = %to.address(), "too many streams for pushes are open");
+        return;
+    }
+    let task = spawn(peers.clone(), to.clone()).abort_handle();
+    streams.insert(to.address(), Listen { to: to.clone(), task });
+}
+
+fn spawn(peers: Peers, to: Contact) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut backoff = peers.backoff();
+        loop {
+            if let Err(reason) = listen_once(&peers, &to, &mut backoff).await {
+                debug!(peer = %to.address(), %reason, "a stream for pushes ended");
+            }
+            sleep(backoff.next_wait()).await;
+        }
+    })
+}
+
+/// Returns when the stream has ended.
+async fn listen_once(peers: &Peers, to: &Contact, backoff: &mut Backoff) -> Result<(), Status> {
+    let unreachable = |reason: Rejection| Status::unavailable(reason.to_string());
+    let (link, _pin) = peers.pinned_link(to).await.map_err(unreachable)?;
+    let mut request = tonic::Request::new(wire::peer::ListenRequest {});
+    peers.0.network.name_in(&mut request);
+    let result = async {
+        let mut pushes = client(&link).listen(request).await?.into_inner();
+        while let Some(push) = pushes.message().await? {
+            backoff.reset();
+            take(peers, to.address(), push);
+        }
+        Ok(())
+    }
+    .await;
+    if result.as_ref().is_err_and(is_broken) {
+        peers.forget(to, link.number).await;
+    }
+    result
+}
+
+fn take(peers: &Peers, from: Address, message: wire::peer::Push) {
+    let bytes = message.encoded_len();
+    let taken = wire::decode::push(message, peers.0.clock.now())
+        .and_then(|push| peers.0.inbox.push(from, push, bytes));
+    if let Err(reason) = taken {
+        debug!(peer = %from, %reason, "a push is lost");
+    }
+}

@@ -1,0 +1,192 @@
+//! The node's disk: every table of [`Family`] as a column family of one RocksDB.
+//!
+//! Entry type is [`RocksStore`]. A write is visible at once and durable only after
+//! [`RocksStore::sync`], which [`syncer::Syncer`] calls for many batches together;
+//! [`upkeep::Upkeep`] gives the space of what was deleted back. One writer is assumed: the driver.
+//! No transactions, no caching of values, no compression, since sealed bodies do not compress.
+
+mod ended;
+mod lowest;
+mod options;
+mod schema;
+pub mod syncer;
+pub mod upkeep;
+
+use std::path::{Path, PathBuf};
+
+use comm_proto::node::Family;
+use comm_proto::store::{Batch, Entry, Store, StoreError, Write};
+use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use thiserror::Error;
+
+use ended::EndedRanges;
+use lowest::LowestKeys;
+
+pub use schema::SCHEMA;
+
+/// A store on disk. Shared between threads by `Arc`; closed when the last of them drops it.
+pub struct RocksStore {
+    db: DB,
+    path: PathBuf,
+    lowest: LowestKeys,
+    ended: EndedRanges,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process, or another node in this one, has it open.
+    #[error("the store {} is in use by another node", .0.display())]
+    InUse(PathBuf),
+    /// A newer program wrote it.
+    #[error(
+        "the store {} has layout {found}, but this program knows only layouts up to {SCHEMA}; \
+         use the newer comm-node that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// Where it is.
+        path: PathBuf,
+        /// The layout it has, as far as it can be told.
+        found: String,
+    },
+    /// The store is damaged or the disk fails.
+    #[error("the store {} cannot be opened: {reason}", path.display())]
+    Disk {
+        /// Where it is.
+        path: PathBuf,
+        /// What RocksDB says.
+        reason: String,
+    },
+}
+
+impl RocksStore {
+    /// Opens the store in the directory `path`, or makes one there; its parent must exist.
+    ///
+    /// # Errors
+    /// When it is open elsewhere, was written by a newer program, is damaged, or the disk fails.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let options = options::database();
+        schema::refuse_unknown_families(&options, path)?;
+        let cache = options::cache();
+        let families = Family::ALL.map(|family| options::family(family, &cache));
+        let db = DB::open_cf_descriptors(&options, path, families)
+            .map_err(|error| open_error(path, &error))?;
+        let (lowest, ended) = (LowestKeys::default(), EndedRanges::default());
+        let store = Self { db, path: path.to_owned(), lowest, ended };
+        schema::settle(&store)?;
+        Ok(store)
+    }
+
+    /// Makes the writes of `batch` visible, all or none. They are durable after [`Self::sync`].
+    ///
+    /// # Errors
+    /// When the disk cannot be written. Nothing was applied then.
+    pub fn apply(&self, batch: &Batch<Family>) -> Result<(), StoreError> {
+        let mut writes = WriteBatch::default();
+        for write in &batch.writes {
+            self.add(&mut writes, write);
+        }
+        self.ended.forget_rewritten(&batch.writes);
+        self.db.write_opt(&writes, &WriteOptions::default()).map_err(failed)?;
+        self.lowest.lower(&batch.writes);
+        self.ended.note(&batch.writes);
+        Ok(())
+    }
+
+    /// Returns when the disk has everything that was applied before the call.
+    ///
+    /// # Errors
+    /// When the disk cannot be written. What was applied since the last success may be lost then,
+    /// and trying again could only pretend otherwise: stop the node.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(failed)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn add(&self, writes: &mut WriteBatch, write: &Write<Family>) {
+        match write {
+            Write::Put { table, key, value } => writes.put_cf(self.family(*table), key, value),
+            Write::Delete { table, key } => writes.delete_cf(self.family(*table), key),
+            // RocksDB refuses a range whose end lies before its start; to us it is empty.
+            Write::DeleteRange { table, from, to } if from < to => {
+                writes.delete_range_cf(self.family(*table), from, to);
+            }
+            Write::DeleteRange { .. } => {}
+        }
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("every family is opened with the store")
+    }
+
+    fn range(
+        &self,
+        table: Family,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(to);
+        let start = IteratorMode::From(from, Direction::Forward);
+        self.db
+            .iterator_cf_opt(self.family(table), options, start)
+            .take(limit)
+            .map(|entry| entry.map(|(key, value)| (key.into_vec(), value.into_vec())))
+            .collect::<Result<_, _>>()
+            .map_err(failed)
+    }
+}
+
+impl Store<Family> for RocksStore {
+    fn get(&self, table: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(table), key).map_err(failed)
+    }
+
+    fn scan(
+        &self,
+        table: Family,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut lowest = self.lowest.lock(table);
+        let start = from.max(lowest.as_slice());
+        if start >= to || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let entries = self.range(table, start, to, limit)?;
+        if from <= lowest.as_slice() {
+            lowest.clear();
+            lowest.extend_from_slice(entries.first().map_or(to, |(key, _)| key));
+        }
+        Ok(entries)
+    }
+}
+
+impl std::fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn failed(error: rocksdb::Error) -> StoreError {
+    StoreError::Disk(error.into_string())
+}
+
+/// RocksDB has no error of its own for a lock that somebody else holds, only these two texts: of
+/// another process, and of this one.
+fn open_error(path: &Path, error: &rocksdb::Error) -> OpenError {
+    let (path, reason) = (path.to_owned(), error.to_string());
+    if reason.contains("While lock file") || reason.contains("lock hold by current process") {
+        OpenError::InUse(path)
+    } else {
+        OpenError::Disk { path, reason }
+    }
+}

@@ -1,0 +1,93 @@
+//! The version of the store's layout: written into a new store, checked and raised in an old one.
+//!
+//! Entry points are [`refuse_unknown_families`], before the store is open, and [`settle`], right
+//! after. A layout is what tables there are and what their keys and values look like. Nothing is
+//! ever lowered: an older program refuses a newer store.
+
+use std::path::Path;
+
+use comm_proto::node::Family;
+use comm_proto::store::{Batch, Seq, Store, StoreError, Write};
+use rocksdb::{DB, Options};
+
+use super::{OpenError, RocksStore};
+
+/// The layout that this program writes.
+pub const SCHEMA: u32 = 1 + UPGRADES.len() as u32;
+
+/// Under it in [`Family::Meta`] stands the layout, four bytes, big-endian.
+const KEY: &[u8] = b"schema";
+
+/// Raises a layout by one.
+type Upgrade = fn(&RocksStore) -> Result<(), StoreError>;
+
+/// The step from layout 1 to 2 first. A step that was interrupted is done again from its start.
+const UPGRADES: [Upgrade; 0] = [];
+
+/// Says so in clear words when there are tables that this program does not know, since RocksDB
+/// itself would only refuse.
+pub(super) fn refuse_unknown_families(options: &Options, path: &Path) -> Result<(), OpenError> {
+    // There is nothing to list in a new store; a damaged one shows itself when it is opened.
+    let families = DB::list_cf(options, path).unwrap_or_default();
+    let known = |name: &String| name == "default" || Family::ALL.iter().any(|f| f.name() == name);
+    match families.into_iter().find(|name| !known(name)) {
+        Some(name) => {
+            let found = format!("with a table \"{name}\"");
+            Err(OpenError::Newer { path: path.to_owned(), found })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes the version into a new store and upgrades an old one.
+pub(super) fn settle(store: &RocksStore) -> Result<(), OpenError> {
+    let failed = |error: StoreError| OpenError::Disk {
+        path: store.path().to_owned(),
+        reason: error.to_string(),
+    };
+    let found = match version(store).map_err(failed)? {
+        Some(found) => found,
+        None => write_version(store, SCHEMA).map(|()| SCHEMA).map_err(failed)?,
+    };
+    if found > SCHEMA {
+        return Err(OpenError::Newer { path: store.path().to_owned(), found: found.to_string() });
+    }
+    upgrade(store, found).map_err(failed)
+}
+
+/// The version in `store`; `None` when the store is new.
+fn version(store: &RocksStore) -> Result<Option<u32>, StoreError> {
+    let Some(value) = store.get(Family::Meta, KEY)? else {
+        return if is_empty(store)? { Ok(None) } else { Err(StoreError::Damaged("its version")) };
+    };
+    let bytes = value.try_into().map_err(|_| StoreError::Damaged("its version"))?;
+    match u32::from_be_bytes(bytes) {
+        0 => Err(StoreError::Damaged("its version")),
+        version => Ok(Some(version)),
+    }
+}
+
+fn is_empty(store: &RocksStore) -> Result<bool, StoreError> {
+    for family in Family::ALL {
+        if !store.range(family, &[], &[0xff; 64], 1)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn upgrade(store: &RocksStore, found: u32) -> Result<(), StoreError> {
+    for (step, version) in UPGRADES.iter().zip(1..).skip(found as usize - 1) {
+        tracing::info!(from = version, to = version + 1, "upgrading the store");
+        step(store)?;
+        write_version(store, version + 1)?;
+    }
+    Ok(())
+}
+
+fn write_version(store: &RocksStore, version: u32) -> Result<(), StoreError> {
+    let value = version.to_be_bytes().to_vec();
+    let write = Write::Put { table: Family::Meta, key: KEY.to_vec(), value };
+    store.apply(&Batch { seq: Seq::default(), writes: vec![write] })?;
+    store.sync()
+}

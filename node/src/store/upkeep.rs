@@ -1,0 +1,293 @@
+//! Gives disk space back: drops the files of days that are over, and compacts what is mostly
+//! deleted.
+//!
+//! Entry type is [`Upkeep`], a thread of its own that looks every second. RocksDB compacts by
+//! itself when much is written; a node whose envelopes were all acknowledged writes little, so
+//! without this their space would be kept for days. It deletes no envelope: that is the node's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use comm_proto::node::Family;
+use comm_proto::store::StoreError;
+use rocksdb::properties::{
+    NUM_DELETES_ACTIVE_MEM_TABLE, NUM_DELETES_IMM_MEM_TABLES, NUM_ENTRIES_ACTIVE_MEM_TABLE,
+    NUM_ENTRIES_IMM_MEM_TABLES, PropName,
+};
+use rocksdb::{CompactOptions, FlushOptions};
+
+use super::ended::Range;
+use super::{RocksStore, failed};
+use crate::metrics;
+
+/// How often the thread looks.
+const PACE: Duration = Duration::from_secs(1);
+
+/// After a piece of work the thread rests for so many times as long as that took, which leaves at
+/// least nine tenths of the disk's time to others.
+const REST_FACTOR: u32 = 10;
+
+/// After a failure the thread tries again; whether the node can go on at all shows at its next
+/// sync.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(60);
+
+/// Logs are written out to tables when they hold more than this, ...
+const LOGS_BYTES_MIN: u64 = 4 << 20;
+
+/// ... and more than one part in so many of what the tables hold.
+const LOGS_PART: u64 = 10;
+
+/// A table is compacted when more than one entry has been deleted for so many that live, ...
+const LIVE_PER_DELETED: u64 = 10;
+
+/// ... and at least so many have been deleted: for less there is nothing to gain.
+const DELETED_MIN: u64 = 64;
+
+/// A thread that looks after the disk. Dropping it breaks off what it is doing; after that the
+/// store can only be closed.
+#[derive(Debug)]
+pub struct Upkeep {
+    store: Arc<RocksStore>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the files of a store take from the disk, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskUse {
+    /// Logs of what is not in tables yet.
+    pub logs: u64,
+    /// Everything else.
+    pub tables: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stopping: Mutex<bool>,
+    changed: Condvar,
+    disk_bytes: AtomicU64,
+}
+
+/// What a table consists of: a deletion is an entry, and so is what it deletes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entries {
+    all: u64,
+    deletions: u64,
+}
+
+impl Upkeep {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(store: Arc<RocksStore>) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let (work, its_store) = (Arc::clone(&shared), Arc::clone(&store));
+        let thread = thread::Builder::new()
+            .name("store-upkeep".to_owned())
+            .spawn(move || look_until_stopped(&work, &its_store))?;
+        Ok(Self { store, shared, thread: Some(thread) })
+    }
+
+    /// Bytes of disk that the store took when the thread last looked; 0 before it has.
+    pub fn disk_bytes(&self) -> u64 {
+        self.shared.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Breaks off what the thread is doing and ends it. The store can only be closed after that.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        *self.shared.lock() = true;
+        self.shared.changed.notify_one();
+        self.store.db.cancel_all_background_work(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed by its own hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl DiskUse {
+    /// Logs and tables together.
+    pub const fn total(self) -> u64 {
+        self.logs + self.tables
+    }
+
+    const fn has_large_logs(self) -> bool {
+        self.logs > LOGS_BYTES_MIN && self.logs > self.tables / LOGS_PART
+    }
+}
+
+impl Entries {
+    fn add(&mut self, all: u64, deletions: u64) {
+        self.all += all;
+        self.deletions += deletions;
+    }
+
+    const fn are_worth_compacting(self) -> bool {
+        let live = self.all.saturating_sub(2 * self.deletions);
+        self.deletions >= DELETED_MIN && self.deletions * LIVE_PER_DELETED > live
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.stopping.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Waits for as long as asked; false when it is time to stop.
+    fn rest(&self, length: Duration) -> bool {
+        let (stopping, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), length, |stopping| !*stopping)
+            .expect("nothing panics while it holds this lock");
+        !*stopping
+    }
+}
+
+fn look_until_stopped(shared: &Shared, store: &RocksStore) {
+    let mut rest = Duration::ZERO;
+    while shared.rest(rest.max(PACE)) {
+        let usage = store.disk_use();
+        shared.disk_bytes.store(usage.total(), Ordering::Relaxed);
+        metrics::disk_used(usage.total());
+        let started = Instant::now();
+        rest = match store.tidy(usage) {
+            Ok(()) => started.elapsed() * REST_FACTOR,
+            Err(error) => {
+                tracing::warn!(%error, "the disk space of deleted envelopes was not given back");
+                REST_AFTER_FAILURE
+            }
+        };
+    }
+}
+
+impl RocksStore {
+    /// What its files take from the disk now.
+    pub fn disk_use(&self) -> DiskUse {
+        let mut usage = DiskUse::default();
+        // A file that goes while it is measured takes nothing.
+        for file in fs::read_dir(self.path()).into_iter().flatten().flatten() {
+            let bytes = file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+            let is_log = Path::new(&file.file_name()).extension().is_some_and(|end| end == "log");
+            *(if is_log { &mut usage.logs } else { &mut usage.tables }) += bytes;
+        }
+        usage
+    }
+
+    fn tidy(&self, usage: DiskUse) -> Result<(), StoreError> {
+        self.drop_ended_ranges()?;
+        for (family, entries) in self.entries()? {
+            if entries.are_worth_compacting() {
+                tracing::debug!(table = family.name(), ?entries, "compacting");
+                self.compact(family, None);
+            }
+        }
+        if usage.has_large_logs() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Drops whole files first, which costs nothing, then compacts what shares files with others.
+    fn drop_ended_ranges(&self) -> Result<(), StoreError> {
+        let ranges = self.ended.all();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        // Only a deletion that no crash can undo may take files away.
+        self.sync()?;
+        for range in &ranges {
+            self.ended.end(range, || self.drop_files(range))?;
+            self.compact(Family::Envelopes, Some(range));
+        }
+        Ok(())
+    }
+
+    fn drop_files(&self, range: &Range) -> Result<(), StoreError> {
+        // RocksDB would take a file along that ends with the key at the end of the range itself.
+        let envelopes = self.family(Family::Envelopes);
+        if self.db.get_pinned_cf(envelopes, &range.to).map_err(failed)?.is_some() {
+            return Ok(());
+        }
+        self.db.delete_file_in_range_cf(envelopes, &range.from, &range.to).map_err(failed)
+    }
+
+    /// Compacts a table, or a range of it, beside RocksDB's own compactions and all reading and
+    /// writing.
+    fn compact(&self, family: Family, range: Option<&Range>) {
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        let (from, to) = (range.map(|range| &range.from), range.map(|range| &range.to));
+        self.db.compact_range_cf_opt(self.family(family), from, to, &options);
+    }
+
+    /// Writes all that is only in logs to tables, so that the logs go.
+    fn flush(&self) -> Result<(), StoreError> {
+        let families = Family::ALL.map(|family| self.family(family));
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(failed)
+    }
+
+    fn entries(&self) -> Result<BTreeMap<Family, Entries>, StoreError> {
+        let mut tables = BTreeMap::new();
+        for family in Family::ALL {
+            let mut entries = Entries::default();
+            for (all, deletions) in [
+                (NUM_ENTRIES_ACTIVE_MEM_TABLE, NUM_DELETES_ACTIVE_MEM_TABLE),
+                (NUM_ENTRIES_IMM_MEM_TABLES, NUM_DELETES_IMM_MEM_TABLES),
+            ] {
+                entries.add(self.property(family, all)?, self.property(family, deletions)?);
+            }
+            tables.insert(family, entries);
+        }
+        for file in self.db.live_files().map_err(failed)? {
+            let family = Family::ALL.iter().find(|f| f.name() == file.column_family_name);
+            if let Some(entries) = family.and_then(|family| tables.get_mut(family)) {
+                entries.add(file.num_entries, file.num_deletions);
+            }
+        }
+        Ok(tables)
+    }
+
+    fn property(&self, family: Family, name: &PropName) -> Result<u64, StoreError> {
+        let value = self.db.property_int_value_cf(self.family(family), name).map_err(failed)?;
+        Ok(value.unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_compacted_when_a_tenth_of_what_lives_is_deleted() {
+        let entries = |live, deletions| Entries { all: live + 2 * deletions, deletions };
+        assert!(entries(1_000, 101).are_worth_compacting());
+        assert!(!entries(1_000, 100).are_worth_compacting());
+        assert!(entries(0, 64).are_worth_compacting());
+        assert!(!entries(0, 63).are_worth_compacting());
+        // What was deleted before it reached a table leaves a deletion without what it deletes.
+        assert!(Entries { all: 64, deletions: 64 }.are_worth_compacting());
+    }
+
+    #[test]
+    fn logs_are_large_beside_the_tables_only() {
+        let usage = |logs, tables| DiskUse { logs: logs << 20, tables: tables << 20 };
+        assert!(usage(5, 0).has_large_logs());
+        assert!(!usage(4, 0).has_large_logs());
+        assert!(!usage(5, 50).has_large_logs());
+        assert!(usage(6, 50).has_large_logs());
+    }
+}

@@ -1,0 +1,184 @@
+//! Taking in what others wrote: open, store, and only then acknowledge (PROTOCOL §6.6).
+//!
+//! Entry type is [`Inbox`]. The same message twice is shown once and acknowledged twice, because
+//! its first acknowledgement may have been lost.
+
+use std::collections::BTreeMap;
+
+use crate::acknowledgement::{Acknowledgement, IDS_MAX, KEPT_AFTER_EXPIRY};
+use crate::address::Address;
+use crate::envelope::{Envelope, EnvelopeId};
+use crate::message::{ClientRequest, SIGNED_MAX};
+use crate::payload::MessageId;
+use crate::sealing::{self, OpenError, Opened};
+use crate::store::StoreError;
+use crate::time::{Span, Time};
+
+use super::io::{Author, Drawer, Entry, Event, Output};
+use super::mailboxes::CREDIT;
+use super::{Agent, Promise, Purpose, Turn};
+
+/// How long after its expiry a message is remembered as seen.
+const SEEN_KEPT: Span = Span::from_days(2);
+
+/// What has been read and is to be acknowledged, and what the node may still push.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    read: Vec<Read>,
+    /// Envelopes the node may push before it needs more credit.
+    credit: u32,
+}
+
+/// An envelope that may end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    mailbox: Address,
+    id: EnvelopeId,
+    expires_at: Time,
+}
+
+impl Inbox {
+    /// The disk has what the envelope said.
+    pub(super) fn may_end(&mut self, read: Read) {
+        self.read.push(read);
+    }
+}
+
+impl Agent {
+    /// An envelope from one of our mailboxes.
+    pub(super) fn on_envelope(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+    ) -> Result<(), StoreError> {
+        self.inbox.credit = self.inbox.credit.saturating_sub(1);
+        if self.inbox.credit <= CREDIT / 2 {
+            self.top_up_credit();
+        }
+        let opened = sealing::open(
+            &self.identity,
+            &self.prekeys,
+            envelope.header().suite,
+            envelope.body(),
+        );
+        match opened {
+            Ok(opened) => self.on_opened(turn, envelope, opened),
+            Err(reason) => {
+                self.on_unreadable(envelope, &reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the node credit up to its full amount.
+    pub(super) fn top_up_credit(&mut self) {
+        let envelopes = CREDIT - self.inbox.credit.min(CREDIT);
+        if envelopes > 0 && self.call(ClientRequest::Credit { envelopes }, Purpose::Credit) {
+            self.inbox.credit = CREDIT;
+        }
+    }
+
+    /// Acknowledges what the disk has by now: one signature for many.
+    pub(super) fn acknowledge_read(&mut self) {
+        if self.inbox.read.is_empty() || self.node.is_none() {
+            return;
+        }
+        let mut by_mailbox: BTreeMap<Address, Vec<Read>> = BTreeMap::new();
+        for read in std::mem::take(&mut self.inbox.read) {
+            by_mailbox.entry(read.mailbox).or_default().push(read);
+        }
+        let mut acknowledgements = Vec::new();
+        for (mailbox, read) in by_mailbox {
+            let Some(key) = self.mailboxes.key(&mailbox) else { continue };
+            for some in read.chunks(IDS_MAX) {
+                let latest = some.iter().map(|read| read.expires_at).max().unwrap_or_default();
+                let ids = some.iter().map(|read| read.id).collect();
+                acknowledgements.extend(Acknowledgement::sign(key, ids, latest + KEPT_AFTER_EXPIRY));
+            }
+        }
+        for some in acknowledgements.chunks(SIGNED_MAX) {
+            let request = ClientRequest::Acknowledge { acknowledgements: some.to_vec() };
+            self.call(request, Purpose::Acknowledge);
+        }
+    }
+
+    /// A new link begins without credit, and what was read but not acknowledged comes again.
+    pub(super) fn reset_inbox(&mut self) {
+        self.inbox = Inbox::default();
+    }
+
+    /// Forgets messages that cannot come again, because their envelopes are long over.
+    pub(super) fn forget_seen(&mut self, now: Time) {
+        let day = (now - SEEN_KEPT).day().to_be_bytes().to_vec();
+        self.journal.delete_range(Drawer::Seen, Vec::new(), day);
+    }
+
+    fn on_opened(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        opened: Opened,
+    ) -> Result<(), StoreError> {
+        let read = Read {
+            mailbox: envelope.mailbox(),
+            id: envelope.id(),
+            expires_at: envelope.expires_at(),
+        };
+        self.journal.promise(Promise::Acknowledge(read));
+        // A body that somebody put into another envelope: the one it was sealed for counts.
+        if opened.payload.check_expiry(envelope.expires_at(), turn.now).is_err() {
+            return Ok(());
+        }
+        let seen = seen_key(opened.payload.expires_at, &opened.message_id);
+        if self.journal.get(turn.store, Drawer::Seen, &seen)?.is_some() {
+            return Ok(());
+        }
+        let Ok(contact) = self.know(opened.sender.address()) else { return Ok(()) };
+        self.journal.put_readable(Drawer::Seen, seen, Vec::new());
+        self.learn_key(turn, contact, opened.sender);
+        self.store_message(turn, contact, opened);
+        Ok(())
+    }
+
+    fn store_message(&mut self, turn: Turn<'_>, contact: u32, opened: Opened) {
+        let sequence = opened.payload.sequence.get();
+        let mut gap = (0, false);
+        self.change_contact(contact, |record| {
+            record.established = true;
+            gap = record.received.note(sequence);
+        });
+        let (missing_before, late) = gap;
+        let entry = Entry {
+            number: self.take_number(),
+            contact: opened.sender.address(),
+            author: Author::Them { missing_before, late },
+            content_type: opened.payload.content_type,
+            body: opened.payload.body,
+            sequence,
+            sent_at: opened.payload.sent_at,
+            stored_at: turn.now,
+        };
+        self.write_entry(contact, &entry);
+        self.journal.promise(Promise::Output(Output::Event(Event::Received(entry))));
+    }
+
+    /// What no key of ours opens stays where it is: another device of ours may have the key. What
+    /// was opened and is wrong will never be right, and may end.
+    fn on_unreadable(&mut self, envelope: &Envelope, reason: &OpenError) {
+        let keep = matches!(reason, OpenError::NotForUs | OpenError::UnknownSuite(_));
+        if !keep {
+            self.journal.promise(Promise::Acknowledge(Read {
+                mailbox: envelope.mailbox(),
+                id: envelope.id(),
+                expires_at: envelope.expires_at(),
+            }));
+        }
+        let reason = reason.to_string();
+        self.event(Event::Unreadable { envelope: envelope.id(), reason });
+    }
+}
+
+/// By day of expiry, so that what cannot come again is forgotten by the day.
+fn seen_key(expires_at: Time, id: &MessageId) -> Vec<u8> {
+    [&expires_at.day().to_be_bytes()[..], id.as_bytes()].concat()
+}

@@ -1,0 +1,450 @@
+//! Bringing our messages on their way and following them (PROTOCOL §6.1).
+//!
+//! Entry type is [`Outbox`]. A message is sealed once, when its recipient's key is known; from then
+//! on the same envelope is submitted however often it takes, so that it stays one message.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+
+use crate::address::Address;
+use crate::conversation::Direction;
+use crate::envelope::{Envelope, EnvelopeId, Header, SizeClass, TTL_MAX, TTL_MIN};
+use crate::message::{ClientRequest, ClientResponse, EnvelopeState, IDS_MAX};
+use crate::payload::{self, ContentType, Payload};
+use crate::rejection::{Rejection, Retry};
+use crate::sealing::{self, SealTarget};
+use crate::store::StoreError;
+use crate::time::{Span, Time};
+
+use super::io::{
+    Author, CommandError, CommandId, Drawer, Entry, Event, MessageNumber, MessageState, Outcome,
+    Output,
+};
+use super::records::Outgoing;
+use super::{Agent, Promise, Purpose, Turn, read_all};
+
+/// The most messages on their way.
+const OUTBOX_MAX: usize = 10_000;
+/// Submissions under way at a time.
+const SUBMITTING_MAX: usize = 64;
+/// How soon a refused submission is tried again.
+const AGAIN: Span = Span::from_secs(15);
+
+/// Our messages that have not come to their end.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    messages: BTreeMap<MessageNumber, Outgoing>,
+    by_envelope: BTreeMap<EnvelopeId, MessageNumber>,
+    /// Sealed, and to be submitted when there is room.
+    ready: BTreeSet<MessageNumber>,
+    submitting: BTreeSet<MessageNumber>,
+    again_at: Option<Time>,
+}
+
+impl Outbox {
+    pub(super) fn read(turn: Turn<'_>) -> Result<Self, StoreError> {
+        let mut outbox = Self::default();
+        for (key, value) in read_all(turn, Drawer::Outbox)? {
+            let number = key.try_into().map(u64::from_be_bytes);
+            let number = number.map_err(|_| StoreError::Damaged("outbox"))?;
+            outbox.insert(MessageNumber(number), Outgoing::from_bytes(&value)?);
+        }
+        Ok(outbox)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// When something here expires, or wants another try.
+    pub(super) fn next(&self, connected: bool) -> Option<Time> {
+        let expiry = self.messages.values().map(|message| message.expires_at).min();
+        let again = self.again_at.filter(|_| connected);
+        expiry.into_iter().chain(again).min()
+    }
+
+    /// The link is gone: what was being submitted is to be submitted again.
+    pub(super) fn interrupt(&mut self) {
+        self.submitting.clear();
+        self.ready.clear();
+        self.again_at = None;
+    }
+
+    fn insert(&mut self, number: MessageNumber, message: Outgoing) {
+        if let Some(envelope) = &message.envelope {
+            self.by_envelope.insert(envelope.id(), number);
+        }
+        self.messages.insert(number, message);
+    }
+
+    fn remove(&mut self, number: MessageNumber) {
+        self.ready.remove(&number);
+        self.submitting.remove(&number);
+        if let Some(envelope) = self.messages.remove(&number).and_then(|m| m.envelope) {
+            self.by_envelope.remove(&envelope.id());
+        }
+    }
+}
+
+impl Agent {
+    /// Says something to somebody: it is on disk before anything else happens.
+    pub(super) fn send(
+        &mut self,
+        turn: Turn<'_>,
+        to: Address,
+        content_type: ContentType,
+        body: Vec<u8>,
+        ttl: Span,
+    ) -> Result<Entry, CommandError> {
+        self.check_message(&body, ttl)?;
+        let contact = self.know(to)?;
+        let Some(record) = self.people.get(contact) else { return Err(CommandError::Own) };
+        let (sequence, previous) = (record.sent + 1, record.previous);
+        let message = Outgoing {
+            contact,
+            content_type,
+            body,
+            sequence,
+            previous,
+            sent_at: turn.now,
+            expires_at: turn.now + ttl,
+            state: MessageState::Queued,
+            envelope: None,
+        };
+        let id = payload_of(&message, to).id(self.identity.public());
+        self.change_contact(contact, |record| {
+            record.sent = sequence;
+            record.previous = Some(id);
+        });
+        let number = self.take_number();
+        let entry = entry_of(number, to, &message, turn.now);
+        self.write_entry(contact, &entry);
+        self.write_message(number, message);
+        self.advance(turn, number);
+        Ok(entry)
+    }
+
+    /// Takes back what has not been delivered.
+    pub(super) fn on_cancel(
+        &mut self,
+        turn: Turn<'_>,
+        id: CommandId,
+        number: MessageNumber,
+    ) -> Result<(), StoreError> {
+        let message = self.outbox.messages.get(&number);
+        let (result, envelope) = match message {
+            None => (Err(CommandError::NoSuchMessage(number)), None),
+            Some(message) => {
+                let envelope = message.envelope.as_ref().map(Envelope::id);
+                (Ok(Outcome::Cancelled { copies_may_exist: envelope.is_some() }), envelope)
+            }
+        };
+        if let Some(envelope) = envelope {
+            let request = ClientRequest::Cancel { id: envelope };
+            if self.call(request, Purpose::Cancel(number, id)) {
+                return Ok(());
+            }
+        }
+        if result.is_ok() {
+            self.move_on(turn, number, MessageState::Cancelled)?;
+        }
+        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        Ok(())
+    }
+
+    /// The node has taken an envelope back, or not.
+    pub(super) fn on_cancelled(
+        &mut self,
+        turn: Turn<'_>,
+        number: MessageNumber,
+        id: CommandId,
+        result: Result<ClientResponse, Rejection>,
+    ) -> Result<(), StoreError> {
+        // A node that does not know the envelope has at least nothing to relay.
+        let copies_may_exist = !matches!(
+            result,
+            Ok(ClientResponse::Cancelled { copies_may_exist: false })
+        );
+        self.move_on(turn, number, MessageState::Cancelled)?;
+        let result = Ok(Outcome::Cancelled { copies_may_exist });
+        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        Ok(())
+    }
+
+    /// The link stands: submit everything that is sealed, seal what can be.
+    pub(super) fn resume_outbox(&mut self, turn: Turn<'_>) {
+        let numbers: Vec<_> = self.outbox.messages.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.advance(turn, number));
+    }
+
+    /// A contact's card has been found, or not.
+    pub(super) fn advance_contact(
+        &mut self,
+        turn: Turn<'_>,
+        contact: u32,
+    ) -> Result<(), StoreError> {
+        let theirs = self.outbox.messages.iter().filter(|(_, m)| m.contact == contact);
+        let numbers: Vec<_> = theirs.map(|(number, _)| *number).collect();
+        numbers.into_iter().for_each(|number| self.advance(turn, number));
+        Ok(())
+    }
+
+    /// Expires what has run out, and tries again what was refused.
+    pub(super) fn outbox_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        let over = self.outbox.messages.iter().filter(|(_, m)| m.expires_at <= turn.now);
+        for number in over.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.move_on(turn, number, MessageState::Expired)?;
+        }
+        if self.outbox.again_at.is_some_and(|at| at <= turn.now) {
+            self.outbox.again_at = None;
+            self.resume_outbox(turn);
+        }
+        Ok(())
+    }
+
+    /// Brings one message a step further, if that is possible now.
+    fn advance(&mut self, turn: Turn<'_>, number: MessageNumber) {
+        let Some(message) = self.outbox.messages.get(&number) else { return };
+        if message.envelope.is_none() {
+            self.seal_message(turn, number);
+        } else if self.node.is_some() && !self.outbox.submitting.contains(&number) {
+            // It may have been sealed in this very step: the disk first.
+            self.journal.promise(Promise::Submit(number));
+        }
+    }
+
+    /// Seals a message if its recipient's key is known; else asks for their card.
+    fn seal_message(&mut self, turn: Turn<'_>, number: MessageNumber) {
+        let Some(message) = self.outbox.messages.get(&number).cloned() else { return };
+        let Some(record) = self.people.get(message.contact).cloned() else { return };
+        let prekey = record.card.as_ref().and_then(|card| card.prekey_at(turn.now));
+        let asked_in_vain = matches!(
+            self.people.lookup(message.contact),
+            Some(super::contacts::CardLookup::Failed { .. })
+        );
+        let target = match (&record.key, prekey) {
+            (Some(owner), Some(prekey)) => SealTarget::Prekey { owner, prekey },
+            // Nobody has a card of theirs, but we know their key: better a message that a later
+            // theft of that key could open than none (PROTOCOL §4.3).
+            (Some(owner), None) if asked_in_vain => SealTarget::Identity(owner),
+            _ => {
+                self.seek_card(turn, message.contact);
+                self.try_again(turn.now);
+                return;
+            }
+        };
+        if let Some(envelope) = self.seal(turn, &message, record.address, &target) {
+            let id = envelope.id();
+            self.write_message(number, Outgoing { envelope: Some(envelope), ..message });
+            self.note_envelope(turn, number, id);
+            self.journal.promise(Promise::Submit(number));
+        }
+    }
+
+    fn seal(
+        &mut self,
+        turn: Turn<'_>,
+        message: &Outgoing,
+        to: Address,
+        target: &SealTarget<'_>,
+    ) -> Option<Envelope> {
+        let class = payload::class_for(message.body.len())?;
+        let payload = payload_of(message, to);
+        let sealed = sealing::seal(&mut self.rng, &self.identity, target, &payload, class).ok()?;
+        let header = Header {
+            suite: target.suite(),
+            mailbox: self.mailbox_of(turn, message.contact, to),
+            expires_at: message.expires_at,
+            stamp_nonce: 0,
+        };
+        Envelope::new(header, Bytes::from(sealed)).ok()
+    }
+
+    /// Where to leave an envelope: the conversation's mailbox once they listen there, until then the
+    /// one that everybody can compute (PROTOCOL §4.6).
+    fn mailbox_of(&mut self, turn: Turn<'_>, contact: u32, to: Address) -> Address {
+        let established = self.people.get(contact).is_some_and(|record| record.established);
+        let conversation = self.people.conversation(&self.identity, contact);
+        match conversation.filter(|_| established) {
+            Some(conversation) => {
+                let epoch = conversation.epoch_at(turn.now);
+                conversation.mailbox(Direction::Outgoing, epoch).address()
+            }
+            None => to,
+        }
+    }
+
+    /// Submits a sealed message, or lines it up.
+    pub(super) fn submit(&mut self, number: MessageNumber) {
+        if self.outbox.submitting.contains(&number) || self.node.is_none() {
+            return;
+        }
+        if self.outbox.submitting.len() >= SUBMITTING_MAX {
+            self.outbox.ready.insert(number);
+            return;
+        }
+        let envelope = self.outbox.messages.get(&number).and_then(|m| m.envelope.clone());
+        let Some(envelope) = envelope else { return };
+        if self.call(ClientRequest::Submit { envelope }, Purpose::Submit(number)) {
+            self.outbox.submitting.insert(number);
+        }
+    }
+
+    /// The node has taken an envelope, or not.
+    pub(super) fn on_submitted(
+        &mut self,
+        turn: Turn<'_>,
+        number: MessageNumber,
+        result: Result<ClientResponse, Rejection>,
+    ) -> Result<(), StoreError> {
+        self.outbox.submitting.remove(&number);
+        let envelope = self.outbox.messages.get(&number).and_then(|m| m.envelope.clone());
+        match (result, envelope) {
+            (Ok(ClientResponse::Submitted { state }), Some(envelope)) => {
+                self.on_state(turn, &envelope.id(), state)?;
+                self.watch(&[envelope.id()]);
+            }
+            // Its time is over by the node's clock.
+            (Err(Rejection::Expired), _) => self.move_on(turn, number, MessageState::Expired)?,
+            (Err(reason), _) if reason.retry() == Retry::Later => self.try_again(turn.now),
+            _ => {}
+        }
+        if let Some(next) = self.outbox.ready.pop_first() {
+            self.submit(next);
+        }
+        Ok(())
+    }
+
+    /// The node says how far one of our envelopes has come.
+    pub(super) fn on_state(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &EnvelopeId,
+        state: EnvelopeState,
+    ) -> Result<(), StoreError> {
+        let Some(number) = self.outbox.by_envelope.get(envelope).copied() else { return Ok(()) };
+        let state = match state {
+            EnvelopeState::Accepted => MessageState::Accepted,
+            EnvelopeState::Stored(relays) => MessageState::Stored(relays),
+            EnvelopeState::Delivered { at } => MessageState::Delivered { at },
+            EnvelopeState::Expired => MessageState::Expired,
+            EnvelopeState::Cancelled => MessageState::Cancelled,
+        };
+        self.move_on(turn, number, state)
+    }
+
+    /// Moves a message to a later state; never to an earlier one.
+    fn move_on(
+        &mut self,
+        turn: Turn<'_>,
+        number: MessageNumber,
+        state: MessageState,
+    ) -> Result<(), StoreError> {
+        let Some(message) = self.outbox.messages.get(&number).cloned() else { return Ok(()) };
+        if state <= message.state {
+            return Ok(());
+        }
+        let contact = message.contact;
+        self.change_entry(turn, contact, number, |known, envelope| (known.max(state), envelope))?;
+        if state.is_final() {
+            self.outbox.remove(number);
+            self.journal.delete(Drawer::Outbox, number.0.to_be_bytes().to_vec());
+        } else {
+            self.write_message(number, Outgoing { state, ..message });
+        }
+        if matches!(state, MessageState::Delivered { .. }) {
+            // They have read us, so they know our key and listen to our conversation.
+            self.change_contact(contact, |record| record.established = true);
+        }
+        if let Some(contact) = self.people.get(contact).map(|record| record.address) {
+            let event = Event::State { number, contact, state };
+            self.journal.promise(Promise::Output(Output::Event(event)));
+        }
+        Ok(())
+    }
+
+    fn note_envelope(&mut self, turn: Turn<'_>, number: MessageNumber, id: EnvelopeId) {
+        let contact = self.outbox.messages.get(&number).map(|message| message.contact);
+        if let Some(contact) = contact {
+            // A damaged history entry must not keep a message from leaving.
+            let _ = self.change_entry(turn, contact, number, |state, _| (state, Some(id)));
+        }
+    }
+
+    fn change_entry(
+        &mut self,
+        turn: Turn<'_>,
+        contact: u32,
+        number: MessageNumber,
+        change: impl FnOnce(MessageState, Option<EnvelopeId>) -> (MessageState, Option<EnvelopeId>),
+    ) -> Result<(), StoreError> {
+        let Some(mut entry) = self.read_entry(turn, contact, number)? else { return Ok(()) };
+        if let Author::Us { state, envelope } = entry.author {
+            let (state, envelope) = change(state, envelope);
+            entry.author = Author::Us { state, envelope };
+            self.write_entry(contact, &entry);
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, ids: &[EnvelopeId]) {
+        for ids in ids.chunks(IDS_MAX) {
+            self.call(ClientRequest::Watch { ids: ids.to_vec() }, Purpose::Watch);
+        }
+    }
+
+    fn try_again(&mut self, now: Time) {
+        let at = now + AGAIN;
+        self.outbox.again_at = Some(self.outbox.again_at.map_or(at, |known| known.min(at)));
+    }
+
+    fn check_message(&self, body: &[u8], ttl: Span) -> Result<(), CommandError> {
+        let max = payload::capacity(SizeClass::K64);
+        if body.is_empty() {
+            return Err(CommandError::Empty);
+        }
+        if body.len() > max {
+            return Err(CommandError::TooLong { length: body.len(), max });
+        }
+        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
+            return Err(CommandError::Ttl);
+        }
+        if self.outbox.len() >= OUTBOX_MAX {
+            return Err(CommandError::OutboxFull(OUTBOX_MAX));
+        }
+        Ok(())
+    }
+
+    fn write_message(&mut self, number: MessageNumber, message: Outgoing) {
+        let key = number.0.to_be_bytes().to_vec();
+        self.journal.put(Drawer::Outbox, key, message.to_bytes());
+        self.outbox.insert(number, message);
+    }
+}
+
+fn payload_of(message: &Outgoing, recipient: Address) -> Payload {
+    Payload {
+        content_type: message.content_type,
+        sequence: NonZeroU64::new(message.sequence).unwrap_or(NonZeroU64::MIN),
+        previous: message.previous,
+        sent_at: message.sent_at,
+        expires_at: message.expires_at,
+        recipient,
+        body: message.body.clone(),
+    }
+}
+
+fn entry_of(number: MessageNumber, contact: Address, message: &Outgoing, now: Time) -> Entry {
+    Entry {
+        number,
+        contact,
+        author: Author::Us { state: message.state, envelope: None },
+        content_type: message.content_type,
+        body: message.body.clone(),
+        sequence: message.sequence,
+        sent_at: message.sent_at,
+        stored_at: now,
+    }
+}

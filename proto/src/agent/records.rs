@@ -1,0 +1,294 @@
+//! What an agent keeps on disk, and its layout there.
+//!
+//! One type for each drawer. The values are sealed by the host's store; here they are plain.
+
+use std::collections::BTreeSet;
+
+use crate::address::Address;
+use crate::card::{CARD_LEN_MAX, Card};
+use crate::envelope::{Envelope, EnvelopeId};
+use crate::key::PublicKey;
+use crate::payload::{ContentType, MessageId};
+use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
+use crate::store::StoreError;
+use crate::time::Time;
+use crate::verified::Verified;
+
+use super::io::{Author, Entry, MessageNumber, MessageState};
+
+/// Numbers of messages remembered as missing, of one contact.
+pub(super) const MISSING_MAX: usize = 256;
+/// No field on disk is longer.
+const FIELD_MAX: usize = 1 << 17;
+
+const CONTACT: &[u8] = b"comm/agent/contact/v1\0";
+const OUTGOING: &[u8] = b"comm/agent/outgoing/v1\0";
+const ENTRY: &[u8] = b"comm/agent/entry/v1\0";
+
+/// Somebody we know, and where the conversation with them stands.
+#[derive(Clone, Debug)]
+pub(super) struct ContactRecord {
+    pub(super) address: Address,
+    pub(super) key: Option<PublicKey>,
+    pub(super) name: String,
+    pub(super) is_named: bool,
+    pub(super) card: Option<Verified<Card>>,
+    /// They listen to the conversation's mailboxes: they wrote to us, or acknowledged us.
+    pub(super) established: bool,
+    /// Sequence number and id of the last message we wrote.
+    pub(super) sent: u64,
+    pub(super) previous: Option<MessageId>,
+    pub(super) received: Received,
+}
+
+/// Which of their messages have come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Received {
+    highest: u64,
+    missing: BTreeSet<u64>,
+}
+
+/// One of our messages that is still on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) contact: u32,
+    pub(super) content_type: ContentType,
+    pub(super) body: Vec<u8>,
+    pub(super) sequence: u64,
+    pub(super) previous: Option<MessageId>,
+    pub(super) sent_at: Time,
+    pub(super) expires_at: Time,
+    pub(super) state: MessageState,
+    /// Once sealed: the same envelope is submitted however often it takes.
+    pub(super) envelope: Option<Envelope>,
+}
+
+impl Received {
+    /// Notes number `sequence`; returns how many before it are missing, and whether it is late.
+    pub(super) fn note(&mut self, sequence: u64) -> (u64, bool) {
+        if sequence <= self.highest {
+            self.missing.remove(&sequence);
+            let before = self.missing.range(..sequence).count() as u64;
+            return (before, true);
+        }
+        let first = (self.highest + 1).max(sequence.saturating_sub(MISSING_MAX as u64));
+        self.missing.extend(first..sequence);
+        while self.missing.len() > MISSING_MAX {
+            self.missing.pop_first();
+        }
+        self.highest = sequence;
+        (self.missing.len() as u64, false)
+    }
+}
+
+impl ContactRecord {
+    pub(super) fn new(address: Address, name: String) -> Self {
+        Self {
+            address,
+            key: None,
+            name,
+            is_named: false,
+            card: None,
+            established: false,
+            sent: 0,
+            previous: None,
+            received: Received::default(),
+        }
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let card = self.card.as_ref().map(|card| card.to_bytes()).unwrap_or_default();
+        let start = SignedBytes::new(CONTACT)
+            .array(self.address.as_bytes())
+            .bytes(self.key.as_ref().map_or(&[], |key| &key.as_bytes()[..]))
+            .bytes(self.name.as_bytes())
+            .u8(u8::from(self.is_named))
+            .bytes(&card)
+            .u8(u8::from(self.established))
+            .u64(self.sent)
+            .bytes(message_id(&self.previous))
+            .u64(self.received.highest)
+            .u32(self.received.missing.len() as u32);
+        self.received.missing.iter().fold(start, |bytes, n| bytes.u64(*n)).finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::read(bytes).map_err(|_| StoreError::Damaged("contacts"))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = FieldReader::new(bytes);
+        fields.context(CONTACT)?;
+        let address = Address::from_bytes(fields.array()?);
+        let key = fields.bytes(PublicKey::LEN)?.try_into().ok().map(PublicKey::from_bytes);
+        let name = String::from_utf8_lossy(fields.bytes(FIELD_MAX)?).into_owned();
+        let is_named = fields.u8()? == 1;
+        let card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
+        let established = fields.u8()? == 1;
+        let sent = fields.u64()?;
+        let previous = read_message_id(&mut fields)?;
+        let highest = fields.u64()?;
+        let count = fields.u32()?;
+        let missing = (0..count).map(|_| fields.u64()).collect::<Result<_, _>>()?;
+        let received = Received { highest, missing };
+        Ok(Self { address, key, name, is_named, card, established, sent, previous, received })
+    }
+}
+
+impl Outgoing {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let envelope = self.envelope.as_ref().map(Envelope::to_stored).unwrap_or_default();
+        let (state, value) = state_fields(self.state);
+        SignedBytes::new(OUTGOING)
+            .u32(self.contact)
+            .u16(self.content_type.0)
+            .bytes(&self.body)
+            .u64(self.sequence)
+            .bytes(message_id(&self.previous))
+            .u64(self.sent_at.as_millis())
+            .u64(self.expires_at.as_millis())
+            .u8(state)
+            .u64(value)
+            .bytes(&envelope)
+            .finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::read(bytes).map_err(|_| StoreError::Damaged("outbox"))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = FieldReader::new(bytes);
+        fields.context(OUTGOING)?;
+        Ok(Self {
+            contact: fields.u32()?,
+            content_type: ContentType(fields.u16()?),
+            body: fields.bytes(FIELD_MAX)?.to_vec(),
+            sequence: fields.u64()?,
+            previous: read_message_id(&mut fields)?,
+            sent_at: Time::from_millis(fields.u64()?),
+            expires_at: Time::from_millis(fields.u64()?),
+            state: read_state(&mut fields)?,
+            envelope: Envelope::from_stored(fields.bytes(FIELD_MAX)?.to_vec()).ok(),
+        })
+    }
+}
+
+/// A line of history as it is kept; the contact stands in its key.
+pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
+    let start = SignedBytes::new(ENTRY)
+        .array(entry.contact.as_bytes())
+        .u16(entry.content_type.0)
+        .bytes(&entry.body)
+        .u64(entry.sequence)
+        .u64(entry.sent_at.as_millis())
+        .u64(entry.stored_at.as_millis());
+    match entry.author {
+        Author::Us { state, envelope } => {
+            let (code, value) = state_fields(state);
+            let envelope = envelope.map(|id| *id.as_bytes());
+            start.u8(1).u8(code).u64(value).bytes(envelope.as_ref().map_or(&[], |id| &id[..]))
+        }
+        Author::Them { missing_before, late } => start.u8(2).u64(missing_before).u8(u8::from(late)),
+    }
+    .finish()
+}
+
+/// Reads [`entry_to_bytes`] back.
+pub(super) fn entry_from_bytes(number: MessageNumber, bytes: &[u8]) -> Result<Entry, StoreError> {
+    read_entry(number, bytes).map_err(|_| StoreError::Damaged("history"))
+}
+
+fn read_entry(number: MessageNumber, bytes: &[u8]) -> Result<Entry, FieldError> {
+    let mut fields = FieldReader::new(bytes);
+    fields.context(ENTRY)?;
+    let contact = Address::from_bytes(fields.array()?);
+    let content_type = ContentType(fields.u16()?);
+    let body = fields.bytes(FIELD_MAX)?.to_vec();
+    let sequence = fields.u64()?;
+    let sent_at = Time::from_millis(fields.u64()?);
+    let stored_at = Time::from_millis(fields.u64()?);
+    let author = if fields.u8()? == 1 {
+        let state = read_state(&mut fields)?;
+        let envelope = fields.bytes(EnvelopeId::LEN)?.try_into().ok();
+        Author::Us { state, envelope: envelope.map(EnvelopeId::from_bytes) }
+    } else {
+        Author::Them { missing_before: fields.u64()?, late: fields.u8()? == 1 }
+    };
+    Ok(Entry { number, contact, author, content_type, body, sequence, sent_at, stored_at })
+}
+
+const fn state_fields(state: MessageState) -> (u8, u64) {
+    match state {
+        MessageState::Queued => (1, 0),
+        MessageState::Accepted => (2, 0),
+        MessageState::Stored(relays) => (3, relays as u64),
+        MessageState::Delivered { at } => (4, at.as_millis()),
+        MessageState::Expired => (5, 0),
+        MessageState::Cancelled => (6, 0),
+    }
+}
+
+fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> {
+    let (code, value) = (fields.u8()?, fields.u64()?);
+    Ok(match code {
+        2 => MessageState::Accepted,
+        3 => MessageState::Stored(u32::try_from(value).unwrap_or(u32::MAX)),
+        4 => MessageState::Delivered { at: Time::from_millis(value) },
+        5 => MessageState::Expired,
+        6 => MessageState::Cancelled,
+        _ => MessageState::Queued,
+    })
+}
+
+fn message_id(id: &Option<MessageId>) -> &[u8] {
+    id.as_ref().map_or(&[], |id| &id.as_bytes()[..])
+}
+
+fn read_message_id(fields: &mut FieldReader<'_>) -> Result<Option<MessageId>, FieldError> {
+    Ok(fields.bytes(MessageId::LEN)?.try_into().ok().map(MessageId::from_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_counted_and_close_when_the_missing_come() {
+        let mut received = Received::default();
+        assert_eq!(received.note(1), (0, false));
+        assert_eq!(received.note(4), (2, false));
+        assert_eq!(received.note(3), (1, true));
+        assert_eq!(received.note(2), (0, true));
+        assert_eq!(received.note(5), (0, false));
+    }
+
+    #[test]
+    fn a_leap_in_the_numbers_costs_bounded_memory() {
+        let mut received = Received::default();
+        assert_eq!(received.note(u64::MAX), (MISSING_MAX as u64, false));
+        assert_eq!(received.missing.len(), MISSING_MAX);
+    }
+
+    #[test]
+    fn entries_read_back_in_both_directions() {
+        let ours = Author::Us {
+            state: MessageState::Delivered { at: Time::from_millis(9) },
+            envelope: Some(EnvelopeId::from_bytes([3; 32])),
+        };
+        for author in [ours, Author::Them { missing_before: 2, late: true }] {
+            let entry = Entry {
+                number: MessageNumber(4),
+                contact: Address::from_bytes([1; 20]),
+                author,
+                content_type: ContentType::TEXT,
+                body: b"text".to_vec(),
+                sequence: 5,
+                sent_at: Time::from_millis(6),
+                stored_at: Time::from_millis(7),
+            };
+            assert_eq!(entry_from_bytes(MessageNumber(4), &entry_to_bytes(&entry)), Ok(entry));
+        }
+        assert_eq!(entry_from_bytes(MessageNumber(4), b"x"), Err(StoreError::Damaged("history")));
+    }
+}

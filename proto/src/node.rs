@@ -1,0 +1,211 @@
+//! The relay: a pure state machine for everything between the wire and the disk.
+//!
+//! Entry type is [`Node`]. It keeps a place in the routing table, takes envelopes into custody,
+//! repeats them, collects for its clients and ends what has been acknowledged. It opens no socket,
+//! writes no file and reads no clock: that is its host's work ([`Input`], [`Output`]).
+//!
+//! One file for each task, in the order in which an envelope meets them:
+//! `clients` and `peers` take requests, `accept` takes envelopes in, `custody` repeats them,
+//! `exchange` settles with another node who lacks what, `collect` and `subscribers` bring them to
+//! their readers, `acknowledge` and `expire` end them; `routing`, `regions` and `cards` find
+//! nodes and people. `desk` is the outgoing side: batches, promises and outputs.
+
+mod accept;
+mod acknowledge;
+mod book;
+mod calls;
+mod cards;
+mod clients;
+mod collect;
+mod config;
+mod custody;
+mod desk;
+mod exchange;
+mod expire;
+mod io;
+mod keys;
+mod peers;
+mod records;
+mod recovery;
+mod regions;
+mod routing;
+mod session;
+mod stats;
+mod subscribers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_chacha::ChaCha12Rng;
+
+use crate::address::Address;
+use crate::envelope::EnvelopeId;
+use crate::key::KeyPair;
+use crate::network_size::NetworkSize;
+use crate::store::{Store, StoreError};
+use crate::table::Table;
+use crate::time::Time;
+
+use accept::Arrivals;
+use book::Book;
+use calls::Call;
+use collect::Collection;
+use desk::Desk;
+use expire::HoldingClock;
+use regions::Regions;
+use routing::{Bootstrap, Search};
+use session::Session;
+use subscribers::Subscribers;
+
+pub use config::Config;
+pub use io::{
+    CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer,
+};
+pub use stats::Stats;
+
+/// A relay. Its methods fall into three classes:
+///
+/// - *In*: [`Node::new`] once, then [`Node::handle`] for each input.
+/// - *Out*: [`Node::poll_output`] until `None` after each of them, before the next.
+/// - *When*: [`Node::poll_timeout`] says when to hand in [`Input::Tick`].
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    key: KeyPair,
+    address: Address,
+    rng: ChaCha12Rng,
+    /// Outputs, batches and the promises that wait for the disk.
+    desk: Desk,
+    stats: Stats,
+
+    table: Table,
+    size: NetworkSize,
+    book: Book,
+    bootstrap: Bootstrap,
+    searches: BTreeMap<u64, Search>,
+    regions: Regions,
+    /// Nodes this node's own clients are hidden behind.
+    entries: Vec<Address>,
+
+    calls: BTreeMap<CallId, Call>,
+    /// Peers that keep a stream for pushes open here.
+    listeners: BTreeSet<Address>,
+    arrivals: Arrivals,
+    clock: HoldingClock,
+    relay_at: Time,
+    expiry_at: Time,
+    /// The day up to which whole days of envelopes have been dropped.
+    dropped_day: u32,
+    /// New neighbours with whom everything held in common is still to be settled.
+    unsettled: BTreeSet<Address>,
+
+    subscribers: BTreeMap<Address, Subscribers>,
+    collections: BTreeMap<Address, Collection>,
+    fetching: BTreeSet<EnvelopeId>,
+    sessions: BTreeMap<SessionId, Session>,
+    watchers: BTreeMap<EnvelopeId, BTreeSet<SessionId>>,
+    card_searches: BTreeMap<RequestId, cards::CardSearch>,
+}
+
+/// What one step may look at: the store and the time, both handed in by the host.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    store: &'a dyn Store<Family>,
+    now: Time,
+}
+
+impl Node {
+    /// A node that takes up where its store left off. `seed` feeds all its randomness.
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds damaged values.
+    pub fn new(
+        config: Config,
+        key: KeyPair,
+        seed: [u8; 32],
+        store: &dyn Store<Family>,
+        now: Time,
+    ) -> Result<Self, StoreError> {
+        recovery::recover(config, key, seed, Turn { store, now })
+    }
+
+    /// Takes one input. Drain [`Self::poll_output`] before the next.
+    ///
+    /// # Errors
+    /// Only when our own store fails; the host must stop then. What others do wrong is answered and
+    /// reported as [`Event::Refused`].
+    pub fn handle(
+        &mut self,
+        input: Input,
+        store: &dyn Store<Family>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        debug_assert!(self.desk.is_drained(), "outputs are drained before the next input");
+        let turn = Turn { store, now };
+        self.clock.observe(now);
+        match input {
+            Input::Tick => self.on_tick(turn)?,
+            Input::Durable(seq) => self.on_durable(turn, seq)?,
+            Input::Request { id, from, request } => self.on_request(turn, id, &from, request)?,
+            Input::Response { id, result } => self.on_response(turn, id, result)?,
+            Input::ListenerOpened { peer } => self.on_listener_opened(peer),
+            Input::ListenerClosed { peer } => self.on_listener_closed(&peer),
+            Input::Push { from, push } => self.on_push(turn, &from, push)?,
+            Input::ClientRequest { id, session, request } => {
+                self.on_client_request(turn, id, session, request)?;
+            }
+            Input::SessionClosed { session } => self.on_session_closed(session),
+            Input::Command(Command::Bootstrap(contacts)) => self.on_bootstrap(turn, contacts)?,
+        }
+        self.finish_searches(turn)?;
+        self.commit(turn)
+    }
+
+    /// The next thing for the host to do, in order; `None` when it may hand in the next input.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.desk.poll_output()
+    }
+
+    /// When to hand in [`Input::Tick`] at the latest, and why. May lie in the past: then at once.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, Timer)> {
+        [
+            self.next_relay().map(|at| (at, Timer::Relay)),
+            Some((self.expiry_at, Timer::Expiry)).filter(|(at, _)| *at < Time::MAX),
+            Some((self.next_table_work(), Timer::Table)),
+            self.next_collection().map(|at| (at, Timer::Collect)),
+            self.next_card_timeout().map(|at| (at, Timer::CardLookup)),
+            self.bootstrap.next_attempt().map(|at| (at, Timer::Bootstrap)),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// This node's address.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Plain counters, for metrics and tests.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            peers: self.table.len() as u64,
+            network_size: self.network_size(),
+            sessions: self.sessions.len() as u64,
+            calls: self.calls.len() as u64,
+            promises: self.desk.promises() as u64,
+            ..self.stats
+        }
+    }
+
+    /// Does whatever is due.
+    fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        self.expire_due(turn)?;
+        self.bootstrap_due(turn)?;
+        self.table_due(turn)?;
+        self.collect_due(turn);
+        self.cards_due(turn);
+        self.relay_due(turn)
+    }
+}

@@ -1,0 +1,188 @@
+//! Taking envelopes in (PROTOCOL §6.1): the same envelope twice is one.
+//!
+//! The only place that writes a new envelope. Whoever hands one over is answered after the disk
+//! has it; that is the desk's business.
+
+use crate::address::Address;
+use crate::envelope::{Envelope, EnvelopeId};
+use crate::message::Waiting;
+use crate::rejection::Rejection;
+use crate::store::StoreError;
+use crate::time::Time;
+
+use super::desk::Promise;
+use super::io::{Event, Family};
+use super::keys::{self, Expiring};
+use super::records::{Custody, Role, Tombstone};
+use super::{Node, Turn};
+
+/// How many arrival numbers are set aside on disk at a time, so that numbers never repeat after
+/// a restart and not every arrival writes a counter.
+const ARRIVALS_RESERVED: u64 = 4_096;
+/// Where the reserved bound is kept.
+pub(super) const ARRIVALS_KEY: &[u8] = b"arrivals";
+
+/// The order of arrival at this node; cursors of subscribers point into it.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    next: u64,
+    reserved: u64,
+}
+
+/// What became of an envelope handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is new here.
+    New,
+    /// It was here already.
+    Held,
+    /// It was here and has ended.
+    Ended(Tombstone),
+    /// It is not taken.
+    Refused(Rejection),
+}
+
+impl Arrivals {
+    /// Goes on after everything that was ever reserved.
+    pub(super) fn after(reserved: u64) -> Self {
+        // Zero is the cursor of somebody who has seen nothing.
+        Self { next: reserved.max(1), reserved: reserved.max(1) }
+    }
+}
+
+impl Node {
+    /// Takes `envelope` in, unless it is here, has ended or cannot be kept.
+    pub(super) fn take(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        role: Role,
+        source: Option<Address>,
+    ) -> Result<Taken, StoreError> {
+        let id = envelope.id();
+        if let Some(tombstone) = self.tombstone(turn, &id)? {
+            return Ok(Taken::Ended(tombstone));
+        }
+        if let Some(custody) = self.custody(turn, &id)? {
+            self.take_again(&id, custody, role);
+            return Ok(Taken::Held);
+        }
+        if let Err(reason) = self.check_room(turn, envelope) {
+            return Ok(Taken::Refused(reason));
+        }
+        self.write_envelope(turn, envelope, role, source);
+        Ok(Taken::New)
+    }
+
+    /// The custody record of an envelope that lives here.
+    pub(super) fn custody(
+        &self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+    ) -> Result<Option<Custody>, StoreError> {
+        let value = self.desk.get(turn, Family::Custody, id.as_bytes())?;
+        value.map(|bytes| Custody::from_bytes(&bytes)).transpose()
+    }
+
+    /// The tombstone of an envelope that has ended here.
+    pub(super) fn tombstone(
+        &self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+    ) -> Result<Option<Tombstone>, StoreError> {
+        let value = self.desk.get(turn, Family::Tombstones, id.as_bytes())?;
+        value.map(|bytes| Tombstone::from_bytes(&bytes)).transpose()
+    }
+
+    /// The envelope itself, if it is still to be served: never after its expiry.
+    pub(super) fn envelope(
+        &self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        expires_at: Time,
+    ) -> Result<Option<Envelope>, StoreError> {
+        if expires_at <= turn.now {
+            return Ok(None);
+        }
+        let value = turn.store.get(Family::Envelopes, &keys::envelope(expires_at, id))?;
+        value
+            .map(|bytes| {
+                Envelope::from_stored(bytes)
+                    .ok()
+                    .filter(|envelope| envelope.id() == *id)
+                    .ok_or(StoreError::Damaged("envelopes"))
+            })
+            .transpose()
+    }
+
+    /// A submission of what another node had brought before: from now on it is our client's own.
+    fn take_again(&mut self, id: &EnvelopeId, mut custody: Custody, role: Role) {
+        if role == Role::Own && custody.role != Role::Own {
+            custody.role = Role::Own;
+            self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
+        }
+    }
+
+    fn check_room(&self, turn: Turn<'_>, envelope: &Envelope) -> Result<(), Rejection> {
+        envelope.check_expiry(turn.now)?;
+        let bytes = self.stats.envelope_bytes + envelope.body().len() as u64;
+        if bytes > self.config.store_bytes_max {
+            return Err(Rejection::StoreFull);
+        }
+        if self.desk.promises() >= self.config.promises_max {
+            return Err(Rejection::Busy);
+        }
+        Ok(())
+    }
+
+    fn write_envelope(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        role: Role,
+        source: Option<Address>,
+    ) {
+        let (id, mailbox, expires_at) = (envelope.id(), envelope.mailbox(), envelope.expires_at());
+        let arrival = self.next_arrival();
+        let due = self.first_due(turn, &mailbox, role);
+        let custody = Custody {
+            mailbox,
+            expires_at,
+            arrival,
+            role,
+            source,
+            rounds: 0,
+            due,
+            heard: false,
+            bytes: envelope.body().len() as u32,
+            holders: source.into_iter().collect(),
+        };
+        let name = id.as_bytes().to_vec();
+        self.desk.put(Family::Envelopes, keys::envelope(expires_at, &id), envelope.to_stored());
+        self.desk.put(Family::Custody, name, custody.to_bytes());
+        let waiting = [&id.as_bytes()[..], &expires_at.as_millis().to_be_bytes()].concat();
+        self.desk.put(Family::Mailboxes, keys::mailbox(&mailbox, arrival), waiting);
+        if role != Role::Collected {
+            self.schedule(due, &id);
+        }
+        self.expire_at(expires_at, &Expiring::Envelope(id));
+        let bytes = envelope.body().len();
+        self.stats.envelopes += 1;
+        self.stats.envelope_bytes += bytes as u64;
+        self.stats.accepted += 1;
+        self.event(Event::Accepted { id, bytes });
+        let waiting = Waiting { mailbox, id };
+        self.desk.promise(Promise::Arrived { waiting, arrival, expires_at });
+    }
+
+    fn next_arrival(&mut self) -> u64 {
+        let arrival = self.arrivals.next;
+        self.arrivals.next += 1;
+        if arrival >= self.arrivals.reserved {
+            self.arrivals.reserved = arrival + ARRIVALS_RESERVED;
+            let bound = self.arrivals.reserved.to_be_bytes().to_vec();
+            self.desk.put(Family::Meta, ARRIVALS_KEY.to_vec(), bound);
+        }
+        arrival
+    }
+}

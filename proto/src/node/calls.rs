@@ -1,0 +1,173 @@
+//! Calls of ours that are under way, and what each was for.
+//!
+//! The number of calls is bounded; ids are drawn at random, so that nobody can answer what was
+//! never asked (PROTOCOL §7). Every authenticated answer confirms its node in the table.
+
+use rand_core::RngCore;
+
+use crate::address::Address;
+use crate::contact::Contact;
+use crate::envelope::EnvelopeId;
+use crate::message::{Request, Response};
+use crate::rejection::{Rejection, Retry};
+use crate::store::StoreError;
+
+use super::exchange::Settled;
+use super::io::{CallId, Output, RequestId};
+use super::{Node, Turn};
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) struct Call {
+    to: Contact,
+    purpose: Purpose,
+}
+
+/// What an answer will be used for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// To learn whether the node is alive.
+    Ping,
+    /// A query of a lookup.
+    Search(u64),
+    /// An offer of these.
+    Offer { ids: Vec<EnvelopeId> },
+    /// A digest of these.
+    Digest { ids: Vec<EnvelopeId> },
+    /// A delivery of these.
+    Deliver { ids: Vec<EnvelopeId> },
+    /// Nothing hangs on the answer.
+    Tell,
+    /// What waits in mailboxes we collect.
+    Subscribe { mailboxes: Vec<Address> },
+    /// Bodies of what waits.
+    Fetch { ids: Vec<EnvelopeId> },
+    /// A card somebody here looks for.
+    GetCard(RequestId),
+}
+
+impl Node {
+    /// Begins a call; false when too many are under way or the node cannot be dialled.
+    pub(super) fn call(
+        &mut self,
+        turn: Turn<'_>,
+        to: Contact,
+        request: Request,
+        purpose: Purpose,
+    ) -> bool {
+        if self.calls.len() >= self.config.calls_max || to.is_leaf() {
+            return false;
+        }
+        let id = CallId(self.rng.next_u64());
+        let timeout = match purpose {
+            Purpose::Search(_) | Purpose::Ping => self.config.lookup.query_timeout,
+            _ => self.config.call_timeout,
+        };
+        self.stats.calls_made += 1;
+        self.calls.insert(id, Call { to: to.clone(), purpose });
+        self.desk.push(Output::Call { id, to, request, deadline: turn.now + timeout });
+        true
+    }
+
+    /// The way to a node that has answered before.
+    pub(super) fn contact(&self, address: &Address) -> Option<Contact> {
+        let entry = self.table.get(address).map(|entry| entry.contact());
+        entry.or_else(|| self.book.get(address)).cloned()
+    }
+
+    /// A call of ours came to its end.
+    pub(super) fn on_response(
+        &mut self,
+        turn: Turn<'_>,
+        id: CallId,
+        result: Result<Response, Rejection>,
+    ) -> Result<(), StoreError> {
+        let Some(Call { to, purpose }) = self.calls.remove(&id) else {
+            self.stats.stray_responses += 1;
+            return Ok(());
+        };
+        match result {
+            Ok(response) => {
+                self.confirm(turn, &to);
+                self.on_answer(turn, to, purpose, response)
+            }
+            Err(reason) => {
+                // A refusal that names a reason is an answer: the node lives.
+                if reason.retry() == Retry::Later || reason == Rejection::OtherNetwork {
+                    self.table.failed(&to.address(), turn.now);
+                }
+                self.on_failure(turn, &to, purpose)
+            }
+        }
+    }
+
+    fn on_answer(
+        &mut self,
+        turn: Turn<'_>,
+        from: Contact,
+        purpose: Purpose,
+        response: Response,
+    ) -> Result<(), StoreError> {
+        match (purpose, response) {
+            (Purpose::Search(search), Response::Nodes { contacts }) => {
+                self.on_nodes(turn, search, &from, contacts);
+                Ok(())
+            }
+            (Purpose::Offer { ids }, Response::Offered { wanted, receipts, acknowledgements }) => {
+                let settled = Settled { receipts, acknowledgements };
+                self.on_offered(turn, &from, &ids, &wanted, settled)
+            }
+            (Purpose::Digest { ids }, Response::Digested { digest, acknowledgements }) => {
+                self.on_digested(turn, &from, &ids, &digest, acknowledgements)
+            }
+            (
+                Purpose::Deliver { ids },
+                Response::Delivered { receipts, refused, acknowledgements },
+            ) => {
+                let settled = Settled { receipts, acknowledgements };
+                self.on_delivered(turn, &from, &ids, &refused, settled)
+            }
+            (
+                Purpose::Subscribe { mailboxes },
+                Response::Subscribed { waiting, cursor, more },
+            ) => self.on_subscribed(turn, &from, mailboxes, waiting, (cursor, more)),
+            (Purpose::Fetch { ids }, Response::Fetched { envelopes }) => {
+                self.on_fetched(turn, &from, &ids, &envelopes)
+            }
+            (Purpose::GetCard(request), Response::Card { card }) => {
+                self.on_card_answer(turn, request, &from, card)
+            }
+            (Purpose::Ping, Response::Pong { .. }) | (Purpose::Tell, Response::Done) => Ok(()),
+            (purpose, _) => {
+                self.note_refusal(Rejection::Malformed("an answer to another question"));
+                self.on_failure(turn, &from, purpose)
+            }
+        }
+    }
+
+    fn on_failure(
+        &mut self,
+        turn: Turn<'_>,
+        to: &Contact,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
+        match purpose {
+            Purpose::Search(search) => {
+                self.on_query_failed(turn, search, to);
+                Ok(())
+            }
+            Purpose::Fetch { ids } => {
+                self.give_up_fetching(&ids);
+                Ok(())
+            }
+            Purpose::GetCard(request) => self.on_card_answer(turn, request, to, None),
+            // Envelopes come round again by their schedule, subscriptions by theirs.
+            Purpose::Offer { .. }
+            | Purpose::Digest { .. }
+            | Purpose::Deliver { .. }
+            | Purpose::Subscribe { .. }
+            | Purpose::Ping
+            | Purpose::Tell => Ok(()),
+        }
+    }
+}

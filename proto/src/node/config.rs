@@ -1,0 +1,97 @@
+//! Every bound and interval a node keeps, in one place.
+//!
+//! Entry type is [`Config`]; its defaults are the numbers of PROTOCOL §9.1. The host may change
+//! them before it makes a node, never while it runs.
+
+use std::net::SocketAddr;
+
+use crate::lookup::LookupConfig;
+use crate::table::TableConfig;
+use crate::time::Span;
+
+/// Bounds and intervals of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where this node says it can be reached; none for a leaf (PROTOCOL §5.1).
+    pub endpoints: Vec<SocketAddr>,
+    /// The routing table's (PROTOCOL §5.3).
+    pub table: TableConfig,
+    /// Each lookup's (PROTOCOL §5.4).
+    pub lookup: LookupConfig,
+    /// How many nodes a region should hold (PROTOCOL §5.5).
+    pub region_nodes: u64,
+    /// How many other nodes a person's node submits through and collects by (PROTOCOL §6.8).
+    pub entries: usize,
+    /// Receipts of other nodes from which on an envelope counts as stored (PROTOCOL §6.2).
+    pub stored_receipts: usize,
+    /// Wait before the first repetition of a relay round; doubles each time (PROTOCOL §6.3).
+    pub backoff_first: Span,
+    /// Longest wait between two relay rounds.
+    pub backoff_max: Span,
+    /// How long a region that a lookup found is used without looking again.
+    pub region_kept: Span,
+    /// How often a collecting node renews its subscriptions (PROTOCOL §6.5).
+    pub subscription_renewal: Span,
+    /// Silence after which a subscription of a peer is forgotten.
+    pub subscription_kept: Span,
+    /// How long the answer to a call may take.
+    pub call_timeout: Span,
+    /// How long the host may keep a client's card lookup waiting.
+    pub card_lookup_timeout: Span,
+    /// Bytes of envelopes on disk; beyond it new ones are refused.
+    pub store_bytes_max: u64,
+    /// Batches that may wait for the disk; while there are more, nothing new is accepted.
+    pub promises_max: usize,
+    /// Nodes whose endpoints are remembered beside the table.
+    pub address_book_max: usize,
+    /// Calls under way to other nodes.
+    pub calls_max: usize,
+    /// Lookups under way; further ones wait their turn.
+    pub lookups_max: usize,
+    /// Regions remembered.
+    pub regions_max: usize,
+    /// Mailboxes that peers and clients together may subscribe to.
+    pub subscriptions_max: usize,
+    /// Client sessions.
+    pub sessions_max: usize,
+    /// Envelopes one client session may watch.
+    pub watches_max: usize,
+    /// Cards kept for their owners.
+    pub cards_max: u64,
+    /// Due envelopes taken up in one step; more go on in the next.
+    pub due_per_step: usize,
+    /// Expired envelopes removed in one step; more go on in the next.
+    pub expired_per_step: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            table: TableConfig::default(),
+            lookup: LookupConfig::default(),
+            region_nodes: 20,
+            entries: 4,
+            stored_receipts: 3,
+            backoff_first: Span::from_secs(2),
+            backoff_max: Span::from_secs(6 * 3_600),
+            region_kept: Span::from_mins(10),
+            subscription_renewal: Span::from_mins(10),
+            subscription_kept: Span::from_mins(30),
+            call_timeout: Span::from_secs(5),
+            card_lookup_timeout: Span::from_secs(10),
+            store_bytes_max: 1 << 30,
+            promises_max: 16_384,
+            address_book_max: 8_192,
+            calls_max: 1_024,
+            lookups_max: 64,
+            regions_max: 4_096,
+            subscriptions_max: 65_536,
+            sessions_max: 1_024,
+            watches_max: 65_536,
+            cards_max: 100_000,
+            due_per_step: 256,
+            expired_per_step: 256,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Repeating envelopes until they end: the schedule and its rounds (PROTOCOL §6.1–6.3).
+//!
+//! A round takes up what is due, finds where it belongs, and gathers for each node what is to be
+//! offered to it. What is said to that node is `exchange`'s business.
+
+use std::collections::BTreeMap;
+
+use rand_core::RngCore;
+
+use crate::address::Address;
+use crate::contact::Contact;
+use crate::envelope::EnvelopeId;
+use crate::message::{EnvelopeState, Push, Request};
+use crate::receipt::Receipt;
+use crate::store::StoreError;
+use crate::time::{Span, Time};
+use crate::verified::Verified;
+
+use super::io::{Event, Family};
+use super::keys;
+use super::records::{Custody, Role};
+use super::regions::{Aim, Found};
+use super::{Node, Turn};
+
+/// How long envelopes whose region is being looked up are put off; the end of the lookup takes
+/// them up earlier.
+const LOOKUP_PATIENCE: Span = Span::from_secs(15);
+
+/// What one step will offer, by node.
+#[derive(Debug, Default)]
+pub(super) struct Rounds(BTreeMap<Address, (Contact, Vec<EnvelopeId>)>);
+
+impl Rounds {
+    pub(super) fn add(&mut self, contact: &Contact, id: EnvelopeId) {
+        let entry = self.0.entry(contact.address());
+        entry.or_insert_with(|| (contact.clone(), Vec::new())).1.push(id);
+    }
+}
+
+impl Node {
+    /// When the next envelope is due; never while there is nobody to relay to.
+    pub(super) fn next_relay(&self) -> Option<Time> {
+        if self.table.is_empty() {
+            return None;
+        }
+        if !self.unsettled.is_empty() {
+            return Some(Time::ZERO);
+        }
+        Some(self.relay_at).filter(|at| *at < Time::MAX)
+    }
+
+    /// Takes up what is due, a bounded number at a time.
+    pub(super) fn relay_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        if self.table.is_empty() {
+            return Ok(());
+        }
+        self.settle_next(turn)?;
+        if self.relay_at > turn.now {
+            return Ok(());
+        }
+        // One more than is taken up tells when to come back.
+        let limit = self.config.due_per_step + 1;
+        let mut due = turn.store.scan(Family::Schedule, keys::LOWEST, keys::HIGHEST, limit)?;
+        let next = due.split_off(due.len().min(self.config.due_per_step));
+        self.relay_at = next.first().map_or(Ok(Time::MAX), |(key, _)| due_time(key))?;
+        let mut rounds = Rounds::default();
+        for (key, _) in due {
+            self.take_up(turn, key, &mut rounds)?;
+        }
+        self.offer_all(turn, rounds)
+    }
+
+    /// Makes the rounds of envelopes whose region has just been found.
+    pub(super) fn relay_found(
+        &mut self,
+        turn: Turn<'_>,
+        ids: &[EnvelopeId],
+    ) -> Result<(), StoreError> {
+        let mut rounds = Rounds::default();
+        for id in ids {
+            if let Some(custody) = self.custody(turn, id)? {
+                self.make_round(turn, id, custody, &mut rounds)?;
+            }
+        }
+        self.offer_all(turn, rounds)
+    }
+
+    /// When a new envelope is first offered: at once by its sender's node and by an entry, after
+    /// the first wait by a node of its own region, which others have been given it beside.
+    pub(super) fn first_due(&mut self, turn: Turn<'_>, mailbox: &Address, role: Role) -> Time {
+        if role == Role::Own || !self.is_in_region(&self.address, mailbox) {
+            return turn.now;
+        }
+        turn.now + self.wait_before(1)
+    }
+
+    /// Enters `id` into the schedule.
+    pub(super) fn schedule(&mut self, due: Time, id: &EnvelopeId) {
+        self.desk.put(Family::Schedule, keys::schedule(due, id), Vec::new());
+        self.relay_at = self.relay_at.min(due);
+    }
+
+    /// Writes a changed record and moves its place in the schedule.
+    fn reschedule(&mut self, id: &EnvelopeId, mut custody: Custody, due: Time) {
+        self.desk.delete(Family::Schedule, keys::schedule(custody.due, id));
+        custody.due = due;
+        self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
+        self.schedule(due, id);
+    }
+
+    /// Notes that `holder` has the envelope on disk, and tells whom it concerns.
+    pub(super) fn add_holder(
+        &mut self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        receipt: &Verified<Receipt>,
+    ) -> Result<(), StoreError> {
+        let Some(mut custody) = self.custody(turn, id)? else { return Ok(()) };
+        let holder = receipt.holder();
+        if holder == self.address || !custody.add_holder(holder) {
+            return Ok(());
+        }
+        self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
+        match (custody.role, custody.source) {
+            (Role::Own, _) => self.tell_state(id, state_of(&custody)),
+            // The sender's node learns through its entry how many have it; one report per holder
+            // up to the number that makes an envelope count as stored.
+            (Role::Relayed, Some(source)) if self.reports_to(&custody, &source) => {
+                self.tell(turn, &source, Push::Receipts(vec![receipt.clone()]));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Another node repeats this envelope: our next round may be left out.
+    pub(super) fn heard_of(&mut self, turn: Turn<'_>, id: &EnvelopeId) -> Result<(), StoreError> {
+        if let Some(mut custody) = self.custody(turn, id)? {
+            if !custody.heard && custody.rounds > 0 {
+                custody.heard = true;
+                self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells watchers and whoever listens to events.
+    pub(super) fn tell_state(&mut self, id: &EnvelopeId, state: EnvelopeState) {
+        self.event(Event::State { id: *id, state });
+        self.tell_watchers(id, state);
+    }
+
+    /// Asks or tells a node by whatever way leads to it: its stream for pushes, or a call.
+    pub(super) fn tell(&mut self, turn: Turn<'_>, to: &Address, push: Push) {
+        if self.listeners.contains(to) {
+            self.desk.push(super::Output::Push { to: *to, push });
+            return;
+        }
+        let Some(contact) = self.contact(to) else { return };
+        let request = match push {
+            Push::Acknowledgements(acknowledgements) => Request::Acknowledge { acknowledgements },
+            Push::Receipts(receipts) => Request::Receipts { receipts },
+            // Subscribers without a stream ask again by themselves.
+            Push::Waiting(_) => return,
+        };
+        self.call(turn, contact, request, super::calls::Purpose::Tell);
+    }
+
+    fn take_up(
+        &mut self,
+        turn: Turn<'_>,
+        key: Vec<u8>,
+        rounds: &mut Rounds,
+    ) -> Result<(), StoreError> {
+        let (due, id) = keys::parse_schedule(&key).ok_or(StoreError::Damaged("schedule"))?;
+        if due > turn.now {
+            self.relay_at = self.relay_at.min(due);
+            return Ok(());
+        }
+        match self.custody(turn, &id)? {
+            Some(custody) if custody.due == due && custody.expires_at > turn.now => {
+                self.make_round(turn, &id, custody, rounds)
+            }
+            _ => {
+                self.desk.delete(Family::Schedule, key);
+                Ok(())
+            }
+        }
+    }
+
+    fn make_round(
+        &mut self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        mut custody: Custody,
+        rounds: &mut Rounds,
+    ) -> Result<(), StoreError> {
+        let aim = if custody.role == Role::Own { Aim::Own } else { Aim::Relayed };
+        match self.find_region(turn, &custody.mailbox, aim) {
+            Found::Searching => {
+                self.regions.await_by(&custody.mailbox, *id);
+                self.reschedule(id, custody, turn.now + LOOKUP_PATIENCE);
+            }
+            Found::Nodes(nodes) => {
+                if !(custody.heard && custody.rounds > 1) {
+                    self.choose(&custody, &nodes).iter().for_each(|to| rounds.add(to, *id));
+                }
+                custody.rounds = custody.rounds.saturating_add(1);
+                custody.heard = false;
+                let wait = self.wait_before(custody.rounds);
+                self.reschedule(id, custody, turn.now + wait);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every node of the region that is not known to have it; when all are, one of them at random,
+    /// so that a holder that lost it, or knows of an acknowledgement, is met sooner or later.
+    fn choose(&mut self, custody: &Custody, region: &[Contact]) -> Vec<Contact> {
+        let lacks = |contact: &&Contact| !custody.holders.contains(&contact.address());
+        let lacking: Vec<Contact> = region.iter().filter(lacks).cloned().collect();
+        if !lacking.is_empty() || region.is_empty() {
+            return lacking;
+        }
+        let at = self.rng.next_u64() % region.len() as u64;
+        region.get(at as usize).cloned().into_iter().collect()
+    }
+
+    /// The wait before round `round`: doubling, capped, with ±20 % jitter (PROTOCOL §6.3).
+    fn wait_before(&mut self, round: u32) -> Span {
+        let first = self.config.backoff_first.as_millis();
+        let doubled = first.saturating_mul(1 << round.saturating_sub(1).min(30));
+        let capped = doubled.min(self.config.backoff_max.as_millis());
+        let jitter = self.rng.next_u64() % (capped * 2 / 5).max(1);
+        Span::from_millis(capped * 4 / 5 + jitter)
+    }
+
+    fn reports_to(&self, custody: &Custody, source: &Address) -> bool {
+        custody.holders.len() <= self.config.stored_receipts + 1
+            && !self.is_in_region(source, &custody.mailbox)
+    }
+}
+
+/// How far an envelope has come, by its record.
+pub(super) fn state_of(custody: &Custody) -> EnvelopeState {
+    let others = custody.holders.iter().filter(|holder| Some(**holder) != custody.source).count();
+    if others == 0 { EnvelopeState::Accepted } else { EnvelopeState::Stored(others as u32) }
+}
+
+fn due_time(key: &[u8]) -> Result<Time, StoreError> {
+    keys::parse_schedule(key).map(|(due, _)| due).ok_or(StoreError::Damaged("schedule"))
+}
+
+impl IntoIterator for Rounds {
+    type Item = (Address, (Contact, Vec<EnvelopeId>));
+    type IntoIter = std::collections::btree_map::IntoIter<Address, (Contact, Vec<EnvelopeId>)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

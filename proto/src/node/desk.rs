@@ -1,0 +1,205 @@
+//! The outgoing side: outputs, the batch being composed, and promises that wait for the disk.
+//!
+//! Entry type is [`Desk`]. Here stands the rule that a promise leaves only after the disk has what it
+//! promises (invariant 3 of ARCHITECTURE.md): whatever is staged as a [`Promise`] is let go by
+//! `Input::Durable` and by nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::acknowledgement::Acknowledgement;
+use crate::envelope::EnvelopeId;
+use crate::message::{Response, Waiting};
+use crate::receipt::{self, Receipt};
+use crate::rejection::Rejection;
+use crate::store::{Batch, Seq, StoreError, Write};
+use crate::time::Time;
+use crate::verified::Verified;
+
+use super::io::{Event, Family, Output, RequestId};
+use super::{Node, Turn};
+
+/// Outputs and what becomes one.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    outputs: VecDeque<Output>,
+    writes: Vec<Write<Family>>,
+    /// What this step has written, so that it reads its own writes.
+    overlay: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    /// Promises made in this step.
+    staged: Vec<Promise>,
+    /// The totals as they were last written.
+    pub(super) totals: [u64; 4],
+    /// Promises of earlier steps, by the batch they wait for.
+    waiting: BTreeMap<Seq, Vec<Promise>>,
+    written: Seq,
+    durable: Seq,
+}
+
+/// What may leave only once the disk has the batch of its step and all before it.
+#[derive(Debug)]
+pub(super) enum Promise {
+    /// This output.
+    Output(Output),
+    /// The answer to a delivery, whose receipt is signed at the moment it becomes true.
+    Delivered {
+        request: RequestId,
+        held: Vec<EnvelopeId>,
+        refused: Vec<(EnvelopeId, Rejection)>,
+        acknowledgements: Vec<Verified<Acknowledgement>>,
+    },
+    /// The answer to an offer, likewise.
+    Offered {
+        request: RequestId,
+        wanted: Vec<EnvelopeId>,
+        held: Vec<EnvelopeId>,
+        acknowledgements: Vec<Verified<Acknowledgement>>,
+    },
+    /// News for the subscribers of a mailbox.
+    Arrived { waiting: Waiting, arrival: u64, expires_at: Time },
+}
+
+impl Desk {
+    pub(super) fn is_drained(&self) -> bool {
+        self.outputs.is_empty()
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn promise(&mut self, promise: Promise) {
+        self.staged.push(promise);
+    }
+
+    /// Batches that wait for the disk.
+    pub(super) fn promises(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn put(&mut self, table: Family, key: Vec<u8>, value: Vec<u8>) {
+        if is_read_back(table) {
+            self.overlay.insert((table, key.clone()), Some(value.clone()));
+        }
+        self.writes.push(Write::Put { table, key, value });
+    }
+
+    pub(super) fn delete(&mut self, table: Family, key: Vec<u8>) {
+        if is_read_back(table) {
+            self.overlay.insert((table, key.clone()), None);
+        }
+        self.writes.push(Write::Delete { table, key });
+    }
+
+    pub(super) fn delete_range(&mut self, table: Family, from: Vec<u8>, to: Vec<u8>) {
+        self.writes.push(Write::DeleteRange { table, from, to });
+    }
+
+    /// The value under `key`, this step's own writes included.
+    pub(super) fn get(
+        &self,
+        turn: Turn<'_>,
+        table: Family,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.overlay.is_empty() {
+            if let Some(value) = self.overlay.get(&(table, key.to_vec())) {
+                return Ok(value.clone());
+            }
+        }
+        turn.store.get(table, key)
+    }
+
+    /// Closes the step: its batch goes out before its outputs, its promises wait for the batch.
+    fn close(&mut self) -> Vec<Promise> {
+        self.overlay.clear();
+        if !self.writes.is_empty() {
+            self.written = Seq(self.written.0 + 1);
+            let writes = std::mem::take(&mut self.writes);
+            self.outputs.push_front(Output::Write(Batch { seq: self.written, writes }));
+        }
+        let staged = std::mem::take(&mut self.staged);
+        if self.written == self.durable {
+            return staged;
+        }
+        if !staged.is_empty() {
+            self.waiting.entry(self.written).or_default().extend(staged);
+        }
+        Vec::new()
+    }
+
+    fn take_durable(&mut self, seq: Seq) -> Vec<Promise> {
+        self.durable = self.durable.max(seq.min(self.written));
+        let still = self.waiting.split_off(&Seq(self.durable.0 + 1));
+        std::mem::replace(&mut self.waiting, still).into_values().flatten().collect()
+    }
+}
+
+/// Tables that one step may read after it has written them.
+const fn is_read_back(table: Family) -> bool {
+    matches!(table, Family::Custody | Family::Tombstones | Family::Cards)
+}
+
+impl Node {
+    /// Ends a step.
+    pub(super) fn commit(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        self.write_totals();
+        let kept = self.desk.close();
+        for promise in kept {
+            self.keep(turn, promise)?;
+        }
+        Ok(())
+    }
+
+    /// The disk has everything up to `seq`.
+    pub(super) fn on_durable(&mut self, turn: Turn<'_>, seq: Seq) -> Result<(), StoreError> {
+        for promise in self.desk.take_durable(seq) {
+            self.keep(turn, promise)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>) {
+        if let Err(reason) = &result {
+            self.note_refusal(reason.clone());
+        }
+        self.desk.push(Output::Reply { id, result });
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.desk.push(Output::Event(event));
+    }
+
+    pub(super) fn note_refusal(&mut self, reason: Rejection) {
+        self.stats.refused += 1;
+        self.event(Event::Refused { reason });
+    }
+
+    fn keep(&mut self, turn: Turn<'_>, promise: Promise) -> Result<(), StoreError> {
+        match promise {
+            Promise::Output(output) => self.desk.push(output),
+            Promise::Delivered { request, held, refused, acknowledgements } => {
+                let receipts = self.sign_receipts(turn, &held);
+                let answer = Response::Delivered { receipts, refused, acknowledgements };
+                self.reply(request, Ok(answer));
+            }
+            Promise::Offered { request, wanted, held, acknowledgements } => {
+                let receipts = self.sign_receipts(turn, &held);
+                self.reply(request, Ok(Response::Offered { wanted, receipts, acknowledgements }));
+            }
+            Promise::Arrived { waiting, arrival, expires_at } => {
+                self.announce(turn, waiting, arrival, expires_at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sign_receipts(&self, turn: Turn<'_>, held: &[EnvelopeId]) -> Vec<Verified<Receipt>> {
+        held.chunks(receipt::IDS_MAX)
+            .filter_map(|ids| Receipt::sign(&self.key, ids.to_vec(), turn.now).ok())
+            .collect()
+    }
+}

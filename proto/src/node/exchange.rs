@@ -1,0 +1,299 @@
+//! Two nodes settle who lacks what and what has ended (PROTOCOL §6.2, §6.4).
+//!
+//! Few envelopes are offered by id, many by digest; bodies follow for what is lacking. Both sides'
+//! halves stand here: what we ask, what we make of the answer, and how we answer others.
+
+use std::collections::BTreeSet;
+
+use crate::acknowledgement::Acknowledgement;
+use crate::address::Address;
+use crate::contact::Contact;
+use crate::digest::{self, Digest};
+use crate::envelope::{Envelope, EnvelopeId};
+use crate::message::{
+    BODY_BYTES_MAX, ENVELOPES_MAX, IDS_MAX, Request, Response, SIGNED_MAX,
+};
+use crate::receipt::Receipt;
+use crate::rejection::Rejection;
+use crate::store::StoreError;
+use crate::verified::Verified;
+
+use super::accept::Taken;
+use super::calls::Purpose;
+use super::custody::Rounds;
+use super::desk::Promise;
+use super::io::{Event, Family, RequestId};
+use super::keys;
+use super::records::{Role, Tombstone};
+use super::{Node, Turn};
+
+/// Mailbox entries looked through for one digest or one new neighbour.
+const SCAN_MAX: usize = 4_096;
+/// Tombstones compared with one digest.
+const TOMBSTONES_MAX: usize = 4_096;
+
+/// What another node said of envelopes we told it of.
+pub(super) struct Settled {
+    pub(super) receipts: Vec<Verified<Receipt>>,
+    pub(super) acknowledgements: Vec<Verified<Acknowledgement>>,
+}
+
+impl Node {
+    /// Offers to each node what was gathered for it.
+    pub(super) fn offer_all(&mut self, turn: Turn<'_>, rounds: Rounds) -> Result<(), StoreError> {
+        for (_, (contact, ids)) in rounds {
+            self.offer(turn, contact, ids)?;
+        }
+        Ok(())
+    }
+
+    fn offer(
+        &mut self,
+        turn: Turn<'_>,
+        to: Contact,
+        ids: Vec<EnvelopeId>,
+    ) -> Result<(), StoreError> {
+        if ids.len() <= IDS_MAX {
+            let request = Request::Offer { ids: ids.clone() };
+            self.call(turn, to, request, Purpose::Offer { ids });
+            return Ok(());
+        }
+        let mut mailboxes = BTreeSet::new();
+        for id in &ids {
+            mailboxes.extend(self.custody(turn, id)?.map(|custody| custody.mailbox));
+        }
+        let (Some(from), Some(upto)) = (mailboxes.first(), mailboxes.last()) else { return Ok(()) };
+        let digest = Digest::new(&ids, &mut self.rng);
+        let request = Request::Digest { digest, from: *from, to: *upto };
+        self.call(turn, to, request, Purpose::Digest { ids });
+        Ok(())
+    }
+
+    /// A new neighbour is told of everything held here that belongs to it too (PROTOCOL §6.2).
+    pub(super) fn settle_next(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        let Some(peer) = self.unsettled.pop_first() else { return Ok(()) };
+        let Some(contact) = self.contact(&peer) else { return Ok(()) };
+        let held = turn.store.scan(Family::Mailboxes, keys::LOWEST, keys::HIGHEST, SCAN_MAX)?;
+        let mut ids = Vec::new();
+        for (key, value) in held {
+            let (mailbox, _) = keys::parse_mailbox(&key).ok_or(DAMAGED)?;
+            if self.is_in_region(&peer, &mailbox) {
+                ids.push(parse_waiting_id(&value)?);
+            }
+        }
+        if ids.is_empty() { Ok(()) } else { self.offer(turn, contact, ids) }
+    }
+
+    /// The answer to an offer.
+    pub(super) fn on_offered(
+        &mut self,
+        turn: Turn<'_>,
+        from: &Contact,
+        offered: &[EnvelopeId],
+        wanted: &[EnvelopeId],
+        settled: Settled,
+    ) -> Result<(), StoreError> {
+        self.settle(turn, from, offered, settled)?;
+        let asked: BTreeSet<_> = wanted.iter().filter(|id| offered.contains(id)).collect();
+        self.deliver(turn, from, asked.into_iter().copied())
+    }
+
+    /// The answer to a digest: deliver what the other side's digest lacks.
+    pub(super) fn on_digested(
+        &mut self,
+        turn: Turn<'_>,
+        from: &Contact,
+        ids: &[EnvelopeId],
+        theirs: &Digest,
+        acknowledgements: Vec<Verified<Acknowledgement>>,
+    ) -> Result<(), StoreError> {
+        self.on_acknowledgements(turn, &acknowledgements, Some(from.address()))?;
+        let lacking: Vec<_> = ids.iter().filter(|id| !theirs.may_contain(id)).copied().collect();
+        self.deliver(turn, from, lacking.into_iter())
+    }
+
+    /// The answer to a delivery.
+    pub(super) fn on_delivered(
+        &mut self,
+        turn: Turn<'_>,
+        from: &Contact,
+        delivered: &[EnvelopeId],
+        refused: &[(EnvelopeId, Rejection)],
+        settled: Settled,
+    ) -> Result<(), StoreError> {
+        let receipts = settled.receipts.iter().filter(|receipt| receipt.holder() == from.address());
+        let taken = receipts.flat_map(|receipt| receipt.ids()).filter(|id| delivered.contains(id));
+        for id in taken.copied().collect::<BTreeSet<_>>() {
+            self.stats.relayed += 1;
+            self.event(Event::Relayed { id, to: from.address() });
+        }
+        for (_, reason) in refused.iter().take(delivered.len()) {
+            self.note_refusal(reason.clone());
+        }
+        self.settle(turn, from, delivered, settled)
+    }
+
+    /// Another node offers.
+    pub(super) fn answer_offer(
+        &mut self,
+        turn: Turn<'_>,
+        request: RequestId,
+        ids: &[EnvelopeId],
+    ) -> Result<(), StoreError> {
+        let (mut wanted, mut held, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            if let Some(tombstone) = self.tombstone(turn, id)? {
+                ended.push(tombstone);
+            } else if self.custody(turn, id)?.is_some() {
+                self.heard_of(turn, id)?;
+                held.push(*id);
+            } else {
+                wanted.push(*id);
+            }
+        }
+        let acknowledgements = self.acknowledgements_of(turn, &ended)?;
+        self.desk.promise(Promise::Offered { request, wanted, held, acknowledgements });
+        Ok(())
+    }
+
+    /// Another node sends a digest.
+    pub(super) fn answer_digest(
+        &mut self,
+        turn: Turn<'_>,
+        request: RequestId,
+        theirs: &Digest,
+        from: &Address,
+        to: &Address,
+    ) -> Result<(), StoreError> {
+        let (low, high) = (keys::mailbox(from, 0), keys::mailbox(to, u64::MAX));
+        let held = turn.store.scan(Family::Mailboxes, &low, &high, digest::ITEMS_MAX)?;
+        let mut ids =
+            held.iter().map(|(_, id)| parse_waiting_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let tombs =
+            turn.store.scan(Family::Tombstones, keys::LOWEST, keys::HIGHEST, TOMBSTONES_MAX)?;
+        let mut ended = Vec::new();
+        for (key, value) in tombs {
+            let id = parse_waiting_id(&key)?;
+            if theirs.may_contain(&id) {
+                ended.push(Tombstone::from_bytes(&value)?);
+            }
+            // What has ended here is not wanted either.
+            ids.push(id);
+        }
+        let acknowledgements = self.acknowledgements_of(turn, &ended)?;
+        let digest = Digest::new(&ids, &mut self.rng);
+        self.reply(request, Ok(Response::Digested { digest, acknowledgements }));
+        Ok(())
+    }
+
+    /// Another node delivers.
+    pub(super) fn answer_delivery(
+        &mut self,
+        turn: Turn<'_>,
+        request: RequestId,
+        from: Address,
+        envelopes: &[Envelope],
+    ) -> Result<(), StoreError> {
+        let (mut held, mut refused, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        for envelope in envelopes {
+            match self.take(turn, envelope, Role::Relayed, Some(from))? {
+                Taken::New | Taken::Held => held.push(envelope.id()),
+                Taken::Ended(tombstone) => ended.push(tombstone),
+                Taken::Refused(reason) => {
+                    self.note_refusal(reason.clone());
+                    refused.push((envelope.id(), reason));
+                }
+            }
+        }
+        let acknowledgements = self.acknowledgements_of(turn, &ended)?;
+        self.desk.promise(Promise::Delivered { request, held, refused, acknowledgements });
+        Ok(())
+    }
+
+    /// Sends the bodies of `ids`, in as many messages as they need; what does not find room among
+    /// the calls under way waits for the next round.
+    fn deliver(
+        &mut self,
+        turn: Turn<'_>,
+        to: &Contact,
+        ids: impl Iterator<Item = EnvelopeId>,
+    ) -> Result<(), StoreError> {
+        let mut page = Page::default();
+        for id in ids {
+            let Some(custody) = self.custody(turn, &id)? else { continue };
+            let Some(envelope) = self.envelope(turn, &id, custody.expires_at)? else { continue };
+            if !page.fits(&envelope) && !self.deliver_page(turn, to, std::mem::take(&mut page)) {
+                return Ok(());
+            }
+            page.add(envelope);
+        }
+        self.deliver_page(turn, to, page);
+        Ok(())
+    }
+
+    fn deliver_page(&mut self, turn: Turn<'_>, to: &Contact, page: Page) -> bool {
+        if page.envelopes.is_empty() {
+            return true;
+        }
+        let ids = page.envelopes.iter().map(Envelope::id).collect();
+        let request = Request::Deliver { envelopes: page.envelopes };
+        self.call(turn, to.clone(), request, Purpose::Deliver { ids })
+    }
+
+    /// Notes receipts for what we told the other side of, and ends what it says has ended.
+    fn settle(
+        &mut self,
+        turn: Turn<'_>,
+        from: &Contact,
+        told: &[EnvelopeId],
+        settled: Settled,
+    ) -> Result<(), StoreError> {
+        for receipt in settled.receipts.iter().filter(|r| r.holder() == from.address()) {
+            for id in receipt.ids().iter().filter(|id| told.contains(id)) {
+                self.add_holder(turn, id, receipt)?;
+            }
+        }
+        self.on_acknowledgements(turn, &settled.acknowledgements, Some(from.address())).map(|_| ())
+    }
+
+    /// The acknowledgements that ended these envelopes, each once and as many as one message takes.
+    fn acknowledgements_of(
+        &self,
+        turn: Turn<'_>,
+        ended: &[Tombstone],
+    ) -> Result<Vec<Verified<Acknowledgement>>, StoreError> {
+        let hashes: BTreeSet<_> = ended.iter().filter_map(|t| t.acknowledgement).collect();
+        let mut found = Vec::new();
+        for hash in hashes.iter().take(SIGNED_MAX) {
+            found.extend(self.stored_acknowledgement(turn, hash)?);
+        }
+        Ok(found)
+    }
+}
+
+/// Envelopes for one message.
+#[derive(Debug, Default)]
+struct Page {
+    envelopes: Vec<Envelope>,
+    bytes: usize,
+}
+
+impl Page {
+    fn fits(&self, envelope: &Envelope) -> bool {
+        self.envelopes.len() < ENVELOPES_MAX
+            && self.bytes + envelope.body().len() <= BODY_BYTES_MAX
+    }
+
+    fn add(&mut self, envelope: Envelope) {
+        self.bytes += envelope.body().len();
+        self.envelopes.push(envelope);
+    }
+}
+
+const DAMAGED: StoreError = StoreError::Damaged("mailboxes");
+
+/// The envelope id at the head of a mailbox entry's value.
+pub(super) fn parse_waiting_id(value: &[u8]) -> Result<EnvelopeId, StoreError> {
+    let id = value.first_chunk::<32>().ok_or(DAMAGED)?;
+    Ok(EnvelopeId::from_bytes(*id))
+}

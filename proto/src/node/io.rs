@@ -1,0 +1,279 @@
+//! What goes into a node and what comes out: the whole of its contact with the world.
+//!
+//! Entry types are [`Input`] and [`Output`]. Plain data, compared by value, so that a test can state
+//! what it expects. How a host moves them is in the crate documentation.
+
+use crate::address::Address;
+use crate::contact::Contact;
+use crate::envelope::EnvelopeId;
+use crate::key::PublicKey;
+use crate::message::{
+    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Response,
+};
+use crate::rejection::Rejection;
+use crate::store::{Batch, Seq};
+use crate::time::Time;
+
+/// The tables of a node's store (PROTOCOL has no say in them; ARCHITECTURE.md explains the keys).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Day of expiry ‖ envelope id → the envelope as stored. By day, so that the files of a day that
+    /// is over can be dropped whole.
+    Envelopes,
+    /// Envelope id → the custody record.
+    Custody,
+    /// Mailbox ‖ arrival number → envelope id.
+    Mailboxes,
+    /// Time due ‖ envelope id → nothing.
+    Schedule,
+    /// Time of expiry ‖ kind ‖ name → nothing.
+    Expiry,
+    /// Envelope id → the tombstone.
+    Tombstones,
+    /// Hash of an acknowledgement → the acknowledgement.
+    Acknowledgements,
+    /// Owner's address → the card.
+    Cards,
+    /// Node's address → the contact.
+    Contacts,
+    /// Name → the node's own few values: schema version, arrival numbers.
+    Meta,
+}
+
+impl Family {
+    /// All tables.
+    pub const ALL: [Self; 10] = [
+        Self::Envelopes,
+        Self::Custody,
+        Self::Mailboxes,
+        Self::Schedule,
+        Self::Expiry,
+        Self::Tombstones,
+        Self::Acknowledgements,
+        Self::Cards,
+        Self::Contacts,
+        Self::Meta,
+    ];
+
+    /// A stable name, for stores that name their tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Envelopes => "envelopes",
+            Self::Custody => "custody",
+            Self::Mailboxes => "mailboxes",
+            Self::Schedule => "schedule",
+            Self::Expiry => "expiry",
+            Self::Tombstones => "tombstones",
+            Self::Acknowledgements => "acknowledgements",
+            Self::Cards => "cards",
+            Self::Contacts => "contacts",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// Pairs a request from outside with its reply. The host draws it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Pairs a call of ours with its answer. The node draws it at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// One connection of a client. The host draws it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// What the host tells a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The time that `poll_timeout` named has come, or simply: look at the clock.
+    Tick,
+    /// The disk has this batch and all before it.
+    Durable(Seq),
+    /// Another node, proved by its link, asks.
+    Request {
+        /// To be named in the reply.
+        id: RequestId,
+        /// Who asks: the key that the link has proved.
+        from: PublicKey,
+        /// What.
+        request: Request,
+    },
+    /// A call of ours came to its end. `Err` when nobody answered or the answer was a refusal.
+    Response {
+        /// As named in the call.
+        id: CallId,
+        /// The answer.
+        result: Result<Response, Rejection>,
+    },
+    /// Another node opened its stream for pushes.
+    ListenerOpened {
+        /// Who.
+        peer: Address,
+    },
+    /// That stream ended.
+    ListenerClosed {
+        /// Whose.
+        peer: Address,
+    },
+    /// A push came over a stream that we opened.
+    Push {
+        /// From whom.
+        from: Address,
+        /// What.
+        push: Push,
+    },
+    /// A client of this node asks.
+    ClientRequest {
+        /// To be named in the reply.
+        id: RequestId,
+        /// Over which connection.
+        session: SessionId,
+        /// What.
+        request: ClientRequest,
+    },
+    /// A client's connection ended; its subscriptions and watches go.
+    SessionClosed {
+        /// Which.
+        session: SessionId,
+    },
+    /// What the operator or the embedding program wants.
+    Command(Command),
+}
+
+/// What the operator or the embedding program wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Find the network through these nodes. Kept until one has answered.
+    Bootstrap(Vec<Contact>),
+}
+
+/// What a node tells its host. Drain with `poll_output` until `None` after each input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Apply this before the next input; say [`Input::Durable`] once the disk has it.
+    Write(Batch<Family>),
+    /// Ask another node; say [`Input::Response`] with its answer, at the deadline at the latest.
+    Call {
+        /// To be named in the response.
+        id: CallId,
+        /// Whom.
+        to: Contact,
+        /// What.
+        request: Request,
+        /// When to give up.
+        deadline: Time,
+    },
+    /// Answer another node.
+    Reply {
+        /// As named in the request.
+        id: RequestId,
+        /// The answer.
+        result: Result<Response, Rejection>,
+    },
+    /// Keep a stream for pushes open to this node, or no longer.
+    Listen {
+        /// To whom.
+        to: Contact,
+        /// Whether to keep it open.
+        open: bool,
+    },
+    /// Tell a node that opened its stream for pushes. A host that cannot keep up closes the stream.
+    Push {
+        /// Whom.
+        to: Address,
+        /// What.
+        push: Push,
+    },
+    /// Answer a client.
+    ClientReply {
+        /// As named in the request.
+        id: RequestId,
+        /// The answer.
+        result: Result<ClientResponse, Rejection>,
+    },
+    /// Tell a client.
+    ClientPush {
+        /// Over which connection.
+        session: SessionId,
+        /// What.
+        push: ClientPush,
+    },
+    /// Something happened that an operator, a metric or a test may want to know.
+    Event(Event),
+}
+
+/// What happened, for metrics, logs and tests. Nothing depends on anybody listening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An envelope was taken into the store.
+    Accepted {
+        /// Which.
+        id: EnvelopeId,
+        /// Bytes of its body.
+        bytes: usize,
+    },
+    /// A submitted envelope moved on.
+    State {
+        /// Which.
+        id: EnvelopeId,
+        /// Where to.
+        state: EnvelopeState,
+    },
+    /// Another node took an envelope from us.
+    Relayed {
+        /// Which.
+        id: EnvelopeId,
+        /// Who.
+        to: Address,
+    },
+    /// An envelope ended by its recipient's acknowledgement.
+    Acknowledged {
+        /// Which.
+        id: EnvelopeId,
+    },
+    /// An envelope ended by its time.
+    Expired {
+        /// Which.
+        id: EnvelopeId,
+    },
+    /// Somebody was refused.
+    Refused {
+        /// Why.
+        reason: Rejection,
+    },
+    /// A node entered the table.
+    PeerAdded {
+        /// Which.
+        peer: Address,
+    },
+    /// A first answer came: the node is part of the network.
+    Connected,
+    /// A lookup came to its end.
+    LookedUp {
+        /// Queries it took.
+        queries: u32,
+        /// Nodes that answered.
+        answered: u32,
+        /// How long it took.
+        took: crate::time::Span,
+    },
+}
+
+/// Why `poll_timeout` names the time it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Envelopes are due for a relay round.
+    Relay,
+    /// Something expires.
+    Expiry,
+    /// The table wants looking after.
+    Table,
+    /// Subscriptions want renewing.
+    Collect,
+    /// A card lookup of a client ends.
+    CardLookup,
+    /// The network has not been found yet.
+    Bootstrap,
+}

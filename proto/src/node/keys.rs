@@ -1,0 +1,110 @@
+//! The keys of a node's store: how each table is ordered, and why.
+//!
+//! One function for each kind of key. Numbers are big-endian, so that byte order is their order.
+
+use crate::address::Address;
+use crate::envelope::EnvelopeId;
+use crate::time::Time;
+
+/// The lowest key of every table.
+pub(super) const LOWEST: &[u8] = &[];
+/// Above every key of every table; keys are at most 41 bytes and never all ones.
+pub(super) const HIGHEST: &[u8] = &[0xff; 48];
+
+/// What an entry of the expiry table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiring {
+    /// An envelope, and later its tombstone, under the envelope's id.
+    Envelope(EnvelopeId),
+    /// An acknowledgement under its hash.
+    Acknowledgement([u8; 32]),
+    /// A card under its owner.
+    Card(Address),
+}
+
+/// By day first: the files of a day that is over are dropped whole.
+pub(super) fn envelope(expires_at: Time, id: &EnvelopeId) -> Vec<u8> {
+    [&expires_at.day().to_be_bytes()[..], id.as_bytes()].concat()
+}
+
+/// Where the envelopes of the days before `day` end.
+pub(super) fn envelopes_of_day(day: u32) -> Vec<u8> {
+    day.to_be_bytes().to_vec()
+}
+
+/// Arrival order within a mailbox.
+pub(super) fn mailbox(mailbox: &Address, arrival: u64) -> Vec<u8> {
+    [&mailbox.as_bytes()[..], &arrival.to_be_bytes()].concat()
+}
+
+/// Reads [`mailbox`] back.
+pub(super) fn parse_mailbox(key: &[u8]) -> Option<(Address, u64)> {
+    let (mailbox, arrival) = key.split_at_checked(Address::LEN)?;
+    Some((
+        Address::from_bytes(mailbox.try_into().ok()?),
+        u64::from_be_bytes(arrival.try_into().ok()?),
+    ))
+}
+
+/// Due order.
+pub(super) fn schedule(due: Time, id: &EnvelopeId) -> Vec<u8> {
+    [&due.as_millis().to_be_bytes()[..], id.as_bytes()].concat()
+}
+
+/// Reads [`schedule`] back.
+pub(super) fn parse_schedule(key: &[u8]) -> Option<(Time, EnvelopeId)> {
+    let (due, id) = parse_time(key)?;
+    Some((due, EnvelopeId::from_bytes(id.try_into().ok()?)))
+}
+
+/// Order of expiry.
+pub(super) fn expiry(at: Time, what: &Expiring) -> Vec<u8> {
+    let (kind, name): (u8, &[u8]) = match what {
+        Expiring::Envelope(id) => (1, id.as_bytes()),
+        Expiring::Acknowledgement(hash) => (2, hash),
+        Expiring::Card(owner) => (3, owner.as_bytes()),
+    };
+    [&at.as_millis().to_be_bytes()[..], &[kind], name].concat()
+}
+
+/// Reads [`expiry`] back.
+pub(super) fn parse_expiry(key: &[u8]) -> Option<(Time, Expiring)> {
+    let (at, rest) = parse_time(key)?;
+    let (kind, name) = rest.split_first()?;
+    let what = match kind {
+        1 => Expiring::Envelope(EnvelopeId::from_bytes(name.try_into().ok()?)),
+        2 => Expiring::Acknowledgement(name.try_into().ok()?),
+        3 => Expiring::Card(Address::from_bytes(name.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((at, what))
+}
+
+fn parse_time(key: &[u8]) -> Option<(Time, &[u8])> {
+    let (time, rest) = key.split_at_checked(8)?;
+    Some((Time::from_millis(u64::from_be_bytes(time.try_into().ok()?)), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_reads_back_and_lies_between_the_ends() {
+        let id = EnvelopeId::from_bytes([0xfe; 32]);
+        let at = Time::from_millis(u64::MAX - 1);
+        for what in [
+            Expiring::Envelope(id),
+            Expiring::Acknowledgement([0xff; 32]),
+            Expiring::Card(Address::from_bytes([0xff; 20])),
+        ] {
+            let key = expiry(at, &what);
+            assert_eq!(parse_expiry(&key), Some((at, what)));
+            assert!(LOWEST < &key[..] && &key[..] < HIGHEST);
+        }
+        assert_eq!(parse_schedule(&schedule(at, &id)), Some((at, id)));
+        let place = Address::from_bytes([0xff; 20]);
+        assert_eq!(parse_mailbox(&mailbox(&place, 7)), Some((place, 7)));
+        assert!(&mailbox(&place, u64::MAX)[..] < HIGHEST);
+    }
+}

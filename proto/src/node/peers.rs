@@ -1,0 +1,120 @@
+//! What other nodes ask of this one (PROTOCOL §7): one handler for each request.
+
+use std::net::SocketAddr;
+
+use crate::address::Address;
+use crate::contact::Contact;
+use crate::key::PublicKey;
+use crate::message::{CONTACTS_MAX, Push, Request, Response};
+use crate::receipt::Receipt;
+use crate::store::StoreError;
+use crate::verified::Verified;
+
+use super::desk::Promise;
+use super::io::{Output, RequestId};
+use super::{Node, Turn};
+
+impl Node {
+    /// Another node, proved by its link, asks.
+    pub(super) fn on_request(
+        &mut self,
+        turn: Turn<'_>,
+        id: RequestId,
+        from: &PublicKey,
+        request: Request,
+    ) -> Result<(), StoreError> {
+        let peer = from.address();
+        self.table.heard(&peer, turn.now);
+        match request {
+            Request::Ping { endpoints } => self.answer_ping(turn, id, from, endpoints),
+            Request::FindNode { target } => self.answer_find_node(id, &peer, &target),
+            Request::Offer { ids } => self.answer_offer(turn, id, &ids)?,
+            Request::Digest { digest, from, to } => {
+                self.answer_digest(turn, id, &digest, &from, &to)?;
+            }
+            Request::Deliver { envelopes } => self.answer_delivery(turn, id, peer, &envelopes)?,
+            Request::Acknowledge { acknowledgements } => {
+                self.on_acknowledgements(turn, &acknowledgements, Some(peer))?;
+                let result = Ok(Response::Done);
+                self.desk.promise(Promise::Output(Output::Reply { id, result }));
+            }
+            Request::Receipts { receipts } => {
+                self.on_receipts(turn, &peer, &receipts)?;
+                self.reply(id, Ok(Response::Done));
+            }
+            Request::PutCard { card } => self.answer_put_card(turn, id, *card)?,
+            Request::GetCard { owner } => self.answer_get_card(turn, id, &owner)?,
+            Request::Subscribe { grants, after } => {
+                self.answer_subscribe(turn, id, &peer, grants, after)?;
+            }
+            Request::Fetch { ids } => self.answer_fetch(turn, id, &peer, &ids)?,
+        }
+        Ok(())
+    }
+
+    /// Another node tells over the stream we keep open to it.
+    pub(super) fn on_push(
+        &mut self,
+        turn: Turn<'_>,
+        from: &Address,
+        push: Push,
+    ) -> Result<(), StoreError> {
+        match push {
+            Push::Waiting(waiting) => self.on_waiting(turn, from, &waiting),
+            Push::Acknowledgements(acknowledgements) => {
+                self.on_acknowledgements(turn, &acknowledgements, Some(*from)).map(|_| ())
+            }
+            Push::Receipts(receipts) => self.on_receipts(turn, from, &receipts),
+        }
+    }
+
+    pub(super) fn on_listener_opened(&mut self, peer: Address) {
+        if self.listeners.len() < self.config.sessions_max {
+            self.listeners.insert(peer);
+        }
+    }
+
+    pub(super) fn on_listener_closed(&mut self, peer: &Address) {
+        self.listeners.remove(peer);
+    }
+
+    fn answer_ping(
+        &mut self,
+        turn: Turn<'_>,
+        id: RequestId,
+        from: &PublicKey,
+        endpoints: Vec<SocketAddr>,
+    ) {
+        self.reply(id, Ok(Response::Pong { time: turn.now }));
+        let contact = Contact::new(*from, endpoints);
+        // What a caller says of itself is hearsay until we have dialled it back.
+        if !contact.is_leaf() && self.table.get(&contact.address()).is_none() {
+            self.ping(turn, contact);
+        }
+    }
+
+    fn answer_find_node(&mut self, id: RequestId, asker: &Address, target: &Address) {
+        let mut contacts = self.table.closest(target, CONTACTS_MAX + 1);
+        contacts.retain(|contact| contact.address() != *asker);
+        contacts.truncate(CONTACTS_MAX);
+        self.reply(id, Ok(Response::Nodes { contacts }));
+    }
+
+    /// Receipts count from nodes that were given the envelope: others have no business with it.
+    fn on_receipts(
+        &mut self,
+        turn: Turn<'_>,
+        from: &Address,
+        receipts: &[Verified<Receipt>],
+    ) -> Result<(), StoreError> {
+        for receipt in receipts {
+            for id in receipt.ids() {
+                let custody = self.custody(turn, id)?;
+                if custody.is_some_and(|custody| custody.holders.contains(from)) {
+                    self.add_holder(turn, id, receipt)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

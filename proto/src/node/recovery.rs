@@ -1,0 +1,125 @@
+//! Taking up where the store left off: what a node reads before its first input.
+//!
+//! Nothing here grows with the number of envelopes: totals, arrival numbers and contacts are small,
+//! and the first keys of the schedules tell when to wake up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
+
+use crate::contact::Contact;
+use crate::key::KeyPair;
+use crate::network_size::NetworkSize;
+use crate::store::StoreError;
+use crate::table::Table;
+use crate::time::Time;
+
+use super::accept::{ARRIVALS_KEY, Arrivals};
+use super::book::Book;
+use super::desk::Desk;
+use super::expire::HoldingClock;
+use super::io::Family;
+use super::keys;
+use super::regions::Regions;
+use super::routing::Bootstrap;
+use super::stats::Stats;
+use super::{Config, Node, Turn};
+
+/// Where the totals are kept.
+const TOTALS_KEY: &[u8] = b"totals";
+/// The most saved contacts read.
+const CONTACTS_MAX: usize = 64;
+
+/// A node as its store describes it.
+pub(super) fn recover(
+    config: Config,
+    key: KeyPair,
+    seed: [u8; 32],
+    turn: Turn<'_>,
+) -> Result<Node, StoreError> {
+    let address = key.address();
+    let stats = read_totals(turn)?;
+    let arrivals = Arrivals::after(read_number(turn, ARRIVALS_KEY)?);
+    let contacts = read_contacts(turn)?;
+    let relay_at = first_time(turn, Family::Schedule)?;
+    let expiry_at = first_time(turn, Family::Expiry)?;
+    Ok(Node {
+        address,
+        rng: ChaCha12Rng::from_seed(seed),
+        desk: Desk::default(),
+        stats,
+        table: Table::new(address, config.table.clone()),
+        size: NetworkSize::new(),
+        book: Book::new(config.address_book_max),
+        bootstrap: Bootstrap::with(contacts, turn.now),
+        searches: BTreeMap::new(),
+        regions: Regions::new(config.regions_max),
+        entries: Vec::new(),
+        calls: BTreeMap::new(),
+        listeners: BTreeSet::new(),
+        arrivals,
+        clock: HoldingClock::new(turn.now),
+        relay_at,
+        expiry_at,
+        dropped_day: 0,
+        unsettled: BTreeSet::new(),
+        subscribers: BTreeMap::new(),
+        collections: BTreeMap::new(),
+        fetching: BTreeSet::new(),
+        sessions: BTreeMap::new(),
+        watchers: BTreeMap::new(),
+        card_searches: BTreeMap::new(),
+        key,
+        config,
+    })
+}
+
+impl Node {
+    /// Writes the totals down with the step that changed them.
+    pub(super) fn write_totals(&mut self) {
+        let totals = totals(&self.stats);
+        if totals != self.desk.totals {
+            self.desk.totals = totals;
+            let value = totals.iter().flat_map(|total| total.to_be_bytes()).collect();
+            self.desk.put(Family::Meta, TOTALS_KEY.to_vec(), value);
+        }
+    }
+}
+
+/// Envelopes, their bytes, tombstones and cards.
+const fn totals(stats: &Stats) -> [u64; 4] {
+    [stats.envelopes, stats.envelope_bytes, stats.tombstones, stats.cards]
+}
+
+fn read_totals(turn: Turn<'_>) -> Result<Stats, StoreError> {
+    let Some(value) = turn.store.get(Family::Meta, TOTALS_KEY)? else {
+        return Ok(Stats::default());
+    };
+    let ([envelopes, envelope_bytes, tombstones, cards], []) = value.as_chunks::<8>() else {
+        return Err(StoreError::Damaged("totals"));
+    };
+    let [envelopes, envelope_bytes, tombstones, cards] =
+        [envelopes, envelope_bytes, tombstones, cards].map(|bytes| u64::from_be_bytes(*bytes));
+    Ok(Stats { envelopes, envelope_bytes, tombstones, cards, ..Stats::default() })
+}
+
+fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
+    let Some(value) = turn.store.get(Family::Meta, key)? else { return Ok(0) };
+    let bytes = value.try_into().map_err(|_| StoreError::Damaged("meta"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn read_contacts(turn: Turn<'_>) -> Result<Vec<Contact>, StoreError> {
+    let saved = turn.store.scan(Family::Contacts, keys::LOWEST, keys::HIGHEST, CONTACTS_MAX)?;
+    let contact = |value: &[u8]| Contact::from_stored(value).ok_or(StoreError::Damaged("contacts"));
+    saved.iter().map(|(_, value)| contact(value)).collect()
+}
+
+/// The time at the head of a table that is ordered by time.
+fn first_time(turn: Turn<'_>, table: Family) -> Result<Time, StoreError> {
+    let first = turn.store.scan(table, keys::LOWEST, keys::HIGHEST, 1)?;
+    let Some((key, _)) = first.first() else { return Ok(Time::MAX) };
+    let millis = key.first_chunk::<8>().ok_or(StoreError::Damaged("schedule"))?;
+    Ok(Time::from_millis(u64::from_be_bytes(*millis)))
+}

@@ -1,0 +1,307 @@
+//! Finding the network and keeping the table alive (PROTOCOL §5.3, §5.4).
+//!
+//! Lookups run here; what they are for is decided by [`SearchPurpose`]. Entries are chosen here too,
+//! because they are nodes of the table that have proved to last.
+
+use rand_core::RngCore;
+
+use crate::address::{Address, Distance};
+use crate::contact::Contact;
+use crate::lookup::Lookup;
+use crate::message::Request;
+use crate::store::StoreError;
+use crate::table::{Confirmed, Status};
+use crate::time::{Span, Time};
+
+use super::calls::Purpose;
+use super::io::{Event, Family};
+use super::keys;
+use super::{Node, Turn};
+
+/// The most nodes remembered to begin with.
+const BOOTSTRAP_MAX: usize = 64;
+/// First and longest wait between two attempts to find the network.
+const BOOTSTRAP_WAITS: (Span, Span) = (Span::from_secs(1), Span::from_mins(1));
+/// How often the table is written down.
+const SAVE_EVERY: Span = Span::from_mins(5);
+/// The most contacts written down.
+const SAVED_MAX: usize = 256;
+/// Pings begun in one step.
+const PINGS_PER_STEP: usize = 8;
+
+/// A lookup under way.
+#[derive(Debug)]
+pub(super) struct Search {
+    lookup: Lookup,
+    purpose: SearchPurpose,
+    began: Time,
+    /// Nodes in the table when it began: a search for ourselves is repeated while it finds more.
+    peers_before: usize,
+}
+
+/// What a lookup is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SearchPurpose {
+    /// Our own neighbourhood.
+    Own,
+    /// A random address, to keep a bucket alive and to measure the network.
+    Refresh,
+    /// The region of a mailbox or of a card.
+    Region,
+}
+
+/// How far the node has come in finding the network.
+#[derive(Debug, Default)]
+pub(super) struct Bootstrap {
+    contacts: Vec<Contact>,
+    next: Option<Time>,
+    attempts: u32,
+    /// When the table is to be written down.
+    save_at: Time,
+}
+
+impl Bootstrap {
+    /// Begins with the contacts that were written down.
+    pub(super) fn with(contacts: Vec<Contact>, now: Time) -> Self {
+        let next = (!contacts.is_empty()).then_some(now);
+        Self { contacts, next, attempts: 0, save_at: now + SAVE_EVERY }
+    }
+
+    pub(super) fn next_attempt(&self) -> Option<Time> {
+        self.next
+    }
+}
+
+impl Node {
+    /// The operator names nodes to begin with.
+    pub(super) fn on_bootstrap(
+        &mut self,
+        turn: Turn<'_>,
+        contacts: Vec<Contact>,
+    ) -> Result<(), StoreError> {
+        for contact in contacts.into_iter().filter(|contact| contact.address() != self.address) {
+            self.bootstrap.contacts.retain(|known| known.address() != contact.address());
+            self.bootstrap.contacts.insert(0, contact);
+        }
+        self.bootstrap.contacts.truncate(BOOTSTRAP_MAX);
+        self.bootstrap.attempts = 0;
+        self.bootstrap.next = Some(turn.now);
+        self.bootstrap_due(turn)
+    }
+
+    /// Looks for ourselves, again and again until somebody answers and nobody new turns up.
+    pub(super) fn bootstrap_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        if self.bootstrap.next.is_none_or(|at| at > turn.now) {
+            return Ok(());
+        }
+        let (first, longest) = BOOTSTRAP_WAITS;
+        let doubled = first.times(1 << self.bootstrap.attempts.min(16)).min(longest);
+        let jitter = Span::from_millis(self.rng.next_u64() % (doubled.as_millis() / 2).max(1));
+        self.bootstrap.attempts = self.bootstrap.attempts.saturating_add(1);
+        self.bootstrap.next = Some(turn.now + doubled + jitter);
+        // The nodes we begin with may not know us; a ping tells them where we listen.
+        for contact in self.bootstrap.contacts.iter().take(PINGS_PER_STEP).cloned().collect::<Vec<_>>() {
+            self.ping(turn, contact);
+        }
+        self.search(turn, self.address, SearchPurpose::Own);
+        Ok(())
+    }
+
+    /// When the table wants looking after; never while it is empty.
+    pub(super) fn next_table_work(&self) -> Time {
+        if self.table.is_empty() {
+            return Time::MAX;
+        }
+        let ping = self.table.next_ping().unwrap_or(Time::MAX);
+        ping.min(self.table.next_refresh()).min(self.bootstrap.save_at)
+    }
+
+    /// Pings who was silent for long, refreshes what was not searched for long, writes down.
+    pub(super) fn table_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        if self.table.is_empty() {
+            return Ok(());
+        }
+        for contact in self.table.due_for_ping(turn.now, PINGS_PER_STEP) {
+            self.ping(turn, contact);
+        }
+        if let Some(stale) = self.table.stale_buckets(turn.now).first() {
+            let target = self.table.refresh_target(*stale, &mut self.rng);
+            self.table.looked_up(&target, turn.now);
+            self.search(turn, target, SearchPurpose::Refresh);
+        }
+        if self.bootstrap.save_at <= turn.now {
+            self.save_table(turn);
+        }
+        let alone = self.table.entries().all(|entry| {
+            self.table.status(&entry.contact().address(), turn.now) == Some(Status::Bad)
+        });
+        if alone && self.bootstrap.next.is_none() {
+            self.bootstrap.next = Some(turn.now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ping(&mut self, turn: Turn<'_>, contact: Contact) {
+        let endpoints = self.config.endpoints.clone();
+        self.call(turn, contact, Request::Ping { endpoints }, Purpose::Ping);
+    }
+
+    /// An authenticated exchange that we began has succeeded: the only way into the table.
+    pub(super) fn confirm(&mut self, turn: Turn<'_>, contact: &Contact) {
+        self.book.note(contact);
+        if !self.stats.connected {
+            self.stats.connected = true;
+            self.event(Event::Connected);
+        }
+        match self.table.confirm(contact.clone(), turn.now) {
+            Confirmed::Added => self.on_added(turn, contact),
+            Confirmed::Cached { probe: Some(probe) } => self.ping(turn, probe),
+            Confirmed::Cached { probe: None } | Confirmed::Refreshed | Confirmed::Ignored => {}
+        }
+    }
+
+    /// Begins a lookup, unless one for the same is under way or too many are.
+    pub(super) fn search(&mut self, turn: Turn<'_>, target: Address, purpose: SearchPurpose) {
+        let same = |search: &Search| search.lookup.target() == &target && search.purpose == purpose;
+        if self.searches.len() >= self.config.lookups_max || self.searches.values().any(same) {
+            return;
+        }
+        let mut seeds = self.table.closest(&target, self.config.lookup.width);
+        if seeds.len() < self.config.lookup.paths {
+            seeds.extend(self.bootstrap.contacts.iter().cloned());
+        }
+        let radius = (purpose == SearchPurpose::Region).then(|| self.radius());
+        let config = self.config.lookup.clone();
+        let lookup = Lookup::new(target, config, seeds, radius, self.address);
+        let peers_before = self.table.len();
+        let search = Search { lookup, purpose, began: turn.now, peers_before };
+        let id = self.rng.next_u64();
+        self.searches.insert(id, search);
+        self.advance(turn, id);
+    }
+
+    /// A query of a lookup was answered.
+    pub(super) fn on_nodes(
+        &mut self,
+        turn: Turn<'_>,
+        search: u64,
+        from: &Contact,
+        contacts: Vec<Contact>,
+    ) {
+        if let Some(running) = self.searches.get_mut(&search) {
+            running.lookup.answered(&from.address(), contacts);
+            self.advance(turn, search);
+        }
+    }
+
+    /// A query of a lookup was not answered.
+    pub(super) fn on_query_failed(&mut self, turn: Turn<'_>, search: u64, to: &Contact) {
+        if let Some(running) = self.searches.get_mut(&search) {
+            running.lookup.failed(&to.address());
+            self.advance(turn, search);
+        }
+    }
+
+    /// The nodes this node's clients are hidden behind; replaced as they fail.
+    pub(super) fn entry_contacts(&mut self, now: Time) -> Vec<Contact> {
+        let table = &self.table;
+        let alive = |entry: &Address| table.status(entry, now).is_some_and(|s| s != Status::Bad);
+        self.entries.retain(alive);
+        let mut candidates: Vec<Address> = table
+            .entries()
+            .map(|entry| entry.contact().address())
+            .filter(|address| alive(address) && !self.entries.contains(address))
+            .collect();
+        while self.entries.len() < self.config.entries && !candidates.is_empty() {
+            let at = (self.rng.next_u64() % candidates.len() as u64) as usize;
+            self.entries.push(candidates.swap_remove(at));
+        }
+        self.entries.iter().filter_map(|address| self.contact(address)).collect()
+    }
+
+    /// Sends the queries a lookup wants sent.
+    fn advance(&mut self, turn: Turn<'_>, id: u64) {
+        let Some(mut search) = self.searches.remove(&id) else { return };
+        let target = *search.lookup.target();
+        while let Some(contact) = search.lookup.next() {
+            let address = contact.address();
+            if !self.call(turn, contact, Request::FindNode { target }, Purpose::Search(id)) {
+                search.lookup.failed(&address);
+            }
+        }
+        self.searches.insert(id, search);
+    }
+
+    /// Takes up the lookups that have come to their end.
+    pub(super) fn finish_searches(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        let finished = self.searches.iter().filter(|(_, search)| search.lookup.is_finished());
+        for id in finished.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(search) = self.searches.remove(&id) {
+                self.finish_search(turn, &search)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_search(&mut self, turn: Turn<'_>, search: &Search) -> Result<(), StoreError> {
+        let stats = search.lookup.stats();
+        self.event(Event::LookedUp {
+            queries: stats.sent,
+            answered: stats.answered,
+            took: turn.now.since(search.began),
+        });
+        let target = *search.lookup.target();
+        let nearest = search.lookup.result();
+        match search.purpose {
+            SearchPurpose::Own => self.on_own_search(turn, &nearest, search.peers_before),
+            SearchPurpose::Refresh => {
+                let sorted = distances(&target, &nearest, self.config.table.bucket_size);
+                self.size.sample_from(&sorted);
+            }
+            SearchPurpose::Region => self.on_region_found(turn, target, nearest)?,
+        }
+        Ok(())
+    }
+
+    fn on_own_search(&mut self, turn: Turn<'_>, nearest: &[Contact], peers_before: usize) {
+        self.size.own_density(&distances(&self.address, nearest, self.config.table.bucket_size));
+        if self.table.is_empty() {
+            return;
+        }
+        if self.table.len() > peers_before {
+            self.bootstrap.next = Some(turn.now);
+        } else {
+            self.bootstrap.next = None;
+            self.bootstrap.attempts = 0;
+        }
+    }
+
+    fn on_added(&mut self, turn: Turn<'_>, contact: &Contact) {
+        let peer = contact.address();
+        self.event(Event::PeerAdded { peer });
+        self.write_contact(contact);
+        self.unsettled.insert(peer);
+        self.collect_soon(turn, &peer);
+        if self.is_small_network() {
+            self.regions.forget();
+        }
+    }
+
+    fn save_table(&mut self, turn: Turn<'_>) {
+        self.bootstrap.save_at = turn.now + SAVE_EVERY;
+        self.desk.delete_range(Family::Contacts, keys::LOWEST.to_vec(), keys::HIGHEST.to_vec());
+        let contacts: Vec<_> =
+            self.table.entries().take(SAVED_MAX).map(|entry| entry.contact().clone()).collect();
+        contacts.iter().for_each(|contact| self.write_contact(contact));
+    }
+
+    fn write_contact(&mut self, contact: &Contact) {
+        let key = contact.address().as_bytes().to_vec();
+        self.desk.put(Family::Contacts, key, contact.to_stored());
+    }
+}
+
+/// The distances from `target` of the `count` nearest of `nearest`, ascending.
+fn distances(target: &Address, nearest: &[Contact], count: usize) -> Vec<Distance> {
+    nearest.iter().take(count).map(|contact| contact.address().distance(target)).collect()
+}

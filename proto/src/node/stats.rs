@@ -1,0 +1,40 @@
+//! Plain counters of a node; whoever hosts it turns them into metrics.
+
+/// What a node holds and has done. All counts; nothing here names anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Envelopes in the store now.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub envelope_bytes: u64,
+    /// Tombstones in the store now.
+    pub tombstones: u64,
+    /// Cards in the store now.
+    pub cards: u64,
+    /// Nodes in the table now.
+    pub peers: u64,
+    /// The estimate of the network's size, this node included.
+    pub network_size: u64,
+    /// Client sessions now.
+    pub sessions: u64,
+    /// Calls under way now.
+    pub calls: u64,
+    /// Batches that wait for the disk now.
+    pub promises: u64,
+    /// Envelopes taken in since the start.
+    pub accepted: u64,
+    /// Envelopes another node took from this one since the start.
+    pub relayed: u64,
+    /// Envelopes ended by an acknowledgement since the start.
+    pub acknowledged: u64,
+    /// Envelopes ended by their time since the start.
+    pub expired: u64,
+    /// Requests and objects refused since the start.
+    pub refused: u64,
+    /// Calls made since the start.
+    pub calls_made: u64,
+    /// Answers that came to no call of ours, or too late.
+    pub stray_responses: u64,
+    /// Nodes in the table have answered at least once since the start.
+    pub connected: bool,
+}

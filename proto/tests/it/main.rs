@@ -1,0 +1,11 @@
+//! The tests of the protocol crate that look at it from outside: one program, one module a subject.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests run on a host: they read files, and stop at what they do not expect"
+)]
+
+mod tidy;
+mod wire;
