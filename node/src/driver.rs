@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use comm_proto::contact::Contact;
 use comm_proto::key::KeyPair;
-use comm_proto::message::Request;
-use comm_proto::node::{CallId, Config, Event, Input, Node, Output};
+use comm_proto::message::{ClientRequest, Request};
+use comm_proto::node::{CallId, Config, Event, Family, Input, Node, Output, SessionId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Seq, StoreError};
 use comm_proto::time::Time;
@@ -161,6 +161,7 @@ impl Driver {
             self.now = self.clock.now();
             self.take_turn(&mut turn)?;
             if self.is_finished(turn.stopping) {
+                self.peers.close();
                 return Ok(());
             }
         }
@@ -193,7 +194,7 @@ impl Driver {
         self.tell_syncer();
         if self.stats_at <= Instant::now() {
             self.stats_at = Instant::now() + STATS_EVERY;
-            metrics::stats(&self.node.stats());
+            metrics::observe(&self.node.stats());
         }
         Ok(())
     }
@@ -222,17 +223,13 @@ impl Driver {
         }
     }
 
-    fn on_credit(
-        &mut self,
-        session: comm_proto::node::SessionId,
-        envelopes: u32,
-    ) -> Result<(), StoreError> {
+    fn on_credit(&mut self, session: SessionId, envelopes: u32) -> Result<(), StoreError> {
         if !self.recipients.has_session(session) {
             return Ok(());
         }
         // Nobody waits for the answer: an id that nobody has asked under.
         let id = self.recipients.draw();
-        let request = comm_proto::message::ClientRequest::Credit { envelopes };
+        let request = ClientRequest::Credit { envelopes };
         self.handle(Input::ClientRequest { id, session, request })
     }
 
@@ -301,7 +298,7 @@ impl Driver {
         Ok(())
     }
 
-    fn write(&mut self, batch: &Batch<comm_proto::node::Family>) -> Result<(), StoreError> {
+    fn write(&mut self, batch: &Batch<Family>) -> Result<(), StoreError> {
         self.store.apply(batch)?;
         self.written = Some(batch.seq);
         self.batches_unsynced += 1;
@@ -375,6 +372,6 @@ impl Drop for Closing {
 }
 
 fn note(event: &Event) {
-    metrics::event(event);
+    metrics::record(event);
     debug!(?event);
 }

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod backoff;
+pub mod bootstrap;
 pub mod dial;
 pub mod gate;
 pub mod link;

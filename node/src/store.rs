@@ -88,7 +88,7 @@ impl RocksStore {
             self.add(&mut writes, write);
         }
         self.ended.forget_rewritten(&batch.writes);
-        self.db.write_opt(&writes, &WriteOptions::default()).map_err(failed)?;
+        self.db.write_opt(writes, &WriteOptions::default()).map_err(failed)?;
         self.lowest.lower(&batch.writes);
         self.ended.note(&batch.writes);
         Ok(())

@@ -171,7 +171,7 @@ impl Node {
     pub fn poll_timeout(&self) -> Option<(Time, Timer)> {
         [
             self.next_relay().map(|at| (at, Timer::Relay)),
-            Some((self.expiry_at, Timer::Expiry)).filter(|(at, _)| *at < Time::MAX),
+            self.next_expiry().map(|at| (at, Timer::Expiry)),
             Some((self.next_table_work(), Timer::Table)),
             self.next_collection().map(|at| (at, Timer::Collect)),
             self.next_card_timeout().map(|at| (at, Timer::CardLookup)),

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::gate::{Gate, SourceLimits};
-use super::link::{Link, Place};
+use super::link::{Link, Place, Standstill};
 use super::tls::Credentials;
 
 /// How long the listening socket rests when the system has no more sockets to give.
@@ -30,14 +30,20 @@ pub struct AcceptLimits {
     pub links: usize,
     /// How long a handshake may take.
     pub handshake: Duration,
+    /// How long a link may stand still.
+    pub standstill: Standstill,
     /// What one source may do.
     pub source: SourceLimits,
 }
 
 impl Default for AcceptLimits {
     fn default() -> Self {
-        let handshake = Duration::from_secs(10);
-        Self { links: 1_024, handshake, source: SourceLimits::default() }
+        Self {
+            links: 1_024,
+            handshake: Duration::from_secs(10),
+            standstill: Standstill::default(),
+            source: SourceLimits::default(),
+        }
     }
 }
 
@@ -48,6 +54,7 @@ pub struct Door {
     gate: Gate,
     places: Arc<Semaphore>,
     handshake: Duration,
+    standstill: Standstill,
 }
 
 impl Door {
@@ -58,6 +65,7 @@ impl Door {
             gate: Gate::new(limits.source),
             places: Arc::new(Semaphore::new(limits.links)),
             handshake: limits.handshake,
+            standstill: limits.standstill,
         }
     }
 
@@ -119,6 +127,6 @@ impl Door {
     async fn shake_hands(&self, stream: TcpStream, place: Place) -> io::Result<Link> {
         stream.set_nodelay(true)?;
         let (stream, key) = self.credentials.accept(stream).await?;
-        Ok(Link::new(stream, key, place))
+        Ok(Link::new(stream, key, place, self.standstill))
     }
 }

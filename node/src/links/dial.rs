@@ -16,6 +16,7 @@ use comm_proto::rejection::Rejection;
 use comm_proto::wire::{self, FRAME_BYTES_MAX};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
@@ -85,6 +86,8 @@ pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) clock: Arc<Clock>,
     pub(super) inbox: Inbox,
+    /// The driver, which is on no runtime, asks too.
+    pub(super) runtime: Handle,
     pub(super) limits: DialLimits,
     slots: Slots,
     dials: Semaphore,
@@ -94,7 +97,9 @@ pub(super) struct Shared {
 
 /// Why a call failed.
 enum CallError {
-    /// The link broke, and had been used before: a new one may do better.
+    /// The other node refused.
+    Refused(Rejection),
+    /// The link of this number broke: a new one may do better.
     Broken(u64),
     /// Anything else.
     Failed,
@@ -115,6 +120,7 @@ impl Peers {
             network,
             clock,
             inbox,
+            runtime: Handle::current(),
             limits,
             slots: Slots::new(limits.nodes, limits.links),
             dials: Semaphore::new(limits.dials),
@@ -164,14 +170,18 @@ impl Peers {
         super::listen::keep(self, to, open);
     }
 
+    /// Ends every stream for pushes. Links close once the last call over them has ended.
+    pub fn close(&self) {
+        super::listen::end_all(self);
+    }
+
     /// The link to a node, opened if need be, and a pin that keeps it open.
     pub(super) async fn pinned_link(
         &self,
         to: &Contact,
     ) -> Result<(OpenLink, super::slots::Pin), Rejection> {
         let pin = self.0.slots.slot(to.address(), &self.backoff()).pin();
-        let (link, _) = self.link(to).await?;
-        Ok((link, pin))
+        Ok((self.link(to).await?, pin))
     }
 
     /// Forgets a link that turned out to be broken.
@@ -191,47 +201,46 @@ impl Peers {
         to: &Contact,
         message: wire::peer::Request,
     ) -> Result<Response, Rejection> {
-        match self.call_once(to, message.clone()).await? {
-            Ok(answer) => answer,
-            Err(CallError::Failed) => Err(Rejection::Unreachable),
+        match self.call_once(to, message.clone()).await {
             Err(CallError::Broken(number)) => {
                 self.forget(to, number).await;
-                self.call_once(to, message).await?.unwrap_or(Err(Rejection::Unreachable))
+                self.call_once(to, message).await
             }
+            answer => answer,
         }
+        .map_err(Rejection::from)
     }
 
     async fn call_once(
         &self,
         to: &Contact,
         message: wire::peer::Request,
-    ) -> Result<Result<Result<Response, Rejection>, CallError>, Rejection> {
-        let (link, _) = self.link(to).await?;
+    ) -> Result<Response, CallError> {
+        let link = self.link(to).await.map_err(CallError::Refused)?;
         let mut request = tonic::Request::new(message);
         self.0.network.name_in(&mut request);
-        let answer = client(&link).exchange(request).await;
-        Ok(match answer {
+        match client(&link).exchange(request).await {
             Ok(answer) => wire::decode::response(answer.into_inner(), self.0.clock.now())
-                .map_err(|reason| failed(to, &reason)),
+                .map_err(|reason| failed(to, &reason))?
+                .map_err(CallError::Refused),
             Err(status) if is_broken(&status) => Err(CallError::Broken(link.number)),
             Err(status) => Err(failed(to, &status)),
-        })
+        }
     }
 
-    /// The link to a node, and whether it was open before.
-    async fn link(&self, to: &Contact) -> Result<(OpenLink, bool), Rejection> {
+    /// The link to a node, opened if need be.
+    async fn link(&self, to: &Contact) -> Result<OpenLink, Rejection> {
         let slot = self.0.slots.slot(to.address(), &self.backoff());
         let state = Arc::clone(&slot.state).lock_owned().await;
         if let Some(link) = &state.link {
-            return Ok((link.clone(), true));
+            return Ok(link.clone());
         }
         if to.is_leaf() || state.is_backing_off(to.endpoints()) {
             return Err(Rejection::Unreachable);
         }
         // On its own: a caller with little patience must not keep the outcome from being noted.
-        let dialling = tokio::spawn(self.clone().dial(to.clone(), state));
-        let link = dialling.await.ok().flatten().ok_or(Rejection::Unreachable)?;
-        Ok((link, false))
+        let dialling = self.0.runtime.spawn(self.clone().dial(to.clone(), state));
+        dialling.await.ok().flatten().ok_or(Rejection::Unreachable)
     }
 
     /// Tries the node's endpoints in turn.
@@ -263,6 +272,15 @@ impl Peers {
             self.0.credentials.connect(stream, expected).await
         };
         timeout(self.0.limits.connect, connect).await?
+    }
+}
+
+impl From<CallError> for Rejection {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(reason) => reason,
+            CallError::Broken(_) | CallError::Failed => Self::Unreachable,
+        }
     }
 }
 

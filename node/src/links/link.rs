@@ -1,8 +1,10 @@
 //! One accepted link: an encrypted stream that knows whose it is and gives up on the silent.
 //!
 //! Entry type is [`Link`]. Living peers send something every now and then, if only the answer to a
-//! keep-alive ping; a link on which nothing comes for [`IDLE_MAX`] is broken or held for show.
+//! keep-alive ping, and take what they are sent; a link that does neither for long is broken or
+//! held for show, and ends with an error.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,16 +20,30 @@ use tonic::transport::server::Connected;
 
 use super::gate::{Allowance, Ticket};
 
-/// Silence after which an accepted link is closed; two keep-alive pings and a half.
-pub const IDLE_MAX: Duration = Duration::from_secs(50);
+/// How long a link may stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standstill {
+    /// Without anything coming in. More than the time between two keep-alive pings, 20 seconds.
+    pub read: Duration,
+    /// With something to send that the other side does not take.
+    pub write: Duration,
+}
+
+impl Default for Standstill {
+    fn default() -> Self {
+        Self { read: Duration::from_secs(50), write: Duration::from_secs(30) }
+    }
+}
 
 /// An accepted link.
 #[derive(Debug)]
 pub struct Link {
     stream: TlsStream<TcpStream>,
     remote: Remote,
-    heard: Instant,
-    silence: Pin<Box<Sleep>>,
+    reading: Patience,
+    writing: Patience,
+    /// Whether the last write found no room.
+    is_stuck: bool,
     _place: Place,
 }
 
@@ -47,22 +63,68 @@ pub(super) struct Place {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
+/// Runs out when it is not renewed. Renewing is cheap: the timer is moved only when it fires.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
 impl Link {
-    pub(super) fn new(stream: TlsStream<TcpStream>, key: PublicKey, place: Place) -> Self {
-        let heard = Instant::now();
+    pub(super) fn new(
+        stream: TlsStream<TcpStream>,
+        key: PublicKey,
+        place: Place,
+        standstill: Standstill,
+    ) -> Self {
         let remote = Remote { key, allowance: place.ticket.allowance() };
-        let silence = Box::pin(sleep_until(heard + IDLE_MAX));
-        Self { stream, remote, heard, silence, _place: place }
+        Self {
+            stream,
+            remote,
+            reading: Patience::new(standstill.read),
+            writing: Patience::new(standstill.write),
+            is_stuck: false,
+            _place: place,
+        }
     }
 
-    /// Ready with an error once nothing has come for too long.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        while self.silence.as_mut().poll(context).is_ready() {
-            let end = self.heard + IDLE_MAX;
+    /// Passes on what a write came to, or ends it when the other side takes nothing.
+    fn watch_write<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.is_stuck = false;
+            return written;
+        }
+        if !self.is_stuck {
+            self.is_stuck = true;
+            self.writing.renew();
+        }
+        self.writing.poll_end(context).map(Err)
+    }
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        let since = Instant::now();
+        Self { limit, since, timer: Box::pin(sleep_until(since + limit)) }
+    }
+
+    fn renew(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Ready with an error at the end.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while self.timer.as_mut().poll(context).is_ready() {
+            let end = self.since + self.limit;
             if end <= Instant::now() {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            self.silence.as_mut().reset(end);
+            self.timer.as_mut().reset(end);
         }
         Poll::Pending
     }
@@ -84,10 +146,10 @@ impl AsyncRead for Link {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            self.heard = Instant::now();
+            self.reading.renew();
             return read;
         }
-        self.poll_silence(context).map(Err)
+        self.reading.poll_end(context).map(Err)
     }
 }
 
@@ -97,15 +159,18 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch_write(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch_write(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch_write(shut, context)
     }
 
     fn poll_write_vectored(
@@ -113,7 +178,8 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch_write(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

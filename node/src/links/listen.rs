@@ -5,7 +5,7 @@
 //! room is lost, which the next subscription or offer makes good.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
@@ -36,10 +36,9 @@ impl Drop for Listen {
     }
 }
 
-/// Keeps the stream of `to` open, or no longer. To be called on a runtime or by whoever has entered
-/// one.
+/// Keeps the stream of `to` open, or no longer.
 pub(super) fn keep(peers: &Peers, to: &Contact, open: bool) {
-    let mut listens = peers.0.listens.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut listens = lock(peers);
     let Listens(streams) = &mut *listens;
     if !open {
         streams.remove(&to.address());
@@ -57,8 +56,18 @@ pub(super) fn keep(peers: &Peers, to: &Contact, open: bool) {
     streams.insert(to.address(), Listen { to: to.clone(), task });
 }
 
+/// Keeps none open any more.
+pub(super) fn end_all(peers: &Peers) {
+    lock(peers).0.clear();
+}
+
+fn lock(peers: &Peers) -> MutexGuard<'_, Listens> {
+    peers.0.listens.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn spawn(peers: Peers, to: Contact) -> JoinHandle<()> {
-    tokio::spawn(async move {
+    let runtime = peers.0.runtime.clone();
+    runtime.spawn(async move {
         let mut backoff = peers.backoff();
         loop {
             if let Err(reason) = listen_once(&peers, &to, &mut backoff).await {

@@ -25,7 +25,7 @@ impl LowestKeys {
         for write in writes {
             let Write::Put { table, key, .. } = write else { continue };
             let mut lowest = self.lock(*table);
-            if key < &lowest {
+            if *key < *lowest {
                 lowest.clone_from(key);
             }
         }

@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn logs_are_large_beside_the_tables_only() {
-        let usage = |logs, tables| DiskUse { logs: logs << 20, tables: tables << 20 };
+        let usage = |logs: u64, tables: u64| DiskUse { logs: logs << 20, tables: tables << 20 };
         assert!(usage(5, 0).has_large_logs());
         assert!(!usage(4, 0).has_large_logs());
         assert!(!usage(5, 50).has_large_logs());

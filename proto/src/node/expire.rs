@@ -14,6 +14,8 @@ use super::{Node, Turn};
 
 /// A step of the clock longer than this between two inputs is taken for a jump.
 const JUMP: Span = Span::from_mins(20);
+/// How often the clock is looked at while anything is kept: an ordinary silence is no jump.
+const LOOK_EVERY: Span = Span::from_mins(15);
 /// How long a tombstone outlives its envelope (PROTOCOL §6.6).
 const TOMBSTONE_KEPT: Span = Span::DAY;
 
@@ -59,6 +61,12 @@ impl HoldingClock {
 }
 
 impl Node {
+    /// When to look at the clock for what expires; never while nothing does.
+    pub(super) fn next_expiry(&self) -> Option<Time> {
+        let look = self.clock.last + LOOK_EVERY;
+        Some(self.expiry_at).filter(|at| *at < Time::MAX).map(|at| at.min(look))
+    }
+
     /// Enters something into the order of expiry.
     pub(super) fn expire_at(&mut self, at: Time, what: &Expiring) {
         self.desk.put(Family::Expiry, keys::expiry(at, what), Vec::new());
@@ -71,25 +79,19 @@ impl Node {
             return Ok(());
         }
         let limit = self.config.expired_per_step + 1;
-        let mut due = turn.store.scan(Family::Expiry, keys::LOWEST, keys::HIGHEST, limit)?;
-        let mut next = due.split_off(due.len().min(self.config.expired_per_step));
+        let due = turn.store.scan(Family::Expiry, keys::LOWEST, keys::HIGHEST, limit)?;
         let time = self.clock.time();
-        for (key, _) in due {
+        self.expiry_at = Time::MAX;
+        for (count, (key, _)) in due.into_iter().enumerate() {
             let (at, what) = keys::parse_expiry(&key).ok_or(StoreError::Damaged("expiry"))?;
-            if at > time {
-                next.insert(0, (key, Vec::new()));
+            if at > time || count == self.config.expired_per_step {
+                // What entered the order meanwhile, such as a tombstone's own end, may be earlier.
+                self.expiry_at = self.expiry_at.min(self.clock.due(at));
                 break;
             }
             self.desk.delete(Family::Expiry, key);
             self.expire(turn, &what)?;
         }
-        self.expiry_at = match next.first() {
-            None => Time::MAX,
-            Some((key, _)) => {
-                let parsed = keys::parse_expiry(key).ok_or(StoreError::Damaged("expiry"))?;
-                self.clock.due(parsed.0)
-            }
-        };
         self.drop_old_days(time);
         Ok(())
     }

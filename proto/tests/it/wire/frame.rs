@@ -9,13 +9,15 @@ use std::rc::Rc;
 
 use comm_proto::wire::FILE_DESCRIPTOR_SET;
 use prost::Message;
-use prost::encoding::{decode_varint, encode_varint};
+use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 use rand_chacha::ChaCha12Rng;
 
 use super::fuzz::{below, position};
 
 /// Bytes of a line of hexadecimal digits.
 const LINE_BYTES: usize = 32;
+/// About how many bytes a change adds that repeats a part.
+const REPEATED_BYTES_MAX: usize = 1_024;
 /// Wire types of protobuf.
 const VARINT: u64 = 0;
 const LENGTH: u64 = 2;
@@ -150,34 +152,49 @@ impl Part {
         }
     }
 
-    /// The key, and for anything but a number the length.
-    fn head(&self) -> (Vec<u8>, Vec<u8>) {
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        let (wire_type, number) = match &self.content {
+    /// Appends the key, and for anything but a number the length.
+    fn write_head(&self, frame: &mut Vec<u8>) -> usize {
+        let (wire_type, value) = match &self.content {
             Content::Number(number) => (VARINT, *number),
-            _ => (LENGTH, self.body().len() as u64),
+            _ => (LENGTH, self.body_len() as u64),
         };
-        encode_varint((self.number << 3) | wire_type, &mut key);
-        encode_varint(number, &mut value);
-        (key, value)
+        encode_varint((self.number << 3) | wire_type, frame);
+        let key_end = frame.len();
+        encode_varint(value, frame);
+        key_end
     }
 
-    fn body(&self) -> Vec<u8> {
+    fn write(&self, frame: &mut Vec<u8>) {
+        self.write_head(frame);
         match &self.content {
-            Content::Number(_) => Vec::new(),
-            Content::Text(bytes) | Content::Bytes(bytes) => bytes.clone(),
-            Content::Message(parts) => join(parts),
+            Content::Number(_) => {}
+            Content::Text(bytes) | Content::Bytes(bytes) => frame.extend(bytes),
+            Content::Message(parts) => parts.iter().for_each(|part| part.write(frame)),
         }
+    }
+
+    fn body_len(&self) -> usize {
+        match &self.content {
+            Content::Number(_) => 0,
+            Content::Text(bytes) | Content::Bytes(bytes) => bytes.len(),
+            Content::Message(parts) => parts.iter().map(Self::len).sum(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        let value = match &self.content {
+            Content::Number(number) => *number,
+            _ => self.body_len() as u64,
+        };
+        encoded_len_varint(self.number << 3) + encoded_len_varint(value) + self.body_len()
     }
 }
 
 /// Puts the parts of a frame together again.
 pub(super) fn join(parts: &[Part]) -> Vec<u8> {
-    let bytes = |part: &Part| {
-        let (key, value) = part.head();
-        [key, value, part.body()].concat()
-    };
-    parts.iter().flat_map(bytes).collect()
+    let mut frame = Vec::new();
+    parts.iter().for_each(|part| part.write(&mut frame));
+    frame
 }
 
 /// Changes the parts of a frame that stays readable: one of them, or how often it is there.
@@ -187,9 +204,10 @@ pub(super) fn change(parts: &mut Vec<Part>, rng: &mut ChaCha12Rng) {
     match below(rng, 8) {
         0 => drop(parts.remove(at)),
         1 => {
-            let times = [1, 4, 20, 64, 256][below(rng, 5) as usize];
-            let again = std::iter::repeat_n(part.clone(), times).collect::<Vec<_>>();
-            parts.splice(at..at, again);
+            let fitting = REPEATED_BYTES_MAX / (part.body_len() + 2) + 1;
+            let times = [1, 4, 20, 64, 256][below(rng, 5) as usize].min(fitting);
+            let copies = vec![part.clone(); times];
+            parts.splice(at..at, copies);
         }
         _ => part.change(rng),
     }
@@ -211,11 +229,13 @@ pub(super) fn with_unknown_fields(parts: &[Part]) -> Vec<Part> {
 /// Writes every field as a comment with its name, then its bytes in hexadecimal digits.
 pub(super) fn annotate(parts: &[Part], depth: usize, text: &mut String) {
     for part in parts {
-        let (key, value) = part.head();
+        let mut head = Vec::new();
+        let key_end = part.write_head(&mut head);
+        let (key, value) = head.split_at(key_end);
         let what = match &part.content {
             Content::Number(number) => format!("{} = {number}", part.name),
             Content::Text(bytes) => format!("{} = {:?}", part.name, String::from_utf8_lossy(bytes)),
-            _ => format!("{}, {} bytes", part.name, part.body().len()),
+            _ => format!("{}, {} bytes", part.name, part.body_len()),
         };
         writeln!(text, "# {}{what}", "  ".repeat(depth)).unwrap();
         writeln!(text, "{} {}", hex::encode(key), hex::encode(value)).unwrap();

@@ -1,0 +1,144 @@
+//! What other nodes may ask of this one (PROTOCOL §7): the peer side of gRPC.
+//!
+//! Entry type is [`PeerService`]. It checks what can be checked without the node's state, in
+//! parallel, and hands the rest to the driver. Refusals are answers, never gRPC errors; whoever
+//! does not keep to gRPC itself gets what tonic says.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use comm_proto::key::PublicKey;
+use comm_proto::message::Response;
+use comm_proto::node::Event;
+use comm_proto::rejection::Rejection;
+use comm_proto::wire::{self, FRAME_BYTES_MAX};
+use prost::Message;
+use tokio::time::timeout;
+use tokio_stream::Stream;
+use tonic::transport::Server;
+use tonic::{Request, Status};
+
+use crate::clock::Clock;
+use crate::driver::inbox::Inbox;
+use crate::driver::streams::Listener;
+use crate::links::link::{Link, Remote};
+use crate::links::{CALL_WINDOW, HEADERS_MAX, LINK_WINDOW, Network, PING_EVERY, PING_TIMEOUT};
+use crate::metrics;
+use crate::rpc::peer::peer_server::{Peer, PeerServer};
+
+/// How long a call may take, reading and answering included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Calls under way over one link.
+const CALLS_PER_LINK: u32 = 128;
+/// Pushes that wait for one slow listener.
+const PUSHES_MAX: usize = 256;
+/// Calls that a peer may open and break off before its link is closed.
+const RESETS_MAX: usize = 64;
+
+/// Answers other nodes.
+#[derive(Clone, Debug)]
+pub struct PeerService {
+    inbox: Inbox,
+    network: Network,
+    clock: Arc<Clock>,
+}
+
+/// What a listener is told.
+#[derive(Debug)]
+pub struct Pushes(Listener);
+
+impl PeerService {
+    /// Answers for the driver behind `inbox`, to nodes of `network` alone.
+    pub fn new(inbox: Inbox, network: Network, clock: Arc<Clock>) -> Self {
+        Self { inbox, network, clock }
+    }
+
+    /// Serves every link until `shutdown`, then until the calls under way have ended.
+    ///
+    /// # Errors
+    /// When the stream of links fails.
+    pub async fn serve(
+        self,
+        links: impl Stream<Item = io::Result<Link>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let service = PeerServer::new(self).max_decoding_message_size(FRAME_BYTES_MAX);
+        Server::builder()
+            .timeout(CALL_TIMEOUT)
+            .max_concurrent_streams(CALLS_PER_LINK)
+            .initial_stream_window_size(CALL_WINDOW)
+            .initial_connection_window_size(LINK_WINDOW)
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .http2_max_header_list_size(HEADERS_MAX)
+            .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+            .add_service(service)
+            .serve_with_incoming_shutdown(links, shutdown)
+            .await
+    }
+
+    async fn answer(&self, request: Request<wire::peer::Request>) -> Result<Response, Rejection> {
+        let bytes = request.get_ref().encoded_len();
+        let from = self.admit(&request, bytes)?;
+        let request = wire::decode::request(request.into_inner(), self.clock.now())?;
+        let answer = self.inbox.request(from, request, bytes)?;
+        match timeout(CALL_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Rejection::ShuttingDown),
+            Err(_) => Err(Rejection::Busy),
+        }
+    }
+
+    /// Who asks, if it may.
+    fn admit<T>(&self, request: &Request<T>, bytes: usize) -> Result<PublicKey, Rejection> {
+        if !self.network.is_named_in(request) {
+            return Err(counted(Rejection::OtherNetwork));
+        }
+        let remote = request.extensions().get::<Remote>();
+        let remote = remote.expect("every link says whose it is");
+        if !remote.allowance.spend(bytes, Instant::now()) {
+            return Err(counted(Rejection::Busy));
+        }
+        Ok(remote.key)
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type ListenStream = Pushes;
+
+    async fn exchange(
+        &self,
+        request: Request<wire::peer::Request>,
+    ) -> Result<tonic::Response<wire::peer::Response>, Status> {
+        Ok(tonic::Response::new(self.answer(request).await.into()))
+    }
+
+    async fn listen(
+        &self,
+        request: Request<wire::peer::ListenRequest>,
+    ) -> Result<tonic::Response<Pushes>, Status> {
+        // A stream has no place for a refusal before its first push.
+        let refused = |reason: Rejection| Status::failed_precondition(reason.to_string());
+        let from = self.admit(&request, 0).map_err(refused)?;
+        let listener = self.inbox.open_listener(from.address(), PUSHES_MAX).map_err(refused)?;
+        Ok(tonic::Response::new(Pushes(listener)))
+    }
+}
+
+impl Stream for Pushes {
+    type Item = Result<wire::peer::Push, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next(context).map(|push| push.map(|push| Ok(push.into())))
+    }
+}
+
+fn counted(reason: Rejection) -> Rejection {
+    metrics::record(&Event::Refused { reason: reason.clone() });
+    reason
+}

@@ -1,0 +1,149 @@
+//! One machine: a node, its disk, and what its clients were told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use comm_proto::address::Address;
+use comm_proto::envelope::EnvelopeId;
+use comm_proto::key::KeyPair;
+use comm_proto::message::{ClientPush, ClientResponse, Request, Response};
+use comm_proto::node::{CallId, Config, Family, Node, RequestId, SessionId, Stats};
+use comm_proto::rejection::Rejection;
+use comm_proto::store::{Batch, MemoryStore, Seq, Store};
+use comm_proto::time::Time;
+
+use super::links::Asked;
+
+/// What a puppet answers to whom; nothing means that it stays silent.
+pub(crate) type Puppet = Box<dyn FnMut(&Address, &Request) -> Option<Result<Response, Rejection>>>;
+
+/// How many boundaries a host still passes before its power goes.
+pub(crate) type Crash = Option<u32>;
+
+/// A machine, up or down.
+pub(crate) struct Host {
+    key: KeyPair,
+    config: Config,
+    node: Option<Node>,
+    pub(super) puppet: Option<Puppet>,
+    /// What reads see.
+    applied: MemoryStore<Family>,
+    /// What is left after a crash.
+    durable: MemoryStore<Family>,
+    unsynced: VecDeque<Batch<Family>>,
+    boots: u32,
+    pub(super) wake: Option<Time>,
+    pub(super) plan: Crash,
+    /// Calls of this node that have not come to their end.
+    pub(super) calls: BTreeSet<CallId>,
+    /// Requests of other hosts that have not been answered.
+    pub(super) asked: BTreeMap<RequestId, Asked>,
+    pub(super) replies: BTreeMap<RequestId, Result<ClientResponse, Rejection>>,
+    pub(super) pushes: BTreeMap<SessionId, Vec<(Time, ClientPush)>>,
+}
+
+impl Host {
+    pub(super) fn new(key: KeyPair, config: Config) -> Self {
+        Self {
+            key,
+            config,
+            node: None,
+            puppet: None,
+            applied: MemoryStore::new(),
+            durable: MemoryStore::new(),
+            unsynced: VecDeque::new(),
+            boots: 0,
+            wake: None,
+            plan: None,
+            calls: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            pushes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn puppet(key: KeyPair, puppet: Puppet) -> Self {
+        Self { puppet: Some(puppet), ..Self::new(key, Config::default()) }
+    }
+
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
+    pub(crate) fn store(&self) -> &MemoryStore<Family> {
+        &self.applied
+    }
+
+    /// What would be left if power went now.
+    pub(crate) fn disk(&self) -> &MemoryStore<Family> {
+        &self.durable
+    }
+
+    pub(crate) fn holds(&self, id: &EnvelopeId) -> bool {
+        self.applied.get(Family::Custody, id.as_bytes()).unwrap().is_some()
+    }
+
+    /// Whether the disk remembers the envelope, alive or read.
+    pub(crate) fn remembers(&self, id: &EnvelopeId) -> bool {
+        [Family::Custody, Family::Tombstones]
+            .iter()
+            .any(|table| self.durable.get(*table, id.as_bytes()).unwrap().is_some())
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.node.as_ref().map(Node::stats).unwrap_or_default()
+    }
+
+    pub(super) fn boots(&self) -> u32 {
+        self.boots
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.node.is_some() || self.puppet.is_some()
+    }
+
+    pub(super) fn running(&mut self) -> Option<(&mut Node, &MemoryStore<Family>)> {
+        self.node.as_mut().map(|node| (node, &self.applied))
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        let due = self.node.as_ref().and_then(Node::poll_timeout);
+        due.map(|(at, _)| at).filter(|at| *at < Time::MAX)
+    }
+
+    pub(super) fn start(&mut self, seed: [u8; 32], now: Time) {
+        let (config, key) = (self.config.clone(), self.key.clone());
+        let node = Node::new(config, key, seed, &self.applied, now);
+        self.node = Some(node.expect("a store in memory does not fail"));
+    }
+
+    pub(super) fn write(&mut self, batch: Batch<Family>) {
+        self.applied.apply(&batch);
+        self.unsynced.push_back(batch);
+    }
+
+    /// The disk has everything up to `seq`; false when it had before.
+    pub(super) fn sync(&mut self, seq: Seq) -> bool {
+        let before = self.unsynced.len();
+        while let Some(batch) = self.unsynced.pop_front_if(|batch| batch.seq <= seq) {
+            self.durable.apply(&batch);
+        }
+        self.unsynced.len() < before
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.node = None;
+        self.boots += 1;
+        self.plan = None;
+        self.applied = self.durable.clone();
+        self.unsynced.clear();
+        self.calls.clear();
+        self.asked.clear();
+        self.pushes.clear();
+    }
+
+    pub(super) fn crashes_here(&mut self) -> bool {
+        let Some(left) = &mut self.plan else { return false };
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+}
