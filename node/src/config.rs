@@ -3,8 +3,8 @@
 //! Entry type is [`NodeConfig`]. Where the values come from (a TOML file, the environment, flags)
 //! is [`crate::cli`]'s business; this file knows their meaning, their bounds and their defaults.
 
-mod bootstrap;
-mod units;
+pub mod bootstrap;
+pub mod units;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data_dir;
+use crate::links::PING_EVERY;
 
-pub use bootstrap::{BootstrapPeer, ParsePeerError};
-pub use units::{ByteSize, Interval, ParseUnitError};
+use bootstrap::BootstrapPeer;
+use units::{ByteSize, Interval};
 
 /// The port on which nodes listen for each other unless told otherwise.
 pub const PORT: u16 = 7_667;
@@ -100,7 +101,7 @@ pub struct LimitsConfig {
     pub connect_timeout: Interval,
     /// How long a write may wait for its receiver.
     pub write_timeout: Interval,
-    /// How long a connection may be silent.
+    /// How long a connection may be silent; living ones are asked every 20 s.
     pub read_timeout: Interval,
 }
 
@@ -274,6 +275,9 @@ impl NodeConfig {
         for (key, interval) in self.intervals() {
             require(key, interval.0.as_millis() > 0, || "must be longer than nothing".into())?;
         }
+        require("limits.read_timeout", limits.read_timeout.duration() > PING_EVERY, || {
+            format!("must be longer than {} s, the pace of keep-alive", PING_EVERY.as_secs())
+        })?;
         require("protocol.backoff_max", protocol.backoff_max >= protocol.backoff_first, || {
             format!("is shorter than protocol.backoff_first, {}", protocol.backoff_first)
         })

@@ -7,3 +7,8 @@ pub mod data_dir;
 pub mod logging;
 pub mod metrics;
 pub mod store;
+pub mod api;
+pub mod driver;
+pub mod links;
+pub mod rpc;
+pub mod service;

@@ -1,2 +1,80 @@
-//! placeholder
-fn main() {}
+//! The program `comm-node`: a relay that runs until it is told to stop.
+//!
+//! It ends with 0 after SIGTERM or SIGINT, with 2 when it was called or configured wrongly, with 1
+//! when something else fails; each time with one line on standard error that says what. Everything
+//! it does is in the library.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use comm_node::cli::{Cli, one_line};
+use comm_node::config::NodeConfig;
+use comm_node::{logging, run};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+const FAILED: u8 = 1;
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return end(MISUSED, one_line(&error)),
+        Err(help) => {
+            // Whoever asked for help and closed the pipe has read enough.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match cli.config() {
+        Ok(config) if cli.print_config() => print(&config),
+        Ok(config) => serve(config),
+        Err(error) => end(MISUSED, error),
+    }
+}
+
+fn print(config: &NodeConfig) -> ExitCode {
+    match toml::to_string(config) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => end(FAILED, error),
+    }
+}
+
+fn serve(config: NodeConfig) -> ExitCode {
+    if let Err(error) = logging::start(&config.log) {
+        return end(MISUSED, error);
+    }
+    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    let result = runtime.block_on(async {
+        let shutdown = stop_signal().map_err(|error| error.to_string())?;
+        run(config, shutdown).await.map_err(|error| error.to_string())
+    });
+    // A name being looked up in the background must not hold the end up.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => end(FAILED, error),
+    }
+}
+
+/// Comes true when the system or the operator wants the program to end.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    })
+}
+
+fn end(code: u8, reason: impl Display) -> ExitCode {
+    eprintln!("comm-node: {reason}");
+    ExitCode::from(code)
+}

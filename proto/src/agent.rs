@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::message::{ClientPush, ClientRequest, ClientResponse};
 use crate::prekey::PrekeyRing;
 use crate::rejection::Rejection;
-use crate::store::{Journal, Store, StoreError};
+use crate::store::{self, Journal, Store, StoreError};
 use crate::time::Time;
 
 use cards::Publishing;
@@ -316,7 +316,7 @@ impl Agent {
 }
 
 /// All entries of a drawer, page by page.
-fn read_all(turn: Turn<'_>, drawer: Drawer) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+fn read_all(turn: Turn<'_>, drawer: Drawer) -> Result<Vec<store::Entry>, StoreError> {
     const PAGE: usize = 1_024;
     let (mut all, mut from) = (Vec::new(), Vec::new());
     loop {
@@ -338,4 +338,3 @@ fn read_next_number(turn: Turn<'_>) -> Result<u64, StoreError> {
     let bytes = value.try_into().map_err(|_| StoreError::Damaged("meta"))?;
     Ok(u64::from_be_bytes(bytes))
 }
-

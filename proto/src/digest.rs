@@ -131,8 +131,7 @@ mod tests {
         let digest = Digest::new(&ids(0..5_000), &mut rng);
         let read = Digest::from_bytes(&digest.to_bytes()).unwrap();
         assert!(ids(0..5_000).iter().all(|id| read.may_contain(id)));
-        let false_positives =
-            ids(5_000..15_000).iter().filter(|id| read.may_contain(id)).count();
+        let false_positives = ids(5_000..15_000).iter().filter(|id| read.may_contain(id)).count();
         assert!(false_positives < 200, "{false_positives} of 10000");
     }
 

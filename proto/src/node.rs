@@ -57,9 +57,7 @@ use session::Session;
 use subscribers::Subscribers;
 
 pub use config::Config;
-pub use io::{
-    CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer,
-};
+pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
 pub use stats::Stats;
 
 /// A relay. Its methods fall into three classes:

@@ -114,10 +114,8 @@ fn check_count(count: usize) -> Result<(), ReceiptError> {
 }
 
 fn signed_bytes(ids: &[EnvelopeId], holder: &PublicKey, at: Time) -> Vec<u8> {
-    let start = SignedBytes::new(CONTEXT)
-        .array(holder.as_bytes())
-        .u64(at.as_millis())
-        .u8(ids.len() as u8);
+    let start =
+        SignedBytes::new(CONTEXT).array(holder.as_bytes()).u64(at.as_millis()).u8(ids.len() as u8);
     ids.iter().fold(start, |bytes, id| bytes.array(id.as_bytes())).finish()
 }
 

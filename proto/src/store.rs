@@ -28,8 +28,13 @@ pub trait Store<T> {
     ///
     /// # Errors
     /// When the disk cannot be read.
-    fn scan(&self, table: T, from: &[u8], to: &[u8], limit: usize)
-    -> Result<Vec<Entry>, StoreError>;
+    fn scan(
+        &self,
+        table: T,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
 }
 
 /// The place of a batch in the order of all batches of one run; later is larger.

@@ -23,8 +23,7 @@ pub use messages::comm::object::v1 as object;
 pub use messages::comm::peer::v1 as peer;
 
 /// All .proto files in the form that server reflection hands out.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// No valid message between nodes has a frame of more bytes, and neither has one of a client
 /// (PROTOCOL §9). A host sets it as the limit of its links: it bounds what the parts of a message

@@ -32,7 +32,7 @@ type Answer = Result<wire::SubmitStreamResponse, Status>;
 
 /// The answers to a stream of submissions.
 #[derive(Debug)]
-pub struct Submissions {
+pub(super) struct Submissions {
     session: Session,
     /// Answers that need no node; closed once the client has sent its last submission.
     refusals: mpsc::Receiver<Answer>,

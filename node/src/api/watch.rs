@@ -25,7 +25,7 @@ const CHANGES_MAX: usize = 1_024;
 
 /// The states of watched envelopes.
 #[derive(Debug)]
-pub struct Watching {
+pub(super) struct Watching {
     session: Session,
     /// The states of the moment, still to be told.
     first: VecDeque<(EnvelopeId, EnvelopeState)>,

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::config::{BootstrapPeer, ByteSize, Interval, LogFormat};
+use crate::config::LogFormat;
+use crate::config::bootstrap::BootstrapPeer;
+use crate::config::units::{ByteSize, Interval};
 
 /// One line a key keeps its three names beside each other and [`KEYS`] complete.
 macro_rules! settings {

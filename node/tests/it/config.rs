@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use comm_node::cli::{Cli, ConfigError, KEYS, one_line};
-use comm_node::config::{ByteSize, LogFormat, NodeConfig};
+use comm_node::config::units::ByteSize;
+use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
 pub(crate) const VALUES: [(&str, &str); 29] = [
@@ -24,7 +25,7 @@ pub(crate) const VALUES: [(&str, &str); 29] = [
     ("limits.connections_per_ip_per_minute", "11"),
     ("limits.connect_timeout", "12s"),
     ("limits.write_timeout", "13s"),
-    ("limits.read_timeout", "14s"),
+    ("limits.read_timeout", "140s"),
     ("log.level", "warn"),
     ("log.format", "json"),
     ("protocol.backoff_first", "15ms"),

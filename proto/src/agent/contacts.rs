@@ -201,10 +201,10 @@ impl Agent {
         if key.is_some_and(|key| key.address() != address) {
             return Err(CommandError::WrongKey);
         }
-        if let Some(other) = self.people.find_name(&name) {
-            if self.people.number_of(&address) != Some(other) {
-                return Err(CommandError::NameTaken(name));
-            }
+        if let Some(other) = self.people.find_name(&name)
+            && self.people.number_of(&address) != Some(other)
+        {
+            return Err(CommandError::NameTaken(name));
         }
         let number = self.know(address)?;
         self.change_contact(number, |record| {

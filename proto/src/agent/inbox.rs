@@ -55,12 +55,8 @@ impl Agent {
         if self.inbox.credit <= CREDIT / 2 {
             self.top_up_credit();
         }
-        let opened = sealing::open(
-            &self.identity,
-            &self.prekeys,
-            envelope.header().suite,
-            envelope.body(),
-        );
+        let opened =
+            sealing::open(&self.identity, &self.prekeys, envelope.header().suite, envelope.body());
         match opened {
             Ok(opened) => self.on_opened(turn, envelope, opened),
             Err(reason) => {
@@ -93,7 +89,11 @@ impl Agent {
             for some in read.chunks(IDS_MAX) {
                 let latest = some.iter().map(|read| read.expires_at).max().unwrap_or_default();
                 let ids = some.iter().map(|read| read.id).collect();
-                acknowledgements.extend(Acknowledgement::sign(key, ids, latest + KEPT_AFTER_EXPIRY));
+                acknowledgements.extend(Acknowledgement::sign(
+                    key,
+                    ids,
+                    latest + KEPT_AFTER_EXPIRY,
+                ));
             }
         }
         for some in acknowledgements.chunks(SIGNED_MAX) {

@@ -163,10 +163,8 @@ impl Agent {
         result: Result<ClientResponse, Rejection>,
     ) -> Result<(), StoreError> {
         // A node that does not know the envelope has at least nothing to relay.
-        let copies_may_exist = !matches!(
-            result,
-            Ok(ClientResponse::Cancelled { copies_may_exist: false })
-        );
+        let copies_may_exist =
+            !matches!(result, Ok(ClientResponse::Cancelled { copies_may_exist: false }));
         self.move_on(turn, number, MessageState::Cancelled)?;
         let result = Ok(Outcome::Cancelled { copies_may_exist });
         self.journal.promise(Promise::Output(Output::Done { id, result }));

@@ -61,8 +61,7 @@ impl Node {
         let value = turn.store.get(Family::Acknowledgements, hash)?;
         value
             .map(|bytes| {
-                Acknowledgement::from_stored(&bytes)
-                    .ok_or(StoreError::Damaged("acknowledgements"))
+                Acknowledgement::from_stored(&bytes).ok_or(StoreError::Damaged("acknowledgements"))
             })
             .transpose()
     }

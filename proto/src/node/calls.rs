@@ -127,10 +127,9 @@ impl Node {
                 let settled = Settled { receipts, acknowledgements };
                 self.on_delivered(turn, &from, &ids, &refused, settled)
             }
-            (
-                Purpose::Subscribe { mailboxes },
-                Response::Subscribed { waiting, cursor, more },
-            ) => self.on_subscribed(turn, &from, mailboxes, waiting, (cursor, more)),
+            (Purpose::Subscribe { mailboxes }, Response::Subscribed { waiting, cursor, more }) => {
+                self.on_subscribed(turn, &from, mailboxes, waiting, (cursor, more))
+            }
             (Purpose::Fetch { ids }, Response::Fetched { envelopes }) => {
                 self.on_fetched(turn, &from, &ids, &envelopes)
             }

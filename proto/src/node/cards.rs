@@ -187,11 +187,7 @@ impl Node {
         Ok(Ok(()))
     }
 
-    fn card(
-        &self,
-        turn: Turn<'_>,
-        owner: &Address,
-    ) -> Result<Option<Verified<Card>>, StoreError> {
+    fn card(&self, turn: Turn<'_>, owner: &Address) -> Result<Option<Verified<Card>>, StoreError> {
         Ok(self.stored_card(turn, owner)?.filter(|card| card.expires_at() > turn.now))
     }
 
@@ -201,9 +197,7 @@ impl Node {
         owner: &Address,
     ) -> Result<Option<Verified<Card>>, StoreError> {
         let value = self.desk.get(turn, Family::Cards, owner.as_bytes())?;
-        value
-            .map(|bytes| Card::from_stored(&bytes).ok_or(StoreError::Damaged("cards")))
-            .transpose()
+        value.map(|bytes| Card::from_stored(&bytes).ok_or(StoreError::Damaged("cards"))).transpose()
     }
 
     fn begin_card_search(

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::envelope::{Envelope, EnvelopeId};
-use crate::message::{
-    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Peer, Status,
-};
+use crate::message::{ClientPush, ClientRequest, ClientResponse, EnvelopeState, Peer, Status};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::time::Time;
@@ -57,7 +55,11 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn client_reply(&mut self, id: RequestId, result: Result<ClientResponse, Rejection>) {
+    pub(super) fn client_reply(
+        &mut self,
+        id: RequestId,
+        result: Result<ClientResponse, Rejection>,
+    ) {
         if let Err(reason) = &result {
             self.note_refusal(reason.clone());
         }
@@ -142,11 +144,7 @@ impl Node {
         Ok(())
     }
 
-    fn state(
-        &self,
-        turn: Turn<'_>,
-        id: &EnvelopeId,
-    ) -> Result<Option<EnvelopeState>, StoreError> {
+    fn state(&self, turn: Turn<'_>, id: &EnvelopeId) -> Result<Option<EnvelopeState>, StoreError> {
         if let Some(custody) = self.custody(turn, id)? {
             return Ok(Some(state_of(&custody)));
         }

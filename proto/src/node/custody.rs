@@ -135,11 +135,12 @@ impl Node {
 
     /// Another node repeats this envelope: our next round may be left out.
     pub(super) fn heard_of(&mut self, turn: Turn<'_>, id: &EnvelopeId) -> Result<(), StoreError> {
-        if let Some(mut custody) = self.custody(turn, id)? {
-            if !custody.heard && custody.rounds > 0 {
-                custody.heard = true;
-                self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
-            }
+        if let Some(mut custody) = self.custody(turn, id)?
+            && !custody.heard
+            && custody.rounds > 0
+        {
+            custody.heard = true;
+            self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
         }
         Ok(())
     }

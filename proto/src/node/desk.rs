@@ -1,17 +1,16 @@
 //! The outgoing side: outputs, the batch being composed, and promises that wait for the disk.
 //!
-//! Entry type is [`Desk`]. Here stands the rule that a promise leaves only after the disk has what it
-//! promises (invariant 3 of ARCHITECTURE.md): whatever is staged as a [`Promise`] is let go by
-//! `Input::Durable` and by nothing else.
+//! Entry type is [`Desk`]. That a promise leaves only after the disk has what it promises is the
+//! [`Journal`]'s rule; what a node promises, and what it does when the disk has it, stands here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::acknowledgement::Acknowledgement;
 use crate::envelope::EnvelopeId;
 use crate::message::{Response, Waiting};
 use crate::receipt::{self, Receipt};
 use crate::rejection::Rejection;
-use crate::store::{Batch, Seq, StoreError, Write};
+use crate::store::{Journal, Seq, StoreError};
 use crate::time::Time;
 use crate::verified::Verified;
 
@@ -19,20 +18,12 @@ use super::io::{Event, Family, Output, RequestId};
 use super::{Node, Turn};
 
 /// Outputs and what becomes one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Desk {
     outputs: VecDeque<Output>,
-    writes: Vec<Write<Family>>,
-    /// What this step has written, so that it reads its own writes.
-    overlay: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
-    /// Promises made in this step.
-    staged: Vec<Promise>,
+    journal: Journal<Family, Promise>,
     /// The totals as they were last written.
     pub(super) totals: [u64; 4],
-    /// Promises of earlier steps, by the batch they wait for.
-    waiting: BTreeMap<Seq, Vec<Promise>>,
-    written: Seq,
-    durable: Seq,
 }
 
 /// What may leave only once the disk has the batch of its step and all before it.
@@ -72,30 +63,32 @@ impl Desk {
     }
 
     pub(super) fn promise(&mut self, promise: Promise) {
-        self.staged.push(promise);
+        self.journal.promise(promise);
     }
 
     /// Batches that wait for the disk.
     pub(super) fn promises(&self) -> usize {
-        self.waiting.len()
+        self.journal.waiting()
     }
 
     pub(super) fn put(&mut self, table: Family, key: Vec<u8>, value: Vec<u8>) {
         if is_read_back(table) {
-            self.overlay.insert((table, key.clone()), Some(value.clone()));
+            self.journal.put_readable(table, key, value);
+        } else {
+            self.journal.put(table, key, value);
         }
-        self.writes.push(Write::Put { table, key, value });
     }
 
     pub(super) fn delete(&mut self, table: Family, key: Vec<u8>) {
         if is_read_back(table) {
-            self.overlay.insert((table, key.clone()), None);
+            self.journal.delete_readable(table, key);
+        } else {
+            self.journal.delete(table, key);
         }
-        self.writes.push(Write::Delete { table, key });
     }
 
     pub(super) fn delete_range(&mut self, table: Family, from: Vec<u8>, to: Vec<u8>) {
-        self.writes.push(Write::DeleteRange { table, from, to });
+        self.journal.delete_range(table, from, to);
     }
 
     /// The value under `key`, this step's own writes included.
@@ -105,36 +98,22 @@ impl Desk {
         table: Family,
         key: &[u8],
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        if !self.overlay.is_empty() {
-            if let Some(value) = self.overlay.get(&(table, key.to_vec())) {
-                return Ok(value.clone());
-            }
-        }
-        turn.store.get(table, key)
+        self.journal.get(turn.store, table, key)
     }
 
     /// Closes the step: its batch goes out before its outputs, its promises wait for the batch.
     fn close(&mut self) -> Vec<Promise> {
-        self.overlay.clear();
-        if !self.writes.is_empty() {
-            self.written = Seq(self.written.0 + 1);
-            let writes = std::mem::take(&mut self.writes);
-            self.outputs.push_front(Output::Write(Batch { seq: self.written, writes }));
+        let (batch, kept) = self.journal.close();
+        if let Some(batch) = batch {
+            self.outputs.push_front(Output::Write(batch));
         }
-        let staged = std::mem::take(&mut self.staged);
-        if self.written == self.durable {
-            return staged;
-        }
-        if !staged.is_empty() {
-            self.waiting.entry(self.written).or_default().extend(staged);
-        }
-        Vec::new()
+        kept
     }
+}
 
-    fn take_durable(&mut self, seq: Seq) -> Vec<Promise> {
-        self.durable = self.durable.max(seq.min(self.written));
-        let still = self.waiting.split_off(&Seq(self.durable.0 + 1));
-        std::mem::replace(&mut self.waiting, still).into_values().flatten().collect()
+impl Default for Desk {
+    fn default() -> Self {
+        Self { outputs: VecDeque::new(), journal: Journal::new(), totals: [0; 4] }
     }
 }
 
@@ -156,7 +135,7 @@ impl Node {
 
     /// The disk has everything up to `seq`.
     pub(super) fn on_durable(&mut self, turn: Turn<'_>, seq: Seq) -> Result<(), StoreError> {
-        for promise in self.desk.take_durable(seq) {
+        for promise in self.desk.journal.take_durable(seq) {
             self.keep(turn, promise)?;
         }
         Ok(())

@@ -10,9 +10,7 @@ use crate::address::Address;
 use crate::contact::Contact;
 use crate::digest::{self, Digest};
 use crate::envelope::{Envelope, EnvelopeId};
-use crate::message::{
-    BODY_BYTES_MAX, ENVELOPES_MAX, IDS_MAX, Request, Response, SIGNED_MAX,
-};
+use crate::message::{BODY_BYTES_MAX, ENVELOPES_MAX, IDS_MAX, Request, Response, SIGNED_MAX};
 use crate::receipt::Receipt;
 use crate::rejection::Rejection;
 use crate::store::StoreError;
@@ -280,8 +278,7 @@ struct Page {
 
 impl Page {
     fn fits(&self, envelope: &Envelope) -> bool {
-        self.envelopes.len() < ENVELOPES_MAX
-            && self.bytes + envelope.body().len() <= BODY_BYTES_MAX
+        self.envelopes.len() < ENVELOPES_MAX && self.bytes + envelope.body().len() <= BODY_BYTES_MAX
     }
 
     fn add(&mut self, envelope: Envelope) {

@@ -115,10 +115,10 @@ impl Node {
                 return Found::Nodes(entries);
             }
         }
-        if let Some(region) = self.regions.found.get(place) {
-            if turn.now.since(region.found_at) < self.config.region_kept {
-                return Found::Nodes(region.nodes.clone());
-            }
+        if let Some(region) = self.regions.found.get(place)
+            && turn.now.since(region.found_at) < self.config.region_kept
+        {
+            return Found::Nodes(region.nodes.clone());
         }
         self.search(turn, *place, SearchPurpose::Region);
         Found::Searching

@@ -100,7 +100,9 @@ impl Node {
         self.bootstrap.attempts = self.bootstrap.attempts.saturating_add(1);
         self.bootstrap.next = Some(turn.now + doubled + jitter);
         // The nodes we begin with may not know us; a ping tells them where we listen.
-        for contact in self.bootstrap.contacts.iter().take(PINGS_PER_STEP).cloned().collect::<Vec<_>>() {
+        for contact in
+            self.bootstrap.contacts.iter().take(PINGS_PER_STEP).cloned().collect::<Vec<_>>()
+        {
             self.ping(turn, contact);
         }
         self.search(turn, self.address, SearchPurpose::Own);

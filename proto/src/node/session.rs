@@ -150,8 +150,10 @@ impl Session {
             let from = keys::mailbox(mailbox, self.read_to.saturating_add(1));
             let to = keys::mailbox(mailbox, u64::MAX);
             let page = turn.store.scan(Family::Mailboxes, &from, &to, page_len)?;
-            let entries =
-                page.iter().map(|(key, value)| parse_entry(key, value)).collect::<Result<Vec<_>, _>>()?;
+            let entries = page
+                .iter()
+                .map(|(key, value)| parse_entry(key, value))
+                .collect::<Result<Vec<_>, _>>()?;
             if let (true, Some((last, _))) = (entries.len() == page_len, entries.last()) {
                 end = end.min(*last);
             }

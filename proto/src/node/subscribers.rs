@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::address::Address;
 use crate::envelope::EnvelopeId;
 use crate::grant::Grant;
-use crate::message::{
-    BODY_BYTES_MAX, ClientResponse, IDS_MAX, Push, Response, Waiting,
-};
+use crate::message::{BODY_BYTES_MAX, ClientResponse, IDS_MAX, Push, Response, Waiting};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::time::Time;

@@ -39,10 +39,10 @@ impl<T: Ord + Copy, P> Journal<T, P> {
         table: T,
         key: &[u8],
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        if !self.overlay.is_empty() {
-            if let Some(value) = self.overlay.get(&(table, key.to_vec())) {
-                return Ok(value.clone());
-            }
+        if !self.overlay.is_empty()
+            && let Some(value) = self.overlay.get(&(table, key.to_vec()))
+        {
+            return Ok(value.clone());
         }
         store.get(table, key)
     }

@@ -39,7 +39,9 @@ pub fn request(message: peer::Request, now: Time) -> Result<Request, Rejection> 
     use peer::request::Request as Wire;
     match message.request.ok_or(Rejection::Malformed("request"))? {
         Wire::Ping(ping) => Ok(Request::Ping { endpoints: endpoints(&ping.endpoints)? }),
-        Wire::FindNode(find) => Ok(Request::FindNode { target: address_of(&find.target, "target")? }),
+        Wire::FindNode(find) => {
+            Ok(Request::FindNode { target: address_of(&find.target, "target")? })
+        }
         Wire::Offer(offer) => Ok(Request::Offer { ids: some_ids(&offer.ids, IDS_MAX)? }),
         Wire::Digest(request) => digest_request(&request),
         Wire::Deliver(deliver) => deliver_request(deliver),
@@ -48,7 +50,9 @@ pub fn request(message: peer::Request, now: Time) -> Result<Request, Rejection> 
             Ok(Request::Acknowledge { acknowledgements })
         }
         Wire::Receipts(told) => Ok(Request::Receipts { receipts: receipts(&told.receipts, now)? }),
-        Wire::PutCard(put) => Ok(Request::PutCard { card: Box::new(object::some_card(put.card, now)?) }),
+        Wire::PutCard(put) => {
+            Ok(Request::PutCard { card: Box::new(object::some_card(put.card, now)?) })
+        }
         Wire::GetCard(get) => Ok(Request::GetCard { owner: address_of(&get.owner, "owner")? }),
         Wire::Subscribe(subscribe) => {
             let grants = grants(&subscribe.grants, now)?;

@@ -16,9 +16,7 @@ use crate::card::Card;
 use crate::contact::Contact;
 use crate::envelope::{Envelope, EnvelopeId, VERSION};
 use crate::grant::Grant;
-use crate::message::{
-    EnvelopeState, Peer, PeerStatus, Push, Request, Response, Status, Waiting,
-};
+use crate::message::{EnvelopeState, Peer, PeerStatus, Push, Request, Response, Status, Waiting};
 use crate::receipt::Receipt;
 use crate::rejection::{Rejection, Retry};
 use crate::verified::Verified;
@@ -44,7 +42,9 @@ impl From<Request> for peer::Request {
                 Wire::Acknowledge(acknowledge(&acknowledgements))
             }
             Request::Receipts { receipts: told } => Wire::Receipts(receipts(&told)),
-            Request::PutCard { card } => Wire::PutCard(peer::PutCard { card: Some((&**card).into()) }),
+            Request::PutCard { card } => {
+                Wire::PutCard(peer::PutCard { card: Some((&**card).into()) })
+            }
             Request::GetCard { owner } => Wire::GetCard(peer::GetCard { owner: address(&owner) }),
             Request::Subscribe { grants, after } => {
                 Wire::Subscribe(peer::Subscribe { grants: all_signed(&grants), after })
@@ -98,9 +98,9 @@ impl From<Result<Response, Rejection>> for peer::Response {
     fn from(answer: Result<Response, Rejection>) -> Self {
         match answer {
             Ok(response) => response.into(),
-            Err(refusal) => Self {
-                response: Some(peer::response::Response::Rejection((&refusal).into())),
-            },
+            Err(refusal) => {
+                Self { response: Some(peer::response::Response::Rejection((&refusal).into())) }
+            }
         }
     }
 }

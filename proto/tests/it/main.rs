@@ -9,4 +9,5 @@
 
 mod people;
 mod tidy;
+mod vectors;
 mod wire;

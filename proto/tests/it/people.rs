@@ -360,9 +360,11 @@ fn conversations_go_on_over_turning_epochs() {
     }
     let expected: Vec<_> = (0..9).map(|week| format!("week {week}")).collect();
     assert_eq!(town.texts("bob"), expected);
-    assert!(town.received("bob").iter().all(|entry| {
-        matches!(entry.author, Author::Them { missing_before: 0, late: false })
-    }));
+    assert!(
+        town.received("bob").iter().all(|entry| {
+            matches!(entry.author, Author::Them { missing_before: 0, late: false })
+        })
+    );
 }
 
 /// D22: taken back before it left, nothing leaves; history says so.

@@ -3,9 +3,7 @@
 //! There is one function for each call that carries something; [`receive`] reads one message of the
 //! stream. Who the client is, and whether the node can serve it, is not asked here.
 
-use super::object::{
-    acknowledgements, address_of, envelope, envelope_id, grants, ids, some_card,
-};
+use super::object::{acknowledgements, address_of, envelope, envelope_id, grants, ids, some_card};
 use crate::message::{ClientRequest, IDS_MAX};
 use crate::rejection::Rejection;
 use crate::time::Time;
@@ -56,7 +54,9 @@ pub fn receive(
             let subscribe = ClientRequest::Subscribe { grants, after: open.after };
             Ok(vec![subscribe, ClientRequest::Credit { envelopes }])
         }
-        Wire::Credit(more) => Ok(vec![ClientRequest::Credit { envelopes: credit(more.envelopes)? }]),
+        Wire::Credit(more) => {
+            Ok(vec![ClientRequest::Credit { envelopes: credit(more.envelopes)? }])
+        }
         Wire::Acknowledge(read) => {
             let acknowledgements = acknowledgements(&read.acknowledgements, now)?;
             Ok(vec![ClientRequest::Acknowledge { acknowledgements }])

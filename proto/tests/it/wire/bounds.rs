@@ -321,9 +321,8 @@ fn addresses_and_ids_have_one_length() {
 
 #[test]
 fn keys_and_signatures_have_one_length() {
-    let (mut signed, read) = (wire_acknowledgement(), |signed| {
-        decode::acknowledgements(&[signed], NOW).err()
-    });
+    let (mut signed, read) =
+        (wire_acknowledgement(), |signed| decode::acknowledgements(&[signed], NOW).err());
     let key = std::mem::take(&mut signed.mailbox_key);
     let with_key = |key| object::Acknowledgement { mailbox_key: key, ..signed.clone() };
     assert_length("mailbox key", key.clone(), |key| read(with_key(key)));

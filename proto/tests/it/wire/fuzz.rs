@@ -29,7 +29,7 @@ const TEXTS_LEN_MAX: usize = 65 * 80;
 /// What one part of a list takes in memory. It takes two bytes of the frame at least.
 const PART_LEN_MAX: usize = 128;
 /// Each of accepted, refused and unreadable frames makes up at least one in so many.
-const RAREST: u32 = 500;
+const RAREST: u32 = 250;
 
 /// What became of a frame.
 enum Outcome {
@@ -199,9 +199,7 @@ fn responses_survive_a_million_bad_frames() {
 #[test]
 fn pushes_survive_a_million_bad_frames() {
     let convert = |message| decode::push(message, NOW);
-    storm(&said("Push"), |frame| {
-        read(frame, convert, |push| peer::Push::from(push).encoded_len())
-    });
+    storm(&said("Push"), |frame| read(frame, convert, |push| peer::Push::from(push).encoded_len()));
 }
 
 /// The length of what a client's question carries, without the messages around it.

@@ -117,10 +117,7 @@ fn responses() -> Vec<Response> {
             receipts: vec![signed_receipt()],
             acknowledgements: vec![signed_acknowledgement()],
         },
-        Response::Digested {
-            digest: digest(),
-            acknowledgements: vec![signed_acknowledgement()],
-        },
+        Response::Digested { digest: digest(), acknowledgements: vec![signed_acknowledgement()] },
         Response::Delivered {
             receipts: vec![signed_receipt()],
             refused: vec![(id(3), Rejection::Expired)],

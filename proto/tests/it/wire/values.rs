@@ -72,9 +72,8 @@ pub(super) fn any_response() -> impl Strategy<Value = Response> {
         ),
         Just(Response::Done),
         prop::option::of(any_card().prop_map(Box::new)).prop_map(|card| Response::Card { card }),
-        (vec(any_waiting(), 0..=ITEMS_MAX), any::<(u64, bool)>()).prop_map(
-            |(waiting, (cursor, more))| Response::Subscribed { waiting, cursor, more }
-        ),
+        (vec(any_waiting(), 0..=ITEMS_MAX), any::<(u64, bool)>())
+            .prop_map(|(waiting, (cursor, more))| Response::Subscribed { waiting, cursor, more }),
         vec(any_envelope(), 0..=ITEMS_MAX).prop_map(|envelopes| Response::Fetched { envelopes }),
     ]
 }
@@ -127,9 +126,10 @@ fn any_receipts() -> impl Strategy<Value = Vec<Verified<Receipt>>> {
 }
 
 pub(super) fn any_grants() -> impl Strategy<Value = Vec<Verified<Grant>>> {
-    let one = (any_key(), any_address(), 1..=TTL_MAX.as_millis()).prop_map(
-        |(key, collector, lasts)| Grant::sign(&key, collector, NOW + Span::from_millis(lasts)),
-    );
+    let one =
+        (any_key(), any_address(), 1..=TTL_MAX.as_millis()).prop_map(|(key, collector, lasts)| {
+            Grant::sign(&key, collector, NOW + Span::from_millis(lasts))
+        });
     vec(one, 0..=ITEMS_MAX)
 }
 
