@@ -1,11 +1,11 @@
 //! From messages to values that are valid, or to a typed refusal.
 //!
-//! Entry functions are [`request`], [`response`] and [`push`] for what nodes say (PROTOCOL §7), those
-//! of [`client`] for what clients ask (PROTOCOL §8), and one for each object that both carry.
-//! Whatever can be told of a message by itself is checked here: counts first, then lengths, then
-//! signatures, so that refusing costs little. Fields this version does not know are skipped. Nothing
-//! is looked up, and whether an envelope has expired is left to the node, which answers that for
-//! each envelope of a delivery.
+//! Entry functions are [`request`], [`response`] and [`push`] for what nodes say (PROTOCOL §7),
+//! those of [`client`] for what clients ask (PROTOCOL §8), and one for each object that both
+//! carry. Whatever can be told of a message by itself is checked here: counts first, then lengths,
+//! then signatures, so that refusing costs little. Fields this version does not know are skipped.
+//! Nothing is looked up, and whether an envelope has expired is left to the node, which answers
+//! that for each envelope of a delivery.
 
 pub mod client;
 mod list;

@@ -1,6 +1,6 @@
 //! Bounds of lists, checked before anything in a list is looked at.
 //!
-//! Entry functions are [`at_most`] and [`at_least_one`]. What a list holds is none of their business.
+//! Entry functions are [`at_most`] and [`at_least_one`]. What a list holds is not their business.
 
 use crate::rejection::Rejection;
 

@@ -1,8 +1,8 @@
 //! The objects that nodes and clients exchange, from their messages.
 //!
 //! Entry functions are named after the objects of PROTOCOL §3: [`envelope`], [`acknowledgements`],
-//! [`receipts`], [`grants`] and [`card`]; [`contact`] is PROTOCOL §5.1. Signatures are checked by the
-//! objects themselves. What an object means for a store is not asked here.
+//! [`receipts`], [`grants`] and [`card`]; [`contact`] is PROTOCOL §5.1. Signatures are checked by
+//! the objects themselves. What an object means for a store is not asked here.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Bad frames by the million: none makes a decoder panic, and none takes more memory than it paid for.
+//! Bad frames by the million: none makes a decoder panic, none takes more memory than it paid for.
 //!
 //! Each decoder gets [`FRAMES`] frames from one seeded generator, so that a failure comes again. An
 //! eighth are random bytes. The others are good frames after one to three changes: some of their

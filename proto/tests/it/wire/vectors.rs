@@ -41,12 +41,13 @@ fn written(schema: &Schema, said: &Said) -> String {
     let (carrier, field) = (said.carrier(), parts[0].name());
     let mut text = format!(
         "# A frame of comm.peer.v1.{carrier} that carries `{field}` (PROTOCOL §11).\n\
-         # A line that begins with `#` says what the bytes of the next lines are; those lines, without\n\
-         # white space, are the frame in hexadecimal digits. Fields stand in the order of their numbers,\n\
-         # fields with the default value are left out.\n\
-         # The seed of the mailbox key is 32 bytes 01, that of the node key 32 bytes 02, and the frame is\n\
-         # read at {NOW} ms. Written by: COMM_WRITE_VECTORS=1 cargo test -p comm-proto --test it vectors\n",
-        NOW = NOW.as_millis(),
+         # A line that begins with `#` says what the bytes of the next lines are. Those lines,\n\
+         # without white space, are the frame in hexadecimal digits. Fields stand in the order\n\
+         # of their numbers; those with the default value are left out.\n\
+         # The seed of the mailbox key is 32 bytes 01, that of the node key 32 bytes 02. The\n\
+         # frame is read at {now} ms. Written by:\n\
+         # COMM_WRITE_VECTORS=1 cargo test -p comm-proto --test it vectors\n",
+        now = NOW.as_millis(),
     );
     annotate(&parts, 0, &mut text);
     text
