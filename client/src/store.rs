@@ -16,9 +16,7 @@ use std::sync::Arc;
 
 use comm_proto::agent::Drawer;
 use comm_proto::store::{Batch, Entry, Seq, Store, StoreError, Write};
-use redb::{
-    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
-};
+use redb::{Database, DatabaseError, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use thiserror::Error;
 
 use seal::Seal;
@@ -233,7 +231,8 @@ fn check(dir: &Path, db: &Database, seal: &Seal) -> Result<(), OpenError> {
     }
 }
 
-fn read_about(db: &Database) -> Result<Option<(Vec<u8>, Vec<u8>)>, redb::Error> {
+/// Layout and check row, as they are stored.
+fn read_about(db: &Database) -> Result<Option<Entry>, redb::Error> {
     let read = db.begin_read()?;
     let table = match read.open_table(ABOUT) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),

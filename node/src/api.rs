@@ -75,8 +75,8 @@ impl Api {
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        let client = ClientServer::new(Calls::new(inbox, clock))
-            .max_decoding_message_size(FRAME_BYTES_MAX);
+        let client =
+            ClientServer::new(Calls::new(inbox, clock)).max_decoding_message_size(FRAME_BYTES_MAX);
         let routes = Routes::new(client).add_service(health_service).add_service(reflection);
         Ok(Self { routes: routes.prepare(), health })
     }

@@ -24,8 +24,9 @@ pub const PORT: u16 = 7_667;
 
 /// The longest name of a network, in bytes.
 const NETWORK_LEN_MAX: usize = 64;
-/// The longest path of a socket, in bytes: the system's own limit.
-const SOCKET_PATH_LEN_MAX: usize = 107;
+/// The longest path of a socket, in bytes: the system's own limit of 107, less the ending under
+/// which it is made.
+const SOCKET_PATH_LEN_MAX: usize = 103;
 /// Below this the store would be full before its own files are written.
 const STORE_BYTES_MIN: u64 = 16 << 20;
 
@@ -94,9 +95,9 @@ pub struct LimitsConfig {
     /// Sessions of clients.
     pub sessions_max: usize,
     /// Connections of one IP address at a time.
-    pub connections_per_ip: usize,
+    pub connections_per_ip: u32,
     /// New connections of one IP address in a minute.
-    pub connections_per_ip_per_minute: usize,
+    pub connections_per_ip_per_minute: u64,
     /// How long a connection may take to be made.
     pub connect_timeout: Interval,
     /// How long a write may wait for its receiver.
@@ -262,15 +263,15 @@ impl NodeConfig {
         require("store.bytes_max", self.store.bytes_max.0 >= STORE_BYTES_MIN, || {
             format!("must be at least {}", ByteSize(STORE_BYTES_MIN))
         })?;
-        for (key, count) in [
-            ("limits.calls_max", limits.calls_max),
-            ("limits.sessions_max", limits.sessions_max),
-            ("limits.connections_per_ip", limits.connections_per_ip),
-            ("limits.connections_per_ip_per_minute", limits.connections_per_ip_per_minute),
-            ("protocol.region_nodes", usize::try_from(protocol.region_nodes).unwrap_or(1)),
-            ("protocol.stored_receipts", protocol.stored_receipts),
+        for (key, is_zero) in [
+            ("limits.calls_max", limits.calls_max == 0),
+            ("limits.sessions_max", limits.sessions_max == 0),
+            ("limits.connections_per_ip", limits.connections_per_ip == 0),
+            ("limits.connections_per_ip_per_minute", limits.connections_per_ip_per_minute == 0),
+            ("protocol.region_nodes", protocol.region_nodes == 0),
+            ("protocol.stored_receipts", protocol.stored_receipts == 0),
         ] {
-            require(key, count > 0, || "must be at least 1".into())?;
+            require(key, !is_zero, || "must be at least 1".into())?;
         }
         for (key, interval) in self.intervals() {
             require(key, interval.0.as_millis() > 0, || "must be longer than nothing".into())?;

@@ -100,7 +100,7 @@ impl DataDir {
     /// # Errors
     /// As [`Self::node_key`].
     pub fn api_token(&self) -> Result<Zeroizing<String>, DataDirError> {
-        Ok(Zeroizing::new(hex::encode(&*self.secret("api.token")?)))
+        Ok(Zeroizing::new(hex::encode(self.secret("api.token")?.as_slice())))
     }
 
     /// Where the directory is.
@@ -132,8 +132,8 @@ impl DataDir {
     fn draw_secret(&self, path: &Path) -> Result<Zeroizing<[u8; SECRET_LEN]>, DataDirError> {
         let mut secret = Zeroizing::new([0; SECRET_LEN]);
         OsRng.fill_bytes(&mut *secret);
-        let line = Zeroizing::new(hex::encode(&*secret) + "\n");
-        let unfinished = path.with_extension("new");
+        let line = Zeroizing::new(hex::encode(secret.as_slice()) + "\n");
+        let unfinished = path.with_added_extension("new");
         write_durably(&unfinished, line.as_bytes())
             .and_then(|()| fs::rename(&unfinished, path))
             .and_then(|()| File::open(&self.path)?.sync_all())

@@ -1,14 +1,36 @@
 //! A relay of the comm network, as a program and as a library.
+//!
+//! The node itself is a state machine without a clock or a disk, [`comm_proto::node::Node`]. This
+//! crate is the world around it: [`driver`] hands it inputs and does what it says, [`store`] is its
+//! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
+//! come in. [`relay`] puts them together.
+//!
+//! # A node inside a program
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), comm_node::RelayError> {
+//! use comm_node::config::NodeConfig;
+//!
+//! let config = NodeConfig { leaf: true, ..NodeConfig::default() };
+//! let relay = comm_node::Relay::start(config).await?;
+//! let channel = relay.embedded().channel();
+//! // ... calls of the client API over `channel` ...
+//! relay.stop().await
+//! # }
+//! ```
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
-pub mod logging;
-pub mod metrics;
-pub mod store;
-pub mod api;
 pub mod driver;
 pub mod links;
+pub mod logging;
+pub mod metrics;
+pub mod relay;
 pub mod rpc;
 pub mod service;
+pub mod store;
+
+pub use relay::{Relay, RelayError, run};

@@ -15,8 +15,8 @@ pub mod tls;
 
 use std::time::Duration;
 
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::metadata::errors::InvalidMetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 
 /// How often a living link is asked whether it lives.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);

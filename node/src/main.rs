@@ -67,8 +67,7 @@ fn serve(config: NodeConfig) -> ExitCode {
 
 /// Comes true when the system or the operator wants the program to end.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let (mut term, mut int) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     })

@@ -1,11 +1,12 @@
 //! A whole node: everything opened, bound and started in order, and stopped in reverse.
 //!
 //! Entry types are [`Relay`], for programs that have a node inside, and [`run`], for one that is
-//! nothing else. It only connects the parts; what each does is in its own module.
+//! nothing else. It only connects the parts; what each of them does is in its own module.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use comm_proto::key::{KeyPair, PublicKey};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use crate::api::{Api, ApiError, Embedded, UnixSocket};
 use crate::clock::Clock;
 use crate::config::{InvalidValue, NodeConfig};
 use crate::data_dir::{DataDir, DataDirError};
@@ -33,3 +35,348 @@ use crate::metrics::{self, ExportError, Exporter};
 use crate::service::PeerService;
 use crate::store::upkeep::Upkeep;
 use crate::store::{OpenError, RocksStore};
+
+/// How long connections may linger once the node itself has ended.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A running node. Dropping it tells the node to stop without waiting for it.
+#[derive(Debug)]
+pub struct Relay {
+    key: PublicKey,
+    listening: Vec<SocketAddr>,
+    socket: PathBuf,
+    api_tcp: Option<SocketAddr>,
+    api: Api,
+    inbox: Inbox,
+    /// True once connections are to be taken no more.
+    closing: watch::Sender<bool>,
+    /// Listeners and the search for the network.
+    tasks: JoinSet<Result<(), RelayError>>,
+    driver: Option<Running>,
+    upkeep: Option<Upkeep>,
+    _exporter: Option<Exporter>,
+    /// Last, as nobody else may use the directory before all the rest is gone.
+    _data_dir: DataDir,
+}
+
+/// Why a node cannot start or go on.
+#[derive(Debug, Error)]
+pub enum RelayError {
+    /// The configuration has an impossible value.
+    #[error(transparent)]
+    Config(#[from] InvalidValue),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The node's key cannot be used for links.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// An address or a socket is taken, or not this machine's.
+    #[error("cannot listen on {place}: {source}")]
+    Listen {
+        /// Which.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Metrics cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The client API failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The listener for other nodes failed.
+    #[error("the listener for other nodes ended: {0}")]
+    Service(#[from] tonic::transport::Error),
+    /// The node itself failed.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The system gives no thread.
+    #[error("the system gives no thread: {0}")]
+    Thread(io::Error),
+    /// A part of the node panicked, which its own message has told.
+    #[error("a part of the node ended unexpectedly: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+/// What is read from the data directory.
+struct Opened {
+    data_dir: DataDir,
+    key: KeyPair,
+    token: Zeroizing<String>,
+    store: Arc<RocksStore>,
+}
+
+/// Everything that waits for connections, bound before anything is started.
+struct Bound {
+    peers: Vec<TcpListener>,
+    listening: Vec<SocketAddr>,
+    socket: UnixSocket,
+    tcp: Option<TcpListener>,
+}
+
+/// What all listeners share.
+struct Parts {
+    inbox: Inbox,
+    clock: Arc<Clock>,
+    network: Network,
+    credentials: Arc<Credentials>,
+    peers: Peers,
+}
+
+/// Runs a node until `shutdown` comes true or the node fails.
+///
+/// # Errors
+/// When the node cannot start, or its disk or a listener fails.
+pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), RelayError> {
+    let mut relay = Relay::start(config).await?;
+    tokio::select! {
+        () = shutdown => {}
+        result = relay.ended() => return result,
+    }
+    info!("stopping");
+    relay.stop().await
+}
+
+impl Relay {
+    /// Starts a node; when this returns it can be reached. To be called on a runtime.
+    ///
+    /// # Errors
+    /// When the configuration, the data directory, the store or an address cannot be used.
+    pub async fn start(config: NodeConfig) -> Result<Self, RelayError> {
+        let config = config.validated()?;
+        let exporter = config.metrics.listen.map(metrics::export).transpose()?;
+        let Opened { data_dir, key, token, store } = open(&config).await?;
+        let bound = Bound::new(&config).await?;
+        let parts = Parts::new(&config, &key)?;
+        let endpoints = config.endpoints(&bound.listening);
+        announce(&config, &key, &bound.listening, &endpoints);
+        let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
+        let mut relay = Self {
+            key: key.public(),
+            listening: bound.listening.clone(),
+            socket: config.socket_path(),
+            api_tcp: bound.tcp.as_ref().and_then(|listener| listener.local_addr().ok()),
+            api: Api::new(parts.inbox.clone(), Arc::clone(&parts.clock)).await?,
+            inbox: parts.inbox.clone(),
+            closing: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+            driver: Some(Driver::start(parts.host(config.node(endpoints), key, store))?),
+            upkeep: Some(upkeep),
+            _exporter: exporter,
+            _data_dir: data_dir,
+        };
+        relay.serve(&config, parts, bound, token);
+        Ok(relay)
+    }
+
+    /// The node's public key; its hash is the node's address.
+    pub const fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// Where it listens for other nodes; with the ports that the system has chosen.
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// The unix socket of its client API.
+    pub const fn api_socket(&self) -> &PathBuf {
+        &self.socket
+    }
+
+    /// Where its client API is served over TCP, if it is.
+    pub const fn api_tcp(&self) -> Option<SocketAddr> {
+        self.api_tcp
+    }
+
+    /// A way to its client API within this process, for as long as the node runs.
+    pub fn embedded(&self) -> Embedded {
+        self.api.embed(self.closed())
+    }
+
+    /// Waits until the node ends by itself, which is always a failure.
+    ///
+    /// # Errors
+    /// The failure.
+    pub async fn ended(&mut self) -> Result<(), RelayError> {
+        loop {
+            let Some(driver) = &mut self.driver else { return Ok(()) };
+            tokio::select! {
+                result = driver.ended() => {
+                    self.driver = None;
+                    return Ok(result?);
+                }
+                Some(task) = self.tasks.join_next() => task??,
+            }
+        }
+    }
+
+    /// Stops the node: nothing new is taken in, what was begun is ended or given up after three
+    /// seconds, and the disk has everything when this returns.
+    ///
+    /// # Errors
+    /// When the disk fails meanwhile.
+    pub async fn stop(mut self) -> Result<(), RelayError> {
+        self.api.say_ending().await;
+        self.inbox.stop();
+        self.closing.send_replace(true);
+        let result = match &mut self.driver {
+            Some(driver) => driver.ended().await,
+            None => Ok(()),
+        };
+        self.driver = None;
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(LINGER, ended).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        let upkeep = self.upkeep.take();
+        spawn_blocking(move || drop(upkeep)).await?;
+        Ok(result?)
+    }
+
+    fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
+        let (api, closed) = (self.api.clone(), self.closed());
+        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, closed).await?) });
+        if let Some(listener) = bound.tcp {
+            let (api, closed) = (self.api.clone(), self.closed());
+            self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });
+        }
+        let Parts { inbox, clock, network, credentials, peers } = parts;
+        if !bound.peers.is_empty() {
+            let links = Door::new(credentials, accept_limits(config)).open(bound.peers);
+            let (service, closed) = (PeerService::new(inbox, network, clock), self.closed());
+            self.tasks.spawn(async move { Ok(service.serve(links, closed).await?) });
+        }
+        let places = config.bootstrap.clone();
+        self.tasks.spawn(async move {
+            bootstrap::find(peers, places).await;
+            Ok(())
+        });
+    }
+
+    fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // An error means that the node is gone, which is reason enough.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.inbox.stop();
+    }
+}
+
+impl Bound {
+    async fn new(config: &NodeConfig) -> Result<Self, RelayError> {
+        let mut peers = Vec::new();
+        for place in &config.listen {
+            peers.push(listen(*place).await?);
+        }
+        let listening = peers.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let path = config.socket_path();
+        let socket = UnixSocket::bind(&path).map_err(|source| {
+            let place = path.display().to_string();
+            RelayError::Listen { place, source }
+        })?;
+        let tcp = match config.api.tcp {
+            Some(place) => Some(listen(place).await?),
+            None => None,
+        };
+        Ok(Self { peers, listening, socket, tcp })
+    }
+}
+
+impl Parts {
+    fn new(config: &NodeConfig, key: &KeyPair) -> Result<Self, RelayError> {
+        let network = Network::new(&config.network).expect("a validated name is visible ASCII");
+        let sessions = config.limits.sessions_max;
+        let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
+        let (clock, credentials) = (Arc::new(Clock::new()), Arc::new(Credentials::new(key)?));
+        let peers = Peers::new(
+            Arc::clone(&credentials),
+            network.clone(),
+            Arc::clone(&clock),
+            inbox.clone(),
+            dial_limits(config),
+        );
+        Ok(Self { inbox, clock, network, credentials, peers })
+    }
+
+    fn host(&self, config: comm_proto::node::Config, key: KeyPair, store: Arc<RocksStore>) -> Host {
+        let (clock, inbox, peers) =
+            (Arc::clone(&self.clock), self.inbox.clone(), self.peers.clone());
+        Host { config, key, store, clock, inbox, peers }
+    }
+}
+
+/// Reading the store's logs back may take a second; other tasks of the runtime go on meanwhile.
+async fn open(config: &NodeConfig) -> Result<Opened, RelayError> {
+    let path = config.data_dir.clone();
+    spawn_blocking(move || {
+        let data_dir = DataDir::open(&path)?;
+        let (key, token) = (data_dir.node_key()?, data_dir.api_token()?);
+        let store = Arc::new(RocksStore::open(&data_dir.store_path())?);
+        Ok(Opened { data_dir, key, token, store })
+    })
+    .await?
+}
+
+async fn listen(place: SocketAddr) -> Result<TcpListener, RelayError> {
+    let failed = |source| RelayError::Listen { place: place.to_string(), source };
+    TcpListener::bind(place).await.map_err(failed)
+}
+
+fn accept_limits(config: &NodeConfig) -> AcceptLimits {
+    let limits = &config.limits;
+    AcceptLimits {
+        handshake: limits.connect_timeout.duration(),
+        standstill: Standstill {
+            read: limits.read_timeout.duration(),
+            write: limits.write_timeout.duration(),
+        },
+        source: SourceLimits {
+            connections: limits.connections_per_ip,
+            new_per_minute: limits.connections_per_ip_per_minute,
+            ..SourceLimits::default()
+        },
+        ..AcceptLimits::default()
+    }
+}
+
+fn dial_limits(config: &NodeConfig) -> DialLimits {
+    DialLimits {
+        connect: config.limits.connect_timeout.duration(),
+        calls: config.limits.calls_max,
+        ..DialLimits::default()
+    }
+}
+
+fn announce(
+    config: &NodeConfig,
+    key: &KeyPair,
+    listening: &[SocketAddr],
+    endpoints: &[SocketAddr],
+) {
+    info!(
+        key = %key.public(),
+        address = %key.address(),
+        network = config.network,
+        ?listening,
+        ?endpoints,
+        socket = %config.socket_path().display(),
+        "starting"
+    );
+    if endpoints.is_empty() && !config.leaf {
+        warn!(
+            "other nodes are not told where to reach this one; set `advertise` to its public \
+             address, or `leaf = true` to say that this is meant"
+        );
+    }
+}

@@ -98,7 +98,8 @@ pub struct Node {
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,
-    fetching: BTreeSet<EnvelopeId>,
+    /// What is being fetched, and who else is known to have it.
+    fetching: BTreeMap<EnvelopeId, Vec<Address>>,
     sessions: BTreeMap<SessionId, Session>,
     watchers: BTreeMap<EnvelopeId, BTreeSet<SessionId>>,
     card_searches: BTreeMap<RequestId, cards::CardSearch>,

@@ -94,7 +94,7 @@ fn run(
         let last = group.last().map_or(Seq(0), |batch| batch.seq);
         let result = commit(db, seal, &group).map(|()| last).map_err(|error| failed(&error));
         let goes_on = result.is_ok();
-        report.send_replace(result);
+        let _earlier = report.send_replace(result);
         if !goes_on {
             return;
         }

@@ -125,8 +125,7 @@ impl Client for Calls {
     ) -> Result<Response<wire::AcknowledgeResponse>, Status> {
         metrics::requested("acknowledge");
         let now = self.clock.now();
-        let (request, bytes) =
-            read(&request, |message| decode::client::acknowledge(message, now));
+        let (request, bytes) = read(&request, |message| decode::client::acknowledge(message, now));
         self.ask(request, bytes).await?;
         Ok(Response::new(wire::AcknowledgeResponse {}))
     }

@@ -64,11 +64,11 @@ settings! {
     limits_sessions_max: usize,
         "limits.sessions_max", "limits-sessions-max", "COMM_NODE_LIMITS_SESSIONS_MAX";
     /// Connections of one IP address at a time.
-    limits_connections_per_ip: usize,
+    limits_connections_per_ip: u32,
         "limits.connections_per_ip", "limits-connections-per-ip",
         "COMM_NODE_LIMITS_CONNECTIONS_PER_IP";
     /// New connections of one IP address in a minute.
-    limits_connections_per_ip_per_minute: usize,
+    limits_connections_per_ip_per_minute: u64,
         "limits.connections_per_ip_per_minute", "limits-connections-per-ip-per-minute",
         "COMM_NODE_LIMITS_CONNECTIONS_PER_IP_PER_MINUTE";
     /// How long a connection may take to be made.

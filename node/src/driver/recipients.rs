@@ -99,12 +99,7 @@ impl Recipients {
     }
 
     /// A newer stream replaces an older one of the same node, which ends.
-    pub(super) fn open_listener(
-        &mut self,
-        peer: Address,
-        stream: u64,
-        pushes: mpsc::Sender<Push>,
-    ) {
+    pub(super) fn open_listener(&mut self, peer: Address, stream: u64, pushes: mpsc::Sender<Push>) {
         self.listeners.insert(peer, Listening { stream, pushes });
     }
 

@@ -9,9 +9,7 @@ use std::sync::{Arc, OnceLock};
 use comm_proto::address::Address;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::key::PublicKey;
-use comm_proto::message::{
-    ClientPush, ClientRequest, ClientResponse, Push, Request, Response,
-};
+use comm_proto::message::{ClientPush, ClientRequest, ClientResponse, Push, Request, Response};
 use comm_proto::node::{CallId, Command, SessionId};
 use comm_proto::rejection::Rejection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -75,6 +73,7 @@ pub enum Own {
 
 /// What other nodes want.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
 pub enum PeerWork {
     /// A question.
     Request {

@@ -82,7 +82,9 @@ impl Slots {
         for (place, (used, slot)) in open.into_iter().enumerate() {
             let is_idle = u128::from(now.saturating_sub(used)) >= idle.as_millis();
             // Whoever holds the lock is using it.
-            if (is_idle || place >= self.links_max) && let Ok(mut state) = slot.state.try_lock() {
+            if (is_idle || place >= self.links_max)
+                && let Ok(mut state) = slot.state.try_lock()
+            {
                 state.link = None;
             }
         }

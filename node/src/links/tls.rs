@@ -13,9 +13,7 @@ use rcgen::{CertificateParams, DistinguishedName, PKCS_ED25519};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::version::TLS13;
@@ -32,6 +30,9 @@ use zeroize::Zeroizing;
 
 /// What stands before the seed in the PKCS#8 form of an Ed25519 key (RFC 8410).
 const PKCS8_PREFIX: &[u8; 16] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+/// What stands before the signature in a certificate signed with Ed25519 (RFC 8410): the algorithm
+/// and the beginning of a string of 64 bytes. No other way to write the same will do.
+const BEFORE_SIGNATURE: &[u8; 10] = b"\x30\x05\x06\x03\x2b\x65\x70\x03\x41\x00";
 /// TLS wants a name to check. It is never sent, and no certificate is compared with it.
 const NO_NAME: &str = "node.invalid";
 /// Refuses whoever reaches a node's port with another protocol in mind.
@@ -167,7 +168,10 @@ fn proved_key(chain: Option<&[CertificateDer<'_>]>) -> io::Result<PublicKey> {
 }
 
 /// The node key in a chain of one self-signed certificate.
-fn key_of(certificate: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<PublicKey, Error> {
+fn key_of(
+    certificate: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+) -> Result<PublicKey, Error> {
     let refused = Error::InvalidCertificate(CertificateError::BadEncoding);
     if !rest.is_empty() {
         return Err(refused);
@@ -175,16 +179,17 @@ fn key_of(certificate: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Resu
     parse_key(certificate).ok_or(refused)
 }
 
-fn parse_key(certificate: &[u8]) -> Option<PublicKey> {
-    let (rest, certificate) = X509Certificate::from_der(certificate).ok()?;
+fn parse_key(bytes: &[u8]) -> Option<PublicKey> {
+    let (rest, certificate) = X509Certificate::from_der(bytes).ok()?;
     let key = certificate.public_key();
+    let (before, signature) = bytes.split_last_chunk()?;
     let is_ours = rest.is_empty()
+        && before.ends_with(BEFORE_SIGNATURE)
         && certificate.issuer().as_raw() == certificate.subject().as_raw()
-        && certificate.signature_algorithm.algorithm == OID_SIG_ED25519
         && key.algorithm.algorithm == OID_SIG_ED25519;
     let key = PublicKey::from_bytes(key.subject_public_key.data.as_ref().try_into().ok()?);
-    let signature = Signature::from_bytes(certificate.signature_value.data.as_ref().try_into().ok()?);
     // Strict, so keys of small order, under which anybody can sign, are no node keys.
+    let signature = Signature::from_bytes(*signature);
     let is_signed = key.verify(certificate.tbs_certificate.as_ref(), &signature);
     (is_ours && is_signed).then_some(key)
 }

@@ -49,9 +49,7 @@ pub(super) fn database() -> Options {
     options.set_keep_log_file_num(1);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, |level, text| {
-        tracing::debug!(target: "comm_node::rocksdb", ?level, "{}", text.trim_end());
-    }));
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, log));
     options
 }
 
@@ -87,6 +85,18 @@ fn without_preallocation() -> Options {
     Options::default()
         .get_options_from_string("allow_fallocate=false")
         .expect("RocksDB knows its own option")
+}
+
+/// RocksDB hands its options over as well, as a header that no level keeps out.
+fn log(level: LogLevel, text: &str) {
+    let text = text.trim_end();
+    match level {
+        LogLevel::Warn => tracing::warn!(target: "comm_node::rocksdb", "{text}"),
+        LogLevel::Error | LogLevel::Fatal => {
+            tracing::error!(target: "comm_node::rocksdb", "{text}")
+        }
+        LogLevel::Debug | LogLevel::Info | LogLevel::Header => {}
+    }
 }
 
 fn blocks(family: Family, cache: &Cache) -> BlockBasedOptions {

@@ -82,10 +82,10 @@ fn a_damaged_key_is_never_replaced_by_a_new_one() {
 fn a_start_that_was_interrupted_leaves_no_trace_in_the_key() {
     let parent = private_dir();
     let dir = DataDir::open(parent.path()).unwrap();
-    fs::write(parent.path().join("node.new"), "00").unwrap();
+    fs::write(parent.path().join("node.key.new"), "00").unwrap();
     let key = dir.node_key().unwrap().public();
     assert_eq!(dir.node_key().unwrap().public(), key);
-    assert!(!parent.path().join("node.new").exists());
+    assert!(!parent.path().join("node.key.new").exists());
 }
 
 #[test]

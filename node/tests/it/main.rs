@@ -1,7 +1,12 @@
 //! Tests of the node from outside: its store, its configuration, its program.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod api;
 mod config;
 mod data_dir;
+mod links;
 mod program;
+mod relay;
 mod store;
 mod upkeep;

@@ -27,6 +27,9 @@ pub(super) const ARRIVALS_KEY: &[u8] = b"arrivals";
 pub(super) struct Arrivals {
     next: u64,
     reserved: u64,
+    /// The last one whose envelope the disk has. Nothing later is shown to a subscriber: after a
+    /// crash its number would be given again, and the subscriber's cursor would hide what gets it.
+    durable: u64,
 }
 
 /// What became of an envelope handed over.
@@ -46,7 +49,18 @@ impl Arrivals {
     /// Goes on after everything that was ever reserved.
     pub(super) fn after(reserved: u64) -> Self {
         // Zero is the cursor of somebody who has seen nothing.
-        Self { next: reserved.max(1), reserved: reserved.max(1) }
+        let next = reserved.max(1);
+        Self { next, reserved: next, durable: next - 1 }
+    }
+
+    /// The disk has everything up to `arrival`.
+    pub(super) fn on_durable(&mut self, arrival: u64) {
+        self.durable = self.durable.max(arrival);
+    }
+
+    /// Where what may be shown to subscribers ends.
+    pub(super) fn end(&self) -> u64 {
+        self.durable.saturating_add(1)
     }
 }
 
@@ -118,6 +132,9 @@ impl Node {
     /// A submission of what another node had brought before: from now on it is our client's own.
     fn take_again(&mut self, id: &EnvelopeId, mut custody: Custody, role: Role) {
         if role == Role::Own && custody.role != Role::Own {
+            if custody.role == Role::Collected {
+                self.schedule(custody.due, id);
+            }
             custody.role = Role::Own;
             self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::acknowledgement::Acknowledgement;
 use crate::address::Address;
-use crate::envelope::EnvelopeId;
+use crate::envelope::{CLOCK_TOLERANCE, EnvelopeId};
 use crate::message::{EnvelopeState, Push, SIGNED_MAX};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
@@ -34,7 +34,7 @@ impl Node {
             let (ended, reason) = self.obey(turn, acknowledgement)?;
             refused = refused.or(reason);
             let mut whom: Vec<Address> =
-                ended.iter().flat_map(|custody| custody.holders.iter().copied()).collect();
+                ended.iter().flat_map(|custody| self.known_to(custody)).collect();
             if !ended.is_empty() {
                 whom.extend(self.collected_from(&acknowledgement.mailbox()));
             }
@@ -52,18 +52,28 @@ impl Node {
         Ok(refused)
     }
 
-    /// An acknowledgement kept here, for a node that still relays what it ended.
+    /// Which of an envelope's holders this node may speak to: a sender's node stays out of the
+    /// region's sight, and leaves it to its entries (PROTOCOL §6.8).
+    fn known_to(&self, custody: &Custody) -> Vec<Address> {
+        let hidden = custody.role == Role::Own
+            && !self.entries.is_empty()
+            && !self.is_small_network();
+        let holders = custody.holders.iter().copied();
+        holders.filter(|holder| !hidden || self.entries.contains(holder)).collect()
+    }
+
+    /// An acknowledgement kept here, for a node that still relays what it ended. None that may be
+    /// over by the other's clock: it would refuse the whole message that carries it.
     pub(super) fn stored_acknowledgement(
         &self,
         turn: Turn<'_>,
         hash: &[u8; 32],
     ) -> Result<Option<Verified<Acknowledgement>>, StoreError> {
-        let value = turn.store.get(Family::Acknowledgements, hash)?;
-        value
-            .map(|bytes| {
-                Acknowledgement::from_stored(&bytes).ok_or(StoreError::Damaged("acknowledgements"))
-            })
-            .transpose()
+        let Some(bytes) = turn.store.get(Family::Acknowledgements, hash)? else { return Ok(None) };
+        let acknowledgement =
+            Acknowledgement::from_stored(&bytes).ok_or(StoreError::Damaged("acknowledgements"))?;
+        let lasts = acknowledgement.expires_at() > turn.now + CLOCK_TOLERANCE;
+        Ok(Some(acknowledgement).filter(|_| lasts))
     }
 
     /// Removes an envelope and leaves a tombstone in its place.

@@ -88,7 +88,9 @@ impl Node {
         };
         match result {
             Ok(response) => {
-                self.confirm(turn, &to);
+                // Whoever was pinged knows by that where we listen.
+                let introduced = matches!(purpose, Purpose::Ping);
+                self.confirm(turn, &to, introduced);
                 self.on_answer(turn, to, purpose, response)
             }
             Err(reason) => {
@@ -155,10 +157,7 @@ impl Node {
                 self.on_query_failed(turn, search, to);
                 Ok(())
             }
-            Purpose::Fetch { ids } => {
-                self.give_up_fetching(&ids);
-                Ok(())
-            }
+            Purpose::Fetch { ids } => self.fetch_elsewhere(turn, &ids),
             Purpose::GetCard(request) => self.on_card_answer(turn, request, to, None),
             // Envelopes come round again by their schedule, subscriptions by theirs.
             Purpose::Offer { .. }

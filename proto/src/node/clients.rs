@@ -66,14 +66,14 @@ impl Node {
         self.desk.push(Output::ClientReply { id, result });
     }
 
-    /// Tells the sessions that watch an envelope.
+    /// Tells the sessions that watch an envelope, once a crash cannot take it back.
     pub(super) fn tell_watchers(&mut self, id: &EnvelopeId, state: EnvelopeState) {
         let Some(sessions) = self.watchers.get(id) else { return };
         for session in sessions.iter().copied() {
             let push = ClientPush::State { id: *id, state };
-            self.desk.push(Output::ClientPush { session, push });
+            self.desk.promise(Promise::Output(Output::ClientPush { session, push }));
         }
-        if matches!(state, EnvelopeState::Delivered { .. } | EnvelopeState::Expired) {
+        if !matches!(state, EnvelopeState::Accepted | EnvelopeState::Stored(_)) {
             self.watchers.remove(id);
         }
     }
@@ -140,7 +140,8 @@ impl Node {
                 self.watchers.entry(*envelope).or_default().insert(session);
             }
         }
-        self.client_reply(id, Ok(ClientResponse::States(states)));
+        let result = Ok(ClientResponse::States(states));
+        self.desk.promise(Promise::Output(Output::ClientReply { id, result }));
         Ok(())
     }
 

@@ -31,6 +31,8 @@ const SOURCES_MAX: usize = 64;
 const DELEGATES_MAX: usize = 16;
 /// Envelopes being fetched at a time; further ones come with the next renewal.
 const FETCHING_MAX: usize = 16_384;
+/// Nodes remembered that have an envelope too while it is being fetched from another one.
+const OTHERS_MAX: usize = 4;
 
 /// One mailbox to be collected.
 #[derive(Debug)]
@@ -99,10 +101,7 @@ impl Node {
         if self.is_wanted(mailbox) {
             return;
         }
-        let Some(collection) = self.collections.remove(mailbox) else { return };
-        for source in collection.sources {
-            self.stop_listening_unneeded(&source);
-        }
+        self.end_collection(mailbox);
     }
 
     /// Where a mailbox is collected from: they must learn what has been read.
@@ -142,7 +141,11 @@ impl Node {
             }
             if let Some(tombstone) = self.tombstone(turn, id)? {
                 read.extend(tombstone.acknowledgement);
-            } else if self.custody(turn, id)?.is_none() && !self.fetching.contains(id) {
+            } else if let Some(others) = self.fetching.get_mut(id) {
+                if others.len() < OTHERS_MAX && !others.contains(from) {
+                    others.push(*from);
+                }
+            } else if self.custody(turn, id)?.is_none() {
                 lacking.push(*id);
             }
         }
@@ -165,7 +168,7 @@ impl Node {
         asked: &[EnvelopeId],
         envelopes: &[Envelope],
     ) -> Result<(), StoreError> {
-        self.give_up_fetching(asked);
+        let mut came = BTreeSet::new();
         for envelope in envelopes {
             let wanted = asked.contains(&envelope.id())
                 && self.collections.contains_key(&envelope.mailbox());
@@ -173,24 +176,41 @@ impl Node {
                 self.note_refusal(Rejection::Unknown);
                 continue;
             }
+            came.insert(envelope.id());
             let source = Some(from.address());
             if let Taken::Refused(reason) = self.take(turn, envelope, Role::Collected, source)? {
                 self.note_refusal(reason);
             }
         }
-        // As many as fit were sent; the rest is asked for again.
-        let came: BTreeSet<_> = envelopes.iter().map(Envelope::id).collect();
-        if !came.is_empty() {
-            let rest: Vec<_> = asked.iter().filter(|id| !came.contains(id)).copied().collect();
-            self.fetch(turn, &from.address(), &rest);
+        came.iter().for_each(|id| drop(self.fetching.remove(id)));
+        let rest: Vec<_> = asked.iter().filter(|id| !came.contains(id)).copied().collect();
+        if came.is_empty() {
+            return self.fetch_elsewhere(turn, &rest);
         }
+        // As many as fit were sent; the rest is asked for again.
+        self.fetch(turn, &from.address(), &rest);
         Ok(())
     }
 
-    pub(super) fn give_up_fetching(&mut self, ids: &[EnvelopeId]) {
-        ids.iter().for_each(|id| {
-            self.fetching.remove(id);
-        });
+    /// These did not come from where they were asked for: others may hand them over.
+    pub(super) fn fetch_elsewhere(
+        &mut self,
+        turn: Turn<'_>,
+        ids: &[EnvelopeId],
+    ) -> Result<(), StoreError> {
+        let mut elsewhere: BTreeMap<Address, Vec<EnvelopeId>> = BTreeMap::new();
+        for id in ids {
+            let here = self.custody(turn, id)?.is_some() || self.tombstone(turn, id)?.is_some();
+            let others = self.fetching.get_mut(id).filter(|_| !here);
+            match others.and_then(Vec::pop) {
+                Some(other) => elsewhere.entry(other).or_default().push(*id),
+                None => drop(self.fetching.remove(id)),
+            }
+        }
+        for (other, ids) in elsewhere {
+            self.fetch(turn, &other, &ids);
+        }
+        Ok(())
     }
 
     fn collect(&mut self, turn: Turn<'_>, grant: Verified<Grant>, aim: Aim) {
@@ -221,10 +241,12 @@ impl Node {
         mailbox: &Address,
         by_source: &mut BTreeMap<Address, (Contact, Vec<Address>)>,
     ) {
+        let wanted = self.is_wanted(mailbox);
         let Some(collection) = self.collections.get_mut(mailbox) else { return };
         collection.grants.retain(|_, grant| grant.not_after() > turn.now);
-        if collection.grants.is_empty() {
-            self.collections.remove(mailbox);
+        // An entry goes on only as long as those it collects for renew their own subscriptions.
+        if collection.grants.is_empty() || (collection.aim == Aim::Relayed && !wanted) {
+            self.end_collection(mailbox);
             return;
         }
         let aim = collection.aim;
@@ -236,13 +258,24 @@ impl Node {
             Found::Nodes(nodes) => nodes,
         };
         self.collect_again(mailbox, turn.now + self.config.subscription_renewal);
-        for contact in nodes.into_iter().take(SOURCES_MAX) {
-            let source = contact.address();
-            if let Some(collection) = self.collections.get_mut(mailbox) {
-                collection.sources.insert(source);
-            }
-            by_source.entry(source).or_insert_with(|| (contact, Vec::new())).1.push(*mailbox);
+        let nodes: Vec<_> = nodes.into_iter().take(SOURCES_MAX).collect();
+        self.replace_sources(mailbox, nodes.iter().map(Contact::address).collect());
+        for contact in nodes {
+            let entry = by_source.entry(contact.address());
+            entry.or_insert_with(|| (contact, Vec::new())).1.push(*mailbox);
         }
+    }
+
+    fn replace_sources(&mut self, mailbox: &Address, sources: BTreeSet<Address>) {
+        let Some(collection) = self.collections.get_mut(mailbox) else { return };
+        let gone: Vec<_> = collection.sources.difference(&sources).copied().collect();
+        collection.sources = sources;
+        gone.iter().for_each(|source| self.stop_listening_unneeded(source));
+    }
+
+    fn end_collection(&mut self, mailbox: &Address) {
+        let Some(collection) = self.collections.remove(mailbox) else { return };
+        collection.sources.iter().for_each(|source| self.stop_listening_unneeded(source));
     }
 
     fn send_subscriptions(
@@ -278,17 +311,27 @@ impl Node {
     }
 
     fn fetch(&mut self, turn: Turn<'_>, from: &Address, ids: &[EnvelopeId]) {
-        let Some(contact) = self.contact(from) else { return };
-        for ids in ids.chunks(ENVELOPES_MAX) {
-            if self.fetching.len() + ids.len() > FETCHING_MAX {
-                return;
-            }
-            let request = Request::Fetch { ids: ids.to_vec() };
-            let purpose = Purpose::Fetch { ids: ids.to_vec() };
-            if self.call(turn, contact.clone(), request, purpose) {
-                self.fetching.extend(ids);
+        for some in ids.chunks(ENVELOPES_MAX) {
+            if !self.fetch_some(turn, from, some) {
+                some.iter().for_each(|id| drop(self.fetching.remove(id)));
             }
         }
+    }
+
+    fn fetch_some(&mut self, turn: Turn<'_>, from: &Address, ids: &[EnvelopeId]) -> bool {
+        let Some(contact) = self.contact(from) else { return false };
+        let new = ids.iter().filter(|id| !self.fetching.contains_key(id)).count();
+        if self.fetching.len() + new > FETCHING_MAX {
+            return false;
+        }
+        let request = Request::Fetch { ids: ids.to_vec() };
+        let called = self.call(turn, contact, request, Purpose::Fetch { ids: ids.to_vec() });
+        if called {
+            for id in ids {
+                self.fetching.entry(*id).or_default();
+            }
+        }
+        called
     }
 
     fn stop_listening_unneeded(&mut self, source: &Address) {

@@ -203,7 +203,9 @@ impl Node {
                 self.reschedule(id, custody, turn.now + LOOKUP_PATIENCE);
             }
             Found::Nodes(nodes) => {
-                if !(custody.heard && custody.rounds > 1) {
+                // Never two rounds in a row: whoever offers it time and again must not keep
+                // everybody else from repeating it.
+                if !(custody.heard && custody.rounds > 1 && custody.rounds % 2 == 1) {
                     self.choose(&custody, &nodes).iter().for_each(|to| rounds.add(to, *id));
                 }
                 custody.rounds = custody.rounds.saturating_add(1);

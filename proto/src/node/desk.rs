@@ -170,6 +170,7 @@ impl Node {
                 self.reply(request, Ok(Response::Offered { wanted, receipts, acknowledgements }));
             }
             Promise::Arrived { waiting, arrival, expires_at } => {
+                self.arrivals.on_durable(arrival);
                 self.announce(turn, waiting, arrival, expires_at)?;
             }
         }

@@ -22,7 +22,7 @@ use super::custody::Rounds;
 use super::desk::Promise;
 use super::io::{Event, Family, RequestId};
 use super::keys;
-use super::records::{Role, Tombstone};
+use super::records::{Custody, Role, Tombstone};
 use super::{Node, Turn};
 
 /// Mailbox entries looked through for one digest or one new neighbour.
@@ -75,11 +75,18 @@ impl Node {
         let mut ids = Vec::new();
         for (key, value) in held {
             let (mailbox, _) = keys::parse_mailbox(&key).ok_or(DAMAGED)?;
-            if self.is_in_region(&peer, &mailbox) {
-                ids.push(parse_waiting_id(&value)?);
+            let id = parse_waiting_id(&value)?;
+            if self.is_in_region(&peer, &mailbox) && self.may_be_offered_by_us(turn, &id)? {
+                ids.push(id);
             }
         }
         if ids.is_empty() { Ok(()) } else { self.offer(turn, contact, ids) }
+    }
+
+    /// What belongs to our own clients is offered to our entries only (PROTOCOL §6.8).
+    fn may_be_offered_by_us(&self, turn: Turn<'_>, id: &EnvelopeId) -> Result<bool, StoreError> {
+        let relayed = |custody: Custody| custody.role == Role::Relayed;
+        Ok(self.is_small_network() || self.custody(turn, id)?.is_some_and(relayed))
     }
 
     /// The answer to an offer.

@@ -8,6 +8,7 @@ use crate::key::PublicKey;
 use crate::message::{CONTACTS_MAX, Push, Request, Response};
 use crate::receipt::Receipt;
 use crate::store::StoreError;
+use crate::table::Status;
 use crate::verified::Verified;
 
 use super::desk::Promise;
@@ -87,8 +88,10 @@ impl Node {
     ) {
         self.reply(id, Ok(Response::Pong { time: turn.now }));
         let contact = Contact::new(*from, endpoints);
-        // What a caller says of itself is hearsay until we have dialled it back.
-        if !contact.is_leaf() && self.table.get(&contact.address()).is_none() {
+        // What a caller says of itself is hearsay until we have dialled it back. One that we could
+        // not reach for long may be back.
+        let good = self.table.status(&contact.address(), turn.now) == Some(Status::Good);
+        if !contact.is_leaf() && !good {
             self.ping(turn, contact);
         }
     }

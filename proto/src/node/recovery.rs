@@ -66,7 +66,7 @@ pub(super) fn recover(
         unsettled: BTreeSet::new(),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
-        fetching: BTreeSet::new(),
+        fetching: BTreeMap::new(),
         sessions: BTreeMap::new(),
         watchers: BTreeMap::new(),
         card_searches: BTreeMap::new(),

@@ -115,7 +115,9 @@ impl Node {
             return Time::MAX;
         }
         let ping = self.table.next_ping().unwrap_or(Time::MAX);
-        ping.min(self.table.next_refresh()).min(self.bootstrap.save_at)
+        let found = self.bootstrap.next.is_none();
+        let refresh = if found { self.table.next_refresh() } else { Time::MAX };
+        ping.min(refresh).min(self.bootstrap.save_at)
     }
 
     /// Pings who was silent for long, refreshes what was not searched for long, writes down.
@@ -126,13 +128,16 @@ impl Node {
         for contact in self.table.due_for_ping(turn.now, PINGS_PER_STEP) {
             self.ping(turn, contact);
         }
-        if let Some(stale) = self.table.stale_buckets(turn.now).first() {
+        // Before we have found our own place, other places tell little.
+        let found = self.bootstrap.next.is_none();
+        if let Some(stale) = self.table.stale_buckets(turn.now).first().filter(|_| found) {
             let target = self.table.refresh_target(*stale, &mut self.rng);
             self.table.looked_up(&target, turn.now);
             self.search(turn, target, SearchPurpose::Refresh);
         }
         if self.bootstrap.save_at <= turn.now {
             self.save_table(turn);
+            self.forget_old_subscribers(turn.now);
         }
         let alone = self.table.entries().all(|entry| {
             self.table.status(&entry.contact().address(), turn.now) == Some(Status::Bad)
@@ -149,14 +154,16 @@ impl Node {
     }
 
     /// An authenticated exchange that we began has succeeded: the only way into the table.
-    pub(super) fn confirm(&mut self, turn: Turn<'_>, contact: &Contact) {
+    /// Whoever enters without having been told where we listen is told now, so that those near us
+    /// know of us too.
+    pub(super) fn confirm(&mut self, turn: Turn<'_>, contact: &Contact, introduced: bool) {
         self.book.note(contact);
         if !self.stats.connected {
             self.stats.connected = true;
             self.event(Event::Connected);
         }
         match self.table.confirm(contact.clone(), turn.now) {
-            Confirmed::Added => self.on_added(turn, contact),
+            Confirmed::Added => self.on_added(turn, contact, introduced),
             Confirmed::Cached { probe: Some(probe) } => self.ping(turn, probe),
             Confirmed::Cached { probe: None } | Confirmed::Refreshed | Confirmed::Ignored => {}
         }
@@ -255,18 +262,29 @@ impl Node {
         let target = *search.lookup.target();
         let nearest = search.lookup.result();
         match search.purpose {
-            SearchPurpose::Own => self.on_own_search(turn, &nearest, search.peers_before),
-            SearchPurpose::Refresh => {
-                let sorted = distances(&target, &nearest, self.config.table.bucket_size);
-                self.size.sample_from(&sorted);
-            }
+            SearchPurpose::Own => self.on_own_search(turn, search.peers_before),
+            SearchPurpose::Refresh => self.on_refreshed(&target, &nearest),
             SearchPurpose::Region => self.on_region_found(turn, target, nearest)?,
         }
         Ok(())
     }
 
-    fn on_own_search(&mut self, turn: Turn<'_>, nearest: &[Contact], peers_before: usize) {
-        self.size.own_density(&distances(&self.address, nearest, self.config.table.bucket_size));
+    /// A search for a random address measures the network, unless it found so few nodes that it
+    /// must have missed some of those in the table.
+    fn on_refreshed(&mut self, target: &Address, nearest: &[Contact]) {
+        let enough = self.config.table.bucket_size;
+        if nearest.len() >= enough.min(self.table.len()) {
+            self.size.sample_from(&distances(target, nearest, enough));
+        }
+    }
+
+    fn measure_own_density(&mut self) {
+        let enough = self.config.table.bucket_size;
+        let nearest = self.table.closest(&self.address, enough);
+        self.size.own_density(&distances(&self.address, &nearest, enough));
+    }
+
+    fn on_own_search(&mut self, turn: Turn<'_>, peers_before: usize) {
         if self.table.is_empty() {
             return;
         }
@@ -278,8 +296,12 @@ impl Node {
         }
     }
 
-    fn on_added(&mut self, turn: Turn<'_>, contact: &Contact) {
+    fn on_added(&mut self, turn: Turn<'_>, contact: &Contact, introduced: bool) {
         let peer = contact.address();
+        if !introduced && !self.config.endpoints.is_empty() {
+            self.ping(turn, contact.clone());
+        }
+        self.measure_own_density();
         self.event(Event::PeerAdded { peer });
         self.write_contact(contact);
         self.unsettled.insert(peer);

@@ -120,7 +120,7 @@ impl Node {
     ) -> Result<(), StoreError> {
         while session.credit > 0 {
             if session.line.is_empty() && session.more {
-                session.read_on(turn)?;
+                session.read_on(turn, self.arrivals.end())?;
             }
             let Some((cursor, next)) = session.line.pop_first() else { break };
             // What has ended or expired since it was lined up is gone.
@@ -141,14 +141,14 @@ impl Node {
 }
 
 impl Session {
-    /// Lines up the next page over all mailboxes. Where one mailbox has more than a page, nothing
+    /// Lines up the next page over all mailboxes of what arrived before `upto`. Where one mailbox has more than a page, nothing
     /// later than its page's end may be lined up yet, or the order would be lost.
-    fn read_on(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+    fn read_on(&mut self, turn: Turn<'_>, upto: u64) -> Result<(), StoreError> {
         let page_len = (LINE_MAX / self.mailboxes.len().max(1)).clamp(PAGE_MIN, PAGE_MAX);
         let mut end = u64::MAX;
         for mailbox in &self.mailboxes {
             let from = keys::mailbox(mailbox, self.read_to.saturating_add(1));
-            let to = keys::mailbox(mailbox, u64::MAX);
+            let to = keys::mailbox(mailbox, upto);
             let page = turn.store.scan(Family::Mailboxes, &from, &to, page_len)?;
             let entries = page
                 .iter()

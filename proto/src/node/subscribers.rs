@@ -195,7 +195,7 @@ impl Node {
         let mut found = BTreeMap::new();
         for mailbox in mailboxes {
             let from = keys::mailbox(mailbox, after.saturating_add(1));
-            let to = keys::mailbox(mailbox, u64::MAX);
+            let to = keys::mailbox(mailbox, self.arrivals.end());
             for (key, value) in turn.store.scan(Family::Mailboxes, &from, &to, IDS_MAX + 1)? {
                 let (_, arrival) =
                     keys::parse_mailbox(&key).ok_or(StoreError::Damaged("mailboxes"))?;

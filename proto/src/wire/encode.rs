@@ -263,6 +263,7 @@ impl From<Status> for client::GetStatusResponse {
             envelope_bytes: status.envelope_bytes,
             tombstones: status.tombstones,
             connected: status.connected,
+            entries: status.entries.iter().map(address).collect(),
             ..Self::default()
         }
     }

@@ -11,14 +11,16 @@ mod values;
 mod vectors;
 
 use bytes::Bytes;
-use comm_proto::message::{ClientRequest, Request, Response};
+use comm_proto::address::Address;
+use comm_proto::contact::Contact;
+use comm_proto::message::{ClientRequest, Peer, PeerStatus, Request, Response, Status};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 use comm_proto::wire::{client, decode, object, peer};
 use proptest::prelude::*;
 use prost::Message;
 
-use samples::{NOW, card, signed_acknowledgement, signed_grant, signed_receipt};
+use samples::{NOW, card, mailbox, signed_acknowledgement, signed_grant, signed_receipt};
 use values::{
     any_acknowledgements, any_address, any_card, any_envelope, any_grants, any_id, any_ids,
     any_push, any_rejection, any_request, any_response, any_state,
@@ -121,6 +123,49 @@ proptest! {
         prop_assert_eq!(decode::client::acknowledge(&request, NOW), Ok(asked.clone()));
         let ended = Wire::Acknowledge(client::Acknowledge { acknowledgements: ended });
         prop_assert_eq!(receive(ended), Ok(vec![asked]));
+    }
+}
+
+/// Clients only show these, so nothing here reads them back.
+#[test]
+fn clients_are_shown_every_figure_under_its_own_name() {
+    let node = Address::from_bytes([7; 20]);
+    let endpoints = vec!["192.0.2.1:7400".parse().unwrap()];
+    let shown = client::GetStatusResponse::from(Status {
+        node,
+        endpoints: endpoints.clone(),
+        peers: 1,
+        network_size: 2,
+        envelopes: 3,
+        envelope_bytes: 4,
+        tombstones: 5,
+        connected: true,
+        entries: vec![node, mailbox().address()],
+    });
+    assert_eq!(decode::address(&shown.node), Ok(node));
+    assert_eq!(decode::endpoints(&shown.endpoints), Ok(endpoints.clone()));
+    let figures = [shown.peers, shown.network_size, shown.envelopes, shown.envelope_bytes];
+    let entries = shown.entries.iter().map(|entry| decode::address(entry));
+    assert_eq!(entries.collect::<Vec<_>>(), [Ok(node), Ok(mailbox().address())]);
+    assert_eq!((figures, shown.tombstones, shown.connected), ([1, 2, 3, 4], 5, true));
+
+    let contact = Contact::new(samples::node().public(), endpoints.clone());
+    for (status, wire) in [
+        (PeerStatus::Good, client::PeerStatus::Good),
+        (PeerStatus::Questionable, client::PeerStatus::Questionable),
+        (PeerStatus::Bad, client::PeerStatus::Bad),
+    ] {
+        let peer = Peer { contact: contact.clone(), status, last_seen: NOW };
+        let shown = client::PeerInfo::from(peer);
+        assert_eq!(decode::address(&shown.address), Ok(contact.address()));
+        assert_eq!(decode::endpoints(&shown.endpoints), Ok(endpoints.clone()));
+        assert_eq!((shown.status(), shown.last_seen), (wire, NOW.as_millis()));
+    }
+
+    for (refusal, retry_later) in [(Rejection::Busy, true), (Rejection::Expired, false)] {
+        let error = client::Error::from(&refusal);
+        assert_eq!((error.code.as_str(), error.retry_later), (refusal.name(), retry_later));
+        assert_eq!(error.text, refusal.to_string());
     }
 }
 

@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::key::{KeyPair, PublicKey};
-use comm_proto::message::{ClientPush, ClientRequest, ClientResponse, Push, Request, Response};
+use comm_proto::message::{
+    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Response,
+};
 use comm_proto::node::{
     Command, Config, Event, Family, Input, Output, RequestId, SessionId, Stats,
 };
@@ -25,8 +27,8 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
-pub(crate) use host::{Crash, Host, Puppet};
-pub(crate) use links::Links;
+pub(crate) use host::{Host, Puppet};
+pub(crate) use links::{Links, endpoint};
 pub(crate) use mailbox::{Mailbox, card, fill};
 
 /// When every world begins: a quarter past noon, far from the end of a day.
@@ -252,8 +254,8 @@ impl World {
 impl World {
     /// Power goes: what the disk does not have is lost, and so are all links.
     pub(crate) fn crash(&mut self, host: At) {
-        self.unplug(host);
         self.hosts[host].crash();
+        self.unplug(host);
     }
 
     /// Starts a host whose power went, from what its disk has.
@@ -264,9 +266,25 @@ impl World {
         self.reopen();
     }
 
+    /// A host goes over to the other side: from now on it answers as the test says.
+    pub(crate) fn turn(&mut self, host: At, puppet: Puppet) {
+        self.crash(host);
+        self.hosts[host].puppet = Some(puppet);
+    }
+
     /// Crash a host at its `countdown`th write or completed write from now on.
     pub(crate) fn plan_crash(&mut self, host: At, countdown: u32) {
         self.hosts[host].plan = Some(countdown);
+    }
+
+    /// No crash is planned any more.
+    pub(crate) fn spare(&mut self, host: At) {
+        self.hosts[host].plan = None;
+    }
+
+    /// The last state of an envelope that a host told before its power went.
+    pub(crate) fn last_words(&self, host: At) -> Option<EnvelopeState> {
+        self.hosts[host].last_words()
     }
 
     /// Whether the host is up.
@@ -352,9 +370,11 @@ impl World {
             }
             Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
             Happening::Answered { asked, result } => {
-                let current = self.hosts[asked.from].boots() == asked.boot;
                 let id = asked.call;
-                if current && self.hosts[asked.from].calls.remove(&id) {
+                let current = self.hosts[asked.from].boots() == asked.boot;
+                let awaited = self.hosts[asked.from].calls.remove(&id);
+                // A time-out that comes after the answer is none; a late answer is handed in.
+                if current && (awaited || result.is_ok()) {
                     self.input(asked.from, Input::Response { id, result });
                 }
             }
@@ -369,6 +389,7 @@ impl World {
     }
 
     fn perform(&mut self, host: At, output: Output) {
+        self.hosts[host].assert_kept(&output);
         match output {
             Output::Write(batch) => {
                 let (boot, seq) = (self.hosts[host].boots(), batch.seq);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use comm_proto::address::Address;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{ClientPush, ClientResponse, Request, Response};
-use comm_proto::node::{CallId, Config, Family, Node, RequestId, SessionId, Stats};
+use comm_proto::message::{ClientPush, ClientResponse, EnvelopeState, Request, Response};
+use comm_proto::node::{CallId, Config, Family, Node, Output, RequestId, SessionId, Stats};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, MemoryStore, Seq, Store};
 use comm_proto::time::Time;
@@ -15,9 +15,6 @@ use super::links::Asked;
 
 /// What a puppet answers to whom; nothing means that it stays silent.
 pub(crate) type Puppet = Box<dyn FnMut(&Address, &Request) -> Option<Result<Response, Rejection>>>;
-
-/// How many boundaries a host still passes before its power goes.
-pub(crate) type Crash = Option<u32>;
 
 /// A machine, up or down.
 pub(crate) struct Host {
@@ -32,13 +29,16 @@ pub(crate) struct Host {
     unsynced: VecDeque<Batch<Family>>,
     boots: u32,
     pub(super) wake: Option<Time>,
-    pub(super) plan: Crash,
+    /// How many boundaries it still passes before its power goes.
+    pub(super) plan: Option<u32>,
     /// Calls of this node that have not come to their end.
     pub(super) calls: BTreeSet<CallId>,
     /// Requests of other hosts that have not been answered.
     pub(super) asked: BTreeMap<RequestId, Asked>,
     pub(super) replies: BTreeMap<RequestId, Result<ClientResponse, Rejection>>,
     pub(super) pushes: BTreeMap<SessionId, Vec<(Time, ClientPush)>>,
+    /// The last state that a client was told before power went.
+    last_words: Option<EnvelopeState>,
 }
 
 impl Host {
@@ -58,6 +58,7 @@ impl Host {
             asked: BTreeMap::new(),
             replies: BTreeMap::new(),
             pushes: BTreeMap::new(),
+            last_words: None,
         }
     }
 
@@ -73,20 +74,19 @@ impl Host {
         &self.applied
     }
 
-    /// What would be left if power went now.
-    pub(crate) fn disk(&self) -> &MemoryStore<Family> {
-        &self.durable
-    }
-
     pub(crate) fn holds(&self, id: &EnvelopeId) -> bool {
         self.applied.get(Family::Custody, id.as_bytes()).unwrap().is_some()
     }
 
     /// Whether the disk remembers the envelope, alive or read.
-    pub(crate) fn remembers(&self, id: &EnvelopeId) -> bool {
+    pub(super) fn remembers(&self, id: &EnvelopeId) -> bool {
         [Family::Custody, Family::Tombstones]
             .iter()
             .any(|table| self.durable.get(*table, id.as_bytes()).unwrap().is_some())
+    }
+
+    pub(super) fn last_words(&self) -> Option<EnvelopeState> {
+        self.last_words
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -130,6 +130,23 @@ impl Host {
         self.unsynced.len() < before
     }
 
+    /// No promise leaves a node before its disk has what it promises.
+    pub(super) fn assert_kept(&self, output: &Output) {
+        let (receipts, given) = match output {
+            Output::Reply { result: Ok(Response::Offered { receipts, .. }), .. }
+            | Output::Reply { result: Ok(Response::Delivered { receipts, .. }), .. } => {
+                (&receipts[..], None)
+            }
+            Output::ClientPush { push: ClientPush::Envelope { envelope, .. }, .. } => {
+                (&[][..], Some(envelope.id()))
+            }
+            _ => return,
+        };
+        for id in receipts.iter().flat_map(|receipt| receipt.ids()).chain(given.as_ref()) {
+            assert!(self.remembers(id), "promised before the disk has it: {id:?}");
+        }
+    }
+
     pub(super) fn crash(&mut self) {
         self.node = None;
         self.boots += 1;
@@ -138,7 +155,12 @@ impl Host {
         self.unsynced.clear();
         self.calls.clear();
         self.asked.clear();
-        self.pushes.clear();
+        let told = std::mem::take(&mut self.pushes);
+        let states = told.into_values().flatten().filter_map(|(_, push)| match push {
+            ClientPush::State { state, .. } => Some(state),
+            _ => None,
+        });
+        self.last_words = states.max();
     }
 
     pub(super) fn crashes_here(&mut self) -> bool {

@@ -137,6 +137,10 @@ impl World {
         if self.is_lost() || !self.links.reach(from, asked.from) {
             return;
         }
+        if self.rng.next_u64() % 1_000 < self.links.doubled_of_1000 {
+            let latency = self.latency();
+            self.later(latency, Happening::Answered { asked, result: result.clone() });
+        }
         let latency = self.latency();
         self.later(latency, Happening::Answered { asked, result });
     }

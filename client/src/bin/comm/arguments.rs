@@ -1,0 +1,359 @@
+//! How the program is called.
+//!
+//! Entry type is [`Arguments`], which becomes an [`Order`]. The words of a call depend on where the
+//! secret comes from and which node is used, so they are told apart here and not by their parser.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use comm::{Config, Endpoint, Node};
+use comm_proto::address::Address;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::secret::{SECRET_ENV, Source};
+
+const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP]
+       comm [OPTIONS] --node NODE SECRET
+       comm address SECRET
+       comm keygen [--raw]";
+
+const DETAILS: &str = "\
+SECRET is what your address is made of: whoever knows it is you. Others on this machine can read it
+in the list of processes, so it is better given as \"-\" (asked for, without showing it; read from
+standard input if that is no terminal), in the environment as COMM_SECRET, or with --secret-file.
+With one of the latter two the word SECRET is left out. A secret \"keygen\" or \"address\" must be
+given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
+
+ADDR is where your node listens for others, as 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
+of any node of the network; without one, yours is where a new network begins.
+
+Type /help in the chat for what can be said there. The program ends with 0 when it was told to or its
+input ended, 1 when something failed, 2 when it was called wrongly.";
+
+/// Chat over the comm network.
+#[derive(Debug, Parser)]
+#[command(
+    name = "comm",
+    version,
+    override_usage = USAGE,
+    after_help = DETAILS,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    chat: ChatArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a new strong secret.
+    Keygen {
+        /// As the key itself, which takes no time to derive.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Print the address of a secret and nothing else.
+    Address {
+        /// The secret, or "-" to be asked for it.
+        #[arg(hide = true)]
+        secret: Option<OsString>,
+        /// Read the secret from the first line of this file.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ChatArguments {
+    /// SECRET, ADDR and BOOTSTRAP, as far as they are not given otherwise.
+    #[arg(hide = true, num_args = 0..=3)]
+    words: Vec<OsString>,
+    /// Read the secret from the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Use a running comm-node: the path of its socket, or http://HOST:PORT.
+    #[arg(long, value_name = "NODE")]
+    node: Option<Endpoint>,
+    /// The file with the token of a node at http://HOST:PORT.
+    #[arg(long, value_name = "FILE", requires = "node")]
+    token_file: Option<PathBuf>,
+    /// Keep everything in this directory instead of one for each address under ~/.local/share/comm.
+    #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The name of the network; nodes of other networks are not talked to.
+    #[arg(long, value_name = "NAME", conflicts_with = "node")]
+    network: Option<String>,
+    /// Print everything as one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Stay when the input ends.
+    #[arg(long)]
+    daemon: bool,
+    /// Log to standard error what happens: -v what goes wrong with others, -vv every step.
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// What the program is to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Keygen { raw: bool },
+    Address(Source),
+    Chat(Plan),
+}
+
+/// All that a chat needs.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) secret: Source,
+    pub(crate) json: bool,
+    pub(crate) daemon: bool,
+    pub(crate) verbose: u8,
+    place: Place,
+    data_dir: Option<PathBuf>,
+}
+
+/// Which node is used.
+#[derive(Debug)]
+enum Place {
+    Running { endpoint: Endpoint, token_file: Option<PathBuf> },
+    Own { listen: SocketAddr, bootstrap: Option<String>, network: Option<String> },
+}
+
+impl Arguments {
+    /// What the call means.
+    pub(crate) fn order(self) -> Result<Order, Failure> {
+        let env = std::env::var_os(SECRET_ENV).filter(|secret| !secret.is_empty());
+        match self.command {
+            Some(Command::Keygen { raw }) => Ok(Order::Keygen { raw }),
+            Some(Command::Address { secret, secret_file }) => {
+                let mut words = secret.into_iter().collect();
+                source(&mut words, secret_file, env).map(Order::Address)
+            }
+            None => self.chat.plan(env).map(Order::Chat),
+        }
+    }
+}
+
+impl ChatArguments {
+    fn plan(self, env: Option<OsString>) -> Result<Plan, Failure> {
+        let mut words = self.words.into();
+        let secret = source(&mut words, self.secret_file, env)?;
+        let place = match self.node {
+            Some(endpoint) => running(endpoint, self.token_file)?,
+            None => own(&mut words, &secret, self.network)?,
+        };
+        if !words.is_empty() {
+            return Err(Failure::misused(format!("{} words too many", words.len())));
+        }
+        let Self { json, daemon, verbose, data_dir, .. } = self;
+        Ok(Plan { secret, json, daemon, verbose, place, data_dir })
+    }
+}
+
+type Words = std::collections::VecDeque<OsString>;
+
+/// Where the secret comes from; takes it from the words if nothing else names it.
+fn source(
+    words: &mut Words,
+    file: Option<PathBuf>,
+    env: Option<OsString>,
+) -> Result<Source, Failure> {
+    match (file, env) {
+        (Some(file), _) => Ok(Source::File(file)),
+        (None, Some(secret)) => Ok(Source::Environment(into_bytes(secret))),
+        (None, None) => match words.pop_front() {
+            Some(word) if word == "-" => Ok(Source::Prompt),
+            Some(word) => Ok(Source::Word(into_bytes(word))),
+            None => Err(Failure::misused("the secret is missing")),
+        },
+    }
+}
+
+fn into_bytes(text: OsString) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(text.into_encoded_bytes())
+}
+
+fn running(endpoint: Endpoint, token_file: Option<PathBuf>) -> Result<Place, Failure> {
+    if token_file.is_none() && matches!(endpoint, Endpoint::Tcp { .. }) {
+        return Err(Failure::misused(format!("--node {endpoint} needs --token-file")));
+    }
+    Ok(Place::Running { endpoint, token_file })
+}
+
+fn own(words: &mut Words, secret: &Source, network: Option<String>) -> Result<Place, Failure> {
+    let missing = || Failure::misused("ADDR is missing, as 127.0.0.1:7001");
+    let listen = words.pop_front().ok_or_else(missing)?;
+    // The word itself is not repeated: it may be a secret that stands where none is expected.
+    let listen = listen.to_str().and_then(|word| word.parse().ok()).ok_or_else(|| {
+        let why = match secret {
+            Source::Word(_) | Source::Prompt => "the second word",
+            Source::File(_) => "since the secret comes from a file, the first word",
+            Source::Environment(_) => "since the secret comes from COMM_SECRET, the first word",
+        };
+        Failure::misused(format!("{why} must be where to listen, as 127.0.0.1:7001"))
+    })?;
+    let bootstrap = words.pop_front().map(OsString::into_string).transpose();
+    let bootstrap = bootstrap.map_err(|_| Failure::misused("BOOTSTRAP is not HOST:PORT"))?;
+    Ok(Place::Own { listen, bootstrap, network })
+}
+
+impl Plan {
+    /// What the library needs to know for the person with this address.
+    pub(crate) fn config(&self, address: Address) -> Result<Config, Failure> {
+        let data_dir = match &self.data_dir {
+            Some(dir) => dir.clone(),
+            None => default_data_dir(address)?,
+        };
+        let node = match &self.place {
+            Place::Running { endpoint, token_file } => {
+                Node::Remote(with_token(endpoint.clone(), token_file.as_ref())?)
+            }
+            Place::Own { listen, bootstrap, network } => {
+                own_node(data_dir.join("node"), *listen, bootstrap.as_deref(), network.as_deref())?
+            }
+        };
+        Ok(Config { data_dir, node })
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn own_node(
+    data_dir: PathBuf,
+    listen: SocketAddr,
+    bootstrap: Option<&str>,
+    network: Option<&str>,
+) -> Result<Node, Failure> {
+    use comm_node::config::NodeConfig;
+
+    let bootstrap = bootstrap.map(str::parse).transpose().map_err(Failure::misused)?;
+    let mut config = NodeConfig {
+        data_dir,
+        listen: vec![listen],
+        bootstrap: bootstrap.into_iter().collect(),
+        ..NodeConfig::default()
+    };
+    if let Some(network) = network {
+        network.clone_into(&mut config.network);
+    }
+    let config = config.validated().map_err(Failure::misused)?;
+    Ok(Node::Embedded(Box::new(config)))
+}
+
+#[cfg(not(feature = "embedded"))]
+fn own_node(
+    _data_dir: PathBuf,
+    _listen: SocketAddr,
+    _bootstrap: Option<&str>,
+    _network: Option<&str>,
+) -> Result<Node, Failure> {
+    Err(Failure::misused("this comm was built without a node; give --node"))
+}
+
+fn with_token(endpoint: Endpoint, file: Option<&PathBuf>) -> Result<Endpoint, Failure> {
+    let Some(file) = file else { return Ok(endpoint) };
+    let token = std::fs::read_to_string(file).map(Zeroizing::new);
+    let token = token
+        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
+    Ok(endpoint.with_token(Zeroizing::new(token.trim().to_owned())))
+}
+
+/// Where programs of a user keep their data by the XDG rules.
+fn default_data_dir(address: Address) -> Result<PathBuf, Failure> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let home = || set("HOME").map(|home| home.join(".local/share"));
+    let data = data.or_else(home).ok_or_else(|| {
+        Failure::misused("there is no home directory; say where to keep data with --data-dir")
+    })?;
+    Ok(data.join("comm").join(address.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn plan(words: &[&str], env: Option<&str>) -> Result<Plan, Failure> {
+        let words = std::iter::once("comm").chain(words.iter().copied());
+        Arguments::try_parse_from(words).unwrap().chat.plan(env.map(OsString::from))
+    }
+
+    fn misuse(words: &[&str], env: Option<&str>) -> String {
+        match plan(words, env) {
+            Err(Failure::Misused(text)) => text,
+            other => panic!("{words:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_three_words_are_secret_address_and_bootstrap() {
+        let plan = plan(&["pass", "127.0.0.1:7001", "node.example:7000"], None).unwrap();
+        assert!(matches!(plan.secret, Source::Word(word) if *word == b"pass"));
+        let Place::Own { listen, bootstrap, .. } = plan.place else { panic!() };
+        assert_eq!(listen, "127.0.0.1:7001".parse().unwrap());
+        assert_eq!(bootstrap.as_deref(), Some("node.example:7000"));
+    }
+
+    #[test]
+    fn a_secret_that_is_given_otherwise_leaves_its_place_to_the_address() {
+        for (words, env) in [
+            (&["[::1]:7001"][..], Some("pass")),
+            (&["--secret-file", "f", "[::1]:7001"][..], None),
+            (&["--secret-file", "f", "[::1]:7001"][..], Some("pass")),
+        ] {
+            let plan = plan(words, env).unwrap();
+            assert!(matches!(plan.place, Place::Own { .. }));
+            assert_eq!(matches!(plan.secret, Source::File(_)), words.len() == 3);
+        }
+        let plan = plan(&["-", "[::1]:7001"], None).unwrap();
+        assert!(matches!(plan.secret, Source::Prompt));
+    }
+
+    #[test]
+    fn a_running_node_needs_no_address_and_over_tcp_a_token() {
+        let plan = plan(&["--node", "/run/api.sock", "pass"], None).unwrap();
+        assert!(matches!(plan.place, Place::Running { .. }));
+        assert!(misuse(&["--node", "http://127.0.0.1:1", "pass"], None).contains("--token-file"));
+        assert!(misuse(&["--node", "/s", "pass", "127.0.0.1:1"], None).contains("too many"));
+    }
+
+    #[test]
+    fn words_that_are_missing_or_out_of_place_are_refused_and_never_repeated() {
+        assert!(misuse(&[], None).contains("secret is missing"));
+        assert!(misuse(&["hush"], None).contains("ADDR is missing"));
+        for (words, env) in [(&["a", "hush"][..], None), (&["hush", "[::1]:1"][..], Some("a"))] {
+            let text = misuse(words, env);
+            assert!(text.contains("127.0.0.1:7001") && !text.contains("hush"), "{text}");
+        }
+        let many = ["a", "127.0.0.1:1", "b:1", "c"];
+        assert!(Arguments::try_parse_from(std::iter::once("comm").chain(many)).is_err());
+    }
+
+    #[cfg(feature = "embedded")]
+    #[test]
+    fn everything_is_kept_in_the_data_directory() {
+        let plan = plan(&["--data-dir", "/d", "pass", "127.0.0.1:1", "h:2"], None).unwrap();
+        let config = plan.config(Address::from_bytes([0; 20])).unwrap();
+        assert_eq!(config.data_dir, PathBuf::from("/d"));
+        let Node::Embedded(node) = config.node else { panic!() };
+        assert!(node.data_dir.starts_with("/d") && node.socket_path().starts_with("/d"));
+        let wrong = super::tests::plan(&["pass", "127.0.0.1:1", "nonsense"], None).unwrap();
+        assert!(matches!(
+            wrong.config(Address::from_bytes([0; 20])),
+            Err(Failure::Misused(_))
+        ));
+    }
+}

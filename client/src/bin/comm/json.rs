@@ -1,0 +1,270 @@
+//! Lines for programs: one JSON object each.
+//!
+//! Entry function is [`render`]. Every object has `type`; times are milliseconds since 1970, addresses
+//! and ids are hexadecimal. A body that is no text is in `body_hex` instead of `text`.
+
+use comm::{NodeStatus, PeerLine};
+use comm_proto::agent::{Author, Contact, Entry, MessageState};
+use comm_proto::message::PeerStatus;
+use comm_proto::payload::ContentType;
+use serde_json::{Map, Value, json};
+
+use crate::line::HELP;
+use crate::moment::written_at;
+use crate::shown::{Said, Shown};
+
+/// One line without its end.
+pub(crate) fn render(shown: &Shown) -> String {
+    object(shown).to_string()
+}
+
+fn object(shown: &Shown) -> Value {
+    match shown {
+        Shown::Started { address, node } => {
+            let mut object = object_of("started", json!({ "address": address.to_string() }));
+            node_into(&mut object, node);
+            Value::Object(object)
+        }
+        Shown::Received { said, is_stranger } => {
+            let mut object = said_object("received", said);
+            object.insert("stranger".to_owned(), json!(is_stranger));
+            Value::Object(object)
+        }
+        Shown::Queued { name, entry } => {
+            let said = Said { name: name.clone(), entry: entry.clone() };
+            Value::Object(said_object("queued", &said))
+        }
+        Shown::State { number, name, contact, state } => {
+            let mut object = object_of(
+                "state",
+                json!({ "number": number.0, "name": name, "address": contact.to_string() }),
+            );
+            state_into(&mut object, state);
+            Value::Object(object)
+        }
+        Shown::Unreadable { envelope, reason } => json!({
+            "type": "unreadable", "envelope": envelope.to_string(), "reason": reason
+        }),
+        Shown::Online { node } => json!({ "type": "online", "node": node.to_string() }),
+        Shown::Offline { reason } => json!({ "type": "offline", "reason": reason }),
+        Shown::Lagged { missed } => json!({ "type": "lagged", "missed": missed }),
+        Shown::WhoAmI { address, node, pending } => {
+            let plain = json!({ "address": address.to_string(), "pending": pending });
+            let mut object = object_of("whoami", plain);
+            node_into(&mut object, node);
+            Value::Object(object)
+        }
+        Shown::Contact(one) => {
+            let mut object = contact(one);
+            object.insert("type".to_owned(), json!("contact"));
+            Value::Object(object)
+        }
+        Shown::Message(said) => Value::Object(said_object("message", said)),
+        Shown::Cancelled { number, copies_may_exist } => json!({
+            "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
+        }),
+        Shown::Verify { name, contact, digits } => json!({
+            "type": "verify", "name": name, "address": contact.to_string(), "digits": digits
+        }),
+        Shown::Left { waiting } => json!({ "type": "left", "waiting": waiting }),
+        Shown::Error(text) => json!({ "type": "error", "text": text }),
+        lists => list(lists),
+    }
+}
+
+/// Answers that are lists.
+fn list(shown: &Shown) -> Value {
+    match shown {
+        Shown::Peers(peers) => {
+            json!({ "type": "peers", "peers": peers.iter().map(peer).collect::<Vec<_>>() })
+        }
+        Shown::Contacts(contacts) => {
+            json!({ "type": "contacts", "contacts": contacts.iter().map(contact).collect::<Vec<_>>() })
+        }
+        Shown::History(entries) => {
+            let entries: Vec<_> = entries.iter().map(|said| said_object("entry", said)).collect();
+            json!({ "type": "history", "entries": entries })
+        }
+        _ => {
+            let line = |(usage, meaning): &(&str, &str)| json!({ "usage": usage, "does": meaning });
+            json!({ "type": "help", "commands": HELP.iter().map(line).collect::<Vec<_>>() })
+        }
+    }
+}
+
+fn object_of(kind: &str, fields: Value) -> Map<String, Value> {
+    let mut object = match fields {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    object.insert("type".to_owned(), json!(kind));
+    object
+}
+
+fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
+    let Said { name, entry } = said;
+    let mut object = object_of(
+        kind,
+        json!({
+            "number": entry.number.0,
+            "name": name,
+            "address": entry.contact.to_string(),
+            "content_type": entry.content_type.0,
+            "sequence": entry.sequence,
+            "sent_at": entry.sent_at.as_millis(),
+            "stored_at": entry.stored_at.as_millis(),
+            "written_at": written_at(entry).as_millis(),
+        }),
+    );
+    body_into(&mut object, entry);
+    match &entry.author {
+        Author::Us { state, envelope } => {
+            object.insert("author".to_owned(), json!("us"));
+            object.insert("envelope".to_owned(), json!(envelope.map(|id| id.to_string())));
+            state_into(&mut object, state);
+        }
+        Author::Them { missing_before, late } => {
+            object.insert("author".to_owned(), json!("them"));
+            object.insert("missing_before".to_owned(), json!(missing_before));
+            object.insert("late".to_owned(), json!(late));
+        }
+    }
+    object
+}
+
+fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
+    let is_text = entry.content_type == ContentType::TEXT;
+    match std::str::from_utf8(&entry.body) {
+        Ok(text) if is_text => object.insert("text".to_owned(), json!(text)),
+        _ => object.insert("body_hex".to_owned(), json!(hex::encode(&entry.body))),
+    };
+    object.insert("supported".to_owned(), json!(is_text));
+}
+
+fn state_into(object: &mut Map<String, Value>, state: &MessageState) {
+    let word = match state {
+        MessageState::Queued => "queued",
+        MessageState::Accepted => "accepted",
+        MessageState::Stored(_) => "stored",
+        MessageState::Delivered { .. } => "delivered",
+        MessageState::Expired => "expired",
+        MessageState::Cancelled => "cancelled",
+    };
+    object.insert("state".to_owned(), json!(word));
+    if let MessageState::Stored(relays) = state {
+        object.insert("relays".to_owned(), json!(relays));
+    }
+    if let MessageState::Delivered { at } = state {
+        object.insert("delivered_at".to_owned(), json!(at.as_millis()));
+    }
+}
+
+fn node_into(object: &mut Map<String, Value>, node: &Result<NodeStatus, String>) {
+    let node = match node {
+        Ok(status) => json!({
+            "address": status.node.to_string(),
+            "endpoints": status.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "peers": status.peers,
+            "network_size": status.network_size,
+            "envelopes": status.envelopes,
+            "envelope_bytes": status.envelope_bytes,
+            "connected": status.connected,
+            "version": status.version,
+        }),
+        Err(reason) => {
+            object.insert("reason".to_owned(), json!(reason));
+            Value::Null
+        }
+    };
+    object.insert("node".to_owned(), node);
+}
+
+fn peer(peer: &PeerLine) -> Value {
+    let status = peer.status.map(|status| match status {
+        PeerStatus::Good => "good",
+        PeerStatus::Questionable => "questionable",
+        PeerStatus::Bad => "bad",
+    });
+    json!({
+        "address": peer.address.to_string(),
+        "endpoints": peer.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "status": status,
+        "last_seen": peer.last_seen.as_millis(),
+    })
+}
+
+fn contact(contact: &Contact) -> Map<String, Value> {
+    let fields = json!({
+        "name": contact.name,
+        "address": contact.address.to_string(),
+        "key": contact.key.map(|key| key.to_string()),
+        "named": contact.is_named,
+    });
+    match fields {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::address::Address;
+    use comm_proto::agent::MessageNumber;
+    use comm_proto::time::Time;
+
+    use super::*;
+
+    fn received(content_type: ContentType, body: &[u8]) -> Value {
+        let entry = Entry {
+            number: MessageNumber(7),
+            contact: Address::from_bytes([1; 20]),
+            author: Author::Them { missing_before: 2, late: false },
+            content_type,
+            body: body.to_vec(),
+            sequence: 3,
+            sent_at: Time::from_millis(1_000),
+            stored_at: Time::from_millis(2_000),
+        };
+        let said = Said { name: "ann".to_owned(), entry };
+        let line = render(&Shown::Received { said, is_stranger: false });
+        assert_eq!(line.lines().count(), 1, "{line}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn a_text_comes_through_byte_for_byte_on_one_line() {
+        let text = "a\n\n👩‍👩‍👧\u{1b}[2J\"\\ \u{2028}";
+        let object = received(ContentType::TEXT, text.as_bytes());
+        assert_eq!(object["text"], text);
+        assert_eq!(object["type"], "received");
+        assert_eq!(object["missing_before"], 2);
+        assert_eq!(object["address"], "01".repeat(20));
+    }
+
+    #[test]
+    fn what_is_no_text_is_given_as_digits() {
+        let object = received(ContentType::FILE, b"\x00\xff");
+        assert_eq!((&object["body_hex"], &object["supported"]), (&json!("00ff"), &json!(false)));
+        let object = received(ContentType::TEXT, b"\xff");
+        assert_eq!((&object["body_hex"], &object["text"]), (&json!("ff"), &Value::Null));
+    }
+
+    #[test]
+    fn states_have_their_figures() {
+        let state = |state| {
+            let (number, name) = (MessageNumber(7), "ann".to_owned());
+            let contact = Address::from_bytes([1; 20]);
+            let line = render(&Shown::State { number, name, contact, state });
+            serde_json::from_str::<Value>(&line).unwrap()
+        };
+        assert_eq!(state(MessageState::Stored(3))["relays"], 3);
+        let at = Time::from_millis(5);
+        assert_eq!(state(MessageState::Delivered { at })["delivered_at"], 5);
+    }
+
+    #[test]
+    fn help_is_a_list_of_all_commands() {
+        let help: Value = serde_json::from_str(&render(&Shown::Help)).unwrap();
+        assert_eq!(help["commands"].as_array().map(Vec::len), Some(HELP.len()));
+    }
+}

@@ -1,0 +1,275 @@
+//! What a person types.
+//!
+//! Entry type is [`Line`]. The text of a message is taken as it is; everything around it must be
+//! spelt exactly, and what cannot be understood is answered with how to write it.
+
+use std::str::FromStr;
+
+use comm_proto::address::{Address, ParseAddressError};
+use comm_proto::agent::MessageNumber;
+use thiserror::Error;
+
+/// Entries of a history when no number is given, and the most of one.
+const HISTORY_DEFAULT: usize = 20;
+const HISTORY_MAX: usize = 10_000;
+/// From how many hexadecimal digits on a word is meant to be an address.
+const LIKE_ADDRESS: usize = 24;
+
+/// Every command with what it does, in the order in which help shows them.
+pub(crate) const HELP: &[(&str, &str)] = &[
+    ("ADDRESS TEXT", "say TEXT to whoever has the address of 40 digits"),
+    ("NAME: TEXT", "say TEXT to a contact"),
+    ("/msg NAME TEXT", "the same"),
+    ("/contact add NAME ADDRESS", "give an address a name, or another name"),
+    ("/contacts", "everybody you know"),
+    ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
+    ("/status ID", "how far your message #ID has come"),
+    ("/cancel ID", "take back your message #ID unless it was delivered"),
+    ("/verify NAME", "the number to compare with NAME by voice"),
+    ("/whoami", "your address, your node, what waits to be delivered"),
+    ("/peers", "the nodes that your node knows"),
+    ("/offline", "leave the network; what you say waits"),
+    ("/online", "come back"),
+    ("/help", "this list"),
+    ("/quit", "end the program"),
+];
+
+/// A line that means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// An empty line.
+    Nothing,
+    Send { to: Who, text: String },
+    AddContact { name: String, address: Address },
+    Contacts,
+    History { who: Option<Who>, count: usize },
+    Status(MessageNumber),
+    Cancel(MessageNumber),
+    Verify(Who),
+    WhoAmI,
+    Peers,
+    Offline,
+    Online,
+    Help,
+    Quit,
+}
+
+/// Somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Address(Address),
+    Name(String),
+}
+
+/// Why a line means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum LineError {
+    #[error("to whom? write ADDRESS TEXT or NAME: TEXT; /help lists everything")]
+    NoRecipient,
+    #[error("there is nothing to send")]
+    NoText,
+    #[error("\"{word}\" is no address: {reason}")]
+    Address { word: String, reason: ParseAddressError },
+    #[error("there is no command {0}; /help lists all")]
+    Unknown(String),
+    #[error("write {0}")]
+    Usage(&'static str),
+}
+
+impl FromStr for Line {
+    type Err = LineError;
+
+    fn from_str(line: &str) -> Result<Self, LineError> {
+        if line.trim().is_empty() {
+            return Ok(Self::Nothing);
+        }
+        match line.strip_prefix('/') {
+            Some(command) => parse_command(command),
+            None => parse_message(line),
+        }
+    }
+}
+
+fn parse_message(line: &str) -> Result<Line, LineError> {
+    let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+    match word.parse::<Address>() {
+        Ok(address) => return send(Who::Address(address), text),
+        Err(reason) if is_like_address(word) => {
+            return Err(LineError::Address { word: word.to_owned(), reason });
+        }
+        Err(_) => {}
+    }
+    let (name, text) = line.split_once(':').ok_or(LineError::NoRecipient)?;
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(LineError::NoRecipient);
+    }
+    send(who(name), text.strip_prefix(' ').unwrap_or(text))
+}
+
+fn is_like_address(word: &str) -> bool {
+    word.len() >= LIKE_ADDRESS && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn send(to: Who, text: &str) -> Result<Line, LineError> {
+    if text.is_empty() {
+        return Err(LineError::NoText);
+    }
+    Ok(Line::Send { to, text: text.to_owned() })
+}
+
+fn who(word: &str) -> Who {
+    word.parse().map_or_else(|_| Who::Name(word.to_owned()), Who::Address)
+}
+
+fn parse_command(line: &str) -> Result<Line, LineError> {
+    let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    match (command, &words[..]) {
+        ("msg", _) => parse_msg(rest),
+        ("contact", ["add", name, address]) => parse_contact(name, address),
+        ("contact", _) => Err(LineError::Usage("/contact add NAME ADDRESS")),
+        ("history", words) => parse_history(words),
+        ("status", [id]) => number(id).map(Line::Status).ok_or(LineError::Usage("/status ID")),
+        ("status", _) => Err(LineError::Usage("/status ID")),
+        ("cancel", [id]) => number(id).map(Line::Cancel).ok_or(LineError::Usage("/cancel ID")),
+        ("cancel", _) => Err(LineError::Usage("/cancel ID")),
+        ("verify", [name]) => Ok(Line::Verify(who(name))),
+        ("verify", _) => Err(LineError::Usage("/verify NAME")),
+        (command, []) => parse_word(command),
+        (command, _) => match parse_word(command) {
+            Ok(_) => Err(LineError::Usage("the command without anything behind it")),
+            unknown => unknown,
+        },
+    }
+}
+
+fn parse_word(command: &str) -> Result<Line, LineError> {
+    match command {
+        "contacts" => Ok(Line::Contacts),
+        "whoami" => Ok(Line::WhoAmI),
+        "peers" => Ok(Line::Peers),
+        "offline" => Ok(Line::Offline),
+        "online" => Ok(Line::Online),
+        "help" => Ok(Line::Help),
+        "quit" => Ok(Line::Quit),
+        other => Err(LineError::Unknown(format!("/{other}"))),
+    }
+}
+
+fn parse_msg(rest: &str) -> Result<Line, LineError> {
+    match rest.split_once(' ') {
+        Some((name, text)) if !name.is_empty() => send(who(name), text),
+        _ => Err(LineError::Usage("/msg NAME TEXT")),
+    }
+}
+
+fn parse_contact(name: &str, address: &str) -> Result<Line, LineError> {
+    let wrong = |reason| LineError::Address { word: address.to_owned(), reason };
+    Ok(Line::AddContact { name: name.to_owned(), address: address.parse().map_err(wrong)? })
+}
+
+/// A lone number is a count; somebody whose name is a number needs the count too.
+fn parse_history(words: &[&str]) -> Result<Line, LineError> {
+    let usage = LineError::Usage("/history [NAME] [N]");
+    let count = |word: &str| word.parse().ok().filter(|count| (1..=HISTORY_MAX).contains(count));
+    match words {
+        [] => Ok(Line::History { who: None, count: HISTORY_DEFAULT }),
+        [word] => Ok(match count(word) {
+            Some(count) => Line::History { who: None, count },
+            None => Line::History { who: Some(who(word)), count: HISTORY_DEFAULT },
+        }),
+        [name, word] => {
+            let count = count(word).ok_or(usage)?;
+            Ok(Line::History { who: Some(who(name)), count })
+        }
+        _ => Err(usage),
+    }
+}
+
+fn number(word: &str) -> Option<MessageNumber> {
+    let digits = word.strip_prefix('#').unwrap_or(word);
+    digits.parse().ok().filter(|number| *number > 0).map(MessageNumber)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: &str = "44751799925b964a00bae3863cc4236f9bb8d519";
+
+    fn parse(line: &str) -> Result<Line, LineError> {
+        line.parse()
+    }
+
+    fn text_to(to: Who, text: &str) -> Result<Line, LineError> {
+        Ok(Line::Send { to, text: text.to_owned() })
+    }
+
+    #[test]
+    fn a_text_is_taken_as_it_is() {
+        let address = Who::Address(ADDRESS.parse().unwrap());
+        let ann = || Who::Name("ann".to_owned());
+        for text in ["hi", " two  spaces ", "a: b", "/help", "👩‍👩‍👧 ü", "\ttab"] {
+            assert_eq!(parse(&format!("{ADDRESS} {text}")), text_to(address.clone(), text));
+            assert_eq!(parse(&format!("ann: {text}")), text_to(ann(), text));
+            assert_eq!(parse(&format!("/msg ann {text}")), text_to(ann(), text));
+        }
+        assert_eq!(parse("ann:hi"), text_to(ann(), "hi"));
+        assert_eq!(parse(&format!("{ADDRESS}: hi")), text_to(address, "hi"));
+    }
+
+    #[test]
+    fn every_command_in_the_help_is_understood() {
+        let line = |usage: &str| {
+            usage
+                .replace("ADDRESS", ADDRESS)
+                .replace("[NAME]", "ann")
+                .replace("[N]", "5")
+                .replace("NAME", "ann")
+                .replace("TEXT", "hi")
+                .replace("ID", "#7")
+        };
+        for (usage, _) in HELP {
+            assert!(parse(&line(usage)).is_ok(), "{usage}");
+        }
+    }
+
+    #[test]
+    fn a_history_may_have_a_name_a_count_both_or_neither() {
+        let history = |who: Option<&str>, count| {
+            Ok(Line::History { who: who.map(|name| Who::Name(name.to_owned())), count })
+        };
+        assert_eq!(parse("/history"), history(None, 20));
+        assert_eq!(parse("/history 5"), history(None, 5));
+        assert_eq!(parse("/history ann"), history(Some("ann"), 20));
+        assert_eq!(parse("/history ann 5"), history(Some("ann"), 5));
+        assert_eq!(parse("/history ann 0"), Err(LineError::Usage("/history [NAME] [N]")));
+    }
+
+    #[test]
+    fn a_number_may_have_its_mark() {
+        assert_eq!(parse("/status 7"), Ok(Line::Status(MessageNumber(7))));
+        assert_eq!(parse("/cancel #7"), Ok(Line::Cancel(MessageNumber(7))));
+        for wrong in ["/status", "/status 0", "/status x", "/status 1 2", "/status -1"] {
+            assert_eq!(parse(wrong), Err(LineError::Usage("/status ID")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        assert_eq!(parse(""), Ok(Line::Nothing));
+        assert_eq!(parse("  "), Ok(Line::Nothing));
+        assert_eq!(parse("hello there"), Err(LineError::NoRecipient));
+        assert_eq!(parse("hello there: you"), Err(LineError::NoRecipient));
+        assert_eq!(parse(": you"), Err(LineError::NoRecipient));
+        assert_eq!(parse("ann:"), Err(LineError::NoText));
+        assert_eq!(parse(ADDRESS), Err(LineError::NoText));
+        let reason = ParseAddressError::Length(39);
+        let word = ADDRESS[1..].to_owned();
+        assert_eq!(parse(&format!("{word} hi")), Err(LineError::Address { word, reason }));
+        assert_eq!(parse("/nonsense"), Err(LineError::Unknown("/nonsense".to_owned())));
+        assert_eq!(parse("/nonsense x"), Err(LineError::Unknown("/nonsense".to_owned())));
+        assert!(matches!(parse("/quit now"), Err(LineError::Usage(_))));
+        assert_eq!(parse("/msg ann"), Err(LineError::Usage("/msg NAME TEXT")));
+    }
+}

@@ -1,0 +1,79 @@
+//! The program `comm`: a chat in the terminal, for people and for scripts.
+//!
+//! It ends with 0 when it was told to end or its input did, with 2 when it was called wrongly, with 1
+//! when something else fails; each time with one line on standard error that says what. It uses the
+//! library `comm` and nothing that another program could not use.
+
+mod arguments;
+mod chat;
+mod failure;
+mod input;
+mod json;
+mod line;
+mod logging;
+mod moment;
+mod plain;
+mod screen;
+mod secret;
+mod shown;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use comm_proto::identity::Identity;
+use tokio::runtime;
+
+use arguments::{Arguments, Order};
+use chat::Chat;
+use failure::Failure;
+use screen::Screen;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Whoever asked for help and closed the pipe has read enough.
+            let _printed = error.print();
+            return if error.use_stderr() { failure::misused() } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.order().and_then(obey) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("comm: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn obey(order: Order) -> Result<(), Failure> {
+    match order {
+        Order::Keygen { raw } => {
+            println!("{}", &*secret::draw(raw));
+            Ok(())
+        }
+        Order::Address(source) => {
+            println!("{}", secret::identity(&source.read()?)?.address());
+            Ok(())
+        }
+        Order::Chat(plan) => {
+            let secret = plan.secret.read()?;
+            secret::warn_if_weak(&secret);
+            let identity = secret::identity(&secret)?;
+            drop(secret);
+            let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+            let runtime = runtime.map_err(Failure::failed)?;
+            let result = runtime.block_on(chat(identity, &plan));
+            // A name being looked up in the background must not hold the end up.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn chat(identity: Identity, plan: &arguments::Plan) -> Result<(), Failure> {
+    let config = plan.config(identity.address())?;
+    let (screen, lines) = Screen::open(plan.json)?;
+    logging::start(plan.verbose, &screen)?;
+    Chat::start(identity, config, screen).await?.run(lines, plan.daemon).await
+}

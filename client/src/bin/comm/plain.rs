@@ -1,0 +1,340 @@
+//! Lines for people.
+//!
+//! Entry function is [`render`]. What others wrote is shown so that it can neither command the
+//! terminal nor pass for a line of ours: control characters are spelt out, and further lines of a text
+//! begin with a bar.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use comm::{NodeStatus, PeerLine};
+use comm_proto::agent::{Author, Contact, Entry, MessageState};
+use comm_proto::message::PeerStatus;
+use comm_proto::payload::ContentType;
+
+use crate::line::HELP;
+use crate::moment::{Moments, written_at};
+use crate::shown::{Said, Shown};
+
+/// What stands before the second and further lines of a text.
+const CONTINUED: &str = "\n    | ";
+
+/// Lines without an end of line after the last.
+pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
+    match shown {
+        Shown::Started { address, node } => {
+            format!("your address: {address}\n{}\n/help lists what you can write", node_line(node))
+        }
+        Shown::Received { said, is_stranger } => received(said, *is_stranger, moments),
+        Shown::Queued { name, entry } => {
+            format!("#{} to {}: queued", entry.number.0, safe(name))
+        }
+        Shown::State { number, name, state, .. } => {
+            format!("#{} to {}: {}", number.0, safe(name), state_text(state, moments))
+        }
+        Shown::Unreadable { envelope, reason } => {
+            format!("something came that cannot be read: {} ({envelope})", safe(reason))
+        }
+        Shown::Online { node } => format!("online through node {node}"),
+        Shown::Offline { reason } => format!("not connected: {}", safe(reason)),
+        Shown::Lagged { missed } => {
+            format!("({missed} events were too fast to be shown; see /history)")
+        }
+        Shown::Help => help(),
+        Shown::WhoAmI { address, node, pending } => {
+            let waiting = count(*pending, "message");
+            format!("your address: {address}\n{}\n{waiting} not delivered yet", node_line(node))
+        }
+        Shown::Peers(peers) => peers_text(peers, moments),
+        Shown::Contact(one) => contact(one),
+        Shown::Contacts(contacts) => or_none(contacts.iter().map(contact), "no contacts yet"),
+        Shown::History(entries) => {
+            or_none(entries.iter().map(|said| history_line(said, moments)), "nothing was said yet")
+        }
+        Shown::Message(said) => message(said, moments),
+        Shown::Cancelled { number, copies_may_exist } => cancelled(number.0, *copies_may_exist),
+        Shown::Verify { name, contact, digits } => {
+            let name = safe(name);
+            format!("{digits}\n{name} ({contact}) must see the same number when verifying you")
+        }
+        Shown::Left { waiting } => format!(
+            "{} still here; what is not delivered goes on at the next start",
+            count(*waiting, "message")
+        ),
+        Shown::Error(text) => format!("error: {}", safe(text)),
+    }
+}
+
+/// Text that does nothing to a terminal and stays on its line, but for ends of lines.
+pub(crate) fn safe(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => safe.push_str(CONTINUED),
+            '\t' => safe.push_str("    "),
+            c if c.is_control() || turns_text(c) => {
+                let _infallible = write!(safe, "{}", c.escape_unicode());
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Characters that change the order in which others are shown, or end a line in disguise.
+fn turns_text(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+fn received(said: &Said, is_stranger: bool, moments: &Moments) -> String {
+    let Said { name, entry } = said;
+    let mut text = String::new();
+    let (missing, late) = match entry.author {
+        Author::Them { missing_before, late } => (missing_before, late),
+        Author::Us { .. } => (0, false),
+    };
+    if is_stranger {
+        let (name, address) = (safe(name), entry.contact);
+        let _ = writeln!(text, "({name} is new: /contact add NAME {address} gives them a name)");
+    }
+    if missing > 0 {
+        let _ = writeln!(text, "({missing} earlier {} missing)", plural(missing, "message"));
+    }
+    text.push_str(&line_of(name, entry, moments));
+    if late {
+        text.push_str(" (late)");
+    }
+    text
+}
+
+fn line_of(author: &str, entry: &Entry, moments: &Moments) -> String {
+    let at = moments.show(written_at(entry));
+    format!("[{at}] {}: {}", safe(author), body(entry))
+}
+
+/// What an entry says, as far as this program can show it.
+fn body(entry: &Entry) -> String {
+    if entry.content_type != ContentType::TEXT {
+        let (kind, length) = (entry.content_type.0, entry.body.len());
+        return format!("(unsupported: content of type {kind}, {length} bytes)");
+    }
+    safe(&String::from_utf8_lossy(&entry.body))
+}
+
+fn history_line(said: &Said, moments: &Moments) -> String {
+    match &said.entry.author {
+        Author::Us { state, .. } => {
+            let to = format!("#{} to {}", said.entry.number.0, said.name);
+            let line = line_of(&to, &said.entry, moments);
+            format!("{line} ({})", state_text(state, moments))
+        }
+        Author::Them { .. } => received(said, false, moments),
+    }
+}
+
+fn message(said: &Said, moments: &Moments) -> String {
+    let Said { name, entry } = said;
+    let (number, name) = (entry.number.0, safe(name));
+    let written = moments.show(written_at(entry));
+    match &entry.author {
+        Author::Us { state, envelope } => {
+            let envelope = envelope.map_or("not sealed yet".to_owned(), |id| id.to_string());
+            format!(
+                "#{number} to {name} ({})\n  state: {}\n  written: {written}\n  envelope: \
+                 {envelope}\n  text: {}",
+                entry.contact,
+                state_text(state, moments),
+                body(entry)
+            )
+        }
+        Author::Them { .. } => format!(
+            "#{number} from {name} ({})\n  written: {written}\n  came: {}\n  text: {}",
+            entry.contact,
+            moments.show(entry.stored_at),
+            body(entry)
+        ),
+    }
+}
+
+fn state_text(state: &MessageState, moments: &Moments) -> String {
+    match state {
+        MessageState::Queued => "queued".to_owned(),
+        MessageState::Accepted => "accepted".to_owned(),
+        MessageState::Stored(relays) => {
+            format!("stored on {relays} {}", plural(u64::from(*relays), "relay"))
+        }
+        MessageState::Delivered { at } => format!("delivered at {}", moments.show(*at)),
+        MessageState::Expired => "expired".to_owned(),
+        MessageState::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+fn node_line(node: &Result<NodeStatus, String>) -> String {
+    match node {
+        Ok(status) if status.endpoints.is_empty() => {
+            format!("your node: {}, which others cannot reach", status.node)
+        }
+        Ok(status) => {
+            format!("your node: {}, listening on {}", status.node, list(&status.endpoints))
+        }
+        Err(reason) => format!("your node: not connected: {}", safe(reason)),
+    }
+}
+
+fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {
+    let line = |peer: &PeerLine| {
+        let status = match peer.status {
+            Some(PeerStatus::Good) => "good",
+            Some(PeerStatus::Questionable) => "questionable",
+            Some(PeerStatus::Bad) => "bad",
+            None => "unknown",
+        };
+        let (address, places) = (peer.address, list(&peer.endpoints));
+        format!("{address} {places} {status}, last seen {}", moments.show(peer.last_seen))
+    };
+    or_none(peers.iter().map(line), "your node knows no other node yet")
+}
+
+fn contact(contact: &Contact) -> String {
+    format!("{} {}", contact.address, safe(&contact.name))
+}
+
+fn cancelled(number: u64, copies_may_exist: bool) -> String {
+    match copies_may_exist {
+        true => format!("#{number} is taken back; copies that had left may still arrive"),
+        false => format!("#{number} is taken back; nobody has it"),
+    }
+}
+
+fn help() -> String {
+    let width = HELP.iter().map(|(usage, _)| usage.len()).max().unwrap_or_default();
+    let lines = HELP.iter().map(|(usage, meaning)| format!("  {usage:width$}  {meaning}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn list(places: &[SocketAddr]) -> String {
+    let places: Vec<_> = places.iter().map(SocketAddr::to_string).collect();
+    if places.is_empty() { "unreachable".to_owned() } else { places.join(", ") }
+}
+
+fn or_none(lines: impl Iterator<Item = String>, none: &str) -> String {
+    let lines: Vec<_> = lines.collect();
+    if lines.is_empty() { none.to_owned() } else { lines.join("\n") }
+}
+
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {}", plural(number as u64, thing))
+}
+
+fn plural(number: u64, thing: &str) -> String {
+    match (number, thing.strip_suffix('y')) {
+        (1, _) => thing.to_owned(),
+        // "relay" keeps its y.
+        (_, Some(stem)) if !stem.ends_with('a') => format!("{stem}ies"),
+        _ => format!("{thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::address::Address;
+    use comm_proto::agent::MessageNumber;
+    use comm_proto::time::{Span, Time};
+
+    use super::*;
+
+    const NOON: Time = Time::from_millis(1_700_049_600_000);
+
+    fn entry(author: Author, text: &str) -> Entry {
+        Entry {
+            number: MessageNumber(7),
+            contact: Address::from_bytes([1; 20]),
+            author,
+            content_type: ContentType::TEXT,
+            body: text.as_bytes().to_vec(),
+            sequence: 1,
+            sent_at: NOON,
+            stored_at: NOON,
+        }
+    }
+
+    fn from(missing_before: u64, late: bool, text: &str) -> Said {
+        let entry = entry(Author::Them { missing_before, late }, text);
+        Said { name: "ann".to_owned(), entry }
+    }
+
+    fn show(said: Said) -> String {
+        render(&Shown::Received { said, is_stranger: false }, &Moments::utc(NOON))
+    }
+
+    #[test]
+    fn a_message_is_shown_with_its_time_and_its_author() {
+        assert_eq!(show(from(0, false, "hi")), "[12:00:00] ann: hi");
+    }
+
+    #[test]
+    fn gaps_and_late_messages_are_told() {
+        assert_eq!(show(from(1, false, "x")), "(1 earlier message missing)\n[12:00:00] ann: x");
+        assert_eq!(
+            show(from(2, true, "x")),
+            "(2 earlier messages missing)\n[12:00:00] ann: x (late)"
+        );
+    }
+
+    #[test]
+    fn a_stranger_is_shown_with_their_address() {
+        let shown = Shown::Received { said: from(0, false, "hi"), is_stranger: true };
+        let text = render(&shown, &Moments::utc(NOON));
+        assert!(text.contains(&Address::from_bytes([1; 20]).to_string()), "{text}");
+        assert!(text.ends_with("\n[12:00:00] ann: hi"), "{text}");
+    }
+
+    #[test]
+    fn nobody_can_command_the_terminal_or_pretend_to_be_another_line() {
+        let text = show(from(0, false, "\x1b[2Jx\r[12:00:01] bob: y\u{7}\u{202e}\u{9b}"));
+        assert!(!text.contains(|c: char| c.is_control() || turns_text(c)), "{text:?}");
+        let text = show(from(0, false, "one\n[12:00:01] bob: two"));
+        assert_eq!(text, "[12:00:00] ann: one\n    | [12:00:01] bob: two");
+    }
+
+    #[test]
+    fn emoji_and_other_scripts_stay_as_they_are() {
+        for text in ["👩‍👩‍👧‍👦 🇩🇪", "ü ñ 日本語 עברית", "e\u{301}"] {
+            assert_eq!(safe(text), text);
+        }
+    }
+
+    #[test]
+    fn content_of_other_types_is_shown_as_unsupported() {
+        let mut said = from(0, false, "\x1b[2J");
+        said.entry.content_type = ContentType::FILE;
+        assert_eq!(show(said), "[12:00:00] ann: (unsupported: content of type 3, 4 bytes)");
+    }
+
+    #[test]
+    fn every_state_of_an_own_message_has_its_line() {
+        let line = |state| {
+            let (number, name) = (MessageNumber(7), "ann".to_owned());
+            let contact = Address::from_bytes([1; 20]);
+            render(&Shown::State { number, name, contact, state }, &Moments::utc(NOON))
+        };
+        assert_eq!(line(MessageState::Queued), "#7 to ann: queued");
+        assert_eq!(line(MessageState::Accepted), "#7 to ann: accepted");
+        assert_eq!(line(MessageState::Stored(1)), "#7 to ann: stored on 1 relay");
+        assert_eq!(line(MessageState::Stored(3)), "#7 to ann: stored on 3 relays");
+        let delivered = MessageState::Delivered { at: NOON + Span::from_secs(5) };
+        assert_eq!(line(delivered), "#7 to ann: delivered at 12:00:05");
+        assert_eq!(line(MessageState::Expired), "#7 to ann: expired");
+        assert_eq!(line(MessageState::Cancelled), "#7 to ann: cancelled");
+    }
+
+    #[test]
+    fn help_lists_every_command() {
+        let text = render(&Shown::Help, &Moments::utc(NOON));
+        assert_eq!(text.lines().count(), HELP.len());
+        assert!(HELP.iter().all(|(usage, _)| text.contains(usage)));
+    }
+}

@@ -1,0 +1,286 @@
+//! A person in the network, for a program.
+//!
+//! Entry type is [`Client`]. It owns nothing but the way to one task ([`driver`]), which owns the
+//! agent, its disk and its link. All methods may be called at the same time from anywhere; what they
+//! return is on disk.
+
+mod driver;
+mod events;
+
+use std::path::PathBuf;
+
+use comm_proto::address::Address;
+use comm_proto::agent::{Command, CommandError, Contact, Entry, MessageNumber, Outcome};
+use comm_proto::envelope::TTL_DEFAULT;
+use comm_proto::identity::Identity;
+use comm_proto::key::PublicKey;
+use comm_proto::payload::ContentType;
+use comm_proto::rejection::Rejection;
+use comm_proto::store::StoreError;
+use comm_proto::time::Span;
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::link::{Ask as NodeAsk, Link, Node, NodeError, NodeStatus, PeerLine};
+use crate::store::{OpenError, SealedStore};
+use driver::{Ask, Driver};
+
+pub use events::{Event, Events};
+
+/// Calls that may wait for the driver.
+const ASKS_MAX: usize = 256;
+/// Events that a slow listener may be behind before it loses some.
+const EVENTS_MAX: usize = 1_024;
+
+/// Where a person's data and node are.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory of contacts, history and outbox; made if there is none.
+    pub data_dir: PathBuf,
+    /// The node that relays.
+    pub node: Node,
+}
+
+/// Something to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// To whom; becomes a contact if it is none.
+    pub to: Address,
+    /// What kind of thing it is.
+    pub content_type: ContentType,
+    /// The thing itself, 1 byte to about 64 KiB.
+    pub body: Vec<u8>,
+    /// How long it may wait for them, 10 minutes to 30 days.
+    pub ttl: Span,
+}
+
+/// A person in the network.
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    key: PublicKey,
+    asks: mpsc::Sender<Ask>,
+    events: broadcast::Sender<events::Shared>,
+    driver: JoinHandle<Result<(), StoreError>>,
+}
+
+/// Why a client cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store holds what cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node in this process cannot start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+/// Why a client did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ClientError {
+    /// It was asked for something impossible.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The node refused, or there is no connection to it.
+    #[error("the node: {0}")]
+    Node(#[from] Rejection),
+    /// The disk failed; the client has ended.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The client has ended.
+    #[error("the client has ended")]
+    Closed,
+}
+
+impl Message {
+    /// A text that waits for the usual time.
+    pub fn text(to: Address, text: impl Into<String>) -> Self {
+        let body = text.into().into_bytes();
+        Self { to, content_type: ContentType::TEXT, body, ttl: TTL_DEFAULT }
+    }
+}
+
+impl Client {
+    /// Opens the person's store, starts their node if it runs in this process, and goes online. To be
+    /// called on a runtime.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, or the node in this process cannot start. A node elsewhere
+    /// may be away: the client waits for it.
+    pub async fn start(identity: Identity, config: Config) -> Result<Self, StartError> {
+        let (address, key) = (identity.address(), *identity.public());
+        let storage_key = identity.storage_key();
+        let opening =
+            tokio::task::spawn_blocking(move || SealedStore::open(&config.data_dir, &storage_key));
+        let ended = |_| StoreError::Disk("opening the store ended unexpectedly".to_owned());
+        let store = opening.await.map_err(ended)??;
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let link = Link::start(config.node).await?;
+        let driver = Driver::new(identity, store, link, (asked, events.clone()))?;
+        let driver = tokio::spawn(driver.run());
+        Ok(Self { address, key, asks, events, driver })
+    }
+
+    /// The person's address: what they tell their friends.
+    pub const fn address(&self) -> Address {
+        self.address
+    }
+
+    /// The person's public key.
+    pub const fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// What happens from now on. A listener that is more than about a thousand events behind loses
+    /// the oldest and is told so.
+    pub fn events(&self) -> Events {
+        Events::new(self.events.subscribe())
+    }
+
+    /// Says something. When this returns it is on disk, and leaves as soon as it can.
+    ///
+    /// # Errors
+    /// When the message is impossible, or the client has ended.
+    pub async fn send(&self, message: Message) -> Result<Entry, ClientError> {
+        let Message { to, content_type, body, ttl } = message;
+        match self.command(Command::Send { to, content_type, body, ttl }).await? {
+            Outcome::Queued(entry) => Ok(entry),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Gives an address a name, or another name. `key` is taken if it belongs to the address; without
+    /// one the network is asked when it is needed.
+    ///
+    /// # Errors
+    /// When name, address or key are impossible, or the client has ended.
+    pub async fn add_contact(
+        &self,
+        name: &str,
+        address: Address,
+        key: Option<PublicKey>,
+    ) -> Result<Contact, ClientError> {
+        let name = name.to_owned();
+        match self.command(Command::AddContact { name, address, key }).await? {
+            Outcome::Contact(contact) => Ok(contact),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Takes back what has not been delivered. Returns whether copies may exist that still arrive.
+    ///
+    /// # Errors
+    /// When no such message is on its way, or the client has ended.
+    pub async fn cancel(&self, number: MessageNumber) -> Result<bool, ClientError> {
+        match self.command(Command::Cancel(number)).await? {
+            Outcome::Cancelled { copies_may_exist } => Ok(copies_may_exist),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Everybody the person knows, by name.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, ClientError> {
+        self.ask(Ask::Contacts).await
+    }
+
+    /// The last `limit` messages with `contact` before number `before` (the very last, if none),
+    /// oldest first.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn history(
+        &self,
+        contact: Address,
+        before: Option<MessageNumber>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, ClientError> {
+        Ok(self.ask(|reply| Ask::History { contact, before, limit, reply }).await??)
+    }
+
+    /// One message, whoever it is with, as it is now.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn message(&self, number: MessageNumber) -> Result<Option<Entry>, ClientError> {
+        Ok(self.ask(|reply| Ask::Message { number, reply }).await??)
+    }
+
+    /// How many messages are neither delivered nor given up.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn pending(&self) -> Result<usize, ClientError> {
+        self.ask(Ask::Pending).await
+    }
+
+    /// What the node is and does.
+    ///
+    /// # Errors
+    /// When there is no connection to the node, or the client has ended.
+    pub async fn status(&self) -> Result<NodeStatus, ClientError> {
+        self.ask_node(NodeAsk::Status).await
+    }
+
+    /// The nodes in the node's table.
+    ///
+    /// # Errors
+    /// When there is no connection to the node, or the client has ended.
+    pub async fn peers(&self) -> Result<Vec<PeerLine>, ClientError> {
+        self.ask_node(NodeAsk::Peers).await
+    }
+
+    /// Leaves the network until [`Self::online`]: the connection to the node is ended, and the node
+    /// too if it runs in this process. What is said meanwhile waits on disk.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn offline(&self) -> Result<(), ClientError> {
+        self.ask(|reply| Ask::Switch { online: false, reply }).await
+    }
+
+    /// Comes back to the network. Returns at once; an event tells when there is a connection.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn online(&self) -> Result<(), ClientError> {
+        self.ask(|reply| Ask::Switch { online: true, reply }).await
+    }
+
+    /// Leaves the network and waits until the disk has everything.
+    ///
+    /// # Errors
+    /// When the disk has failed, now or before.
+    pub async fn close(self) -> Result<(), ClientError> {
+        let Self { asks, driver, .. } = self;
+        drop(asks);
+        driver.await.map_err(|_| ClientError::Closed)?.map_err(ClientError::Store)
+    }
+
+    async fn command(&self, command: Command) -> Result<Outcome, ClientError> {
+        Ok(self.ask(|reply| Ask::Command { command, reply }).await??)
+    }
+
+    async fn ask_node<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, Rejection>>) -> NodeAsk,
+    ) -> Result<T, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Node(ask(reply))).await.map_err(|_| ClientError::Closed)?;
+        // The connection ended before the answer came.
+        Ok(answer.await.unwrap_or(Err(Rejection::Unreachable))?)
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.map_err(|_| ClientError::Closed)?;
+        answer.await.map_err(|_| ClientError::Closed)
+    }
+}

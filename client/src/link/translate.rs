@@ -1,0 +1,181 @@
+//! Between the values of the protocol and the messages of the client API (PROTOCOL §8).
+//!
+//! Entry functions are [`open`] and [`acknowledgements`] for what is asked, [`push`], [`states`],
+//! [`status`] and [`peers`] for what is told, and [`rejection`] for what is refused. A node is
+//! trusted to relay, not to be right: whatever it says is checked like a peer's word.
+
+use bytes::Bytes;
+use comm_proto::acknowledgement::Acknowledgement;
+use comm_proto::address::Address;
+use comm_proto::envelope::EnvelopeId;
+use comm_proto::grant::Grant;
+use comm_proto::message::{ClientPush, EnvelopeState, PeerStatus};
+use comm_proto::rejection::Rejection;
+use comm_proto::time::Time;
+use comm_proto::verified::Verified;
+use comm_proto::wire::{client, decode, object};
+use tonic::{Code, Status};
+
+use super::{NodeStatus, PeerLine};
+
+/// Rejection codes that were ever given out end before this one.
+const CODES_END: u32 = 256;
+
+/// The first or a further message that opens mailboxes. It must give some credit; the agent gives
+/// its own beside it.
+pub(super) fn open(
+    grants: &[Verified<Grant>],
+    after: u64,
+    credit: u32,
+) -> client::receive_request::Request {
+    let grants = grants.iter().map(|grant| object::Grant::from(&**grant)).collect();
+    client::receive_request::Request::Open(client::Open { grants, after, credit })
+}
+
+pub(super) fn acknowledgements(
+    acknowledgements: &[Verified<Acknowledgement>],
+) -> client::AcknowledgeRequest {
+    let each = acknowledgements.iter().map(|one| object::Acknowledgement::from(&**one));
+    client::AcknowledgeRequest { acknowledgements: each.collect() }
+}
+
+pub(super) fn id_bytes(id: &EnvelopeId) -> Bytes {
+    Bytes::copy_from_slice(id.as_bytes())
+}
+
+/// What the node tells on the stream of mailboxes; nothing for what answers to nobody.
+pub(super) fn push(message: client::ReceiveResponse) -> Result<Option<ClientPush>, Rejection> {
+    use client::receive_response::Response as Wire;
+    match message.response.ok_or(Rejection::Malformed("response"))? {
+        Wire::Envelope(received) => {
+            let carried = received.envelope.ok_or(Rejection::Malformed("envelope"))?;
+            let envelope = decode::envelope(carried)?;
+            Ok(Some(ClientPush::Envelope { cursor: received.cursor, envelope }))
+        }
+        Wire::CaughtUp(client::CaughtUp {}) => Ok(Some(ClientPush::CaughtUp)),
+        Wire::Acknowledged(client::AcknowledgeResponse {}) => Ok(None),
+    }
+}
+
+/// One change on a stream of states.
+pub(super) fn state(
+    message: client::WatchResponse,
+) -> Result<(EnvelopeId, EnvelopeState), Rejection> {
+    let id = decode::envelope_id(&message.id)?;
+    Ok((id, some_state(message.state)?))
+}
+
+pub(super) fn some_state(state: Option<client::State>) -> Result<EnvelopeState, Rejection> {
+    decode::state(state.ok_or(Rejection::Malformed("state"))?)
+}
+
+pub(super) fn status(message: client::GetStatusResponse) -> Result<NodeStatus, Rejection> {
+    let entries = message.entries.iter().map(|entry| decode::address(entry));
+    Ok(NodeStatus {
+        node: decode::address(&message.node)?,
+        endpoints: decode::endpoints(&message.endpoints)?,
+        peers: message.peers,
+        network_size: message.network_size,
+        envelopes: message.envelopes,
+        envelope_bytes: message.envelope_bytes,
+        tombstones: message.tombstones,
+        connected: message.connected,
+        version: message.version,
+        time: Time::from_millis(message.time),
+        entries: entries.collect::<Result<Vec<Address>, _>>()?,
+    })
+}
+
+pub(super) fn peers(message: client::ListPeersResponse) -> Result<Vec<PeerLine>, Rejection> {
+    message.peers.into_iter().map(peer).collect()
+}
+
+fn peer(message: client::PeerInfo) -> Result<PeerLine, Rejection> {
+    let status = match message.status() {
+        client::PeerStatus::Good => Some(PeerStatus::Good),
+        client::PeerStatus::Questionable => Some(PeerStatus::Questionable),
+        client::PeerStatus::Bad => Some(PeerStatus::Bad),
+        client::PeerStatus::Unspecified => None,
+    };
+    Ok(PeerLine {
+        address: decode::address(&message.address)?,
+        endpoints: decode::endpoints(&message.endpoints)?,
+        status,
+        last_seen: Time::from_millis(message.last_seen),
+    })
+}
+
+/// What a refused call means: the trailers of the node if it gave any, else what gRPC says.
+pub(super) fn rejection(status: &Status) -> Rejection {
+    let word = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
+    let known = word("comm-code").and_then(named);
+    known.unwrap_or_else(|| match (word("comm-retry"), status.code()) {
+        (Some("later"), _) | (None, Code::ResourceExhausted) => Rejection::Busy,
+        (Some(_), _) => Rejection::Malformed("the node's reason is not known here"),
+        (None, Code::Unauthenticated | Code::PermissionDenied) => Rejection::NotGranted,
+        (None, Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented) => {
+            Rejection::Malformed("the node did not say what")
+        }
+        (None, _) => Rejection::Unreachable,
+    })
+}
+
+/// Why a stream or a connection is over, for people.
+pub(super) fn reason(status: &Status) -> String {
+    match (status.code(), status.message()) {
+        (Code::Unauthenticated, _) => "the node does not accept the token".to_owned(),
+        (_, "") => "the node has gone".to_owned(),
+        (_, text) => text.to_owned(),
+    }
+}
+
+fn named(name: &str) -> Option<Rejection> {
+    (1..CODES_END).map(Rejection::from_code).find(|rejection| rejection.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::rejection::Retry;
+    use tonic::metadata::MetadataMap;
+
+    use super::*;
+
+    fn refused(code: Code, trailers: &[(&'static str, &str)]) -> Rejection {
+        let mut metadata = MetadataMap::new();
+        for (name, value) in trailers {
+            metadata.insert(*name, value.parse().unwrap());
+        }
+        rejection(&Status::with_metadata(code, "text", metadata))
+    }
+
+    #[test]
+    fn every_rejection_comes_back_by_its_word() {
+        for code in 1..=16 {
+            let sent = Rejection::from_code(code);
+            let got = refused(Code::Unknown, &[("comm-code", sent.name())]);
+            assert_eq!(got.name(), sent.name());
+        }
+    }
+
+    #[test]
+    fn a_word_of_a_newer_node_still_says_whether_to_try_again() {
+        let retry =
+            |word| refused(Code::Unknown, &[("comm-code", "new"), ("comm-retry", word)]).retry();
+        assert_eq!(retry("later"), Retry::Later);
+        assert_eq!(retry("never"), Retry::Never);
+    }
+
+    #[test]
+    fn a_lost_connection_is_tried_again_and_a_wrong_token_is_not() {
+        assert_eq!(refused(Code::Unavailable, &[]), Rejection::Unreachable);
+        assert_eq!(refused(Code::ResourceExhausted, &[]), Rejection::Busy);
+        assert_eq!(refused(Code::Unauthenticated, &[]).retry(), Retry::Never);
+    }
+
+    #[test]
+    fn a_node_that_talks_nonsense_is_not_believed() {
+        assert!(push(client::ReceiveResponse { response: None }).is_err());
+        assert!(state(client::WatchResponse::default()).is_err());
+        assert!(status(client::GetStatusResponse::default()).is_err());
+    }
+}

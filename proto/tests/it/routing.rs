@@ -1,0 +1,404 @@
+//! Finding the network, staying in it, finding cards, and reaching regions through entries.
+
+use std::collections::BTreeSet;
+
+use comm_proto::contact::Contact;
+use comm_proto::envelope::{Envelope, EnvelopeId};
+use comm_proto::key::KeyPair;
+use comm_proto::message::{
+    ClientRequest, ClientResponse, EnvelopeState, PeerStatus, Request, Response, Waiting,
+};
+use comm_proto::node::{Config, Event, Family};
+use comm_proto::rejection::Rejection;
+use comm_proto::time::Span;
+
+use crate::world::{At, Mailbox, START, World, card, endpoint, fill};
+
+fn peers(world: &mut World, host: At) -> Vec<comm_proto::message::Peer> {
+    match world.call(host, 0, ClientRequest::Peers) {
+        Ok(ClientResponse::Peers(peers)) => peers,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn entries(world: &mut World, host: At) -> Vec<At> {
+    match world.call(host, 0, ClientRequest::Status) {
+        Ok(ClientResponse::Status(status)) => {
+            status.entries.iter().map(|entry| world.at(entry).unwrap()).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// B9.
+#[test]
+fn fifty_nodes_find_at_least_k_others_within_five_seconds_of_one_address() {
+    let mut world = World::new(1);
+    (0..50).for_each(|_| drop(world.add(|_| {})));
+    (1..50).for_each(|host| world.bootstrap(host, &[0]));
+    world.run_for(Span::from_secs(5));
+    for host in world.hosts() {
+        assert!(world.stats(host).peers >= 20, "{host}: {}", world.stats(host).peers);
+        assert!((25..100).contains(&world.stats(host).network_size), "{:?}", world.stats(host));
+    }
+}
+
+/// B10.
+#[test]
+fn a_node_is_connected_at_the_first_answer_and_tries_on_until_then() {
+    let mut world = World::new(2);
+    let (late, node) = (world.add(|_| {}), world.add(|_| {}));
+    world.crash(late);
+    world.bootstrap(node, &[late]);
+    world.run_for(Span::HOUR);
+    let connected = (node, Event::Connected);
+    let has_told = |world: &World| {
+        world.events.iter().filter(|(_, at, event)| (*at, event) == (connected.0, &connected.1)).count()
+    };
+    assert_eq!(has_told(&world), 0);
+    assert!(!world.stats(node).connected);
+    let tries = world.sent.iter().filter(|sent| sent.from == node).count();
+    assert!((40..200).contains(&tries), "{tries} in an hour");
+    world.start(late);
+    world.run_for(Span::from_secs(92));
+    assert_eq!(has_told(&world), 1);
+    world.run_for(Span::HOUR);
+    assert_eq!(has_told(&world), 1);
+    // Once found, nobody looks for the network any more.
+    world.sent.clear();
+    world.run_for(Span::from_mins(10));
+    assert!(world.sent.len() < 20, "{}", world.sent.len());
+}
+
+/// B12, H15.
+#[test]
+fn a_restarted_node_rejoins_by_its_saved_table_when_the_bootstrap_is_gone() {
+    let mut world = World::of(3, 12);
+    world.crash(0);
+    world.crash(7);
+    world.run_for(Span::HOUR);
+    world.start(7);
+    world.run_for(Span::from_secs(10));
+    let alive = peers(&mut world, 7);
+    assert!(alive.len() >= 10, "{}", alive.len());
+    let mailbox = Mailbox::new(1);
+    world.subscribe(7, 1, &mailbox, 0);
+    let letter = world.letter(&mailbox, 1);
+    world.submit(3, &letter).unwrap();
+    world.run_for(Span::from_secs(2));
+    assert!(world.has_been_given(7, 1, &letter));
+}
+
+/// B7.
+#[test]
+fn a_hundred_idle_nodes_ping_less_than_once_a_minute_each() {
+    let mut world = World::of(4, 100);
+    world.run_for(Span::from_mins(30));
+    world.sent.clear();
+    world.run_for(Span::HOUR.times(2));
+    let count = |wanted: fn(&Request) -> bool| {
+        world.sent.iter().filter(|sent| wanted(&sent.request)).count()
+    };
+    let pings = count(|request| matches!(request, Request::Ping { .. }));
+    assert!(pings < 100 * 120, "{pings}");
+    let all = world.sent.len() / 100 / 120;
+    assert!(all < 20, "{all} calls of any kind a minute and node");
+}
+
+/// B3.
+#[test]
+fn who_never_answers_any_more_is_bad_and_good_again_after_one_answer() {
+    let mut world = World::of(5, 4);
+    world.crash(3);
+    world.run_for(Span::HOUR.times(12));
+    let gone = world.address(3);
+    let status = |world: &mut World| {
+        let all = peers(world, 1);
+        all.iter().find(|peer| peer.contact.address() == gone).map(|peer| peer.status)
+    };
+    assert_eq!(status(&mut world), Some(PeerStatus::Bad));
+    world.start(3);
+    world.run_for(Span::from_mins(1));
+    assert_eq!(status(&mut world), Some(PeerStatus::Good));
+}
+
+/// B19.
+#[test]
+fn contacts_named_by_others_enter_no_table_before_they_have_answered() {
+    let mut world = World::of(6, 5);
+    let ghosts: Vec<_> = (0..20)
+        .map(|n| Contact::new(KeyPair::from_seed(&fill(900 + n)).public(), [endpoint(4_000)]))
+        .collect();
+    // Behind this endpoint somebody else listens.
+    let stolen = Contact::new(KeyPair::from_seed(&fill(990)).public(), [endpoint(2)]);
+    let named: Vec<_> = ghosts.iter().take(19).cloned().chain([stolen]).collect();
+    let told = named.clone();
+    let liar = move |_: &_, request: &Request| {
+        Some(Ok(match request {
+            Request::Ping { .. } => Response::Pong { time: START },
+            Request::FindNode { .. } => Response::Nodes { contacts: told.clone() },
+            _ => return None,
+        }))
+    };
+    let liar = world.add_puppet(KeyPair::from_seed(&fill(66)), Box::new(liar));
+    (0..5).for_each(|host| world.bootstrap(host, &[liar]));
+    for ghost in &named {
+        let endpoints = ghost.endpoints().to_vec();
+        world.ask_as(*ghost.key(), 1, Request::Ping { endpoints });
+    }
+    world.run_for(Span::HOUR.times(3));
+    let names: BTreeSet<_> = named.iter().map(Contact::address).collect();
+    for host in 0..5 {
+        let entered = peers(&mut world, host);
+        assert_eq!(entered.len(), 5, "four honest nodes and the liar itself");
+        assert!(entered.iter().all(|peer| !names.contains(&peer.contact.address())));
+        let saved = crate::world::entries(world.host(host), Family::Contacts);
+        assert!(saved.iter().all(|(key, _)| names.iter().all(|name| name.as_bytes()[..] != key[..])));
+    }
+}
+
+/// B19: where it can be dialled is what a caller says and we have tried.
+#[test]
+fn a_caller_enters_the_table_once_it_has_been_dialled_back() {
+    let mut world = World::new(7);
+    let (first, second) = (world.add(|_| {}), world.add(|_| {}));
+    world.bootstrap(second, &[first]);
+    world.run_for(Span::from_secs(2));
+    assert_eq!(peers(&mut world, first).len(), 1);
+    let leaf = world.add(|config: &mut Config| config.endpoints.clear());
+    world.bootstrap(leaf, &[first]);
+    world.run_for(Span::HOUR);
+    assert_eq!(peers(&mut world, first).len(), 1, "a leaf is in nobody's table");
+    assert_eq!(peers(&mut world, leaf).len(), 2);
+}
+
+/// B24, B23.
+#[test]
+fn a_card_published_at_one_node_is_found_from_every_other_and_the_newest_wins() {
+    for count in [5, 60] {
+        let mut world = World::of(8, count);
+        let owner = KeyPair::from_seed(&fill(1));
+        let find = ClientRequest::FindCard { owner: owner.address() };
+        assert_eq!(world.call(3, 0, find.clone()), Ok(ClientResponse::Card { card: None }));
+        let old = card(&owner, world.now(), Span::from_days(7));
+        let newer = card(&owner, world.now() + Span::from_secs(1), Span::from_days(7));
+        for card in [&old, &newer] {
+            let publish = ClientRequest::PublishCard { card: card.clone() };
+            assert_eq!(world.call(0, 0, publish), Ok(ClientResponse::Done));
+            world.run_for(Span::from_secs(5));
+            for host in (1..count).step_by(count / 5) {
+                let found = Ok(ClientResponse::Card { card: Some(card.clone()) });
+                assert_eq!(world.call(host, 0, find.clone()), found, "from {host} of {count}");
+            }
+        }
+        let publish = ClientRequest::PublishCard { card: old.clone() };
+        assert_eq!(world.call(0, 0, publish), Err(Rejection::StaleCard));
+        let stranger = KeyPair::from_seed(&fill(66)).public();
+        let holder = world.hosts().find(|host| world.kept(*host, Family::Cards) == 1).unwrap();
+        let id = world.ask_as(stranger, holder, Request::PutCard { card: old });
+        world.run_for(Span::from_secs(1));
+        assert_eq!(world.answer(id), Some(&Err(Rejection::StaleCard)));
+    }
+}
+
+/// B24.
+#[test]
+fn a_card_that_has_expired_is_gone_and_one_that_is_published_again_stays() {
+    let mut world = World::of(9, 5);
+    let owner = KeyPair::from_seed(&fill(1));
+    let find = ClientRequest::FindCard { owner: owner.address() };
+    let first = card(&owner, world.now(), Span::DAY);
+    world.call(0, 0, ClientRequest::PublishCard { card: first }).unwrap();
+    world.run_for(Span::HOUR.times(20));
+    let again = card(&owner, world.now(), Span::DAY);
+    world.call(0, 0, ClientRequest::PublishCard { card: again.clone() }).unwrap();
+    world.run_for(Span::HOUR.times(20));
+    assert_eq!(world.call(4, 0, find.clone()), Ok(ClientResponse::Card { card: Some(again) }));
+    world.run_for(Span::HOUR.times(5));
+    assert_eq!(world.call(4, 0, find), Ok(ClientResponse::Card { card: None }));
+    assert!(world.hosts().all(|host| world.kept(host, Family::Cards) == 0));
+    assert!(world.hosts().all(|host| world.stats(host).cards == 0));
+}
+
+/// B23: within the time-out, however many are silent.
+#[test]
+fn a_card_nobody_has_is_not_found_in_time_although_some_are_silent() {
+    let mut world = World::of(10, 8);
+    (1..4).for_each(|host| world.crash(host));
+    let find = ClientRequest::FindCard { owner: Mailbox::new(1).address() };
+    let began = world.now();
+    assert_eq!(world.call(7, 0, find), Ok(ClientResponse::Card { card: None }));
+    assert!(world.now().since(began) <= Span::from_secs(10));
+}
+
+/// A network large enough for regions and entries.
+struct Large {
+    world: World,
+    mailbox: Mailbox,
+    writer: At,
+    reader: At,
+    /// The twenty nodes nearest to the mailbox.
+    nearest: Vec<At>,
+}
+
+fn large(seed: u64, count: usize) -> Large {
+    let mut world = World::of(seed, count);
+    world.run_for(Span::from_mins(20));
+    let mailbox = Mailbox::new(seed + 1);
+    let mut nearest: Vec<_> = world.hosts().collect();
+    nearest.sort_by_key(|host| mailbox.address().distance(&world.address(*host)));
+    // Neither of the two is in the region, or it would have every reason to talk to its nodes.
+    let (writer, reader) = (nearest[count - 1], nearest[count - 2]);
+    nearest.truncate(20);
+    Large { world, mailbox, writer, reader, nearest }
+}
+
+/// What a person's node says about envelopes, and to whom.
+fn told_by(world: &World, host: At) -> BTreeSet<At> {
+    let is_routing = |request: &Request| {
+        matches!(request, Request::Ping { .. } | Request::FindNode { .. })
+    };
+    let told = world.sent.iter().filter(|sent| sent.from == host && !is_routing(&sent.request));
+    told.map(|sent| world.at(&sent.to).unwrap()).collect()
+}
+
+fn assert_within(world: &mut World, span: Span, what: &str, done: impl Fn(&World) -> bool) -> u64 {
+    let began = world.now();
+    assert!(world.run_while(span, |world| !done(world)), "{what}");
+    world.now().since(began).as_millis()
+}
+
+/// D4, D12: through entries on both sides, which alone talk to the region.
+#[test]
+fn in_a_large_network_everything_goes_through_entries_and_arrives() {
+    let Large { mut world, mailbox, writer, reader, nearest } = large(20, 200);
+    let reply_to = Mailbox::new(7);
+    world.subscribe(writer, 1, &reply_to, 0);
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::from_mins(1));
+    world.sent.clear();
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    assert_within(&mut world, Span::from_secs(10), "no copy came", |world| {
+        world.has_been_given(reader, 1, &letter)
+    });
+    world.run_for(Span::from_secs(30));
+    assert!(matches!(world.state(writer, &letter), Some(EnvelopeState::Stored(n)) if n >= 3));
+    let holders = world.holders(&letter.id());
+    let inside = nearest.iter().filter(|host| holders.contains(host)).count();
+    assert!(inside >= 18, "{inside} of the twenty nearest");
+    assert!(holders.len() < 64, "{} copies", holders.len());
+    world.acknowledge(reader, &mailbox, &[&letter]);
+    world.run_for(Span::from_mins(10));
+    assert_eq!(world.holders(&letter.id()), []);
+    assert!(matches!(world.state(writer, &letter), Some(EnvelopeState::Delivered { .. })));
+    for person in [writer, reader] {
+        let entries: BTreeSet<_> = entries(&mut world, person).into_iter().collect();
+        assert_eq!(entries.len(), 4);
+        let told = told_by(&world, person);
+        assert!(told.is_subset(&entries), "{person} told {told:?}, its entries are {entries:?}");
+    }
+}
+
+/// D5, D20: the same with the recipient away.
+#[test]
+fn in_a_large_network_who_was_away_gets_everything_soon_after_returning() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(21, 60);
+    world.crash(reader);
+    let letters: Vec<_> = (0..50).map(|number| world.letter(&mailbox, number)).collect();
+    letters.iter().for_each(|letter| assert!(world.submit(writer, letter).is_ok()));
+    world.run_for(Span::from_mins(5));
+    world.crash(writer);
+    world.run_for(Span::DAY);
+    world.start(reader);
+    world.run_for(Span::from_secs(5));
+    world.subscribe(reader, 1, &mailbox, 0);
+    let all = |world: &World| world.given(reader, 1).len() == letters.len();
+    assert_within(&mut world, Span::from_secs(10), "not all came", all);
+}
+
+/// D10: people's nodes tell nobody but their entries, whoever turns up in their tables.
+#[test]
+fn a_persons_node_offers_its_envelopes_to_no_new_neighbour() {
+    let Large { mut world, mailbox, writer, .. } = large(22, 60);
+    let letter = world.letter(&mailbox, 1);
+    let entries: BTreeSet<_> = entries(&mut world, writer).into_iter().collect();
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_mins(1));
+    world.sent.clear();
+    for _ in 0..20 {
+        let newcomer = world.add(|_| {});
+        world.bootstrap(newcomer, &[writer]);
+        world.run_for(Span::from_mins(1));
+    }
+    let told = told_by(&world, writer);
+    assert!(told.is_subset(&entries), "it told {told:?}, its entries are {entries:?}");
+}
+
+/// B25: a node of the region that announces and hands nothing over keeps nothing back.
+#[test]
+fn silent_nodes_in_a_region_do_not_keep_an_envelope_from_its_reader() {
+    let Large { mut world, mailbox, writer, reader, nearest } = large(23, 60);
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_mins(1));
+    assert!(world.holders(&letter.id()).len() > 10);
+    let waiting = vec![Waiting { mailbox: mailbox.address(), id: letter.id() }];
+    // Every third node of the region turns into one that announces and stays silent.
+    for host in nearest.iter().step_by(3) {
+        let waiting = waiting.clone();
+        world.turn(*host, Box::new(move |_, request| silent_source(request, &waiting)));
+    }
+    world.subscribe(reader, 1, &mailbox, 0);
+    let came = |world: &World| world.has_been_given(reader, 1, &letter);
+    assert_within(&mut world, Span::from_secs(30), "it was kept back", came);
+}
+
+fn silent_source(
+    request: &Request,
+    waiting: &[Waiting],
+) -> Option<Result<Response, Rejection>> {
+    Some(Ok(match request {
+        Request::Ping { .. } => Response::Pong { time: START },
+        Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+        Request::Subscribe { .. } => {
+            Response::Subscribed { waiting: waiting.to_vec(), cursor: 1, more: false }
+        }
+        _ => return None,
+    }))
+}
+
+/// D24.
+#[test]
+fn a_large_network_delivers_although_a_fifth_of_it_discards_everything() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(24, 100);
+    let people = [writer, reader];
+    let hosts: Vec<_> = world.hosts().filter(|host| !people.contains(host)).step_by(5).collect();
+    for host in hosts {
+        world.turn(host, Box::new(|_, request| discard(request)));
+    }
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::from_secs(20));
+    let letters: Vec<Envelope> = (0..100).map(|number| world.letter(&mailbox, number)).collect();
+    letters.iter().for_each(|letter| assert!(world.submit(writer, letter).is_ok()));
+    world.run_for(Span::from_mins(30));
+    let given: BTreeSet<EnvelopeId> =
+        world.given(reader, 1).into_iter().map(|(_, id)| id).collect();
+    assert_eq!(given.len(), 100);
+}
+
+fn discard(request: &Request) -> Option<Result<Response, Rejection>> {
+    let (receipts, refused, acknowledgements) = (Vec::new(), Vec::new(), Vec::new());
+    Some(Ok(match request {
+        Request::Ping { .. } => Response::Pong { time: START },
+        Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+        Request::Offer { ids } => {
+            Response::Offered { wanted: ids.clone(), receipts, acknowledgements }
+        }
+        Request::Deliver { .. } => Response::Delivered { receipts, refused, acknowledgements },
+        Request::Subscribe { .. } => {
+            Response::Subscribed { waiting: Vec::new(), cursor: 0, more: false }
+        }
+        _ => Response::Done,
+    }))
+}
