@@ -4,6 +4,7 @@
 //! the process, everywhere with health and reflection. It holds no keys and opens no envelope.
 
 mod calls;
+mod connections;
 mod embedded;
 mod guard;
 mod receive;
@@ -23,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 use tonic_health::server::HealthReporter;
 
 use crate::clock::Clock;
@@ -90,8 +91,8 @@ impl Api {
         socket: UnixSocket,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ApiError> {
-        let (connections, _file) = socket.into_parts();
-        self.serve(Guard::without_token(), connections, shutdown).await
+        let (listener, _file) = socket.into_parts();
+        self.serve(Guard::without_token(), connections::take(listener), shutdown).await
     }
 
     /// Serves a TCP listener, which should be on a loopback address, to whoever has the token; until
@@ -105,8 +106,7 @@ impl Api {
         token: &str,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ApiError> {
-        let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-        self.serve(Guard::with_token(token), connections, shutdown).await
+        self.serve(Guard::with_token(token), connections::take(listener), shutdown).await
     }
 
     /// A way to the API within this process, served until `shutdown`. To be called on a runtime.

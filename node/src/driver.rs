@@ -97,7 +97,7 @@ pub struct Driver {
     peers: Peers,
     runtime: Handle,
     recipients: Recipients,
-    /// Inputs that follow from outputs; at most one for each stream and each call.
+    /// Inputs that follow from outputs; at most one for each stream.
     consequences: VecDeque<Input>,
     written: Option<Seq>,
     batches_unsynced: u32,
@@ -152,7 +152,7 @@ impl Driver {
 
     fn run(mut self) -> Result<(), StoreError> {
         // However this ends, nobody must wait for an answer that never comes.
-        let _closing = Closing(self.inbox.clone());
+        let _closing = Closing(self.inbox.clone(), self.peers.clone());
         self.drain()?;
         self.settle()?;
         let mut turn = Turn::default();
@@ -161,7 +161,6 @@ impl Driver {
             self.now = self.clock.now();
             self.take_turn(&mut turn)?;
             if self.is_finished(turn.stopping) {
-                self.peers.close();
                 return Ok(());
             }
         }
@@ -318,9 +317,8 @@ impl Driver {
     fn call(&mut self, id: CallId, to: Contact, request: Request, deadline: Time) {
         let place = self.peers.place_for_call().filter(|_| self.stop_at.is_none());
         let Some(place) = place else {
-            let result = Err(Rejection::Unreachable);
-            self.consequences.push_back(Input::Response { id, result });
-            return;
+            // In the next turn: a node that asks on and on must not keep this one from ending.
+            return self.inbox.response(id, Err(Rejection::Unreachable));
         };
         let patience = Duration::from(deadline.since(self.now));
         let (peers, inbox) = (self.peers.clone(), self.inbox.clone());
@@ -362,12 +360,13 @@ impl Running {
     }
 }
 
-/// Closes an inbox at the end of its driver.
-struct Closing(Inbox);
+/// Closes the ways to a driver and from it at its end.
+struct Closing(Inbox, Peers);
 
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
+        self.1.close();
     }
 }
 

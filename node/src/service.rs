@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use comm_proto::key::PublicKey;
-use comm_proto::message::Response;
+use comm_proto::message::{self, Response};
 use comm_proto::node::Event;
 use comm_proto::rejection::Rejection;
 use comm_proto::wire::{self, FRAME_BYTES_MAX};
@@ -84,8 +84,10 @@ impl PeerService {
     async fn answer(&self, request: Request<wire::peer::Request>) -> Result<Response, Rejection> {
         let bytes = request.get_ref().encoded_len();
         let from = self.admit(&request, bytes)?;
-        let request = wire::decode::request(request.into_inner(), self.clock.now())?;
-        let answer = self.inbox.request(from, request, bytes)?;
+        let request = wire::decode::request(request.into_inner(), self.clock.now());
+        let request = request.map_err(counted)?;
+        metrics::requested(kind(&request));
+        let answer = self.inbox.request(from, request, bytes).map_err(counted)?;
         match timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Rejection::ShuttingDown),
@@ -135,6 +137,23 @@ impl Stream for Pushes {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next(context).map(|push| push.map(|push| Ok(push.into())))
+    }
+}
+
+/// The name of a request among the metrics.
+const fn kind(request: &message::Request) -> &'static str {
+    match request {
+        message::Request::Ping { .. } => "ping",
+        message::Request::FindNode { .. } => "find-node",
+        message::Request::Offer { .. } => "offer",
+        message::Request::Digest { .. } => "digest",
+        message::Request::Deliver { .. } => "deliver",
+        message::Request::Acknowledge { .. } => "peer-acknowledge",
+        message::Request::Receipts { .. } => "receipts",
+        message::Request::PutCard { .. } => "put-card",
+        message::Request::GetCard { .. } => "get-card",
+        message::Request::Subscribe { .. } => "subscribe",
+        message::Request::Fetch { .. } => "fetch",
     }
 }
 

@@ -4,7 +4,11 @@
 //! `make bench`, which builds both for release. Each figure stands beside a limit that was
 //! measured in the same run, so that runs on different machines can be compared.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark stops at what it does not expect")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a benchmark stops at what it does not expect"
+)]
 
 mod limits;
 mod load;
@@ -73,6 +77,10 @@ async fn main() {
 async fn machine(report: &mut Report, relay: &Relay) {
     report.limit("fdatasync of 1 KiB appended", limits::fdatasync(relay.directory()), "/s");
     report.limit("bare tonic unary calls, one at a time", limits::unary(relay, 1).await, "/s");
-    report.limit("bare tonic unary calls, 64 in flight", limits::unary(relay, IN_FLIGHT).await, "/s");
+    report.limit(
+        "bare tonic unary calls, 64 in flight",
+        limits::unary(relay, IN_FLIGHT).await,
+        "/s",
+    );
     report.limit("Ed25519 verifications, one core", limits::verifications(), "/s");
 }

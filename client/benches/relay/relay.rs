@@ -103,7 +103,9 @@ impl Relay {
 
 fn program() -> PathBuf {
     let named = std::env::var_os("COMM_NODE_PROGRAM").map(PathBuf::from);
-    named.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/comm-node"))
+    named.unwrap_or_else(|| {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/comm-node")
+    })
 }
 
 fn bytes_below(path: &Path) -> u64 {

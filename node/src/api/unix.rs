@@ -10,7 +10,6 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 
 /// Read and write for the owner.
 const MODE: u32 = 0o600;
@@ -45,9 +44,9 @@ impl UnixSocket {
         Ok(Self { listener, file })
     }
 
-    /// The connections to it, and its file, which is to be kept as long as they are taken.
-    pub(super) fn into_parts(self) -> (UnixListenerStream, SocketFile) {
-        (UnixListenerStream::new(self.listener), self.file)
+    /// The listener and its file, which is to be kept as long as connections are taken.
+    pub(super) fn into_parts(self) -> (UnixListener, SocketFile) {
+        (self.listener, self.file)
     }
 }
 
@@ -103,8 +102,8 @@ mod tests {
         let error = UnixSocket::bind(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(StdUnixStream::connect(&path).is_ok());
-        let (connections, file) = socket.into_parts();
-        drop(connections);
+        let (listener, file) = socket.into_parts();
+        drop(listener);
         std::mem::forget(file);
         assert!(UnixSocket::bind(&path).is_ok());
     }

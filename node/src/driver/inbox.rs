@@ -367,3 +367,93 @@ impl<T> Lane<T> {
         std::mem::take(&mut self.queue)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::message::ClientRequest::Status;
+
+    use super::*;
+
+    const BUDGET: Budget = Budget { clients: 2, peers: 1 };
+
+    fn inbox(limits: InboxLimits) -> Inbox {
+        Inbox::new(limits)
+    }
+
+    fn ping(inbox: &Inbox, bytes: usize) -> Result<(), Rejection> {
+        let key = PublicKey::from_bytes([1; 32]);
+        inbox.request(key, Request::Ping { endpoints: Vec::new() }, bytes).map(drop)
+    }
+
+    fn take(inbox: &Inbox) -> Turn {
+        let mut turn = Turn::default();
+        inbox.take(&mut turn, BUDGET, Some(Instant::now()));
+        turn
+    }
+
+    #[test]
+    fn a_full_lane_refuses_and_leaves_the_other_open() {
+        let inbox = inbox(InboxLimits { peer_items: 1, ..InboxLimits::default() });
+        assert_eq!(ping(&inbox, 0), Ok(()));
+        assert_eq!(ping(&inbox, 0), Err(Rejection::Busy));
+        assert!(inbox.client_request(Status, 0).is_ok());
+        take(&inbox);
+        assert_eq!(ping(&inbox, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_lane_is_full_by_bytes_too_and_has_them_back_when_they_are_taken() {
+        let inbox = inbox(InboxLimits { peer_bytes: 10_000, ..InboxLimits::default() });
+        assert_eq!(ping(&inbox, 9_000), Ok(()));
+        assert_eq!(ping(&inbox, 9_000), Err(Rejection::Busy));
+        take(&inbox);
+        assert_eq!(ping(&inbox, 9_000), Ok(()));
+    }
+
+    #[test]
+    fn a_turn_has_everything_of_the_nodes_own_and_a_part_of_what_others_want() {
+        let inbox = inbox(InboxLimits::default());
+        for n in 0..5 {
+            ping(&inbox, 0).unwrap();
+            let _answer = inbox.client_request(Status, 0).unwrap();
+            inbox.response(CallId(n), Err(Rejection::Unreachable));
+            inbox.synced(Ok(Seq(n)));
+        }
+        let turn = take(&inbox);
+        let counts = (turn.own.len(), turn.clients.len(), turn.peers.len());
+        assert_eq!((counts, turn.durable), ((5, 2, 1), Some(Seq(4))));
+    }
+
+    #[test]
+    fn whoever_waits_learns_that_the_node_has_ended() {
+        let inbox = inbox(InboxLimits::default());
+        let mut answer = inbox.client_request(Status, 0).unwrap();
+        let session = inbox.open_session(1).unwrap();
+        inbox.close();
+        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        assert_eq!(ping(&inbox, 0), Err(Rejection::ShuttingDown));
+        assert_eq!(session.end(), Rejection::ShuttingDown);
+    }
+
+    #[test]
+    fn a_session_keeps_its_place_until_the_driver_knows_of_its_end() {
+        let inbox = inbox(InboxLimits { sessions: 1, ..InboxLimits::default() });
+        drop(inbox.open_session(1).unwrap());
+        assert_eq!(inbox.open_session(1).map(drop), Err(Rejection::Busy));
+        drop(take(&inbox));
+        assert!(inbox.open_session(1).is_ok());
+    }
+
+    #[test]
+    fn a_sleeping_driver_is_woken() {
+        let inbox = inbox(InboxLimits::default());
+        let driver = inbox.clone();
+        let thread = std::thread::spawn(move || {
+            let mut turn = Turn::default();
+            driver.take(&mut turn, BUDGET, None);
+            turn.peers.len()
+        });
+        ping(&inbox, 0).unwrap();
+        assert_eq!(thread.join().unwrap(), 1);
+    }
+}

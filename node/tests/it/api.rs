@@ -123,7 +123,10 @@ async fn tcp_asks_for_the_token_and_refuses_web_pages() {
     let node = Node::start().await;
     let mut client = ClientClient::new(node.tcp().await);
     let refused = client.get_status(status_request()).await.unwrap_err();
-    assert_eq!((refused.code(), word(&refused, "comm-code")), (Code::Unauthenticated, "unauthenticated"));
+    assert_eq!(
+        (refused.code(), word(&refused, "comm-code")),
+        (Code::Unauthenticated, "unauthenticated")
+    );
     let wrong = with_token(status_request(), &"0".repeat(node.token().len()));
     assert_eq!(client.get_status(wrong).await.unwrap_err().code(), Code::Unauthenticated);
 
@@ -136,7 +139,10 @@ async fn tcp_asks_for_the_token_and_refuses_web_pages() {
     let mut page = with_token(status_request(), &node.token());
     page.metadata_mut().insert("origin", "http://localhost:3000".parse().unwrap());
     let refused = client.get_status(page).await.unwrap_err();
-    assert_eq!((refused.code(), word(&refused, "comm-code")), (Code::PermissionDenied, "foreign-origin"));
+    assert_eq!(
+        (refused.code(), word(&refused, "comm-code")),
+        (Code::PermissionDenied, "foreign-origin")
+    );
 }
 
 #[tokio::test]

@@ -55,9 +55,8 @@ impl Node {
     /// Which of an envelope's holders this node may speak to: a sender's node stays out of the
     /// region's sight, and leaves it to its entries (PROTOCOL §6.8).
     fn known_to(&self, custody: &Custody) -> Vec<Address> {
-        let hidden = custody.role == Role::Own
-            && !self.entries.is_empty()
-            && !self.is_small_network();
+        let hidden =
+            custody.role == Role::Own && !self.entries.is_empty() && !self.is_small_network();
         let holders = custody.holders.iter().copied();
         holders.filter(|holder| !hidden || self.entries.contains(holder)).collect()
     }

@@ -50,9 +50,9 @@ fn who_returns_gets_everything_that_waited_within_five_seconds() {
     let mut world = World::of(2, 6);
     let mailbox = Mailbox::new(1);
     world.crash(5);
-    let waiting = letters(&world, &mailbox, 500);
+    let waiting = letters(&world, &mailbox, 300);
     submit_all(&mut world, 0, &waiting);
-    world.run_for(Span::from_days(2));
+    world.run_for(Span::DAY);
     world.start(5);
     world.subscribe(5, 1, &mailbox, 0);
     let all = |world: &World| world.given(5, 1).len() == waiting.len();

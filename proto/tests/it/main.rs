@@ -7,7 +7,15 @@
     reason = "tests run on a host: they read files, and stop at what they do not expect"
 )]
 
+mod acknowledging;
+mod collecting;
+mod durability;
+mod hostile;
 mod people;
+mod relaying;
+mod routing;
 mod tidy;
+mod trace;
 mod vectors;
 mod wire;
+mod world;

@@ -197,9 +197,31 @@ fn uninterested(_: &Address, request: &Request) -> Option<Result<Response, Rejec
     Some(Ok(match request {
         Request::Ping { .. } => Response::Pong { time: START },
         Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
-        Request::Offer { .. } => Response::Offered { wanted: Vec::new(), receipts, acknowledgements },
+        Request::Offer { .. } => {
+            Response::Offered { wanted: Vec::new(), receipts, acknowledgements }
+        }
         _ => Response::Done,
     }))
+}
+
+/// D7: others' rounds may stand for ours, but not for all of ours.
+#[test]
+fn whoever_offers_an_envelope_time_and_again_keeps_nobody_from_repeating_it() {
+    let mut world = World::new(16);
+    let host = world.add(|_| {});
+    let other = world.add_puppet(KeyPair::from_seed(&fill(1)), Box::new(uninterested));
+    let silencer = KeyPair::from_seed(&fill(2)).public();
+    world.bootstrap(host, &[other]);
+    world.run_for(Span::from_mins(1));
+    let envelope = world.letter(&Mailbox::new(1), 1);
+    world.submit(host, &envelope).unwrap();
+    for _ in 0..3_600 {
+        world.ask_as(silencer, host, Request::Offer { ids: vec![envelope.id()] });
+        world.run_for(Span::from_secs(1));
+    }
+    // Undisturbed there would be eleven or twelve.
+    let rounds = offers(&world, host, &envelope.id()).len();
+    assert!((6..9).contains(&rounds), "{rounds}");
 }
 
 /// D7.

@@ -216,14 +216,20 @@ impl World {
     ) -> Result<ClientResponse, Rejection> {
         let id = self.ask(host, session, request);
         assert!(
-            self.run_while(Span::from_mins(1), |world| !world.hosts[host].replies.contains_key(&id)),
+            self.run_while(Span::from_mins(1), |world| !world.hosts[host]
+                .replies
+                .contains_key(&id)),
             "no answer to a client"
         );
         self.hosts[host].replies.remove(&id).unwrap()
     }
 
     /// The answer to a client, if it has come.
-    pub(crate) fn reply(&self, host: At, id: RequestId) -> Option<&Result<ClientResponse, Rejection>> {
+    pub(crate) fn reply(
+        &self,
+        host: At,
+        id: RequestId,
+    ) -> Option<&Result<ClientResponse, Rejection>> {
         self.hosts[host].replies.get(&id)
     }
 

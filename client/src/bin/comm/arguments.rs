@@ -351,9 +351,6 @@ mod tests {
         let Node::Embedded(node) = config.node else { panic!() };
         assert!(node.data_dir.starts_with("/d") && node.socket_path().starts_with("/d"));
         let wrong = super::tests::plan(&["pass", "127.0.0.1:1", "nonsense"], None).unwrap();
-        assert!(matches!(
-            wrong.config(Address::from_bytes([0; 20])),
-            Err(Failure::Misused(_))
-        ));
+        assert!(matches!(wrong.config(Address::from_bytes([0; 20])), Err(Failure::Misused(_))));
     }
 }

@@ -39,10 +39,19 @@ pub(crate) const HELP: &[(&str, &str)] = &[
 pub(crate) enum Line {
     /// An empty line.
     Nothing,
-    Send { to: Who, text: String },
-    AddContact { name: String, address: Address },
+    Send {
+        to: Who,
+        text: String,
+    },
+    AddContact {
+        name: String,
+        address: Address,
+    },
     Contacts,
-    History { who: Option<Who>, count: usize },
+    History {
+        who: Option<Who>,
+        count: usize,
+    },
     Status(MessageNumber),
     Cancel(MessageNumber),
     Verify(Who),

@@ -73,7 +73,7 @@ fn obey(order: Order) -> Result<(), Failure> {
 
 async fn chat(identity: Identity, plan: &arguments::Plan) -> Result<(), Failure> {
     let config = plan.config(identity.address())?;
-    let (screen, lines) = Screen::open(plan.json)?;
+    let (screen, lines) = Screen::open(plan.json);
     logging::start(plan.verbose, &screen)?;
     Chat::start(identity, config, screen).await?.run(lines, plan.daemon).await
 }

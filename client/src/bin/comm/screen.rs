@@ -5,15 +5,14 @@
 //! who does not read holds the program up, but for what it wants to print.
 
 use std::io::{self, IsTerminal, Write};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::history::MemHistory;
 use rustyline::{Editor, ExternalPrinter};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::failure::Failure;
 use crate::input::{self, Typed};
 use crate::json;
 use crate::moment::Moments;
@@ -21,7 +20,7 @@ use crate::plain;
 use crate::shown::Shown;
 
 /// Texts that wait to be printed.
-const TEXTS_MAX: usize = 256;
+const PRINTS_MAX: usize = 256;
 /// How long the last texts may take to be printed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -31,26 +30,33 @@ pub(crate) type LineEditor = Editor<(), MemHistory>;
 /// Prints.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    texts: mpsc::Sender<String>,
-    printer: JoinHandle<()>,
+    prints: mpsc::Sender<Print>,
     json: bool,
     /// How the terminal was before lines were edited on it.
     terminal: Option<Termios>,
 }
 
+/// What the printing thread is told.
+#[derive(Debug)]
+pub(crate) enum Print {
+    /// To print this.
+    Text(String),
+    /// To answer once everything before this is printed.
+    Flush(oneshot::Sender<()>),
+}
+
 impl Screen {
     /// Begins to read lines. With `json` it prints objects, and never edits lines.
-    pub(crate) fn open(json: bool) -> Result<(Self, mpsc::Receiver<Typed>), Failure> {
-        let (texts, waiting) = mpsc::channel(TEXTS_MAX);
+    pub(crate) fn open(json: bool) -> (Self, mpsc::Receiver<Typed>) {
+        let (prints, waiting) = mpsc::channel(PRINTS_MAX);
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         if let Some((editor, printer)) = (is_terminal && !json).then(edit).flatten() {
             let terminal = tcgetattr(io::stdin()).ok();
-            let printer = thread::spawn(move || print_beside(waiting, printer));
-            let lines = input::from_editor(editor);
-            return Ok((Self { texts, printer, json, terminal }, lines));
+            let _printer = thread::spawn(move || print_beside(waiting, printer));
+            return (Self { prints, json, terminal }, input::from_editor(editor));
         }
-        let printer = thread::spawn(move || print_plainly(waiting));
-        Ok((Self { texts, printer, json, terminal: None }, input::from_pipe()))
+        let _printer = thread::spawn(move || print_plainly(waiting));
+        (Self { prints, json, terminal: None }, input::from_pipe())
     }
 
     /// Prints one thing. Waits while too much is waiting; what nobody reads any more is lost.
@@ -59,7 +65,7 @@ impl Screen {
             true => json::render(shown),
             false => plain::render(shown, &Moments::now()),
         };
-        let _unread = self.texts.send(text + "\n").await;
+        let _unread = self.prints.send(Print::Text(text + "\n")).await;
     }
 
     /// Whether a person edits lines here.
@@ -67,50 +73,54 @@ impl Screen {
         self.terminal.is_some()
     }
 
-    /// A way to print lines that need no rendering.
-    pub(crate) fn texts(&self) -> mpsc::Sender<String> {
-        self.texts.clone()
+    /// A way to print what needs no rendering.
+    pub(crate) fn prints(&self) -> mpsc::Sender<Print> {
+        self.prints.clone()
     }
 
     /// Prints what is left and gives the terminal back as it was.
     pub(crate) async fn close(self) {
-        let Self { texts, printer, terminal, .. } = self;
-        if let Some(terminal) = terminal {
+        if let Some(terminal) = &self.terminal {
             // Somebody may be typing: without this their shell would not show what they type.
-            let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &terminal);
+            let _gone = tcsetattr(io::stdin(), OptionalActions::Now, terminal);
         }
-        // Log lines hold senders too: what counts is that everything sent so far is printed.
-        let capacity = texts.max_capacity();
         let printed = async {
-            let _all = texts.reserve_many(capacity).await;
+            let (printed, all) = oneshot::channel();
+            if self.prints.send(Print::Flush(printed)).await.is_ok() {
+                let _ended = all.await;
+            }
         };
         let _late = tokio::time::timeout(PATIENCE, printed).await;
-        drop(texts);
-        drop(printer);
     }
 }
 
 /// An editor for this terminal, if it can have one.
 fn edit() -> Option<(LineEditor, impl ExternalPrinter + Send + 'static)> {
-    let mut editor = LineEditor::with_history(rustyline::Config::default(), MemHistory::new());
-    let editor_ = editor.as_mut().ok()?;
-    let printer = editor_.create_external_printer().ok()?;
-    Some((editor.ok()?, printer))
+    let config = rustyline::Config::default();
+    let mut editor = LineEditor::with_history(config, MemHistory::new()).ok()?;
+    let printer = editor.create_external_printer().ok()?;
+    Some((editor, printer))
 }
 
-fn print_beside(mut texts: mpsc::Receiver<String>, mut printer: impl ExternalPrinter) {
-    while let Some(text) = texts.blocking_recv() {
-        if printer.print(text).is_err() {
-            return;
-        }
-    }
+fn print_beside(prints: mpsc::Receiver<Print>, mut printer: impl ExternalPrinter) {
+    print_all(prints, |text| printer.print(text).is_ok());
 }
 
-fn print_plainly(mut texts: mpsc::Receiver<String>) {
+fn print_plainly(prints: mpsc::Receiver<Print>) {
     let mut out = io::stdout().lock();
-    while let Some(text) = texts.blocking_recv() {
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            return;
+    print_all(prints, |text| out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok());
+}
+
+/// Ends when nobody prints any more or nobody reads.
+fn print_all(mut prints: mpsc::Receiver<Print>, mut print: impl FnMut(String) -> bool) {
+    while let Some(next) = prints.blocking_recv() {
+        match next {
+            Print::Text(text) => {
+                if !print(text) {
+                    return;
+                }
+            }
+            Print::Flush(printed) => drop(printed.send(())),
         }
     }
 }

@@ -65,7 +65,8 @@ impl Default for Links {
 impl Links {
     pub(super) fn part(&mut self, groups: &[&[At]]) {
         let numbered = groups.iter().enumerate();
-        self.groups = numbered.flat_map(|(n, group)| group.iter().map(move |at| (*at, n))).collect();
+        self.groups =
+            numbered.flat_map(|(n, group)| group.iter().map(move |at| (*at, n))).collect();
     }
 
     pub(super) fn heal(&mut self) {

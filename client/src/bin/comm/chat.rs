@@ -1,0 +1,371 @@
+//! The chat: lines in, lines out, one at a time.
+//!
+//! Entry type is [`Chat`]. It knows what a line wants and what an event means to a person; everything
+//! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use comm::{Client, ClientError, Config, Event, Events, Message};
+use comm_proto::address::Address;
+use comm_proto::agent::{self, Contact, Entry, MessageNumber, MessageState};
+use comm_proto::identity::{Identity, safety_number};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::failure::Failure;
+use crate::input::Typed;
+use crate::line::{Line, Who};
+use crate::screen::Screen;
+use crate::shown::{Said, Shown};
+
+/// How long the first connection may take before the chat begins without one.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a line may take.
+const LINE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long messages may take to leave this machine when the input has ended.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One person's chat.
+pub(crate) struct Chat {
+    client: Client,
+    events: Events,
+    screen: Screen,
+    contacts: BTreeMap<Address, Contact>,
+    /// Strangers that were introduced in this run.
+    introduced: BTreeSet<Address>,
+    /// Messages of this run that are on this machine only.
+    staying: BTreeSet<MessageNumber>,
+    /// Messages that are on our node's disk count as left when the node is not ours.
+    accepted_is_left: bool,
+}
+
+/// How it goes on after a line.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Quit,
+}
+
+impl Chat {
+    /// Opens the store, starts or finds the node, and shows who and where we are.
+    pub(crate) async fn start(
+        identity: Identity,
+        config: Config,
+        screen: Screen,
+    ) -> Result<Self, Failure> {
+        let accepted_is_left = matches!(config.node, comm::Node::Remote(_));
+        let client = Client::start(identity, config).await.map_err(Failure::failed)?;
+        let mut chat = Self {
+            events: client.events(),
+            client,
+            screen,
+            contacts: BTreeMap::new(),
+            introduced: BTreeSet::new(),
+            staying: BTreeSet::new(),
+            accepted_is_left,
+        };
+        let node = chat.first_status().await;
+        let address = chat.client.address();
+        chat.screen.show(&Shown::Started { address, node }).await;
+        Ok(chat)
+    }
+
+    /// Chats until the input ends, the person quits or the system wants the program to end.
+    pub(crate) async fn run(
+        mut self,
+        mut lines: mpsc::Receiver<Typed>,
+        stays: bool,
+    ) -> Result<(), Failure> {
+        let mut stop = Stop::new().map_err(Failure::failed)?;
+        let mut has_input = true;
+        loop {
+            tokio::select! {
+                event = self.events.next() => match event {
+                    Some(event) => self.on_event(&event).await,
+                    None => break,
+                },
+                typed = lines.recv(), if has_input => match typed {
+                    Some(typed) => {
+                        if self.on_typed(&typed).await == Next::Quit {
+                            self.let_leave().await;
+                            break;
+                        }
+                    }
+                    None if stays => has_input = false,
+                    None => {
+                        self.let_leave().await;
+                        break;
+                    }
+                },
+                () = stop.wanted() => break,
+            }
+        }
+        let Self { client, screen, .. } = self;
+        let closed = client.close().await;
+        screen.close().await;
+        closed.map_err(Failure::failed)
+    }
+
+    async fn first_status(&mut self) -> Result<comm::NodeStatus, String> {
+        let deadline = Instant::now() + FIRST_PATIENCE;
+        let mut reason = "it does not answer".to_owned();
+        // What comes meanwhile is shown after the chat has begun.
+        let mut early = self.client.events();
+        loop {
+            let status = self.client.status().await;
+            match status {
+                Ok(status) => return Ok(status),
+                Err(ClientError::Node(_)) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            match tokio::time::timeout_at(deadline, early.next()).await {
+                Ok(Some(event)) => {
+                    if let Event::Offline { reason: why } = &*event {
+                        reason.clone_from(why);
+                    }
+                }
+                Ok(None) | Err(_) => return Err(reason),
+            }
+        }
+    }
+
+    async fn on_typed(&mut self, typed: &Typed) -> Next {
+        let line = match &typed.line {
+            Ok(line) => line.parse().map_err(|error: crate::line::LineError| error.to_string()),
+            Err(error) => Err(error.clone()),
+        };
+        let line = match line {
+            Ok(Line::Quit) => return Next::Quit,
+            Ok(line) => line,
+            Err(error) => {
+                self.screen.show(&Shown::Error(error)).await;
+                return Next::GoOn;
+            }
+        };
+        let shown = match timeout(LINE_PATIENCE, self.obey(line)).await {
+            Ok(Ok(shown)) => shown,
+            Ok(Err(error)) => Some(Shown::Error(error)),
+            Err(_) => Some(Shown::Error("no answer yet; it may still happen".to_owned())),
+        };
+        if let Some(shown) = shown {
+            self.screen.show(&shown).await;
+        }
+        Next::GoOn
+    }
+
+    async fn obey(&mut self, line: Line) -> Result<Option<Shown>, String> {
+        let shown = match line {
+            Line::Nothing | Line::Quit => return Ok(None),
+            Line::Send { to, text } => self.send(&to, text).await?,
+            Line::AddContact { name, address } => {
+                let contact = self.client.add_contact(&name, address, None).await;
+                let contact = contact.map_err(text)?;
+                self.contacts.insert(address, contact.clone());
+                Shown::Contact(contact)
+            }
+            Line::Contacts => Shown::Contacts(self.client.contacts().await.map_err(text)?),
+            Line::History { who, count } => self.history(who.as_ref(), count).await?,
+            Line::Status(number) => Shown::Message(self.message(number).await?),
+            Line::Cancel(number) => {
+                let copies_may_exist = self.client.cancel(number).await.map_err(text)?;
+                self.staying.remove(&number);
+                Shown::Cancelled { number, copies_may_exist }
+            }
+            Line::Verify(who) => self.verify(&who).await?,
+            Line::WhoAmI => self.who_am_i().await?,
+            Line::Peers => Shown::Peers(self.client.peers().await.map_err(text)?),
+            Line::Offline => return self.client.offline().await.map(|()| None).map_err(text),
+            Line::Online => return self.client.online().await.map(|()| None).map_err(text),
+            Line::Help => Shown::Help,
+        };
+        Ok(Some(shown))
+    }
+
+    async fn send(&mut self, to: &Who, message: String) -> Result<Shown, String> {
+        let to = self.find(to).await?;
+        let entry = self.client.send(Message::text(to, message)).await.map_err(text)?;
+        self.staying.insert(entry.number);
+        Ok(Shown::Queued { name: self.name(to).await, entry })
+    }
+
+    async fn history(&mut self, who: Option<&Who>, count: usize) -> Result<Shown, String> {
+        let contacts = match who {
+            Some(who) => vec![self.find(who).await?],
+            None => {
+                let contacts = self.client.contacts().await.map_err(text)?;
+                contacts.into_iter().map(|contact| contact.address).collect()
+            }
+        };
+        let mut entries = Vec::new();
+        for contact in contacts {
+            entries.extend(self.client.history(contact, None, count).await.map_err(text)?);
+            entries.sort_unstable_by_key(|entry| entry.number);
+            let surplus = entries.len().saturating_sub(count);
+            entries.drain(..surplus);
+        }
+        let mut said = Vec::new();
+        for entry in entries {
+            said.push(self.said(entry).await);
+        }
+        Ok(Shown::History(said))
+    }
+
+    async fn message(&mut self, number: MessageNumber) -> Result<Said, String> {
+        let entry = self.client.message(number).await.map_err(text)?;
+        let entry = entry.ok_or_else(|| format!("there is no message #{}", number.0))?;
+        Ok(self.said(entry).await)
+    }
+
+    async fn verify(&mut self, who: &Who) -> Result<Shown, String> {
+        let contact = self.find(who).await?;
+        // The key may have become known since they became a contact.
+        self.refresh_contacts().await;
+        let key = self.contact(contact).await.and_then(|contact| contact.key);
+        let name = self.name(contact).await;
+        let key = key.ok_or_else(|| {
+            format!("the key of {name} is not known before the first message from or to them")
+        })?;
+        Ok(Shown::Verify { name, contact, digits: safety_number(&self.client.key(), &key) })
+    }
+
+    async fn who_am_i(&mut self) -> Result<Shown, String> {
+        let node = self.client.status().await.map_err(text);
+        let pending = self.client.pending().await.map_err(text)?;
+        Ok(Shown::WhoAmI { address: self.client.address(), node, pending })
+    }
+
+    async fn on_event(&mut self, event: &Event) {
+        let shown = match event {
+            Event::Agent(agent::Event::Received(entry)) => {
+                let is_stranger = self.is_new_stranger(entry.contact).await;
+                Shown::Received { said: self.said(entry.clone()).await, is_stranger }
+            }
+            Event::Agent(agent::Event::State { number, contact, state }) => {
+                self.note_state(*number, *state);
+                let (number, contact, state) = (*number, *contact, *state);
+                Shown::State { number, name: self.name(contact).await, contact, state }
+            }
+            Event::Agent(agent::Event::Unreadable { envelope, reason }) => {
+                Shown::Unreadable { envelope: *envelope, reason: reason.clone() }
+            }
+            Event::Online { node } => Shown::Online { node: *node },
+            Event::Offline { reason } => Shown::Offline { reason: reason.clone() },
+            Event::Lagged { missed } => Shown::Lagged { missed: *missed },
+        };
+        self.screen.show(&shown).await;
+    }
+
+    fn note_state(&mut self, number: MessageNumber, state: MessageState) {
+        let has_left = match state {
+            MessageState::Queued => false,
+            MessageState::Accepted => self.accepted_is_left,
+            _ => true,
+        };
+        if has_left {
+            self.staying.remove(&number);
+        }
+    }
+
+    /// Lets messages that were typed just before the end leave this machine, if there is anywhere to
+    /// go.
+    async fn let_leave(&mut self) {
+        let deadline = Instant::now() + LEAVE_PATIENCE;
+        while !self.staying.is_empty() && self.can_leave().await {
+            match tokio::time::timeout_at(deadline, self.events.next()).await {
+                Ok(Some(event)) => self.on_event(&event).await,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        if !self.staying.is_empty() {
+            self.screen.show(&Shown::Left { waiting: self.staying.len() }).await;
+        }
+    }
+
+    async fn can_leave(&self) -> bool {
+        let status = timeout(LEAVE_PATIENCE, self.client.status()).await;
+        status.is_ok_and(|status| {
+            status.is_ok_and(|status| self.accepted_is_left || status.connected)
+        })
+    }
+
+    async fn said(&mut self, entry: Entry) -> Said {
+        Said { name: self.name(entry.contact).await, entry }
+    }
+
+    async fn is_new_stranger(&mut self, address: Address) -> bool {
+        if self.introduced.contains(&address) {
+            return false;
+        }
+        let is_named = self.contact(address).await.is_some_and(|contact| contact.is_named);
+        !is_named && self.introduced.insert(address)
+    }
+
+    async fn find(&mut self, who: &Who) -> Result<Address, String> {
+        let name = match who {
+            Who::Address(address) => return Ok(*address),
+            Who::Name(name) => name,
+        };
+        if self.named(name).is_none() {
+            self.refresh_contacts().await;
+        }
+        self.named(name).ok_or_else(|| {
+            format!("nobody is called {name}; /contact add {name} ADDRESS makes a contact")
+        })
+    }
+
+    fn named(&self, name: &str) -> Option<Address> {
+        let found = self.contacts.values().find(|contact| contact.name == name);
+        found.map(|contact| contact.address)
+    }
+
+    async fn name(&mut self, address: Address) -> String {
+        let known = self.contact(address).await;
+        known.map_or_else(|| address.to_string(), |contact| contact.name)
+    }
+
+    async fn contact(&mut self, address: Address) -> Option<Contact> {
+        if !self.contacts.contains_key(&address) {
+            self.refresh_contacts().await;
+        }
+        self.contacts.get(&address).cloned()
+    }
+
+    async fn refresh_contacts(&mut self) {
+        if let Ok(contacts) = self.client.contacts().await {
+            self.contacts =
+                contacts.into_iter().map(|contact| (contact.address, contact)).collect();
+        }
+    }
+}
+
+fn text(error: ClientError) -> String {
+    error.to_string()
+}
+
+/// The wish of the system or the operator that the program ends.
+struct Stop {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
+        }
+    }
+}
