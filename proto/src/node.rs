@@ -93,8 +93,9 @@ pub struct Node {
     expiry_at: Time,
     /// The day up to which whole days of envelopes have been dropped.
     dropped_day: u32,
-    /// New neighbours with whom everything held in common is still to be settled.
-    unsettled: BTreeSet<Address>,
+    /// New neighbours with whom everything held in common is still to be settled, and the mailbox
+    /// entry from which on.
+    unsettled: BTreeMap<Address, Vec<u8>>,
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,

@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::contact::Contact;
 use crate::envelope::EnvelopeId;
 use crate::message::{Request, Response};
-use crate::rejection::{Rejection, Retry};
+use crate::rejection::Rejection;
 use crate::store::StoreError;
 
 use super::exchange::Settled;
@@ -95,7 +95,7 @@ impl Node {
             }
             Err(reason) => {
                 // A refusal that names a reason is an answer: the node lives.
-                if reason.retry() == Retry::Later || reason == Rejection::OtherNetwork {
+                if matches!(reason, Rejection::Unreachable | Rejection::OtherNetwork) {
                     self.table.failed(&to.address(), turn.now);
                 }
                 self.on_failure(turn, &to, purpose)

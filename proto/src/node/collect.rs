@@ -55,6 +55,12 @@ impl Node {
         self.collect(turn, grant, Aim::Relayed);
     }
 
+    /// Whether all these mailboxes can be collected.
+    pub(super) fn has_room_to_collect(&self, grants: &[Verified<Grant>]) -> bool {
+        let new = grants.iter().filter(|g| !self.collections.contains_key(&g.mailbox())).count();
+        self.collections.len() + new <= self.config.subscriptions_max
+    }
+
     /// When the next subscription is to be renewed.
     pub(super) fn next_collection(&self) -> Option<Time> {
         if self.table.is_empty() {

@@ -54,6 +54,8 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// Client sessions.
     pub sessions_max: usize,
+    /// Nodes that may keep a stream for pushes open here.
+    pub listeners_max: usize,
     /// Envelopes one client session may watch.
     pub watches_max: usize,
     /// Cards kept for their owners.
@@ -88,9 +90,10 @@ impl Default for Config {
             regions_max: 4_096,
             subscriptions_max: 65_536,
             sessions_max: 1_024,
+            listeners_max: 4_096,
             watches_max: 65_536,
             cards_max: 100_000,
-            due_per_step: 256,
+            due_per_step: 1_024,
             expired_per_step: 256,
         }
     }

@@ -26,6 +26,9 @@ use super::{Node, Turn};
 /// them up earlier.
 const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 
+/// How long what seems over, but is still held, is put off.
+const JUMP_PATIENCE: Span = Span::from_mins(15);
+
 /// What one step will offer, by node.
 #[derive(Debug, Default)]
 pub(super) struct Rounds(BTreeMap<Address, (Contact, Vec<EnvelopeId>)>);
@@ -181,6 +184,11 @@ impl Node {
         match self.custody(turn, &id)? {
             Some(custody) if custody.due == due && custody.expires_at > turn.now => {
                 self.make_round(turn, &id, custody, rounds)
+            }
+            // Over by a clock that has jumped, which may be set back: it keeps its place.
+            Some(custody) if custody.due == due => {
+                self.reschedule(&id, custody, turn.now + JUMP_PATIENCE);
+                Ok(())
             }
             _ => {
                 self.desk.delete(Family::Schedule, key);

@@ -69,9 +69,13 @@ impl Node {
 
     /// A new neighbour is told of everything held here that belongs to it too (PROTOCOL §6.2).
     pub(super) fn settle_next(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        let Some(peer) = self.unsettled.pop_first() else { return Ok(()) };
+        let Some((peer, from)) = self.unsettled.pop_first() else { return Ok(()) };
         let Some(contact) = self.contact(&peer) else { return Ok(()) };
-        let held = turn.store.scan(Family::Mailboxes, keys::LOWEST, keys::HIGHEST, SCAN_MAX)?;
+        let held = turn.store.scan(Family::Mailboxes, &from, keys::HIGHEST, SCAN_MAX)?;
+        if let (true, Some((last, _))) = (held.len() == SCAN_MAX, held.last()) {
+            // The rest in the next step, from the least key above the last.
+            self.unsettled.insert(peer, [&last[..], &[0]].concat());
+        }
         let mut ids = Vec::new();
         for (key, value) in held {
             let (mailbox, _) = keys::parse_mailbox(&key).ok_or(DAMAGED)?;

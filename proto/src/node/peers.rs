@@ -70,7 +70,7 @@ impl Node {
     }
 
     pub(super) fn on_listener_opened(&mut self, peer: Address) {
-        if self.listeners.len() < self.config.sessions_max {
+        if self.listeners.len() < self.config.listeners_max {
             self.listeners.insert(peer);
         }
     }

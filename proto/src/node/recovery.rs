@@ -63,7 +63,7 @@ pub(super) fn recover(
         relay_at,
         expiry_at,
         dropped_day: 0,
-        unsettled: BTreeSet::new(),
+        unsettled: BTreeMap::new(),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
         fetching: BTreeMap::new(),

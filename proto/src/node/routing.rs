@@ -304,7 +304,7 @@ impl Node {
         self.measure_own_density();
         self.event(Event::PeerAdded { peer });
         self.write_contact(contact);
-        self.unsettled.insert(peer);
+        self.unsettled.insert(peer, keys::LOWEST.to_vec());
         self.collect_soon(turn, &peer);
         if self.is_small_network() {
             self.regions.forget();

@@ -40,10 +40,8 @@ impl Node {
         grants: Vec<Verified<Grant>>,
         after: u64,
     ) -> Result<(), StoreError> {
-        let new = grants.iter().filter(|g| !self.subscribers.contains_key(&g.mailbox())).count();
-        if self.subscribers.len() + new > self.config.subscriptions_max
-            || !self.open_session(session)
-        {
+        let room = self.has_room_to_subscribe(&grants) && self.has_room_to_collect(&grants);
+        if !room || !self.open_session(session) {
             self.client_reply(id, Err(Rejection::Busy));
             return Ok(());
         }
@@ -161,6 +159,11 @@ impl Node {
             subscribers.peers.retain(|_, until| *until > now);
             !subscribers.is_empty()
         });
+    }
+
+    fn has_room_to_subscribe(&self, grants: &[Verified<Grant>]) -> bool {
+        let new = grants.iter().filter(|g| !self.subscribers.contains_key(&g.mailbox())).count();
+        self.subscribers.len() + new <= self.config.subscriptions_max
     }
 
     fn subscribe_peer(&mut self, now: Time, grant: &Grant, peer: &Address) -> bool {

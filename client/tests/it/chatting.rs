@@ -1,0 +1,185 @@
+//! Two programs that talk to each other.
+
+use comm_proto::envelope::SizeClass;
+use comm_proto::payload::capacity;
+use serde_json::{Value, json};
+
+use crate::person::{Home, Person, assert_sealed, two};
+
+#[test]
+fn two_people_talk_both_ways_as_the_first_line_of_the_readme_says() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (ann_is, bob_is) = (ann_home.address(), bob_home.address());
+    let mut command = ann_home.comm();
+    command.args([&ann_home.secret(), "127.0.0.1:0"]);
+    let mut ann = Person::start(command);
+    let place = ann.wait_for("where ann listens", |line| {
+        line.split_once("listening on ").map(|(_, place)| place.to_owned())
+    });
+    let mut command = bob_home.comm();
+    command.args([&bob_home.secret(), "127.0.0.1:0", &place]);
+    let mut bob = Person::start(command);
+    bob.wait_for_text("your node");
+
+    bob.say(&format!("{ann_is} hello ann"));
+    bob.wait_for_text("#1 to");
+    let stranger = ann.wait_for_text("is new");
+    assert!(stranger.contains(&bob_is.to_string()), "{stranger}");
+    assert!(ann.wait_for_text("hello ann").starts_with('['));
+    bob.wait_for_text("delivered at");
+
+    ann.say(&format!("/contact add bob {bob_is}"));
+    ann.wait_for_text(&format!("{bob_is} bob"));
+    ann.say("bob: hello yourself");
+    assert!(ann.wait_for_text("#2").contains("to bob: queued"));
+    bob.wait_for_text("hello yourself");
+    assert!(ann.wait_for_text("delivered at").contains("#2 to bob"));
+    ann.quits();
+    bob.quits();
+}
+
+#[test]
+fn a_text_arrives_byte_for_byte() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = two(&ann_home, &bob_home);
+    let longest = "ü".repeat(capacity(SizeClass::K64) / 2);
+    for text in [
+        "👩‍👩‍👧‍👦 🇩🇪 \u{1f44d}\u{1f3fd}",
+        "  spaces  ",
+        "עברית \u{202e}x",
+        "a\tb\u{1b}[2J",
+        "\"\\{}",
+        &longest,
+    ] {
+        let number = ann.sends(bob_home.address(), text);
+        let heard = bob.hears(ann_home.address(), text);
+        assert_eq!(heard["missing_before"], 0);
+        ann.sees(number, "delivered");
+    }
+    ann.say(&format!("{} {longest}xx", bob_home.address()));
+    let refused = ann.wait_for_object("error", &json!({}));
+    assert!(refused["text"].as_str().unwrap().contains("at most"), "{refused}");
+    ann.quits();
+    bob.quits();
+}
+
+#[test]
+fn the_states_of_a_message_only_go_on() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = two(&ann_home, &bob_home);
+    let number = ann.sends(bob_home.address(), "hi");
+    let rank = |state: &Value| {
+        ["queued", "accepted", "stored", "delivered"]
+            .iter()
+            .position(|known| state == known)
+            .unwrap()
+    };
+    let mut last = 0;
+    while last < 3 {
+        let state = ann.wait_for_object("state", &json!({ "number": number }));
+        let now = rank(&state["state"]);
+        assert!(now > last || (now == 2 && last == 2), "{state} after {last}");
+        last = now;
+    }
+    bob.hears(ann_home.address(), "hi");
+    ann.say(&format!("/status {number}"));
+    let message = ann.wait_for_object("message", &json!({ "number": number }));
+    assert_eq!((&message["state"], &message["text"]), (&json!("delivered"), &json!("hi")));
+    assert!(message["delivered_at"].as_u64() >= message["sent_at"].as_u64());
+    ann.say("/whoami");
+    assert_eq!(ann.wait_for_object("whoami", &json!({}))["pending"], 0);
+    ann.quits();
+    bob.quits();
+}
+
+#[test]
+fn both_see_the_same_safety_number_and_each_other_as_peers() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = two(&ann_home, &bob_home);
+    ann.say(&format!("/verify {}", bob_home.address()));
+    ann.wait_for_object("error", &json!({}));
+    let number = ann.sends(bob_home.address(), "hi");
+    bob.hears(ann_home.address(), "hi");
+    ann.sees(number, "delivered");
+    ann.say(&format!("/verify {}", bob_home.address()));
+    bob.say(&format!("/verify {}", ann_home.address()));
+    let digits =
+        |person: &mut Person| person.wait_for_object("verify", &json!({}))["digits"].clone();
+    assert_eq!(digits(&mut ann), digits(&mut bob));
+    bob.say("/peers");
+    let peers = bob.wait_for_object("peers", &json!({}));
+    assert_eq!(peers["peers"].as_array().map(Vec::len), Some(1), "{peers}");
+    ann.quits();
+    bob.quits();
+}
+
+#[test]
+fn nothing_that_was_said_stands_in_clear_on_any_disk() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = two(&ann_home, &bob_home);
+    let text = "the eagle lands at midnight";
+    ann.say(&format!("/contact add robert-the-quiet {}", bob_home.address()));
+    ann.wait_for_object("contact", &json!({ "name": "robert-the-quiet" }));
+    let number = ann.sends(bob_home.address(), text);
+    bob.hears(ann_home.address(), text);
+    ann.sees(number, "delivered");
+    let waiting = ann.sends(Home::new(3).address(), "this one waits for somebody who never comes");
+    ann.say(&format!("/status {waiting}"));
+    ann.wait_for_object("message", &json!({ "number": waiting }));
+    ann.quits();
+    bob.quits();
+    for home in [&ann_home, &bob_home] {
+        for secret in [text, "robert-the-quiet", "somebody who never comes"] {
+            assert_sealed(&home.data(), secret.as_bytes());
+        }
+        // Nor can it be seen who knows whom.
+        for address in [ann_home.address(), bob_home.address()] {
+            assert_sealed(
+                &home.data().join("person.redb").parent().unwrap(),
+                address.to_string().as_bytes(),
+            );
+        }
+    }
+}
+
+#[test]
+fn offline_says_nothing_and_online_takes_it_up() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = two(&ann_home, &bob_home);
+    let number = ann.sends(bob_home.address(), "before");
+    bob.hears(ann_home.address(), "before");
+    ann.sees(number, "delivered");
+    bob.say("/offline");
+    bob.wait_for_object("offline", &json!({ "reason": "offline" }));
+    let number = bob.sends(ann_home.address(), "while away");
+    bob.say(&format!("/status {number}"));
+    let message = bob.wait_for_object("message", &json!({ "number": number }));
+    assert_eq!(message["state"], "queued");
+    bob.say("/peers");
+    bob.wait_for_object("error", &json!({}));
+    bob.say("/online");
+    bob.wait_for_object("online", &json!({}));
+    ann.hears(bob_home.address(), "while away");
+    bob.sees(number, "delivered");
+    ann.quits();
+    bob.quits();
+}
+
+#[test]
+fn a_message_that_was_taken_back_does_not_arrive() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = ann_home.start(None);
+    let place = ann.started();
+    let number = ann.sends(bob_home.address(), "I did not mean this");
+    ann.say(&format!("/cancel {number}"));
+    ann.wait_for_object("cancelled", &json!({ "number": number }));
+    ann.say(&format!("/cancel {number}"));
+    ann.wait_for_object("error", &json!({}));
+    ann.sends(bob_home.address(), "but this");
+    let mut bob = bob_home.start(Some(&place));
+    bob.started();
+    let first = bob.wait_for_object("received", &json!({}));
+    assert_eq!((&first["text"], &first["missing_before"]), (&json!("but this"), &json!(1)));
+    ann.quits();
+    bob.quits();
+}

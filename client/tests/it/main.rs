@@ -1,0 +1,13 @@
+//! The tests of the chat: its store, and whole programs that talk to each other on loopback.
+
+#![cfg(all(feature = "embedded", feature = "program"))]
+#![allow(clippy::unwrap_used, reason = "tests stop at what they do not expect")]
+
+mod alone;
+mod chatting;
+mod library;
+mod person;
+mod restarting;
+mod running_node;
+mod store;
+mod terminal;

@@ -1,0 +1,182 @@
+//! The sealed store by itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use comm::store::{OpenError, SealedStore};
+use comm_proto::agent::Drawer;
+use comm_proto::store::{Batch, MemoryStore, Seq, Store, StoreError, Write};
+use proptest::prelude::*;
+use tempfile::tempdir;
+
+use crate::person::assert_sealed;
+
+const KEY: [u8; 32] = [7; 32];
+const HIGHEST: &[u8] = &[0xff; 48];
+
+fn put(key: &[u8], value: &[u8]) -> Write<Drawer> {
+    Write::Put { table: Drawer::History, key: key.to_vec(), value: value.to_vec() }
+}
+
+async fn durable(store: &mut SealedStore, wanted: u64) {
+    let mut durability = store.durability();
+    loop {
+        let seq = durability.next().await.unwrap();
+        store.settle(seq);
+        if seq >= Seq(wanted) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_durable_is_there_after_opening_again_and_sealed_on_disk() {
+    let dir = tempdir().unwrap();
+    let text = b"meet me at the old mill";
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    store.apply(Batch { seq: Seq(1), writes: vec![put(b"k", text)] }).await.unwrap();
+    assert_eq!(store.get(Drawer::History, b"k"), Ok(Some(text.to_vec())));
+    durable(&mut store, 1).await;
+    assert_eq!(store.get(Drawer::History, b"k"), Ok(Some(text.to_vec())));
+    store.close().await.unwrap();
+    assert_sealed(dir.path(), text);
+    let store = SealedStore::open(dir.path(), &KEY).unwrap();
+    assert_eq!(store.get(Drawer::History, b"k"), Ok(Some(text.to_vec())));
+}
+
+#[tokio::test]
+async fn closing_makes_everything_durable() {
+    let dir = tempdir().unwrap();
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    for n in 1..=500_u64 {
+        let writes = vec![put(&n.to_be_bytes(), b"x")];
+        store.apply(Batch { seq: Seq(n), writes }).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let store = SealedStore::open(dir.path(), &KEY).unwrap();
+    assert_eq!(store.scan(Drawer::History, &[], HIGHEST, 1_000).unwrap().len(), 500);
+}
+
+#[tokio::test]
+async fn another_key_is_refused_and_changes_nothing() {
+    let dir = tempdir().unwrap();
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    store.apply(Batch { seq: Seq(1), writes: vec![put(b"k", b"v")] }).await.unwrap();
+    store.close().await.unwrap();
+    let error = SealedStore::open(dir.path(), &[8; 32]).unwrap_err();
+    assert!(matches!(error, OpenError::OtherIdentity(_)), "{error}");
+    assert!(error.to_string().contains("belongs to another identity"), "{error}");
+    let store = SealedStore::open(dir.path(), &KEY).unwrap();
+    assert_eq!(store.get(Drawer::History, b"k"), Ok(Some(b"v".to_vec())));
+}
+
+#[tokio::test]
+async fn a_second_one_is_refused_while_the_first_is_open() {
+    let dir = tempdir().unwrap();
+    let store = SealedStore::open(dir.path(), &KEY).unwrap();
+    let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
+    assert!(matches!(error, OpenError::InUse(_)), "{error}");
+    store.close().await.unwrap();
+    SealedStore::open(dir.path(), &KEY).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_else_can_open_what_it_makes_and_it_opens_nothing_that_others_can() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("person");
+    SealedStore::open(&path, &KEY).unwrap().close().await.unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for file in fs::read_dir(&path).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = SealedStore::open(&path, &KEY).unwrap_err();
+    assert!(error.to_string().contains("chmod 700"), "{error}");
+}
+
+#[tokio::test]
+async fn a_value_that_was_moved_to_another_key_is_damaged() {
+    let dir = tempdir().unwrap();
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    store
+        .apply(Batch { seq: Seq(1), writes: vec![put(b"a", b"A"), put(b"b", b"B")] })
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    swap(&dir.path().join("person.redb"));
+    let store = SealedStore::open(dir.path(), &KEY).unwrap();
+    assert_eq!(store.get(Drawer::History, b"a"), Err(StoreError::Damaged("history")));
+}
+
+/// Does what somebody with the file and without the key could do.
+fn swap(path: &std::path::Path) {
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new("history");
+    let db = redb::Database::open(path).unwrap();
+    let write = db.begin_write().unwrap();
+    {
+        let mut rows = write.open_table(table).unwrap();
+        let a = rows.get(&b"a"[..]).unwrap().unwrap().value().to_vec();
+        let b = rows.get(&b"b"[..]).unwrap().unwrap().value().to_vec();
+        rows.insert(&b"a"[..], &b[..]).unwrap();
+        rows.insert(&b"b"[..], &a[..]).unwrap();
+    }
+    write.commit().unwrap();
+}
+
+fn any_write() -> impl Strategy<Value = Write<Drawer>> {
+    let table = prop_oneof![Just(Drawer::History), Just(Drawer::Seen)];
+    let key = prop::collection::vec(0..4_u8, 0..3);
+    let value = prop::collection::vec(any::<u8>(), 0..4);
+    prop_oneof![
+        4 => (table.clone(), key.clone(), value)
+            .prop_map(|(table, key, value)| Write::Put { table, key, value }),
+        2 => (table.clone(), key.clone()).prop_map(|(table, key)| Write::Delete { table, key }),
+        1 => (table, key.clone(), key)
+            .prop_map(|(table, from, to)| Write::DeleteRange { table, from, to }),
+    ]
+}
+
+fn assert_same(store: &SealedStore, model: &MemoryStore<Drawer>) {
+    for drawer in [Drawer::History, Drawer::Seen] {
+        for limit in [0, 1, 2, 100] {
+            for (from, to) in [(&[][..], HIGHEST), (&[1], &[3]), (&[3], &[1])] {
+                let ours = store.scan(drawer, from, to, limit);
+                assert_eq!(ours, model.scan(drawer, from, to, limit));
+            }
+        }
+        for (key, value) in model.scan(drawer, &[], HIGHEST, 100).unwrap() {
+            assert_eq!(store.get(drawer, &key), Ok(Some(value)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whether its values are on disk already or not, it reads like a map.
+    #[test]
+    fn it_reads_like_a_map(
+        batches in prop::collection::vec(
+            (prop::collection::vec(any_write(), 0..5), any::<bool>()), 1..8
+        )
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempdir().unwrap();
+            let mut model = MemoryStore::new();
+            let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+            for (at, (writes, waits)) in batches.into_iter().enumerate() {
+                let batch = Batch { seq: Seq(at as u64 + 1), writes };
+                model.apply(&batch);
+                store.apply(batch).await.unwrap();
+                if waits {
+                    durable(&mut store, at as u64 + 1).await;
+                }
+                assert_same(&store, &model);
+            }
+            store.close().await.unwrap();
+            assert_same(&SealedStore::open(dir.path(), &KEY).unwrap(), &model);
+        });
+    }
+}

@@ -1,0 +1,154 @@
+//! The chat on a terminal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::person::{Home, PATIENCE};
+
+/// A program on a pseudo-terminal.
+struct Terminal {
+    keys: File,
+    screen: Receiver<Vec<u8>>,
+    slave: File,
+    child: Child,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(home: &Home, words: &[&str]) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let slave = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let mut command = home.comm();
+        command.args(words).env("TERM", "xterm").env_remove("NO_COLOR");
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let keys = File::from(master);
+        let mut output = keys.try_clone().unwrap();
+        let (send, screen) = sync_channel(4_096);
+        thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(count) = output.read(&mut bytes) {
+                if count == 0 || send.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { keys, screen, slave, child, seen: String::new() }
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until `text` is printed after what was waited for before; returns all up to it.
+    fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let rest = self.seen.split_off(at + text.len());
+                return std::mem::replace(&mut self.seen, rest);
+            }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(patience) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("{text:?} did not come after {:?}", self.seen),
+            }
+        }
+    }
+
+    fn ends(mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {:?}", self.seen);
+            thread::sleep(Duration::from_millis(5));
+        };
+        assert!(status.success());
+        let modes = tcgetattr(&self.slave).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON), "the terminal is left raw");
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn listening(terminal: &mut Terminal) -> String {
+    terminal.wait_for("listening on ");
+    terminal.wait_for("\n").trim().to_owned()
+}
+
+#[test]
+fn a_half_typed_line_stays_whole_when_a_message_arrives() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = Terminal::start(&ann_home, &[&ann_home.secret(), "127.0.0.1:0"]);
+    let place = listening(&mut ann);
+    ann.wait_for("> ");
+    let mut bob = bob_home.start(Some(&place));
+    bob.started();
+
+    let (half, rest) = (format!("{} a half ty", bob_home.address()), "ped line");
+    ann.types(&half);
+    ann.wait_for("a half ty");
+    bob.sends(ann_home.address(), "do not mind me");
+    ann.wait_for("do not mind me");
+    // The line is drawn again below the message, as far as it was typed.
+    ann.wait_for(&format!("> {half}"));
+    ann.types(rest);
+    ann.types("\r");
+    bob.hears(ann_home.address(), "a half typed line");
+    ann.wait_for("queued");
+    ann.types("/quit\r");
+    ann.ends();
+    bob.quits();
+}
+
+#[test]
+fn the_end_of_input_on_a_terminal_ends_the_program_well() {
+    let home = Home::new(1);
+    let mut person = Terminal::start(&home, &[&home.secret(), "127.0.0.1:0"]);
+    person.wait_for("> ");
+    person.types("\u{4}");
+    person.ends();
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let home = Home::new(1);
+    let mut person = Terminal::start(&home, &[&home.secret(), "127.0.0.1:0"]);
+    person.wait_for("> ");
+    let id = person.child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(id).status().unwrap().success());
+    person.ends();
+}
+
+#[test]
+fn a_secret_that_is_asked_for_is_not_shown() {
+    let home = Home::new(1);
+    // Without a controlling terminal of its own the program cannot ask; `script` gives it one.
+    let mut person = Terminal::start(&home, &["-", "127.0.0.1:0"]);
+    person.wait_for("secret: ");
+    person.types(&format!("{}\n", home.secret()));
+    let shown = person.wait_for(&home.address().to_string());
+    assert!(!shown.contains("seed:"), "{shown:?}");
+    person.wait_for("> ");
+    person.types("/quit\r");
+    person.ends();
+}
