@@ -38,12 +38,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha12Rng;
 
 use crate::address::Address;
+use crate::card::Card;
 use crate::envelope::EnvelopeId;
 use crate::key::KeyPair;
 use crate::network_size::NetworkSize;
 use crate::store::{Store, StoreError};
 use crate::table::Table;
 use crate::time::Time;
+use crate::verified::Verified;
 
 use accept::Arrivals;
 use book::Book;
@@ -104,6 +106,8 @@ pub struct Node {
     sessions: BTreeMap<SessionId, Session>,
     watchers: BTreeMap<EnvelopeId, BTreeSet<SessionId>>,
     card_searches: BTreeMap<RequestId, cards::CardSearch>,
+    /// The newest cards of our clients, by owner; at most as many as there may be sessions.
+    published: BTreeMap<Address, Verified<Card>>,
 }
 
 /// What one step may look at: the store and the time, both handed in by the host.

@@ -41,7 +41,7 @@ fn the_address_of_a_secret_stands_alone_on_one_line() {
 
 #[test]
 fn the_same_secret_is_the_same_person_wherever_they_listen() {
-    let secret = "not a good secret";
+    let secret = "password1";
     let address = Identity::derive(secret.as_bytes()).unwrap().address().to_string();
     for port in ["127.0.0.1:0", "[::1]:0"] {
         let home = Home::new(1);

@@ -7,7 +7,8 @@ use comm::store::{OpenError, SealedStore};
 use comm_proto::agent::Drawer;
 use comm_proto::store::{Batch, MemoryStore, Seq, Store, StoreError, Write};
 use proptest::prelude::*;
-use tempfile::tempdir;
+use redb::ReadableTable;
+use tempfile::TempDir;
 
 use crate::person::assert_sealed;
 
@@ -16,6 +17,11 @@ const HIGHEST: &[u8] = &[0xff; 48];
 
 fn put(key: &[u8], value: &[u8]) -> Write<Drawer> {
     Write::Put { table: Drawer::History, key: key.to_vec(), value: value.to_vec() }
+}
+
+fn private_dir() -> TempDir {
+    let private = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().unwrap()
 }
 
 async fn durable(store: &mut SealedStore, wanted: u64) {
@@ -31,7 +37,7 @@ async fn durable(store: &mut SealedStore, wanted: u64) {
 
 #[tokio::test]
 async fn what_is_durable_is_there_after_opening_again_and_sealed_on_disk() {
-    let dir = tempdir().unwrap();
+    let dir = private_dir();
     let text = b"meet me at the old mill";
     let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
     store.apply(Batch { seq: Seq(1), writes: vec![put(b"k", text)] }).await.unwrap();
@@ -46,7 +52,7 @@ async fn what_is_durable_is_there_after_opening_again_and_sealed_on_disk() {
 
 #[tokio::test]
 async fn closing_makes_everything_durable() {
-    let dir = tempdir().unwrap();
+    let dir = private_dir();
     let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
     for n in 1..=500_u64 {
         let writes = vec![put(&n.to_be_bytes(), b"x")];
@@ -59,7 +65,7 @@ async fn closing_makes_everything_durable() {
 
 #[tokio::test]
 async fn another_key_is_refused_and_changes_nothing() {
-    let dir = tempdir().unwrap();
+    let dir = private_dir();
     let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
     store.apply(Batch { seq: Seq(1), writes: vec![put(b"k", b"v")] }).await.unwrap();
     store.close().await.unwrap();
@@ -72,7 +78,7 @@ async fn another_key_is_refused_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_second_one_is_refused_while_the_first_is_open() {
-    let dir = tempdir().unwrap();
+    let dir = private_dir();
     let store = SealedStore::open(dir.path(), &KEY).unwrap();
     let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
     assert!(matches!(error, OpenError::InUse(_)), "{error}");
@@ -82,7 +88,7 @@ async fn a_second_one_is_refused_while_the_first_is_open() {
 
 #[tokio::test]
 async fn nobody_else_can_open_what_it_makes_and_it_opens_nothing_that_others_can() {
-    let dir = tempdir().unwrap();
+    let dir = private_dir();
     let path = dir.path().join("person");
     SealedStore::open(&path, &KEY).unwrap().close().await.unwrap();
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -97,7 +103,7 @@ async fn nobody_else_can_open_what_it_makes_and_it_opens_nothing_that_others_can
 
 #[tokio::test]
 async fn a_value_that_was_moved_to_another_key_is_damaged() {
-    let dir = tempdir().unwrap();
+    let dir = private_dir();
     let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
     store
         .apply(Batch { seq: Seq(1), writes: vec![put(b"a", b"A"), put(b"b", b"B")] })
@@ -152,7 +158,7 @@ fn assert_same(store: &SealedStore, model: &MemoryStore<Drawer>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whether its values are on disk already or not, it reads like a map.
     #[test]
@@ -163,7 +169,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let dir = tempdir().unwrap();
+            let dir = private_dir();
             let mut model = MemoryStore::new();
             let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
             for (at, (writes, waits)) in batches.into_iter().enumerate() {

@@ -142,7 +142,6 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 #[test]
 fn a_secret_that_is_asked_for_is_not_shown() {
     let home = Home::new(1);
-    // Without a controlling terminal of its own the program cannot ask; `script` gives it one.
     let mut person = Terminal::start(&home, &["-", "127.0.0.1:0"]);
     person.wait_for("secret: ");
     person.types(&format!("{}\n", home.secret()));

@@ -88,10 +88,23 @@ impl Node {
         let published = result.is_ok();
         let result = result.map(|()| ClientResponse::Done);
         self.desk.promise(Promise::Output(Output::ClientReply { id, result }));
-        if published {
+        if published && self.note_published(owner, &card) {
             self.begin_card_search(turn, id, owner, Goal::Publish(Box::new(card)))?;
         }
         Ok(())
+    }
+
+    /// A new neighbour gets the cards of our clients that belong to it too: when they were published
+    /// it was not there, or perhaps nobody was.
+    pub(super) fn introduce_cards(&mut self, turn: Turn<'_>, contact: &Contact) {
+        let peer = contact.address();
+        let belong = self.published.iter().filter(|(owner, card)| {
+            card.expires_at() > turn.now && self.is_in_region(&peer, owner)
+        });
+        for card in belong.map(|(_, card)| card.clone()).collect::<Vec<_>>() {
+            let request = Request::PutCard { card: Box::new(card) };
+            self.call(turn, contact.clone(), request, Purpose::Tell);
+        }
     }
 
     /// A client looks for a card.
@@ -166,6 +179,16 @@ impl Node {
             self.stats.cards = self.stats.cards.saturating_sub(1);
         }
         Ok(())
+    }
+
+    /// Remembers whose cards our clients publish; false when there are too many.
+    fn note_published(&mut self, owner: Address, card: &Verified<Card>) -> bool {
+        let room = self.published.len() < self.config.sessions_max;
+        if room || self.published.contains_key(&owner) {
+            self.published.insert(owner, card.clone());
+            return true;
+        }
+        false
     }
 
     fn keep_card(

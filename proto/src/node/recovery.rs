@@ -70,6 +70,7 @@ pub(super) fn recover(
         sessions: BTreeMap::new(),
         watchers: BTreeMap::new(),
         card_searches: BTreeMap::new(),
+        published: BTreeMap::new(),
         key,
         config,
     })

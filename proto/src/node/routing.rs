@@ -20,8 +20,12 @@ use super::{Node, Turn};
 
 /// The most nodes remembered to begin with.
 const BOOTSTRAP_MAX: usize = 64;
-/// First and longest wait between two attempts to find the network.
-const BOOTSTRAP_WAITS: (Span, Span) = (Span::from_secs(1), Span::from_mins(1));
+/// First wait before we look for ourselves again; it doubles.
+const LOOK_FIRST: Span = Span::from_secs(1);
+/// Longest wait while nobody answers.
+const LOOK_MAX_ALONE: Span = Span::from_mins(1);
+/// Longest wait otherwise.
+const LOOK_MAX: Span = Span::from_mins(15);
 /// How often the table is written down.
 const SAVE_EVERY: Span = Span::from_mins(5);
 /// The most contacts written down.
@@ -94,15 +98,15 @@ impl Node {
         if self.bootstrap.next.is_none_or(|at| at > turn.now) {
             return Ok(());
         }
-        let (first, longest) = BOOTSTRAP_WAITS;
-        let doubled = first.times(1 << self.bootstrap.attempts.min(16)).min(longest);
+        let longest = if self.is_alone(turn.now) { LOOK_MAX_ALONE } else { LOOK_MAX };
+        let doubled = LOOK_FIRST.times(1 << self.bootstrap.attempts.min(16)).min(longest);
         let jitter = Span::from_millis(self.rng.next_u64() % (doubled.as_millis() / 2).max(1));
         self.bootstrap.attempts = self.bootstrap.attempts.saturating_add(1);
         self.bootstrap.next = Some(turn.now + doubled + jitter);
         // The nodes we begin with may not know us; a ping tells them where we listen.
-        for contact in
-            self.bootstrap.contacts.iter().take(PINGS_PER_STEP).cloned().collect::<Vec<_>>()
-        {
+        let unmet = |contact: &&Contact| self.table.get(&contact.address()).is_none();
+        let unmet = self.bootstrap.contacts.iter().filter(unmet).take(PINGS_PER_STEP).cloned();
+        for contact in unmet.collect::<Vec<_>>() {
             self.ping(turn, contact);
         }
         self.search(turn, self.address, SearchPurpose::Own);
@@ -139,11 +143,9 @@ impl Node {
             self.save_table(turn);
             self.forget_old_subscribers(turn.now);
         }
-        let alone = self.table.entries().all(|entry| {
-            self.table.status(&entry.contact().address(), turn.now) == Some(Status::Bad)
-        });
-        if alone && self.bootstrap.next.is_none() {
-            self.bootstrap.next = Some(turn.now);
+        if self.is_alone(turn.now) {
+            let soon = turn.now + LOOK_MAX_ALONE;
+            self.bootstrap.next = Some(self.bootstrap.next.map_or(soon, |at| at.min(soon)));
         }
         Ok(())
     }
@@ -285,15 +287,18 @@ impl Node {
     }
 
     fn on_own_search(&mut self, turn: Turn<'_>, peers_before: usize) {
-        if self.table.is_empty() {
-            return;
-        }
+        // Whoever joined at the same time as we did was not known to anybody yet: while it finds
+        // somebody new the search is repeated at once, and then ever more seldom.
         if self.table.len() > peers_before {
-            self.bootstrap.next = Some(turn.now);
-        } else {
-            self.bootstrap.next = None;
             self.bootstrap.attempts = 0;
+            self.bootstrap.next = Some(turn.now);
         }
+    }
+
+    /// Whether nobody we know answers.
+    fn is_alone(&self, now: Time) -> bool {
+        let mut known = self.table.entries().map(|entry| entry.contact().address());
+        known.all(|address| self.table.status(&address, now) == Some(Status::Bad))
     }
 
     fn on_added(&mut self, turn: Turn<'_>, contact: &Contact, introduced: bool) {
@@ -306,6 +311,7 @@ impl Node {
         self.write_contact(contact);
         self.unsettled.insert(peer, keys::LOWEST.to_vec());
         self.collect_soon(turn, &peer);
+        self.introduce_cards(turn, contact);
         if self.is_small_network() {
             self.regions.forget();
         }

@@ -8,7 +8,7 @@ use comm_proto::message::{ClientPush, ClientRequest, Request, Response, Waiting}
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 
-use crate::world::{At, Mailbox, World, fill};
+use crate::world::{At, Mailbox, START, World, fill};
 
 fn letters(world: &World, mailbox: &Mailbox, count: u64) -> Vec<Envelope> {
     (0..count).map(|number| world.letter(mailbox, number)).collect()
@@ -244,27 +244,40 @@ fn a_subscription_that_is_not_renewed_opens_nothing_any_more() {
 /// B25: whoever announces first and then hands nothing over delays nobody for long.
 #[test]
 fn a_source_that_announces_and_stays_silent_does_not_keep_an_envelope_back() {
-    let mut world = World::of(11, 4);
-    let mailbox = Mailbox::new(1);
-    let envelope = world.letter(&mailbox, 1);
-    let waiting = vec![Waiting { mailbox: mailbox.address(), id: envelope.id() }];
-    let liar = move |_: &_, request: &Request| {
-        Some(Ok(match request {
-            Request::Ping { .. } => Response::Pong { time: crate::world::START },
-            Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
-            Request::Subscribe { .. } => {
-                Response::Subscribed { waiting: waiting.clone(), cursor: 1, more: false }
-            }
-            _ => return None,
-        }))
-    };
-    let liar = world.add_puppet(KeyPair::from_seed(&fill(66)), Box::new(liar));
-    world.crash(3);
-    world.submit(0, &envelope).unwrap();
-    world.run_for(Span::from_mins(1));
-    world.start(3);
-    world.bootstrap(3, &[liar]);
-    world.subscribe(3, 1, &mailbox, 0);
-    let came = |world: &World| world.has_been_given(3, 1, &envelope);
-    assert!(world.run_while(Span::from_secs(20), |world| !came(world)), "it was kept back");
+    for seed in 0..10 {
+        let mut world = World::new(seed);
+        let node = world.add(|_| {});
+        let mailbox = Mailbox::new(1);
+        let envelope = world.letter(&mailbox, 1);
+        let sources: Vec<_> = [true, true, false]
+            .into_iter()
+            .zip(66..)
+            .map(|(silent, number)| {
+                let envelope = envelope.clone();
+                let key = KeyPair::from_seed(&fill(number));
+                world
+                    .add_puppet(key, Box::new(move |_, request| source(request, &envelope, silent)))
+            })
+            .collect();
+        world.bootstrap(node, &sources);
+        world.run_for(Span::from_secs(10));
+        world.subscribe(node, 1, &mailbox, 0);
+        let came = |world: &World| world.has_been_given(node, 1, &envelope);
+        assert!(world.run_while(Span::from_secs(20), |world| !came(world)), "seed {seed}");
+    }
+}
+
+fn source(
+    request: &Request,
+    envelope: &Envelope,
+    silent: bool,
+) -> Option<Result<Response, Rejection>> {
+    let waiting = vec![Waiting { mailbox: envelope.mailbox(), id: envelope.id() }];
+    Some(Ok(match request {
+        Request::Ping { .. } => Response::Pong { time: START },
+        Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+        Request::Subscribe { .. } => Response::Subscribed { waiting, cursor: 1, more: false },
+        Request::Fetch { .. } if !silent => Response::Fetched { envelopes: vec![envelope.clone()] },
+        _ => return None,
+    }))
 }

@@ -200,6 +200,23 @@ fn floods_of_subscriptions_meet_a_bound_and_pass() {
     assert!(world.has_been_given(0, 1, &letter));
 }
 
+/// D19: a node that collects for nobody forgets too.
+#[test]
+fn subscriptions_that_are_not_renewed_make_room_for_others() {
+    let mut world = World::with(7, 2, |config| config.subscriptions_max = 100);
+    let until = world.now() + TTL_DEFAULT;
+    let flooder = stranger(1);
+    let subscribe = |world: &mut World, number: u64| {
+        let grants = vec![Mailbox::new(number).grant(flooder.address(), until)];
+        let id = world.ask_as(flooder.public(), 0, Request::Subscribe { grants, after: 0 });
+        world.answer(id).cloned().unwrap()
+    };
+    (0..100).for_each(|number| assert!(subscribe(&mut world, number).is_ok()));
+    assert_eq!(subscribe(&mut world, 100), Err(Rejection::Busy));
+    world.run_for(Span::from_mins(40));
+    assert!(subscribe(&mut world, 100).is_ok());
+}
+
 /// D19.
 #[test]
 fn floods_of_sessions_and_watches_meet_a_bound() {
@@ -286,7 +303,7 @@ fn question(kind: u64, rng: &mut ChaCha12Rng, world: &World) -> Request {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     /// H14: whatever strangers say, in whatever order, a node goes on, and its totals are true.
     #[test]

@@ -316,7 +316,7 @@ fn in_a_large_network_who_was_away_gets_everything_soon_after_returning() {
     letters.iter().for_each(|letter| assert!(world.submit(writer, letter).is_ok()));
     world.run_for(Span::from_mins(5));
     world.crash(writer);
-    world.run_for(Span::HOUR.times(6));
+    world.run_for(Span::HOUR.times(3));
     world.start(reader);
     world.run_for(Span::from_secs(5));
     world.subscribe(reader, 1, &mailbox, 0);
@@ -327,7 +327,7 @@ fn in_a_large_network_who_was_away_gets_everything_soon_after_returning() {
 /// D10: people's nodes tell nobody but their entries, whoever turns up in their tables.
 #[test]
 fn a_persons_node_offers_its_envelopes_to_no_new_neighbour() {
-    let Large { mut world, mailbox, writer, .. } = large(22, 60);
+    let Large { mut world, mailbox, writer, .. } = large(22, 30);
     let letter = world.letter(&mailbox, 1);
     let entries: BTreeSet<_> = entries(&mut world, writer).into_iter().collect();
     world.submit(writer, &letter).unwrap();
@@ -375,7 +375,7 @@ fn silent_source(request: &Request, waiting: &[Waiting]) -> Option<Result<Respon
 /// D24.
 #[test]
 fn a_large_network_delivers_although_a_fifth_of_it_discards_everything() {
-    let Large { mut world, mailbox, writer, reader, .. } = large(24, 100);
+    let Large { mut world, mailbox, writer, reader, .. } = large(24, 60);
     let people = [writer, reader];
     let hosts: Vec<_> = world.hosts().filter(|host| !people.contains(host)).step_by(5).collect();
     for host in hosts {

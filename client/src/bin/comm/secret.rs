@@ -12,7 +12,7 @@ use comm_proto::identity::{Identity, SECRET_LEN_MAX};
 use comm_proto::key::KeyPair;
 use rand_core::{OsRng, RngCore};
 use zeroize::Zeroizing;
-use zxcvbn::{Score, zxcvbn};
+use zxcvbn::zxcvbn;
 
 use crate::failure::Failure;
 
@@ -25,6 +25,9 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Groups of [`GROUP_LEN`] letters, five bits each: 140 bits.
 const GROUPS: usize = 7;
 const GROUP_LEN: usize = 4;
+/// Guesses that a secret should take, as a power of ten. A guess takes a core about a second, and is
+/// tried on everybody at once.
+const GUESSES_LOG10: f64 = 12.0;
 
 /// Where the secret comes from.
 pub(crate) enum Source {
@@ -44,10 +47,7 @@ impl Source {
         match self {
             Self::Word(secret) | Self::Environment(secret) => Ok(secret.clone()),
             Self::File(path) => read_file(path),
-            Self::Prompt if io::stdin().is_terminal() => {
-                let typed = rpassword::prompt_password("secret: ").map_err(Failure::failed)?;
-                Ok(Zeroizing::new(typed.into_bytes()))
-            }
+            Self::Prompt if io::stdin().is_terminal() => ask().map_err(Failure::failed),
             Self::Prompt => first_line(io::stdin().lock()).map_err(Failure::failed),
         }
     }
@@ -113,11 +113,21 @@ pub(crate) fn draw(raw: bool) -> Zeroizing<String> {
     secret
 }
 
-/// Below the strongest of zxcvbn's five classes: fewer than 10^10 guesses.
+/// Whether a few machines could try all likelier secrets in a year.
 fn is_weak(secret: &str) -> bool {
-    // Its work grows with the length, and what is this long is not weak by being short.
+    // The work grows with the length, and what is this long is not weak by being short.
     let begin: String = secret.chars().take(100).collect();
-    zxcvbn(&Zeroizing::new(begin), &["comm"]).score() < Score::Four
+    zxcvbn(&Zeroizing::new(begin), &["comm"]).guesses_log10() < GUESSES_LOG10
+}
+
+/// Asks on the terminal that standard input is, without showing what is typed.
+fn ask() -> io::Result<Zeroizing<Vec<u8>>> {
+    let terminal = rpassword::ConfigBuilder::new()
+        .input_file_path("/dev/stdin")
+        .output_file_path("/dev/stdin")
+        .build();
+    let typed = rpassword::prompt_password_with_config("secret: ", terminal)?;
+    Ok(Zeroizing::new(typed.into_bytes()))
 }
 
 fn seed(secret: &[u8]) -> Result<Option<Zeroizing<[u8; KeyPair::SEED_LEN]>>, Failure> {
