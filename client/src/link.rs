@@ -28,7 +28,7 @@ use backoff::Backoff;
 use host::Host;
 use session::Session;
 
-pub use endpoint::{Endpoint, ParseEndpointError};
+pub use endpoint::{Bearer, Endpoint, ParseEndpointError, Rpc};
 pub use host::{Node, NodeError};
 
 /// Questions that may wait for the connection, and events that may wait for the agent.

@@ -28,6 +28,7 @@ pub mod driver;
 pub mod links;
 pub mod logging;
 pub mod metrics;
+mod refusal;
 pub mod relay;
 pub mod rpc;
 pub mod service;

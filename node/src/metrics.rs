@@ -73,7 +73,7 @@ impl Drop for Exporter {
 /// Counts an event.
 pub fn record(event: &Event) {
     match event {
-        Event::Refused { reason } => counter!(REFUSED, "reason" => reason.name()).increment(1),
+        Event::Refused { reason } => refused(reason.name()),
         Event::LookedUp { queries, took, .. } => {
             histogram!(LOOKUP).record(seconds(*took));
             histogram!(LOOKUP_QUERIES).record(*queries);
@@ -108,6 +108,11 @@ pub fn observe(stats: &Stats) {
     ] {
         gauge!(name).set(count as f64);
     }
+}
+
+/// Counts a refusal by its reason, one of a few fixed words.
+pub fn refused(reason: &'static str) {
+    counter!(REFUSED, "reason" => reason).increment(1);
 }
 
 /// Counts a request of another node or of a client by its kind, one of a few fixed names.
@@ -155,7 +160,7 @@ fn describe() {
     describe_counter!(RELAYED, "Envelopes that other nodes took from this one since the start.");
     describe_counter!(ACKNOWLEDGED, "Envelopes ended by an acknowledgement since the start.");
     describe_counter!(EXPIRED, "Envelopes ended by their time since the start.");
-    describe_counter!(REFUSED, "Requests and objects refused since the start, by reason.");
+    describe_counter!(REFUSED, "What was refused since the start, by reason.");
     describe_counter!(REQUESTS, "Requests of other nodes and clients since the start, by kind.");
     describe_counter!(CALLS, "Calls made to other nodes since the start.");
     describe_counter!(STRAY, "Answers that came too late or to no call since the start.");

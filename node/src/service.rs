@@ -19,15 +19,18 @@ use comm_proto::wire::{self, FRAME_BYTES_MAX};
 use prost::Message;
 use tokio::time::timeout;
 use tokio_stream::Stream;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::transport::Server;
 use tonic::{Request, Status};
+use tower::util::MapResponseLayer;
 
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
 use crate::driver::streams::Listener;
 use crate::links::link::{Link, Remote};
 use crate::links::{CALL_WINDOW, HEADERS_MAX, LINK_WINDOW, Network, PING_EVERY, PING_TIMEOUT};
-use crate::metrics;
+use crate::{metrics, refusal};
 use crate::rpc::peer::peer_server::{Peer, PeerServer};
 
 /// How long a call may take, reading and answering included.
@@ -76,6 +79,7 @@ impl PeerService {
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .http2_max_header_list_size(HEADERS_MAX)
             .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+            .layer(MapResponseLayer::new(counting))
             .add_service(service)
             .serve_with_incoming_shutdown(links, shutdown)
             .await
@@ -90,8 +94,8 @@ impl PeerService {
         let answer = self.inbox.request(from, request, bytes).map_err(counted)?;
         match timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Rejection::ShuttingDown),
-            Err(_) => Err(Rejection::Busy),
+            Ok(Err(_)) => Err(counted(Rejection::ShuttingDown)),
+            Err(_) => Err(counted(Rejection::Busy)),
         }
     }
 
@@ -127,7 +131,8 @@ impl Peer for PeerService {
         // A stream has no place for a refusal before its first push.
         let refused = |reason: Rejection| Status::failed_precondition(reason.to_string());
         let from = self.admit(&request, 0).map_err(refused)?;
-        let listener = self.inbox.open_listener(from.address(), PUSHES_MAX).map_err(refused)?;
+        let listener = self.inbox.open_listener(from.address(), PUSHES_MAX);
+        let listener = listener.map_err(|reason| refused(counted(reason)))?;
         Ok(tonic::Response::new(Pushes(listener)))
     }
 }
@@ -155,6 +160,12 @@ const fn kind(request: &message::Request) -> &'static str {
         message::Request::Subscribe { .. } => "subscribe",
         message::Request::Fetch { .. } => "fetch",
     }
+}
+
+/// Counts what gRPC itself has found wrong with a call.
+fn counting(response: http::Response<Body>) -> http::Response<Body> {
+    refusal::count_in(response.headers());
+    response
 }
 
 fn counted(reason: Rejection) -> Rejection {

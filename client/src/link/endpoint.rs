@@ -28,8 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is tried.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// The stub over whatever carries it.
-pub(super) type Rpc = ClientClient<InterceptedService<Channel, Bearer>>;
+/// The stub of the client API over whatever carries it, for programs that bring no agent.
+pub type Rpc = ClientClient<InterceptedService<Channel, Bearer>>;
 
 /// Where the client API of a node is, and what opens it.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ pub enum ParseEndpointError {
 
 /// Adds the token to every call.
 #[derive(Clone)]
-pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
+pub struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Endpoint {
     /// This endpoint with the token that opens it; a socket needs none.
@@ -76,8 +76,11 @@ impl Endpoint {
         }
     }
 
-    /// Connects, or says why not.
-    pub(super) async fn connect(&self) -> io::Result<Rpc> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there, or not within five seconds. A wrong token shows at the first call.
+    pub async fn connect(&self) -> io::Result<Rpc> {
         match self {
             Self::Socket(path) => {
                 let path = path.clone();
@@ -146,6 +149,12 @@ impl Interceptor for Bearer {
             request.metadata_mut().insert("authorization", bearer.clone());
         }
         Ok(request)
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer")
     }
 }
 

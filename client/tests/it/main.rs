@@ -11,3 +11,4 @@ mod restarting;
 mod running_node;
 mod store;
 mod terminal;
+mod town;

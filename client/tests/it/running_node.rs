@@ -60,7 +60,7 @@ fn wait_until(holds: impl Fn() -> bool) {
 }
 
 /// The node's program is another package's: it lies beside ours, or is built there first.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let beside = Path::new(env!("CARGO_BIN_EXE_comm")).with_file_name("comm-node");
     if !beside.exists() {
         let built = Command::new(env!("CARGO"))

@@ -46,12 +46,11 @@ impl Calls {
     ) -> Result<ClientResponse, Status> {
         let answer = request.and_then(|request| self.inbox.client_request(request, bytes));
         let answer = answer.map_err(|reason| refused(&reason))?;
-        let answer = match timeout(CALL_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Rejection::ShuttingDown),
-            Err(_) => Err(Rejection::Busy),
-        };
-        answer.map_err(|reason| status(&reason))
+        match timeout(CALL_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer.map_err(|reason| status(&reason)),
+            Ok(Err(_)) => Err(refused(&Rejection::ShuttingDown)),
+            Err(_) => Err(refused(&Rejection::Busy)),
+        }
     }
 }
 

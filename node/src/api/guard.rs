@@ -17,7 +17,8 @@ use tonic::codegen::http::header::{AUTHORIZATION, ORIGIN};
 use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
 use tower::{Layer, Service};
 
-use super::status::{CODE_KEY, RETRY_KEY, retry_word, with_words, words};
+use super::status::{CODE_KEY, RETRY_KEY, retry_word, with_words};
+use crate::{metrics, refusal};
 
 /// What stands before the token.
 const SCHEME: &[u8] = b"Bearer ";
@@ -44,7 +45,7 @@ impl Guard {
     fn check(&self, headers: &HeaderMap) -> Result<(), Status> {
         if headers.contains_key(ORIGIN) {
             let status = Status::permission_denied("web pages may not use this API");
-            return Err(with_words(status, "foreign-origin", Retry::Never));
+            return Err(counted(status, "foreign-origin"));
         }
         let Some(expected) = &*self.0 else { return Ok(()) };
         let token = headers.get(AUTHORIZATION).and_then(|value| {
@@ -53,7 +54,7 @@ impl Guard {
         });
         if token.as_ref() != Some(expected) {
             let status = Status::unauthenticated("the token of this node is missing or wrong");
-            return Err(with_words(status, "unauthenticated", Retry::Never));
+            return Err(counted(status, "unauthenticated"));
         }
         Ok(())
     }
@@ -103,7 +104,13 @@ where
     }
 }
 
-/// Gives the errors that gRPC makes by itself the words that every error of this API has.
+fn counted(status: Status, word: &'static str) -> Status {
+    metrics::refused(word);
+    with_words(status, word, Retry::Never)
+}
+
+/// Counts the errors that gRPC makes by itself, and gives them the words that every error of this
+/// API has.
 fn add_words(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers();
     if headers.contains_key(CODE_KEY) {
@@ -112,7 +119,8 @@ fn add_words(mut response: Response<Body>) -> Response<Body> {
     if let Some(status) = Status::from_header_map(headers)
         && status.code() != tonic::Code::Ok
     {
-        let (word, retry) = words(status.code());
+        refusal::count(&status);
+        let (word, retry) = refusal::words(status.code());
         let headers = response.headers_mut();
         headers.insert(CODE_KEY, HeaderValue::from_static(word));
         headers.insert(RETRY_KEY, HeaderValue::from_static(retry_word(retry)));

@@ -129,7 +129,7 @@ impl Stream for Receiving {
         while !self.ended {
             let item = match self.session.poll_next(context) {
                 Poll::Ready(Some(event)) => self.tell(event),
-                Poll::Ready(None) => Some(Err(status(&self.session.end()))),
+                Poll::Ready(None) => Some(Err(refused(&self.session.end()))),
                 // A client that only listens from now on has closed its side without a failure.
                 Poll::Pending => match self.failures.poll_recv(context) {
                     Poll::Ready(Some(failure)) => Some(Err(failure)),

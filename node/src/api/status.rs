@@ -9,7 +9,7 @@ use comm_proto::rejection::{Rejection, Retry};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use crate::metrics;
+use crate::{metrics, refusal};
 
 /// The trailer with the stable word.
 pub(super) const CODE_KEY: &str = "comm-code";
@@ -36,26 +36,14 @@ pub(super) fn with_words(mut status: Status, word: &'static str, retry: Retry) -
     status
 }
 
-/// A status that gRPC made itself, with the nearest words.
+/// A status that gRPC made itself, counted and with the nearest words.
 pub(super) fn worded(status: Status) -> Status {
     if status.metadata().contains_key(CODE_KEY) {
         return status;
     }
-    let (word, retry) = words(status.code());
+    refusal::count(&status);
+    let (word, retry) = refusal::words(status.code());
     with_words(status, word, retry)
-}
-
-/// The nearest words to a code that gRPC gave itself: for frames that are too large or no messages,
-/// calls that do not exist, deadlines.
-pub(super) fn words(code: Code) -> (&'static str, Retry) {
-    match code {
-        Code::OutOfRange => ("too-large", Retry::Never),
-        Code::Unimplemented => ("unimplemented", Retry::Never),
-        Code::Cancelled | Code::DeadlineExceeded => ("unreachable", Retry::Later),
-        Code::ResourceExhausted => ("busy", Retry::Later),
-        Code::Unavailable => ("shutting-down", Retry::Later),
-        _ => ("malformed", Retry::Never),
-    }
 }
 
 pub(super) const fn retry_word(retry: Retry) -> &'static str {

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::status::{status, worded};
+use super::status::{refused, worded};
 use crate::driver::inbox::Inbox;
 use crate::driver::streams::{Asker, Session};
 use crate::driver::work::{SessionEvent, Tag};
@@ -76,7 +76,7 @@ impl Stream for Submissions {
                 self.room.add_permits(1);
                 return Poll::Ready(Some(Ok(answer(event))));
             }
-            Poll::Ready(None) => return Poll::Ready(Some(Err(status(&self.session.end())))),
+            Poll::Ready(None) => return Poll::Ready(Some(Err(refused(&self.session.end())))),
             Poll::Pending => {}
         }
         match self.refusals.poll_recv(context) {

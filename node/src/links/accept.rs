@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::gate::{Gate, SourceLimits};
 use super::link::{Link, Place, Standstill};
 use super::tls::Credentials;
+use crate::metrics;
 
 /// How long the listening socket rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -106,6 +107,7 @@ impl Door {
         let place = permit.and_then(|permit| self.place(ip, permit));
         let Some(place) = place else {
             debug!(%ip, "a connection over the limits is closed");
+            metrics::refused("too-many-links");
             return;
         };
         let (door, ready) = (Arc::clone(self), ready.clone());
@@ -113,8 +115,14 @@ impl Door {
             match timeout(door.handshake, door.shake_hands(stream, place)).await {
                 // Nobody to take it: the node is ending.
                 Ok(Ok(link)) => drop(ready.send(Ok(link)).await),
-                Ok(Err(error)) => debug!(%ip, %error, "a handshake failed"),
-                Err(_) => debug!(%ip, "a handshake took too long"),
+                Ok(Err(error)) => {
+                    debug!(%ip, %error, "a handshake failed");
+                    metrics::refused("handshake");
+                }
+                Err(_) => {
+                    debug!(%ip, "a handshake took too long");
+                    metrics::refused("handshake");
+                }
             }
         });
     }

@@ -7,6 +7,7 @@ mod config;
 mod data_dir;
 mod links;
 mod program;
+mod python_example;
 mod relay;
 mod store;
 mod upkeep;

@@ -85,6 +85,9 @@ impl Node {
             Err(Rejection::StaleCard) if newest.as_ref() == Some(&card) => Ok(()),
             other => other,
         };
+        if let Err(reason) = &result {
+            self.note_refusal(reason.clone());
+        }
         let published = result.is_ok();
         let result = result.map(|()| ClientResponse::Done);
         self.desk.promise(Promise::Output(Output::ClientReply { id, result }));

@@ -7,6 +7,7 @@ use crate::contact::Contact;
 use crate::key::PublicKey;
 use crate::message::{CONTACTS_MAX, Push, Request, Response};
 use crate::receipt::Receipt;
+use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::table::Status;
 use crate::verified::Verified;
@@ -103,7 +104,8 @@ impl Node {
         self.reply(id, Ok(Response::Nodes { contacts }));
     }
 
-    /// Receipts count from nodes that were given the envelope: others have no business with it.
+    /// Receipts count from nodes that were given the envelope: others have no business with it. Of
+    /// what has ended here no more needs to be known.
     fn on_receipts(
         &mut self,
         turn: Turn<'_>,
@@ -112,9 +114,11 @@ impl Node {
     ) -> Result<(), StoreError> {
         for receipt in receipts {
             for id in receipt.ids() {
-                let custody = self.custody(turn, id)?;
-                if custody.is_some_and(|custody| custody.holders.contains(from)) {
+                let Some(custody) = self.custody(turn, id)? else { continue };
+                if custody.holders.contains(from) {
                     self.add_holder(turn, id, receipt)?;
+                } else {
+                    self.note_refusal(Rejection::NotGranted);
                 }
             }
         }

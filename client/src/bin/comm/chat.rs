@@ -4,14 +4,12 @@
 //! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::time::Duration;
 
 use comm::{Client, ClientError, Config, Event, Events, Message};
 use comm_proto::address::Address;
 use comm_proto::agent::{self, Contact, Entry, MessageNumber, MessageState};
 use comm_proto::identity::{Identity, safety_number};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -20,6 +18,7 @@ use crate::input::Typed;
 use crate::line::{Line, Who};
 use crate::screen::Screen;
 use crate::shown::{Said, Shown};
+use crate::stop::Stop;
 
 /// How long the first connection may take before the chat begins without one.
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
@@ -77,9 +76,9 @@ impl Chat {
     pub(crate) async fn run(
         mut self,
         mut lines: mpsc::Receiver<Typed>,
+        stop: &mut Stop,
         stays: bool,
     ) -> Result<(), Failure> {
-        let mut stop = Stop::new().map_err(Failure::failed)?;
         let mut has_input = true;
         loop {
             tokio::select! {
@@ -343,29 +342,4 @@ impl Chat {
 
 fn text(error: ClientError) -> String {
     error.to_string()
-}
-
-/// The wish of the system or the operator that the program ends.
-struct Stop {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn wanted(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-            _ = self.hup.recv() => {}
-        }
-    }
 }

@@ -1,20 +1,31 @@
 //! The lines that somebody types or a pipe brings.
 //!
-//! Entry functions are [`from_editor`] and [`from_pipe`]. Each has a thread of its own, which nobody
-//! waits for: a read cannot be called off. The channel ends when the input does.
+//! Entry type is [`Input`]. It has a thread of its own, which nobody waits for: a read cannot be
+//! called off. The channel ends when the input does.
 
 use std::io::{self, BufRead, Read};
 use std::thread;
 
+use rustyline::Editor;
+use rustyline::history::MemHistory;
 use tokio::sync::{mpsc, oneshot};
-
-use crate::screen::LineEditor;
 
 /// The longest line: more than a message with a name before it.
 const LINE_MAX: u64 = 256 << 10;
 /// Lines that wait to be obeyed.
 const LINES_MAX: usize = 64;
 const PROMPT: &str = "> ";
+
+/// An editor that keeps what was typed in memory only.
+pub(crate) type LineEditor = Editor<(), MemHistory>;
+
+/// Where lines come from.
+pub(crate) enum Input {
+    /// A person on a terminal.
+    Editor(Box<LineEditor>),
+    /// Standard input as it is.
+    Pipe,
+}
 
 /// What was typed, or why it is no line. The next prompt appears when this is dropped.
 #[derive(Debug)]
@@ -23,8 +34,18 @@ pub(crate) struct Typed {
     _obeyed: Option<oneshot::Sender<()>>,
 }
 
+impl Input {
+    /// Begins to read; on a terminal the prompt appears.
+    pub(crate) fn read(self) -> mpsc::Receiver<Typed> {
+        match self {
+            Self::Editor(editor) => from_editor(*editor),
+            Self::Pipe => from_pipe(),
+        }
+    }
+}
+
 /// Lines of a person, until they end the input.
-pub(crate) fn from_editor(mut editor: LineEditor) -> mpsc::Receiver<Typed> {
+fn from_editor(mut editor: LineEditor) -> mpsc::Receiver<Typed> {
     let (lines, typed) = mpsc::channel(LINES_MAX);
     // Detached: the process ends without it.
     let _reader = thread::spawn(move || {
@@ -42,7 +63,7 @@ pub(crate) fn from_editor(mut editor: LineEditor) -> mpsc::Receiver<Typed> {
 }
 
 /// Lines of standard input, until it ends.
-pub(crate) fn from_pipe() -> mpsc::Receiver<Typed> {
+fn from_pipe() -> mpsc::Receiver<Typed> {
     let (lines, typed) = mpsc::channel(LINES_MAX);
     // Detached: the process ends without it.
     let _reader = thread::spawn(move || {

@@ -16,17 +16,18 @@ mod plain;
 mod screen;
 mod secret;
 mod shown;
+mod stop;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use comm_proto::identity::Identity;
-use tokio::runtime;
 
-use arguments::{Arguments, Order};
+use arguments::{Arguments, Order, Plan};
 use chat::Chat;
 use failure::Failure;
 use screen::Screen;
+use stop::Stop;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -37,13 +38,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { failure::misused() } else { ExitCode::SUCCESS };
         }
     };
-    match arguments.order().and_then(obey) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("comm: {failure}");
-            failure.code()
-        }
-    }
+    let Err(failure) = arguments.order().and_then(obey) else { return ExitCode::SUCCESS };
+    eprintln!("comm: {failure}");
+    failure.code()
 }
 
 fn obey(order: Order) -> Result<(), Failure> {
@@ -61,8 +58,7 @@ fn obey(order: Order) -> Result<(), Failure> {
             secret::warn_if_weak(&secret);
             let identity = secret::identity(&secret)?;
             drop(secret);
-            let runtime = runtime::Builder::new_multi_thread().enable_all().build();
-            let runtime = runtime.map_err(Failure::failed)?;
+            let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
             let result = runtime.block_on(chat(identity, &plan));
             // A name being looked up in the background must not hold the end up.
             runtime.shutdown_background();
@@ -71,9 +67,14 @@ fn obey(order: Order) -> Result<(), Failure> {
     }
 }
 
-async fn chat(identity: Identity, plan: &arguments::Plan) -> Result<(), Failure> {
+async fn chat(identity: Identity, plan: &Plan) -> Result<(), Failure> {
     let config = plan.config(identity.address())?;
-    let (screen, lines) = Screen::open(plan.json);
+    let (screen, input) = Screen::open(plan.json);
     logging::start(plan.verbose, &screen)?;
-    Chat::start(identity, config, screen).await?.run(lines, plan.daemon).await
+    let mut stop = Stop::new().map_err(Failure::failed)?;
+    let chat = tokio::select! {
+        chat = Chat::start(identity, config, screen) => chat?,
+        () = stop.wanted() => return Ok(()),
+    };
+    chat.run(input.read(), &mut stop, plan.daemon).await
 }

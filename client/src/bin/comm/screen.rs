@@ -9,11 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::ExternalPrinter;
 use rustyline::history::MemHistory;
-use rustyline::{Editor, ExternalPrinter};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::input::{self, Typed};
+use crate::input::{Input, LineEditor};
 use crate::json;
 use crate::moment::Moments;
 use crate::plain;
@@ -23,9 +23,6 @@ use crate::shown::Shown;
 const PRINTS_MAX: usize = 256;
 /// How long the last texts may take to be printed.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// An editor that keeps what was typed in memory only.
-pub(crate) type LineEditor = Editor<(), MemHistory>;
 
 /// Prints.
 #[derive(Debug)]
@@ -46,17 +43,18 @@ pub(crate) enum Print {
 }
 
 impl Screen {
-    /// Begins to read lines. With `json` it prints objects, and never edits lines.
-    pub(crate) fn open(json: bool) -> (Self, mpsc::Receiver<Typed>) {
+    /// Begins to print; what it returns beside itself is where lines come from. With `json` it prints
+    /// objects, and no lines are edited.
+    pub(crate) fn open(json: bool) -> (Self, Input) {
         let (prints, waiting) = mpsc::channel(PRINTS_MAX);
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         if let Some((editor, printer)) = (is_terminal && !json).then(edit).flatten() {
             let terminal = tcgetattr(io::stdin()).ok();
             let _printer = thread::spawn(move || print_beside(waiting, printer));
-            return (Self { prints, json, terminal }, input::from_editor(editor));
+            return (Self { prints, json, terminal }, Input::Editor(Box::new(editor)));
         }
         let _printer = thread::spawn(move || print_plainly(waiting));
-        (Self { prints, json, terminal: None }, input::from_pipe())
+        (Self { prints, json, terminal: None }, Input::Pipe)
     }
 
     /// Prints one thing. Waits while too much is waiting; what nobody reads any more is lost.
