@@ -1,6 +1,6 @@
 //! A person in the network, for a program.
 //!
-//! Entry type is [`Client`]. It owns nothing but the way to one task ([`driver`]), which owns the
+//! Entry type is [`Client`]. It owns nothing but the way to one task (`driver`), which owns the
 //! agent, its disk and its link. All methods may be called at the same time from anywhere; what they
 //! return is on disk.
 

@@ -1,8 +1,8 @@
 //! The way to a node: connect, keep connected, carry questions and answers.
 //!
-//! Entry type is [`Link`]: one task with one connection at a time. It knows gRPC and back-off; what is
-//! asked, and what an answer means, is the agent's business. While there is no connection
-//! nothing is queued here: the agent asks again when there is one.
+//! Entry type is [`Node`], which says where it is. Inside there is one task with one connection at a
+//! time. It knows gRPC and back-off; what is asked, and what an answer means, is the agent's business.
+//! While there is no connection nothing is queued here: the agent asks again when there is one.
 
 mod backoff;
 mod endpoint;

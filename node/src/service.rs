@@ -30,8 +30,8 @@ use crate::driver::inbox::Inbox;
 use crate::driver::streams::Listener;
 use crate::links::link::{Link, Remote};
 use crate::links::{CALL_WINDOW, HEADERS_MAX, LINK_WINDOW, Network, PING_EVERY, PING_TIMEOUT};
-use crate::{metrics, refusal};
 use crate::rpc::peer::peer_server::{Peer, PeerServer};
+use crate::{metrics, refusal};
 
 /// How long a call may take, reading and answering included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@
 
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     reason = "a benchmark stops at what it does not expect"
 )]

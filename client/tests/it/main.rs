@@ -5,6 +5,7 @@
 
 mod alone;
 mod chatting;
+mod identities;
 mod library;
 mod person;
 mod restarting;

@@ -15,7 +15,7 @@ use comm_proto::wire::client as wire;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::status::status;
+use super::status::{refused, status};
 use crate::driver::inbox::Inbox;
 use crate::driver::streams::Session;
 use crate::driver::work::SessionEvent;
@@ -44,9 +44,9 @@ impl Watching {
         Ok(Self { session, first: VecDeque::new(), ended: false })
     }
 
-    fn end(&mut self, reason: &Rejection) -> Poll<Option<Result<wire::WatchResponse, Status>>> {
+    fn end(&mut self, why: Status) -> Poll<Option<Result<wire::WatchResponse, Status>>> {
         self.ended = true;
-        Poll::Ready(Some(Err(status(reason))))
+        Poll::Ready(Some(Err(why)))
     }
 }
 
@@ -68,11 +68,11 @@ impl Stream for Watching {
                 Some(SessionEvent::Reply(_, Ok(ClientResponse::States(states)))) => {
                     self.first = states.into();
                 }
-                Some(SessionEvent::Reply(_, Err(reason))) => return self.end(&reason),
+                Some(SessionEvent::Reply(_, Err(reason))) => return self.end(status(&reason)),
                 Some(SessionEvent::Push(_) | SessionEvent::Reply(..)) => {}
                 None => {
-                    let reason = self.session.end();
-                    return self.end(&reason);
+                    let why = refused(&self.session.end());
+                    return self.end(why);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Links between nodes over real sockets, with a driver that only answers pings behind them.
 
+mod records;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -4,8 +4,10 @@
 
 mod api;
 mod config;
+mod crash;
 mod data_dir;
 mod links;
+mod node_process;
 mod program;
 mod python_example;
 mod relay;

@@ -1,8 +1,9 @@
-//! The Python example against the real program: a client that shares no code with this project seals,
-//! submits, collects, opens and acknowledges. Needs the Python of `deploy/prepare test`.
+//! The Python example against the real program: a client that shares no code with this project
+//! seals, submits, collects, opens and acknowledges. Needs the Python of `deploy/prepare test`.
 
 use std::fs::Permissions;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,21 +21,20 @@ struct Node {
     child: Child,
     dir: tempfile::TempDir,
     tcp: String,
+    metrics: String,
 }
 
 impl Node {
     fn start() -> Self {
         let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir();
         let dir = dir.unwrap();
-        // The port is free again when the node takes it; nobody else is likely to in between.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let tcp = free.local_addr().unwrap().to_string();
-        drop(free);
+        let (tcp, metrics) = (free(), free());
         let mut command = Command::new(env!("CARGO_BIN_EXE_comm-node"));
         command.env_clear().arg("--data-dir").arg(dir.path());
         command.args(["--listen", "127.0.0.1:0", "--api-tcp", &tcp]);
+        command.args(["--metrics-listen", &metrics]);
         let child = command.stderr(Stdio::null()).spawn().unwrap();
-        let node = Self { child, dir, tcp };
+        let node = Self { child, dir, tcp, metrics };
         let started = Instant::now();
         while UnixStream::connect(node.file("api.sock")).is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "the node does not start");
@@ -46,6 +46,15 @@ impl Node {
     fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
+
+    /// What Prometheus is told.
+    fn counters(&self) -> String {
+        let mut stream = TcpStream::connect(&self.metrics).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    }
 }
 
 impl Drop for Node {
@@ -55,7 +64,12 @@ impl Drop for Node {
     }
 }
 
-/// The example with these arguments; whether it went well, what it printed and what it complained of.
+/// A place whose port is free again when the node takes it; nobody else is likely to in between.
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The example with these arguments: whether it went well, what it printed and complained of.
 fn example(arguments: &[&str]) -> (bool, String, String) {
     let python = root().join("target/python/bin/python");
     assert!(python.exists(), "there is no target/python yet: run `deploy/prepare test` first");
@@ -102,4 +116,29 @@ fn a_client_in_python_needs_the_token_over_tcp() {
     let (went_well, out, err) = by_token(&wrong);
     assert!(!went_well, "{out}");
     assert!(err.contains("comm-code: unauthenticated, comm-retry: never"), "{err}");
+}
+
+/// H6: the counters of what the example did, refusals by their reason.
+#[test]
+fn what_happened_is_counted() {
+    let node = Node::start();
+    let socket = node.file("api.sock");
+    assert!(example(&[socket.to_str().unwrap()]).0);
+    let counted = [
+        "comm_envelopes_accepted_total 1",
+        "comm_envelopes_acknowledged_total 1",
+        "comm_envelopes_relayed_total 0",
+        "comm_envelopes_expired_total 0",
+        "comm_envelopes 0",
+        "comm_tombstones 1",
+    ];
+    let started = Instant::now();
+    loop {
+        let page = node.counters();
+        if counted.iter().all(|line| page.lines().any(|found| found == *line)) {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{page}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

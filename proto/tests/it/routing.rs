@@ -406,3 +406,18 @@ fn discard(request: &Request) -> Option<Result<Response, Rejection>> {
         _ => Response::Done,
     }))
 }
+
+/// B8: what nobody asks about is searched for all the same, and so the network's size is measured.
+#[test]
+fn an_idle_node_goes_on_searching_every_part_of_the_network() {
+    let mut world = World::of(30, 60);
+    world.run_for(Span::from_mins(30));
+    world.sent.clear();
+    world.run_for(Span::HOUR);
+    for host in world.hosts() {
+        let own = world.address(host);
+        let is_elsewhere = |request: &Request| matches!(request, Request::FindNode { target } if *target != own);
+        let asked = world.sent.iter().filter(|sent| sent.from == host && is_elsewhere(&sent.request));
+        assert!(asked.count() > 20, "host {host}");
+    }
+}

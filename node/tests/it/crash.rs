@@ -1,0 +1,115 @@
+//! The node killed in the midst of its work, again and again: what it has answered for holds.
+//!
+//! A [`Model`] keeps what clients and other nodes were told; after each start everything that waits
+//! is received and compared with it. Moments of death are counted in answers, not in time.
+
+mod load;
+mod model;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use comm_node::rpc::client::client_client::ClientClient;
+use tonic::transport::Channel;
+
+use crate::node_process::{NodeProcess, data_dir, status};
+use load::{Load, Mailboxes, fill};
+use model::Model;
+
+const KILLS: u64 = 100;
+/// The moments of death and the choices of the load; printed when the test fails.
+const SEED: u64 = 0x5eed_0001;
+const ENVELOPES: u32 = 100_000;
+
+/// Numbers that look random and are the same each time (splitmix64).
+#[derive(Clone)]
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_a_hundred_times_keeps_what_it_answered_for() {
+    let dir = data_dir();
+    let model = Arc::new(Mutex::new(Model::default()));
+    let (mut dice, mailboxes) = (Dice(SEED), Mailboxes::new());
+    let (mut starts, begun) = (Vec::new(), Instant::now());
+    for round in 0..KILLS {
+        if dice.below(4) == 0 {
+            kill_at_start(dir.path(), dice.below(2) == 0).await;
+        }
+        let started = Instant::now();
+        let node = Arc::new(NodeProcess::spawn(dir.path(), &[]));
+        let mut client = node.client().await;
+        let now = status(&mut client).await;
+        starts.push(started.elapsed());
+        let mut load = Load::open(&node, &model, &mailboxes, client, &now, dir.path()).await;
+        let received = load.everything_that_waits().await;
+        let verdict = model.lock().unwrap().compare(&received);
+        assert_eq!(verdict, Ok(()), "in round {round} of seed {SEED:#x}");
+        load.run_until_killed(round, dice.below(600), &mut dice).await;
+        assert!(!node.log().contains("panicked"), "{}", node.log());
+    }
+    let totals = model.lock().unwrap().totals();
+    println!("{KILLS} kills in {:?}; {totals:?}; starts: {}", begun.elapsed(), told(&mut starts));
+    // A test that did little would prove little.
+    assert!(totals.stored > 5_000 && totals.ended > 1_000, "{totals:?}");
+    assert!(totals.stored_unanswered + totals.lost_unanswered > 0, "no kill came in between");
+}
+
+/// Dead before it serves, or as soon as it does.
+async fn kill_at_start(dir: &Path, serving: bool) {
+    let node = NodeProcess::spawn(dir, &[]);
+    if serving {
+        node.connect().await;
+    }
+    node.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_with_a_hundred_thousand_envelopes_serves_within_a_second() {
+    let dir = data_dir();
+    let node = NodeProcess::spawn(dir.path(), &[]);
+    let (begun, mailboxes) = (Instant::now(), Mailboxes::new());
+    fill(&node.client().await, &mailboxes, 0..ENVELOPES).await;
+    println!("{ENVELOPES} envelopes were accepted in {:?}", begun.elapsed());
+    node.kill();
+    let mut starts = Vec::new();
+    for restart in 1..=5 {
+        let (node, mut client, took) = start(dir.path()).await;
+        starts.push(took);
+        let now = status(&mut client).await;
+        let expected = u64::from(ENVELOPES) + 1_000 * (restart - 1);
+        assert_eq!(now.envelopes, expected);
+        // The log of the store is never empty when it dies.
+        let more = expected as u32..expected as u32 + 1_000;
+        fill(&client, &mailboxes, more).await;
+        node.kill();
+    }
+    println!("starts: {}", told(&mut starts));
+    // The best of five, as other work of the machine is not the node's.
+    assert!(starts[0] <= Duration::from_secs(1), "{starts:?}");
+}
+
+/// Starts it and takes the time until its first answer.
+async fn start(dir: &Path) -> (NodeProcess, ClientClient<Channel>, Duration) {
+    let begun = Instant::now();
+    let node = NodeProcess::spawn(dir, &[]);
+    let mut client = node.client().await;
+    status(&mut client).await;
+    (node, client, begun.elapsed())
+}
+
+fn told(times: &mut [Duration]) -> String {
+    times.sort_unstable();
+    let (least, most) = (times[0], times[times.len() - 1]);
+    format!("least {least:?}, median {:?}, most {most:?}", times[times.len() / 2])
+}
