@@ -61,7 +61,8 @@ pub struct Client {
     address: Address,
     key: PublicKey,
     asks: mpsc::Sender<Ask>,
-    events: broadcast::Sender<events::Shared>,
+    /// Weak, so that listeners learn when the driver has ended.
+    events: broadcast::WeakSender<events::Shared>,
     driver: JoinHandle<Result<(), StoreError>>,
 }
 
@@ -121,9 +122,10 @@ impl Client {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let events = broadcast::Sender::new(EVENTS_MAX);
         let link = Link::start(config.node).await?;
-        let driver = Driver::new(identity, store, link, (asked, events.clone()))?;
+        let weak = events.downgrade();
+        let driver = Driver::new(identity, store, link, (asked, events))?;
         let driver = tokio::spawn(driver.run());
-        Ok(Self { address, key, asks, events, driver })
+        Ok(Self { address, key, asks, events: weak, driver })
     }
 
     /// The person's address: what they tell their friends.
@@ -139,7 +141,7 @@ impl Client {
     /// What happens from now on. A listener that is more than about a thousand events behind loses
     /// the oldest and is told so.
     pub fn events(&self) -> Events {
-        Events::new(self.events.subscribe())
+        Events::listen(&self.events)
     }
 
     /// Says something. When this returns it is on disk, and leaves as soon as it can.

@@ -163,7 +163,10 @@ impl Store<Drawer> for SealedStore {
         if let Some((_, value)) = self.fresh.get(&(drawer, key.to_vec())) {
             return Ok(value.clone());
         }
-        let sealed = self.table(drawer)?.get(key).map_err(|error| failed(&error.into()))?;
+        // What `get` gives does not keep the transaction open by itself: the rows have to outlive it, or
+        // the writer may reuse the page under it.
+        let rows = self.table(drawer)?;
+        let sealed = rows.get(key).map_err(|error| failed(&error.into()))?;
         sealed.map(|sealed| self.seal.open(drawer.name(), key, sealed.value())).transpose()
     }
 
@@ -185,7 +188,8 @@ impl Store<Drawer> for SealedStore {
             .filter_map(|((_, key), (_, value))| Some((key.clone(), value.clone()?)))
             .collect();
         let mut settled = 0;
-        for row in self.table(drawer)?.range(from..to).map_err(|error| failed(&error.into()))? {
+        let rows = self.table(drawer)?;
+        for row in rows.range(from..to).map_err(|error| failed(&error.into()))? {
             if settled == limit {
                 break;
             }

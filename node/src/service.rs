@@ -157,6 +157,8 @@ const fn kind(request: &message::Request) -> &'static str {
         message::Request::Receipts { .. } => "receipts",
         message::Request::PutCard { .. } => "put-card",
         message::Request::GetCard { .. } => "get-card",
+        message::Request::PublishCard { .. } => "peer-publish-card",
+        message::Request::FindCard { .. } => "peer-find-card",
         message::Request::Subscribe { .. } => "subscribe",
         message::Request::Fetch { .. } => "fetch",
     }

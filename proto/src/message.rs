@@ -83,6 +83,17 @@ pub enum Request {
         /// The owner's address.
         owner: Address,
     },
+    /// A card to publish on the asker's behalf: the answerer keeps it and puts it in the owner's
+    /// region, so that the asker stays out of that region's sight (PROTOCOL §6.8, §6.9).
+    PublishCard {
+        /// The newest one wins.
+        card: Box<Verified<Card>>,
+    },
+    /// The newest card of an owner, to be looked up in the owner's region on the asker's behalf.
+    FindCard {
+        /// The owner's address.
+        owner: Address,
+    },
     /// Tell me what waits in these mailboxes, and what arrives from now on.
     Subscribe {
         /// At most [`SIGNED_MAX`]. Those for the asker let it collect from the answerer; those for
@@ -138,7 +149,7 @@ pub enum Response {
     },
     /// To requests that only tell.
     Done,
-    /// To [`Request::GetCard`].
+    /// To [`Request::GetCard`] and [`Request::FindCard`].
     Card {
         /// The newest card, if any.
         card: Option<Box<Verified<Card>>>,

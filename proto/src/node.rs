@@ -5,15 +5,17 @@
 //! writes no file and reads no clock: that is its host's work ([`Input`], [`Output`]).
 //!
 //! One file for each task, in the order in which an envelope meets them:
-//! `clients` and `peers` take requests, `accept` takes envelopes in, `custody` repeats them,
+//! `clients` and `peers` take requests, `accept` takes envelopes in, `custody` and
+//! `targets` repeat them,
 //! `exchange` settles with another node who lacks what, `collect` and `subscribers` bring them to
-//! their readers, `acknowledge` and `expire` end them; `routing`, `regions` and `cards` find
-//! nodes and people. `desk` is the outgoing side: batches, promises and outputs.
+//! their readers, `acknowledge` and `expire` end them; `routing`, `regions`, `cards` and
+//! `card_searches` find nodes and people. `desk` is the outgoing side: batches, promises and outputs.
 
 mod accept;
 mod acknowledge;
 mod book;
 mod calls;
+mod card_searches;
 mod cards;
 mod clients;
 mod collect;
@@ -32,24 +34,24 @@ mod routing;
 mod session;
 mod stats;
 mod subscribers;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand_chacha::ChaCha12Rng;
 
 use crate::address::Address;
-use crate::card::Card;
 use crate::envelope::EnvelopeId;
 use crate::key::KeyPair;
 use crate::network_size::NetworkSize;
 use crate::store::{Store, StoreError};
 use crate::table::Table;
 use crate::time::Time;
-use crate::verified::Verified;
 
 use accept::Arrivals;
 use book::Book;
 use calls::Call;
+use card_searches::{CardSearch, Published};
 use collect::Collection;
 use desk::Desk;
 use expire::HoldingClock;
@@ -105,9 +107,9 @@ pub struct Node {
     fetching: BTreeMap<EnvelopeId, Vec<Address>>,
     sessions: BTreeMap<SessionId, Session>,
     watchers: BTreeMap<EnvelopeId, BTreeSet<SessionId>>,
-    card_searches: BTreeMap<RequestId, cards::CardSearch>,
+    card_searches: BTreeMap<u64, CardSearch>,
     /// The newest cards of our clients, by owner; at most as many as there may be sessions.
-    published: BTreeMap<Address, Verified<Card>>,
+    published: Published,
 }
 
 /// What one step may look at: the store and the time, both handed in by the host.

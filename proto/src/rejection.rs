@@ -62,6 +62,9 @@ pub enum Rejection {
     /// The other side speaks for another network.
     #[error("the node belongs to another network")]
     OtherNetwork,
+    /// The object is dated further in the future than clocks may disagree.
+    #[error("it is dated in the future")]
+    FromFuture,
 }
 
 /// Whether asking again can help.
@@ -93,6 +96,7 @@ impl Rejection {
             Self::ShuttingDown => 14,
             Self::Unreachable => 15,
             Self::OtherNetwork => 16,
+            Self::FromFuture => 17,
         }
     }
 
@@ -115,6 +119,7 @@ impl Rejection {
             14 => Self::ShuttingDown,
             15 => Self::Unreachable,
             16 => Self::OtherNetwork,
+            17 => Self::FromFuture,
             _ => Self::Malformed("the peer did not say what"),
         }
     }
@@ -138,6 +143,7 @@ impl Rejection {
             Self::ShuttingDown => "shutting-down",
             Self::Unreachable => "unreachable",
             Self::OtherNetwork => "other-network",
+            Self::FromFuture => "from-future",
         }
     }
 
@@ -180,7 +186,7 @@ impl From<ReceiptError> for Rejection {
             ReceiptError::Count(0) => Self::Malformed("receipt without ids"),
             ReceiptError::Count(_) => Self::TooLarge("ids of a receipt"),
             ReceiptError::Signature => Self::Signature,
-            ReceiptError::Future => Self::TtlTooLong,
+            ReceiptError::Future => Self::FromFuture,
         }
     }
 }
@@ -199,7 +205,7 @@ impl From<CardError> for Rejection {
     fn from(error: CardError) -> Self {
         match error {
             CardError::Signature => Self::Signature,
-            CardError::IssuedInFuture => Self::TtlTooLong,
+            CardError::IssuedInFuture => Self::FromFuture,
             CardError::Expired => Self::Expired,
             CardError::Lifetime => Self::Malformed("lifetime of a card"),
             CardError::PrekeyCount(0) => Self::Malformed("card without prekeys"),

@@ -40,8 +40,13 @@ pub enum Event {
 pub struct Events(broadcast::Receiver<Shared>);
 
 impl Events {
-    pub(super) fn new(receiver: broadcast::Receiver<Shared>) -> Self {
-        Self(receiver)
+    /// A listener from now on. Whoever makes listeners holds the source weakly: it is gone when the
+    /// driver is, and then all of them learn it.
+    pub(super) fn listen(source: &broadcast::WeakSender<Shared>) -> Self {
+        match source.upgrade() {
+            Some(source) => Self(source.subscribe()),
+            None => Self(broadcast::channel(1).1),
+        }
     }
 
     /// The next event; `None` when the client has ended. Dropping the future loses nothing.
@@ -61,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_listener_is_told_what_it_lost_and_goes_on() {
         let sender = broadcast::Sender::new(2);
-        let mut events = Events::new(sender.subscribe());
+        let mut events = Events::listen(&sender.downgrade());
         let offline = |n: u32| Arc::new(Event::Offline { reason: n.to_string() });
         for n in 0..5 {
             sender.send(offline(n)).unwrap();
@@ -71,5 +76,15 @@ mod tests {
         assert_eq!(events.next().await, Some(offline(4)));
         drop(sender);
         assert_eq!(events.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn listeners_learn_that_the_driver_has_ended() {
+        let driver = broadcast::Sender::new(2);
+        let client = driver.downgrade();
+        let mut early = Events::listen(&client);
+        drop(driver);
+        assert_eq!(early.next().await, None);
+        assert_eq!(Events::listen(&client).next().await, None);
     }
 }

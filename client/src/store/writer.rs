@@ -75,7 +75,7 @@ impl Writer {
 
 fn ended(reports: &watch::Receiver<Report>) -> StoreError {
     let last = reports.borrow().clone().err();
-    last.unwrap_or_else(|| StoreError::Disk("the store is closed".to_owned()))
+    last.unwrap_or_else(|| StoreError::Disk("the store has stopped".to_owned()))
 }
 
 fn run(

@@ -63,6 +63,24 @@ async fn closing_makes_everything_durable() {
     assert_eq!(store.scan(Drawer::History, &[], HIGHEST, 1_000).unwrap().len(), 500);
 }
 
+/// The store's own checks, which are on in tests, notice a page that is reused under a reader.
+#[tokio::test]
+async fn reading_goes_on_while_the_writer_writes() {
+    let dir = private_dir();
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    store.apply(Batch { seq: Seq(1), writes: vec![put(b"k", b"v")] }).await.unwrap();
+    durable(&mut store, 1).await;
+    for n in 2..=300_u64 {
+        let writes = vec![put(&n.to_be_bytes(), &[7; 512])];
+        store.apply(Batch { seq: Seq(n), writes }).await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(store.get(Drawer::History, b"k"), Ok(Some(b"v".to_vec())));
+            assert_eq!(store.scan(Drawer::History, b"k", b"l", 9).unwrap().len(), 1);
+        }
+    }
+    store.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn another_key_is_refused_and_changes_nothing() {
     let dir = private_dir();

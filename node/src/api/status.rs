@@ -57,9 +57,10 @@ const fn code(reason: &Rejection) -> Code {
     match reason {
         Rejection::Malformed(_) | Rejection::Version | Rejection::Size => Code::InvalidArgument,
         Rejection::TooLarge(_) => Code::OutOfRange,
-        Rejection::Expired | Rejection::TtlTooLong | Rejection::StaleCard => {
-            Code::FailedPrecondition
-        }
+        Rejection::Expired
+        | Rejection::TtlTooLong
+        | Rejection::FromFuture
+        | Rejection::StaleCard => Code::FailedPrecondition,
         Rejection::Signature
         | Rejection::NotTheMailbox
         | Rejection::NotGranted

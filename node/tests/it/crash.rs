@@ -61,7 +61,7 @@ async fn a_node_killed_a_hundred_times_keeps_what_it_answered_for() {
     let totals = model.lock().unwrap().totals();
     println!("{KILLS} kills in {:?}; {totals:?}; starts: {}", begun.elapsed(), told(&mut starts));
     // A test that did little would prove little.
-    assert!(totals.stored > 5_000 && totals.ended > 1_000, "{totals:?}");
+    assert!(totals.stored > 5_000 && totals.delivered > 500 && totals.ended > 500, "{totals:?}");
     assert!(totals.stored_unanswered + totals.lost_unanswered > 0, "no kill came in between");
 }
 
@@ -95,8 +95,8 @@ async fn a_killed_node_with_a_hundred_thousand_envelopes_serves_within_a_second(
         node.kill();
     }
     println!("starts: {}", told(&mut starts));
-    // The best of five, as other work of the machine is not the node's.
-    assert!(starts[0] <= Duration::from_secs(1), "{starts:?}");
+    // The median, as other work of the machine is not the node's.
+    assert!(starts[starts.len() / 2] <= Duration::from_secs(1), "{starts:?}");
 }
 
 /// Starts it and takes the time until its first answer.

@@ -6,6 +6,7 @@ mod api;
 mod config;
 mod crash;
 mod data_dir;
+mod hostile;
 mod links;
 mod node_process;
 mod program;

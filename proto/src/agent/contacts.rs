@@ -89,12 +89,20 @@ impl People {
         self.lookups.insert(number, CardLookup::Asked { failures });
     }
 
-    /// The card was not found: ask again after 10 s, 20 s, … at most 10 minutes.
+    /// The card was not found: ask again after 1 s, 2 s, … at most 10 minutes.
     pub(super) fn note_not_found(&mut self, number: u32, now: Time) {
         let failures = self.failures(number);
-        let wait = Span::from_secs(10).times(1 << failures.min(6)).min(Span::from_mins(10));
+        let wait = Span::from_secs(1).times(1 << failures.min(10)).min(Span::from_mins(10));
         let (again_at, failures) = (now + wait, failures.saturating_add(1));
         self.lookups.insert(number, CardLookup::Failed { again_at, failures });
+    }
+
+    /// When the card may be asked for again; `otherwise` where nothing stands against it.
+    pub(super) fn seek_again_at(&self, number: u32, otherwise: Time) -> Time {
+        match self.lookups.get(&number) {
+            Some(CardLookup::Failed { again_at, .. }) => (*again_at).min(otherwise),
+            _ => otherwise,
+        }
     }
 
     pub(super) fn note_found(&mut self, number: u32) {

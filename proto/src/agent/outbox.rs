@@ -229,7 +229,7 @@ impl Agent {
             (Some(owner), None) if asked_in_vain => SealTarget::Identity(owner),
             _ => {
                 self.seek_card(turn, message.contact);
-                self.try_again(turn.now);
+                self.try_again(self.people.seek_again_at(message.contact, turn.now + AGAIN));
                 return;
             }
         };
@@ -306,7 +306,9 @@ impl Agent {
             }
             // Its time is over by the node's clock.
             (Err(Rejection::Expired), _) => self.move_on(turn, number, MessageState::Expired)?,
-            (Err(reason), _) if reason.retry() == Retry::Later => self.try_again(turn.now),
+            (Err(reason), _) if reason.retry() == Retry::Later => {
+                self.try_again(turn.now + AGAIN);
+            }
             _ => {}
         }
         if let Some(next) = self.outbox.ready.pop_first() {
@@ -393,8 +395,7 @@ impl Agent {
         }
     }
 
-    fn try_again(&mut self, now: Time) {
-        let at = now + AGAIN;
+    fn try_again(&mut self, at: Time) {
         self.outbox.again_at = Some(self.outbox.again_at.map_or(at, |known| known.min(at)));
     }
 

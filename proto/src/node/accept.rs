@@ -172,6 +172,8 @@ impl Node {
             due,
             heard: false,
             bytes: envelope.body().len() as u32,
+            reported: 0,
+            given: 0,
             holders: source.into_iter().collect(),
         };
         let name = id.as_bytes().to_vec();

@@ -52,13 +52,17 @@ impl Node {
         Ok(refused)
     }
 
-    /// Which of an envelope's holders this node may speak to: a sender's node stays out of the
-    /// region's sight, and leaves it to its entries (PROTOCOL §6.8).
+    /// Whom this node tells of an envelope's end: whoever handed it over, and those it was handed to.
+    /// So it travels along the ways of the copies, once over each; a sender's node stays out of the
+    /// region's sight (PROTOCOL §6.8).
     fn known_to(&self, custody: &Custody) -> Vec<Address> {
-        let hidden =
-            custody.role == Role::Own && !self.entries.is_empty() && !self.is_small_network();
-        let holders = custody.holders.iter().copied();
-        holders.filter(|holder| !hidden || self.entries.contains(holder)).collect()
+        let own = custody.role == Role::Own;
+        let is_concerned = |holder: &&Address| {
+            Some(**holder) == custody.source
+                || custody.is_given_to(holder)
+                || own && (self.entries.contains(holder) || self.is_small_network())
+        };
+        custody.holders.iter().filter(is_concerned).copied().collect()
     }
 
     /// An acknowledgement kept here, for a node that still relays what it ended. None that may be

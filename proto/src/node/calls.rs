@@ -13,7 +13,7 @@ use crate::rejection::Rejection;
 use crate::store::StoreError;
 
 use super::exchange::Settled;
-use super::io::{CallId, Output, RequestId};
+use super::io::{CallId, Output};
 use super::{Node, Turn};
 
 /// A call under way.
@@ -42,8 +42,10 @@ pub(super) enum Purpose {
     Subscribe { mailboxes: Vec<Address> },
     /// Bodies of what waits.
     Fetch { ids: Vec<EnvelopeId> },
-    /// A card somebody here looks for.
-    GetCard(RequestId),
+    /// A card somebody looks for, by the number of the search.
+    FindCard(u64),
+    /// To have an entry publish the card of this owner.
+    PublishCard(Address),
 }
 
 impl Node {
@@ -58,7 +60,7 @@ impl Node {
         if self.calls.len() >= self.config.calls_max || to.is_leaf() {
             return false;
         }
-        let id = CallId(self.rng.next_u64());
+        let id = CallId(self.draw_number());
         let timeout = match purpose {
             Purpose::Search(_) | Purpose::Ping => self.config.lookup.query_timeout,
             _ => self.config.call_timeout,
@@ -67,6 +69,11 @@ impl Node {
         self.calls.insert(id, Call { to: to.clone(), purpose });
         self.desk.push(Output::Call { id, to, request, deadline: turn.now + timeout });
         true
+    }
+
+    /// A number that nobody can guess.
+    pub(super) fn draw_number(&mut self) -> u64 {
+        self.rng.next_u64()
     }
 
     /// The way to a node that has answered before.
@@ -135,8 +142,13 @@ impl Node {
             (Purpose::Fetch { ids }, Response::Fetched { envelopes }) => {
                 self.on_fetched(turn, &from, &ids, &envelopes)
             }
-            (Purpose::GetCard(request), Response::Card { card }) => {
-                self.on_card_answer(turn, request, &from, card)
+            (Purpose::FindCard(search), Response::Card { card }) => {
+                self.on_card_answer(turn, search, &from, card);
+                Ok(())
+            }
+            (Purpose::PublishCard(owner), Response::Done) => {
+                self.published.note_entrusted(&owner);
+                Ok(())
             }
             (Purpose::Ping, Response::Pong { .. }) | (Purpose::Tell, Response::Done) => Ok(()),
             (purpose, _) => {
@@ -158,12 +170,16 @@ impl Node {
                 Ok(())
             }
             Purpose::Fetch { ids } => self.fetch_elsewhere(turn, &ids),
-            Purpose::GetCard(request) => self.on_card_answer(turn, request, to, None),
+            Purpose::FindCard(search) => {
+                self.on_card_answer(turn, search, to, None);
+                Ok(())
+            }
             // Envelopes come round again by their schedule, subscriptions by theirs.
             Purpose::Offer { .. }
             | Purpose::Digest { .. }
             | Purpose::Deliver { .. }
             | Purpose::Subscribe { .. }
+            | Purpose::PublishCard(_)
             | Purpose::Ping
             | Purpose::Tell => Ok(()),
         }

@@ -20,6 +20,7 @@ use super::io::{Event, Family};
 use super::keys;
 use super::records::{Custody, Role};
 use super::regions::{Aim, Found};
+use super::targets::PROBE_WAIT;
 use super::{Node, Turn};
 
 /// How long envelopes whose region is being looked up are put off; the end of the lookup takes
@@ -28,6 +29,9 @@ const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 
 /// How long what seems over, but is still held, is put off.
 const JUMP_PATIENCE: Span = Span::from_mins(15);
+
+/// The most receipts a source is told of.
+const REPORTS_MAX: usize = u8::MAX as usize;
 
 /// What one step will offer, by node.
 #[derive(Debug, Default)]
@@ -123,12 +127,14 @@ impl Node {
         if holder == self.address || !custody.add_holder(holder) {
             return Ok(());
         }
+        // The sender's node learns through its entry how many have it; one report per holder up to
+        // the number that makes an envelope count as stored.
+        let told = custody.source.filter(|source| self.reports_to(&custody, source));
+        custody.reported += u8::from(told.is_some());
         self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
-        match (custody.role, custody.source) {
+        match (custody.role, told) {
             (Role::Own, _) => self.tell_state(id, state_of(&custody)),
-            // The sender's node learns through its entry how many have it; one report per holder
-            // up to the number that makes an envelope count as stored.
-            (Role::Relayed, Some(source)) if self.reports_to(&custody, &source) => {
+            (_, Some(source)) => {
                 self.tell(turn, &source, Push::Receipts(vec![receipt.clone()]));
             }
             _ => {}
@@ -136,13 +142,34 @@ impl Node {
         Ok(())
     }
 
-    /// Another node repeats this envelope: our next round may be left out.
-    pub(super) fn heard_of(&mut self, turn: Turn<'_>, id: &EnvelopeId) -> Result<(), StoreError> {
-        if let Some(mut custody) = self.custody(turn, id)?
-            && !custody.heard
-            && custody.rounds > 0
-        {
-            custody.heard = true;
+    /// Another node repeats this envelope: our next round may be left out. It need not be offered
+    /// the envelope any more; but what a client is told of an own one rests on receipts alone.
+    pub(super) fn heard_of(
+        &mut self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        from: &Address,
+    ) -> Result<(), StoreError> {
+        let Some(mut custody) = self.custody(turn, id)? else { return Ok(()) };
+        let belongs = custody.role != Role::Own && self.is_in_region(from, &custody.mailbox);
+        let new = belongs && custody.add_holder(*from);
+        let heard = !custody.heard && custody.rounds > 0;
+        if new || heard {
+            custody.heard |= heard;
+            self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
+        }
+        Ok(())
+    }
+
+    /// Notes that `holder` has the envelope from us: it will be told of its end.
+    pub(super) fn note_given(
+        &mut self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        holder: &Address,
+    ) -> Result<(), StoreError> {
+        if let Some(mut custody) = self.custody(turn, id)? {
+            custody.note_given(holder);
             self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
         }
         Ok(())
@@ -214,27 +241,17 @@ impl Node {
                 // Never two rounds in a row: whoever offers it time and again must not keep
                 // everybody else from repeating it.
                 if !(custody.heard && custody.rounds > 1 && custody.rounds % 2 == 1) {
-                    self.choose(&custody, &nodes).iter().for_each(|to| rounds.add(to, *id));
+                    let chosen = self.choose(turn, &custody, nodes);
+                    chosen.iter().for_each(|to| rounds.add(to, *id));
                 }
+                let probes = custody.rounds == 0 && self.is_entry_for(&custody);
                 custody.rounds = custody.rounds.saturating_add(1);
                 custody.heard = false;
-                let wait = self.wait_before(custody.rounds);
+                let wait = if probes { PROBE_WAIT } else { self.wait_before(custody.rounds) };
                 self.reschedule(id, custody, turn.now + wait);
             }
         }
         Ok(())
-    }
-
-    /// Every node of the region that is not known to have it; when all are, one of them at random,
-    /// so that a holder that lost it, or knows of an acknowledgement, is met sooner or later.
-    fn choose(&mut self, custody: &Custody, region: &[Contact]) -> Vec<Contact> {
-        let lacks = |contact: &&Contact| !custody.holders.contains(&contact.address());
-        let lacking: Vec<Contact> = region.iter().filter(lacks).cloned().collect();
-        if !lacking.is_empty() || region.is_empty() {
-            return lacking;
-        }
-        let at = self.rng.next_u64() % region.len() as u64;
-        region.get(at as usize).cloned().into_iter().collect()
     }
 
     /// The wait before round `round`: doubling, capped, with ±20 % jitter (PROTOCOL §6.3).
@@ -247,7 +264,8 @@ impl Node {
     }
 
     fn reports_to(&self, custody: &Custody, source: &Address) -> bool {
-        custody.holders.len() <= self.config.stored_receipts + 1
+        custody.role == Role::Relayed
+            && usize::from(custody.reported) < self.config.stored_receipts.min(REPORTS_MAX)
             && !self.is_in_region(source, &custody.mailbox)
     }
 }

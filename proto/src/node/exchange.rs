@@ -139,7 +139,13 @@ impl Node {
         for (_, reason) in refused.iter().take(delivered.len()) {
             self.note_refusal(reason.clone());
         }
-        self.settle(turn, from, delivered, settled)
+        let taken: BTreeSet<_> =
+            settled.receipts.iter().flat_map(|receipt| receipt.ids()).copied().collect();
+        self.settle(turn, from, delivered, settled)?;
+        for id in delivered.iter().filter(|id| taken.contains(id)) {
+            self.note_given(turn, id, &from.address())?;
+        }
+        Ok(())
     }
 
     /// Another node offers.
@@ -147,6 +153,7 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         request: RequestId,
+        from: &Address,
         ids: &[EnvelopeId],
     ) -> Result<(), StoreError> {
         let (mut wanted, mut held, mut ended) = (Vec::new(), Vec::new(), Vec::new());
@@ -154,7 +161,7 @@ impl Node {
             if let Some(tombstone) = self.tombstone(turn, id)? {
                 ended.push(tombstone);
             } else if self.custody(turn, id)?.is_some() {
-                self.heard_of(turn, id)?;
+                self.heard_of(turn, id, from)?;
                 held.push(*id);
             } else {
                 wanted.push(*id);

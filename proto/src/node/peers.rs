@@ -30,7 +30,7 @@ impl Node {
         match request {
             Request::Ping { endpoints } => self.answer_ping(turn, id, from, endpoints),
             Request::FindNode { target } => self.answer_find_node(id, &peer, &target),
-            Request::Offer { ids } => self.answer_offer(turn, id, &ids)?,
+            Request::Offer { ids } => self.answer_offer(turn, id, &peer, &ids)?,
             Request::Digest { digest, from, to } => {
                 self.answer_digest(turn, id, &digest, &from, &to)?;
             }
@@ -46,6 +46,8 @@ impl Node {
             }
             Request::PutCard { card } => self.answer_put_card(turn, id, *card)?,
             Request::GetCard { owner } => self.answer_get_card(turn, id, &owner)?,
+            Request::PublishCard { card } => self.answer_publish_card(turn, id, peer, *card)?,
+            Request::FindCard { owner } => self.answer_find_card(turn, id, peer, owner)?,
             Request::Subscribe { grants, after } => {
                 self.answer_subscribe(turn, id, &peer, grants, after)?;
             }

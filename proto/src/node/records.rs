@@ -11,7 +11,7 @@ use crate::time::Time;
 pub(super) const HOLDERS_MAX: usize = 64;
 
 /// Length of a custody record without its holders.
-const CUSTODY_LEN: usize = Address::LEN + 8 + 8 + 1 + 1 + Address::LEN + 4 + 8 + 1 + 4;
+const CUSTODY_LEN: usize = Address::LEN + 8 + 8 + 1 + 1 + Address::LEN + 4 + 8 + 1 + 4 + 1 + 8;
 /// Length of a tombstone.
 const TOMBSTONE_LEN: usize = 32 + 8 + 8 + 1;
 
@@ -45,7 +45,12 @@ pub(super) struct Custody {
     pub(super) heard: bool,
     /// Bytes of its body.
     pub(super) bytes: u32,
-    /// Nodes known to have it: its source, and those whose receipts this node has checked.
+    /// Receipts of other nodes that its source was told of.
+    pub(super) reported: u8,
+    /// Which of the holders this node has handed it to: one bit each, in their order.
+    pub(super) given: u64,
+    /// Nodes known to have it: its source, those whose receipts this node has checked, and, unless
+    /// the role is [`Role::Own`], those that offered it.
     pub(super) holders: Vec<Address>,
 }
 
@@ -78,6 +83,8 @@ impl Custody {
         bytes.extend(self.due.as_millis().to_be_bytes());
         bytes.push(u8::from(self.heard));
         bytes.extend(self.bytes.to_be_bytes());
+        bytes.push(self.reported);
+        bytes.extend(self.given.to_be_bytes());
         bytes.extend(self.holders.iter().flat_map(|holder| *holder.as_bytes()));
         bytes
     }
@@ -103,11 +110,31 @@ impl Custody {
             due: Time::from_millis(number(62)),
             heard: fields[70] == 1,
             bytes: short(71),
+            reported: fields[75],
+            given: number(76),
             holders: holders
                 .chunks_exact(Address::LEN)
                 .map(|chunk| Address::from_bytes(std::array::from_fn(|i| chunk[i])))
                 .collect(),
         })
+    }
+
+    /// Notes that this node has handed it to `holder`, if there was room to note the holder.
+    pub(super) fn note_given(&mut self, holder: &Address) {
+        if let Some(at) = self.holders.iter().position(|known| known == holder) {
+            self.given |= 1 << at;
+        }
+    }
+
+    /// The holders to whom this node has handed it.
+    pub(super) fn given_to(&self) -> impl Iterator<Item = &Address> {
+        let numbered = self.holders.iter().enumerate();
+        numbered.filter(|(at, _)| self.given >> at & 1 == 1).map(|(_, holder)| holder)
+    }
+
+    /// Whether this node has handed it to `holder`.
+    pub(super) fn is_given_to(&self, holder: &Address) -> bool {
+        self.given_to().any(|given| given == holder)
     }
 
     /// Notes a holder; false when it was known or there is no room.
@@ -159,11 +186,14 @@ mod tests {
             due: Time::from_millis(6),
             heard: true,
             bytes: 1_024,
+            reported: 3,
+            given: 2,
             holders: vec![Address::from_bytes([7; 20]), Address::from_bytes([8; 20])],
         };
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
         custody.source = None;
-        assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody));
+        assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
+        assert_eq!(custody.given_to().collect::<Vec<_>>(), [&Address::from_bytes([8; 20])]);
         for acknowledgement in [None, Some([9; 32])] {
             let tombstone = Tombstone {
                 acknowledgement,

@@ -17,6 +17,7 @@ use crate::time::Time;
 
 use super::accept::{ARRIVALS_KEY, Arrivals};
 use super::book::Book;
+use super::card_searches::Published;
 use super::desk::Desk;
 use super::expire::HoldingClock;
 use super::io::Family;
@@ -70,7 +71,7 @@ pub(super) fn recover(
         sessions: BTreeMap::new(),
         watchers: BTreeMap::new(),
         card_searches: BTreeMap::new(),
-        published: BTreeMap::new(),
+        published: Published::default(),
         key,
         config,
     })

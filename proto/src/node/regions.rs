@@ -104,6 +104,11 @@ impl Node {
         self.size.region_radius(self.config.region_nodes)
     }
 
+    /// Whether this node's own clients are hidden behind entries.
+    pub(super) fn is_behind_entries(&self) -> bool {
+        !self.entries.is_empty() && !self.is_small_network()
+    }
+
     /// Whom to turn to about `place`; begins a lookup where nobody is known yet.
     pub(super) fn find_region(&mut self, turn: Turn<'_>, place: &Address, aim: Aim) -> Found {
         if self.is_small_network() {
@@ -141,6 +146,7 @@ impl Node {
         let awaiting = self.regions.awaiting.remove(&place).unwrap_or_default();
         self.relay_found(turn, &awaiting)?;
         self.collect_from_region(turn, &place);
-        self.cards_from_region(turn, &place)
+        self.cards_from_region(turn, &place);
+        Ok(())
     }
 }

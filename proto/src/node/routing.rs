@@ -60,6 +60,8 @@ pub(super) struct Bootstrap {
     contacts: Vec<Contact>,
     next: Option<Time>,
     attempts: u32,
+    /// Whether a search for ourselves has ended without finding anybody new.
+    settled: bool,
     /// When the table is to be written down.
     save_at: Time,
 }
@@ -68,7 +70,8 @@ impl Bootstrap {
     /// Begins with the contacts that were written down.
     pub(super) fn with(contacts: Vec<Contact>, now: Time) -> Self {
         let next = (!contacts.is_empty()).then_some(now);
-        Self { contacts, next, attempts: 0, save_at: now + SAVE_EVERY }
+        let settled = contacts.is_empty();
+        Self { contacts, next, attempts: 0, settled, save_at: now + SAVE_EVERY }
     }
 
     pub(super) fn next_attempt(&self) -> Option<Time> {
@@ -119,8 +122,7 @@ impl Node {
             return Time::MAX;
         }
         let ping = self.table.next_ping().unwrap_or(Time::MAX);
-        let found = self.bootstrap.next.is_none();
-        let refresh = if found { self.table.next_refresh() } else { Time::MAX };
+        let refresh = if self.bootstrap.settled { self.table.next_refresh() } else { Time::MAX };
         ping.min(refresh).min(self.bootstrap.save_at)
     }
 
@@ -133,14 +135,15 @@ impl Node {
             self.ping(turn, contact);
         }
         // Before we have found our own place, other places tell little.
-        let found = self.bootstrap.next.is_none();
-        if let Some(stale) = self.table.stale_buckets(turn.now).first().filter(|_| found) {
+        let settled = self.bootstrap.settled;
+        if let Some(stale) = self.table.stale_buckets(turn.now).first().filter(|_| settled) {
             let target = self.table.refresh_target(*stale, &mut self.rng);
             self.table.looked_up(&target, turn.now);
             self.search(turn, target, SearchPurpose::Refresh);
         }
         if self.bootstrap.save_at <= turn.now {
             self.save_table(turn);
+            self.entrust_cards(turn);
             self.forget_old_subscribers(turn.now);
         }
         if self.is_alone(turn.now) {
@@ -292,6 +295,8 @@ impl Node {
         if self.table.len() > peers_before {
             self.bootstrap.attempts = 0;
             self.bootstrap.next = Some(turn.now);
+        } else if !self.table.is_empty() {
+            self.bootstrap.settled = true;
         }
     }
 

@@ -54,6 +54,10 @@ pub fn request(message: peer::Request, now: Time) -> Result<Request, Rejection> 
             Ok(Request::PutCard { card: Box::new(object::some_card(put.card, now)?) })
         }
         Wire::GetCard(get) => Ok(Request::GetCard { owner: address_of(&get.owner, "owner")? }),
+        Wire::PublishCard(publish) => {
+            Ok(Request::PublishCard { card: Box::new(object::some_card(publish.card, now)?) })
+        }
+        Wire::FindCard(find) => Ok(Request::FindCard { owner: address_of(&find.owner, "owner")? }),
         Wire::Subscribe(subscribe) => {
             let grants = grants(&subscribe.grants, now)?;
             Ok(Request::Subscribe { grants, after: subscribe.after })

@@ -46,6 +46,12 @@ impl From<Request> for peer::Request {
                 Wire::PutCard(peer::PutCard { card: Some((&**card).into()) })
             }
             Request::GetCard { owner } => Wire::GetCard(peer::GetCard { owner: address(&owner) }),
+            Request::PublishCard { card } => {
+                Wire::PublishCard(peer::PublishCard { card: Some((&**card).into()) })
+            }
+            Request::FindCard { owner } => {
+                Wire::FindCard(peer::FindCard { owner: address(&owner) })
+            }
             Request::Subscribe { grants, after } => {
                 Wire::Subscribe(peer::Subscribe { grants: all_signed(&grants), after })
             }

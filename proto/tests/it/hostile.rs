@@ -272,7 +272,7 @@ fn question(kind: u64, rng: &mut ChaCha12Rng, world: &World) -> Request {
     let letters: Vec<_> =
         (0..ENVELOPES_MAX as u64).map(|_| mailbox.envelope(rng.next_u64() % 60, until)).collect();
     let own = world.address(0);
-    match kind % 11 {
+    match kind % 13 {
         0 => Request::Ping { endpoints: (0..4).map(|n| endpoint(6_000 + n)).collect() },
         1 => Request::FindNode { target: mailbox.address() },
         2 => Request::Offer { ids },
@@ -292,6 +292,8 @@ fn question(kind: u64, rng: &mut ChaCha12Rng, world: &World) -> Request {
         }
         7 => Request::PutCard { card: card(&stranger(rng.next_u64() % 9), START, Span::DAY) },
         8 => Request::GetCard { owner: mailbox.address() },
+        10 => Request::PublishCard { card: card(&stranger(rng.next_u64() % 9), START, Span::DAY) },
+        11 => Request::FindCard { owner: mailbox.address() },
         9 => {
             let whose = [own, stranger(0).address()];
             let grants = whose.map(|whose| mailbox.grant(whose, until)).to_vec();
@@ -309,7 +311,7 @@ proptest! {
     #[test]
     fn no_order_of_hostile_inputs_stops_a_node_or_bends_its_totals(
         seed: u64,
-        kinds in prop::collection::vec(0..16_u64, 1..120),
+        kinds in prop::collection::vec(0..18_u64, 1..120),
     ) {
         let mut world = World::of(seed, 2);
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
@@ -317,9 +319,9 @@ proptest! {
         for kind in kinds {
             let from = stranger(rng.next_u64() % 3);
             match kind {
-                11 => world.input(0, Input::ListenerOpened { peer: from.address() }),
-                12 => world.input(0, Input::ListenerClosed { peer: from.address() }),
-                13 => {
+                13 => world.input(0, Input::ListenerOpened { peer: from.address() }),
+                14 => world.input(0, Input::ListenerClosed { peer: from.address() }),
+                15 => {
                     let ids = (0..IDS_MAX as u64).map(id);
                     let mailbox = Mailbox::new(1).address();
                     let waiting = ids.map(|id| Waiting { mailbox, id }).collect();
@@ -327,8 +329,8 @@ proptest! {
                     world.input(0, Input::Push { from: from.address(), push });
                 }
                 // What the disk said long ago.
-                14 => world.input(0, Input::Durable(Seq(0))),
-                15 => world.run_for(Span::from_millis(rng.next_u64() % 10_000)),
+                16 => world.input(0, Input::Durable(Seq(0))),
+                17 => world.run_for(Span::from_millis(rng.next_u64() % 10_000)),
                 _ => {
                     let request = question(kind, &mut rng, &world);
                     world.ask_as(from.public(), 0, request);

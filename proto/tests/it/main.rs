@@ -9,7 +9,9 @@
 
 mod acknowledging;
 mod collecting;
+mod costs;
 mod durability;
+mod features;
 mod hostile;
 mod people;
 mod relaying;

@@ -78,6 +78,8 @@ pub(crate) struct World {
     steps_now: u32,
     /// Every request of a node to another; tests clear it.
     pub(crate) sent: Vec<Sent>,
+    /// Every push over an open stream; tests clear it.
+    pub(crate) pushed: Vec<Push>,
     /// Every event of a node; tests clear it.
     pub(crate) events: Vec<(Time, At, Event)>,
     trace: Option<Sha256>,
@@ -101,6 +103,7 @@ impl World {
             serial: 0,
             steps_now: 0,
             sent: Vec::new(),
+            pushed: Vec::new(),
             events: Vec::new(),
             trace: None,
             answers: BTreeMap::new(),

@@ -169,10 +169,14 @@ impl Load {
         if answers == 0 {
             return self.users.node.kill();
         }
+        // The others are so fast that the node would be dead before the link is open.
+        let peers = link(&KeyPair::from_seed(&[9; 32]));
+        let hello = Request::Ping { endpoints: Vec::new() };
+        peers.call(&self.peer, hello, PATIENCE).await.unwrap();
         let mut dices = || Dice(dice.below(u64::MAX));
         let mut tasks = JoinSet::new();
         tasks.spawn(submit(self.users.clone(), self.client.clone(), dices()));
-        tasks.spawn(deliver(self.users.clone(), self.peer.clone(), dices()));
+        tasks.spawn(deliver(self.users.clone(), peers, self.peer.clone(), dices()));
         tasks.spawn(acknowledge(
             self.users.clone(),
             self.client.clone(),
@@ -304,8 +308,7 @@ impl Reader {
 }
 
 /// Another node that delivers over a link, and tells that some of it has been read.
-async fn deliver(users: Users, to: Contact, mut dice: Dice) {
-    let peers = link(&KeyPair::from_seed(&[9; 32]));
+async fn deliver(users: Users, peers: Peers, to: Contact, mut dice: Dice) {
     for n in 0.. {
         let n = n * DELIVERED_AT_ONCE as u64;
         let envelopes: Vec<_> =
@@ -314,10 +317,10 @@ async fn deliver(users: Users, to: Contact, mut dice: Dice) {
         let Ok(answer) = peers.call(&to, request, PATIENCE).await else { return };
         let Response::Delivered { receipts, refused, .. } = answer else { panic!("{answer:?}") };
         assert!(refused.is_empty(), "{refused:?}");
-        let held: Vec<_> = receipts.iter().flat_map(|receipt| receipt.ids()).collect();
+        let held: Vec<_> = receipts.iter().flat_map(|receipt| receipt.ids()).copied().collect();
         assert!(receipts.iter().all(|receipt| receipt.holder() == to.address()));
         assert_eq!(held.len(), envelopes.len());
-        held.into_iter().for_each(|id| users.model().is_stored(id));
+        users.model().is_delivered(&held);
         users.answered();
         let read = envelopes[0].id();
         if dice.below(2) == 0 && users.model().may_be_read(&read) {

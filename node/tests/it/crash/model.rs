@@ -34,6 +34,8 @@ pub(super) struct Model {
 pub(super) struct Totals {
     /// Envelopes answered for.
     pub(super) stored: u64,
+    /// Envelopes for which another node has a receipt.
+    pub(super) delivered: u64,
     /// Acknowledged envelopes answered for.
     pub(super) ended: u64,
     /// Envelopes that are there though no answer came before the crash.
@@ -58,6 +60,12 @@ impl Model {
             letter.stored = Word::Answered;
             self.totals.stored += 1;
         }
+    }
+
+    /// The node has signed that it has these on disk.
+    pub(super) fn is_delivered(&mut self, ids: &[EnvelopeId]) {
+        ids.iter().for_each(|id| self.is_stored(id));
+        self.totals.delivered += ids.len() as u64;
     }
 
     /// An acknowledgement is handed over. Returns the latest expiry among its envelopes.
@@ -115,5 +123,46 @@ impl Model {
 
     pub(super) fn totals(&self) -> Totals {
         self.totals
+    }
+}
+
+mod tests {
+    use super::*;
+
+    const ID: EnvelopeId = EnvelopeId::from_bytes([1; 32]);
+
+    /// Whether the model bears that the envelope is there, and that it is not there.
+    fn bears(stored: bool, ended: Option<bool>) -> (bool, bool) {
+        let compared = |received: &[EnvelopeId]| {
+            let mut model = Model::default();
+            model.asks_to_store(ID, Time::MAX);
+            if stored {
+                model.is_stored(&ID);
+            }
+            if let Some(answered) = ended {
+                model.asks_to_end(&[ID]);
+                if answered {
+                    model.is_ended(&[ID]);
+                }
+            }
+            model.compare(&received.iter().copied().collect()).is_ok()
+        };
+        (compared(&[ID]), compared(&[]))
+    }
+
+    #[test]
+    fn what_was_answered_is_certain_and_the_rest_may_be_either() {
+        assert_eq!(bears(false, None), (true, true));
+        assert_eq!(bears(true, None), (true, false));
+        assert_eq!(bears(true, Some(false)), (true, true));
+        assert_eq!(bears(true, Some(true)), (false, true));
+    }
+
+    #[test]
+    fn what_was_gone_once_never_comes_back() {
+        let mut model = Model::default();
+        model.asks_to_store(ID, Time::MAX);
+        assert!(model.compare(&BTreeSet::new()).is_ok());
+        assert!(model.compare(&BTreeSet::from([ID])).is_err());
     }
 }

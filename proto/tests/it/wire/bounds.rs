@@ -270,6 +270,8 @@ fn questions_about_nothing_are_malformed() {
     assert_eq!(deliver, Some(Rejection::Malformed("envelopes")));
     let put = request(WireRequest::PutCard(peer::PutCard::default()));
     assert_eq!(put, Some(Rejection::Malformed("card")));
+    let publish = request(WireRequest::PublishCard(peer::PublishCard::default()));
+    assert_eq!(publish, Some(Rejection::Malformed("card")));
     let refused = vec![peer::Refused { id: wire_id(), rejection: None }];
     let delivered = peer::Delivered { refused, ..Default::default() };
     let delivered = response(WireResponse::Delivered(delivered));
@@ -298,6 +300,9 @@ fn addresses_and_ids_have_one_length() {
     });
     assert_length("owner", address.clone(), |owner| {
         request(WireRequest::GetCard(peer::GetCard { owner }))
+    });
+    assert_length("owner", address.clone(), |owner| {
+        request(WireRequest::FindCard(peer::FindCard { owner }))
     });
     assert_length("owner", address.clone(), |owner| {
         decode::client::find_card(&client::FindCardRequest { owner }).err()

@@ -167,6 +167,7 @@ fn is_signed(said: &Said) -> bool {
             Request::Acknowledge { .. }
                 | Request::Receipts { .. }
                 | Request::PutCard { .. }
+                | Request::PublishCard { .. }
                 | Request::Subscribe { .. }
         ),
         Said::Response(answer) => matches!(

@@ -103,6 +103,8 @@ fn requests() -> Vec<Request> {
         Request::Receipts { receipts: vec![signed_receipt()] },
         Request::PutCard { card: Box::new(card()) },
         Request::GetCard { owner: mailbox().address() },
+        Request::PublishCard { card: Box::new(card()) },
+        Request::FindCard { owner: mailbox().address() },
         Request::Subscribe { grants: vec![signed_grant()], after: 7 },
         Request::Fetch { ids: ids() },
     ]

@@ -42,6 +42,8 @@ pub(super) fn any_request() -> impl Strategy<Value = Request> {
         any_receipts().prop_map(|receipts| Request::Receipts { receipts }),
         any_card().prop_map(|card| Request::PutCard { card: Box::new(card) }),
         any_address().prop_map(|owner| Request::GetCard { owner }),
+        any_card().prop_map(|card| Request::PublishCard { card: Box::new(card) }),
+        any_address().prop_map(|owner| Request::FindCard { owner }),
         (any_grants(), any::<u64>())
             .prop_map(|(grants, after)| Request::Subscribe { grants, after }),
         any_ids(1).prop_map(|ids| Request::Fetch { ids }),

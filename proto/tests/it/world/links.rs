@@ -195,6 +195,7 @@ impl World {
     pub(super) fn send_push(&mut self, from: At, to: &Address, push: Push) {
         let Some(to) = self.at(to) else { return };
         if self.links.open.contains(&(to, from)) {
+            self.pushed.push(push.clone());
             let latency = self.latency();
             self.later(latency, Happening::Pushed { from, to, push });
         }

@@ -1,0 +1,113 @@
+//! Whom a round of one envelope is for (PROTOCOL §6.2, §6.8).
+//!
+//! Entry function is [`Node::choose`]. The sender's node goes through one entry after another, an
+//! entry asks first whether another has been there before it, and nodes of the region repeat to a
+//! few at a time. When the next round is stands in `custody`.
+
+use rand_core::RngCore;
+
+use crate::contact::Contact;
+use crate::table::Status;
+use crate::time::Span;
+
+use super::records::{Custody, Role};
+use super::{Node, Turn};
+
+/// How many nodes of the region an entry offers an envelope to before it casts it there.
+const PROBES: usize = 3;
+/// How many of the region must have it from elsewhere for the entry not to cast it.
+const FOUND: usize = 2;
+/// How long an entry waits for their answers.
+pub(super) const PROBE_WAIT: Span = Span::from_secs(1);
+/// To how many others a node of the region repeats an envelope in one round.
+const REPEATS: usize = 2;
+
+impl Node {
+    /// Of `nodes`, the region or our entries, those to offer the envelope to in this round. When all
+    /// are known to have it, one of them at random, so that a holder that lost it, or knows of an
+    /// acknowledgement, is met sooner or later.
+    pub(super) fn choose(
+        &mut self,
+        turn: Turn<'_>,
+        custody: &Custody,
+        mut nodes: Vec<Contact>,
+    ) -> Vec<Contact> {
+        let mut lacking = nodes.clone();
+        lacking.retain(|contact| !custody.holders.contains(&contact.address()));
+        if custody.role == Role::Own && self.is_behind_entries() {
+            return self.choose_entries(turn, custody, nodes, lacking);
+        }
+        let most = if custody.role == Role::Own {
+            lacking.len()
+        } else if !self.is_entry_for(custody) {
+            REPEATS
+        } else if custody.rounds == 0 {
+            PROBES
+        } else if self.is_cast_by_others(custody) {
+            0
+        } else {
+            lacking.len()
+        };
+        if lacking.is_empty() || most == 0 {
+            return self.draw(&mut nodes, 1);
+        }
+        self.draw(&mut lacking, most)
+    }
+
+    /// Whether this node has the envelope from outside the region it belongs to, and lies outside
+    /// itself.
+    pub(super) fn is_entry_for(&self, custody: &Custody) -> bool {
+        custody.role == Role::Relayed && !self.is_in_region(&self.address, &custody.mailbox)
+    }
+
+    /// One entry at first: what it does in the first seconds need not be done four times. Then all
+    /// that lack it. Then, ever more seldom, a node that was no entry yet, since all entries together
+    /// may be liars.
+    fn choose_entries(
+        &mut self,
+        turn: Turn<'_>,
+        custody: &Custody,
+        mut entries: Vec<Contact>,
+        mut lacking: Vec<Contact>,
+    ) -> Vec<Contact> {
+        if custody.rounds == 0 {
+            return self.draw(&mut lacking, 1);
+        }
+        if lacking.is_empty() && custody.rounds > 1 && custody.rounds.is_power_of_two() {
+            lacking = self.fresh_entries(turn, custody);
+            lacking = self.draw(&mut lacking, 1);
+        }
+        if lacking.is_empty() { self.draw(&mut entries, 1) } else { lacking }
+    }
+
+    /// Nodes of the table that may do an entry's work for this envelope and have not done it yet.
+    fn fresh_entries(&self, turn: Turn<'_>, custody: &Custody) -> Vec<Contact> {
+        let is_fresh = |contact: &&Contact| {
+            let address = contact.address();
+            self.table.status(&address, turn.now) != Some(Status::Bad)
+                && !custody.holders.contains(&address)
+                && !self.is_in_region(&address, &custody.mailbox)
+        };
+        self.table.entries().map(|entry| entry.contact()).filter(is_fresh).cloned().collect()
+    }
+
+    /// Whether enough nodes of the region have it without this node's doing.
+    fn is_cast_by_others(&self, custody: &Custody) -> bool {
+        let has = custody.holders.iter().filter(|holder| {
+            Some(**holder) != custody.source
+                && !custody.is_given_to(holder)
+                && self.is_in_region(holder, &custody.mailbox)
+        });
+        has.count() >= FOUND
+    }
+
+    /// Up to `count` of these, at random.
+    fn draw(&mut self, nodes: &mut Vec<Contact>, count: usize) -> Vec<Contact> {
+        let mut drawn = Vec::new();
+        while drawn.len() < count && !nodes.is_empty() {
+            let at = (self.rng.next_u64() % nodes.len() as u64) as usize;
+            drawn.push(nodes.swap_remove(at));
+        }
+        drawn
+    }
+}
