@@ -72,13 +72,11 @@ impl Api {
     pub async fn new(inbox: Inbox, clock: Arc<Clock>) -> Result<Self, ApiError> {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ClientServer<Calls>>().await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
+        // Many programs still ask for the older version only.
+        let (reflection, older) = (reflected().build_v1()?, reflected().build_v1alpha()?);
         let client =
             ClientServer::new(Calls::new(inbox, clock)).max_decoding_message_size(FRAME_BYTES_MAX);
-        let routes = Routes::new(client).add_service(health_service).add_service(reflection);
+        let routes = Routes::new(client).add_service(health_service).add_service(reflection).add_service(older);
         Ok(Self { routes: routes.prepare(), health })
     }
 
@@ -154,4 +152,13 @@ impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api").finish_non_exhaustive()
     }
+}
+
+/// What reflection shows: the services that are served here, and nothing of the peers'.
+fn reflected() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("comm.client.v1.Client")
+        .with_service_name("grpc.health.v1.Health")
 }

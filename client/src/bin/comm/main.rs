@@ -13,6 +13,7 @@ mod line;
 mod logging;
 mod moment;
 mod plain;
+mod prompt;
 mod screen;
 mod secret;
 mod shown;

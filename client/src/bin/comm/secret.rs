@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
 use crate::failure::Failure;
+use crate::prompt;
 
 /// Where the environment may have the secret.
 pub(crate) const SECRET_ENV: &str = "COMM_SECRET";
@@ -47,7 +48,9 @@ impl Source {
         match self {
             Self::Word(secret) | Self::Environment(secret) => Ok(secret.clone()),
             Self::File(path) => read_file(path),
-            Self::Prompt if io::stdin().is_terminal() => ask().map_err(Failure::failed),
+            Self::Prompt if io::stdin().is_terminal() => {
+                prompt::ask("secret: ").map_err(Failure::failed)
+            }
             Self::Prompt => first_line(io::stdin().lock()).map_err(Failure::failed),
         }
     }
@@ -118,16 +121,6 @@ fn is_weak(secret: &str) -> bool {
     // The work grows with the length, and what is this long is not weak by being short.
     let begin: String = secret.chars().take(100).collect();
     zxcvbn(&Zeroizing::new(begin), &["comm"]).guesses_log10() < GUESSES_LOG10
-}
-
-/// Asks on the terminal that standard input is, without showing what is typed.
-fn ask() -> io::Result<Zeroizing<Vec<u8>>> {
-    let terminal = rpassword::ConfigBuilder::new()
-        .input_file_path("/dev/stdin")
-        .output_file_path("/dev/stdin")
-        .build();
-    let typed = rpassword::prompt_password_with_config("secret: ", terminal)?;
-    Ok(Zeroizing::new(typed.into_bytes()))
 }
 
 fn seed(secret: &[u8]) -> Result<Option<Zeroizing<[u8; KeyPair::SEED_LEN]>>, Failure> {
