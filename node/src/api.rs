@@ -76,7 +76,10 @@ impl Api {
         let (reflection, older) = (reflected().build_v1()?, reflected().build_v1alpha()?);
         let client =
             ClientServer::new(Calls::new(inbox, clock)).max_decoding_message_size(FRAME_BYTES_MAX);
-        let routes = Routes::new(client).add_service(health_service).add_service(reflection).add_service(older);
+        let routes = Routes::new(client)
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(older);
         Ok(Self { routes: routes.prepare(), health })
     }
 

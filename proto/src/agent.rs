@@ -211,7 +211,7 @@ impl Agent {
     }
 
     fn on_connected(&mut self, turn: Turn<'_>, node: Node) {
-        self.calls.clear();
+        self.give_up_calls();
         self.node = Some(node);
         self.subscribe_all(turn);
         self.publish_card(turn);
@@ -220,10 +220,20 @@ impl Agent {
 
     fn on_disconnected(&mut self) {
         self.node = None;
-        self.calls.clear();
+        self.give_up_calls();
         self.reset_inbox();
         self.outbox.interrupt();
         self.people.interrupt();
+    }
+
+    /// Calls under way will not be answered; commands that wait for one end.
+    fn give_up_calls(&mut self) {
+        for purpose in std::mem::take(&mut self.calls).into_values() {
+            if let Purpose::Cancel(_, id) = purpose {
+                let result = Err(CommandError::NoAnswer);
+                self.outputs.push_back(Output::Done { id, result });
+            }
+        }
     }
 
     fn on_response(
@@ -259,7 +269,13 @@ impl Agent {
                 self.mailboxes.try_again(turn.now);
                 Ok(())
             }
-            // Lost acknowledgements are made good when the envelope is pushed again.
+            (Purpose::Credit, Err(_)) => {
+                self.lose_credit();
+                self.mailboxes.try_again(turn.now);
+                Ok(())
+            }
+            // Lost acknowledgements are made good when the envelope is pushed again, refused
+            // watches when the envelope is submitted again.
             (
                 Purpose::Watch
                 | Purpose::Subscribe

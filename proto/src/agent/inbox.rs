@@ -74,6 +74,11 @@ impl Agent {
         }
     }
 
+    /// The node did not take our credit: it is given anew with the next subscription.
+    pub(super) fn lose_credit(&mut self) {
+        self.inbox.credit = 0;
+    }
+
     /// Acknowledges what the disk has by now: one signature for many.
     pub(super) fn acknowledge_read(&mut self) {
         if self.inbox.read.is_empty() || self.node.is_none() {

@@ -168,6 +168,9 @@ pub enum CommandError {
     /// No more contacts fit.
     #[error("there are {0} contacts, which is as many as fit")]
     TooManyContacts(usize),
+    /// The node did not take it back; nothing has changed.
+    #[error("the node did not answer; try again when it does")]
+    NoAnswer,
     /// There is no such message on its way.
     #[error("no message #{} is on its way", .0.0)]
     NoSuchMessage(MessageNumber),

@@ -162,6 +162,11 @@ impl Agent {
         id: CommandId,
         result: Result<ClientResponse, Rejection>,
     ) -> Result<(), StoreError> {
+        if result.as_ref().is_err_and(|reason| reason.retry() == Retry::Later) {
+            let result = Err(CommandError::NoAnswer);
+            self.outputs.push_back(Output::Done { id, result });
+            return Ok(());
+        }
         // A node that does not know the envelope has at least nothing to relay.
         let copies_may_exist =
             !matches!(result, Ok(ClientResponse::Cancelled { copies_may_exist: false }));

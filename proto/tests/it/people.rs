@@ -384,6 +384,31 @@ fn a_message_can_be_taken_back() {
     assert_eq!(again, Err(CommandError::NoSuchMessage(number)));
 }
 
+/// D22: a cancel that the node never answers ends all the same when the link does.
+#[test]
+fn a_command_ends_with_the_link_it_waits_for() {
+    let mut town = Town::with(&["ann", "bob"]);
+    town.send("ann", "bob", "first");
+    town.wait(Span::from_secs(1));
+    town.disconnect("bob");
+    let number = town.send("ann", "bob", "second");
+    town.wait(Span::from_secs(1));
+    let (store, now) = (town.people["ann"].store.clone(), town.now);
+    let person = town.people.get_mut("ann").unwrap();
+    let id = CommandId(u64::MAX);
+    let command = agent::Input::Command { id, command: Command::Cancel(number) };
+    person.agent.handle(command, &store, now).unwrap();
+    let asked = std::iter::from_fn(|| person.agent.poll_output());
+    let is_cancel = |output: &agent::Output| {
+        matches!(output, agent::Output::Call { request: ClientRequest::Cancel { .. }, .. })
+    };
+    assert!(asked.collect::<Vec<_>>().iter().any(is_cancel));
+    person.agent.handle(agent::Input::Disconnected, &store, now).unwrap();
+    let outputs: Vec<_> = std::iter::from_fn(|| person.agent.poll_output()).collect();
+    let ended = agent::Output::Done { id, result: Err(CommandError::NoAnswer) };
+    assert!(outputs.contains(&ended), "{outputs:?}");
+}
+
 /// A14, E25: names, history and states are there after a restart.
 #[test]
 fn contacts_and_history_survive_a_restart() {
