@@ -1,10 +1,10 @@
 //! The node killed in the midst of its work, again and again: what it has answered for holds.
 //!
-//! A [`Model`] keeps what clients and other nodes were told; after each start everything that waits
+//! A [`Expected`] keeps what clients and other nodes were told; after each start everything that waits
 //! is received and compared with it. Moments of death are counted in answers, not in time.
 
+mod expected;
 mod load;
-mod model;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,8 @@ use comm_node::rpc::client::client_client::ClientClient;
 use tonic::transport::Channel;
 
 use crate::node_process::{NodeProcess, data_dir, status};
+use expected::Expected;
 use load::{Load, Mailboxes, fill};
-use model::Model;
 
 const KILLS: u64 = 100;
 /// The moments of death and the choices of the load; printed when the test fails.
@@ -39,7 +39,7 @@ impl Dice {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_a_hundred_times_keeps_what_it_answered_for() {
     let dir = data_dir();
-    let model = Arc::new(Mutex::new(Model::default()));
+    let expected = Arc::new(Mutex::new(Expected::default()));
     let (mut dice, mailboxes) = (Dice(SEED), Mailboxes::new());
     let (mut starts, begun) = (Vec::new(), Instant::now());
     for round in 0..KILLS {
@@ -51,14 +51,14 @@ async fn a_node_killed_a_hundred_times_keeps_what_it_answered_for() {
         let mut client = node.client().await;
         let now = status(&mut client).await;
         starts.push(started.elapsed());
-        let mut load = Load::open(&node, &model, &mailboxes, client, &now, dir.path()).await;
+        let mut load = Load::open(&node, &expected, &mailboxes, client, &now, dir.path()).await;
         let received = load.everything_that_waits().await;
-        let verdict = model.lock().unwrap().compare(&received);
+        let verdict = expected.lock().unwrap().compare(&received);
         assert_eq!(verdict, Ok(()), "in round {round} of seed {SEED:#x}");
         load.run_until_killed(round, dice.below(600), &mut dice).await;
         assert!(!node.log().contains("panicked"), "{}", node.log());
     }
-    let totals = model.lock().unwrap().totals();
+    let totals = expected.lock().unwrap().totals();
     println!("{KILLS} kills in {:?}; {totals:?}; starts: {}", begun.elapsed(), told(&mut starts));
     // A test that did little would prove little.
     assert!(totals.stored > 5_000 && totals.delivered > 200 && totals.ended > 500, "{totals:?}");

@@ -1,6 +1,6 @@
 //! Clients and another node that keep the node busy until it is killed.
 //!
-//! Entry types are [`Load`], whose every request and answer is noted in the [`Model`], and [`fill`],
+//! Entry types are [`Load`], whose every request and answer is noted in the [`Expected`], and [`fill`],
 //! which only hands envelopes over.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -37,7 +37,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::Dice;
-use super::model::Model;
+use super::expected::Expected;
 use crate::node_process::{NodeProcess, address, contact, now};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,7 +67,7 @@ pub(super) struct Load {
 #[derive(Clone)]
 struct Users {
     node: Arc<NodeProcess>,
-    model: Arc<Mutex<Model>>,
+    expected: Arc<Mutex<Expected>>,
     mailboxes: Mailboxes,
     /// Answers that may still come before the node is killed.
     left: Arc<AtomicU64>,
@@ -90,8 +90,8 @@ impl Mailboxes {
 }
 
 impl Users {
-    fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().unwrap()
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap()
     }
 
     /// Kills the node when this was the answer to do so at.
@@ -106,12 +106,12 @@ impl Users {
         let mailbox =
             self.mailboxes.0[dice.below(self.mailboxes.0.len() as u64) as usize].address();
         let envelope = envelope(mailbox, [u64::from(sender), self.round, n]);
-        self.model().asks_to_store(envelope.id(), envelope.expires_at());
+        self.expected().asks_to_store(envelope.id(), envelope.expires_at());
         envelope
     }
 
     fn acknowledgement(&self, mailbox: usize, ids: &[EnvelopeId]) -> Verified<Acknowledgement> {
-        let until = self.model().asks_to_end(ids) + KEPT_AFTER_EXPIRY;
+        let until = self.expected().asks_to_end(ids) + KEPT_AFTER_EXPIRY;
         Acknowledgement::sign(&self.mailboxes.0[mailbox], ids.to_vec(), until).unwrap()
     }
 }
@@ -120,7 +120,7 @@ impl Load {
     /// Opens every mailbox.
     pub(super) async fn open(
         node: &Arc<NodeProcess>,
-        model: &Arc<Mutex<Model>>,
+        expected: &Arc<Mutex<Expected>>,
         mailboxes: &Mailboxes,
         mut client: ClientClient<Channel>,
         status: &GetStatusResponse,
@@ -133,7 +133,7 @@ impl Load {
         let answers = client.receive(ReceiverStream::new(asked)).await.unwrap().into_inner();
         let users = Users {
             node: Arc::clone(node),
-            model: Arc::clone(model),
+            expected: Arc::clone(expected),
             mailboxes: mailboxes.clone(),
             left: Arc::default(),
             round: 0,
@@ -219,7 +219,7 @@ async fn submit(users: Users, mut client: ClientClient<Channel>, mut dice: Dice)
             let submit_stream_response::Result::State(_) = answer.result.unwrap() else {
                 panic!("an envelope is refused");
             };
-            users.model().is_stored(&decode::envelope_id(&answer.id).unwrap());
+            users.expected().is_stored(&decode::envelope_id(&answer.id).unwrap());
             users.answered();
             room.add_permits(1);
         }
@@ -241,7 +241,7 @@ async fn acknowledge(
             if client.acknowledge(request).await.is_err() {
                 return;
             }
-            users.model().is_ended(ids);
+            users.expected().is_ended(ids);
             users.answered();
         }
     }
@@ -272,7 +272,7 @@ impl Reader {
                 }
                 receive_response::Response::Acknowledged(_) => {
                     let ids = self.asked.pop_front().expect("one answer for each");
-                    self.users.model().is_ended(&ids);
+                    self.users.expected().is_ended(&ids);
                 }
                 receive_response::Response::CaughtUp(_) => {}
             }
@@ -282,15 +282,15 @@ impl Reader {
 
     fn take(&mut self, envelope: &Envelope, dice: &mut Dice) -> Vec<receive_request::Request> {
         let id = envelope.id();
-        self.users.model().is_stored(&id);
+        self.users.expected().is_stored(&id);
         let mut asked = vec![receive_request::Request::Credit(wire::Credit { envelopes: 1 })];
         // Its deliverer may have acknowledged it meanwhile.
-        if dice.below(2) == 0 && self.users.model().may_be_read(&id) {
+        if dice.below(2) == 0 && self.users.expected().may_be_read(&id) {
             let mailbox = self.users.mailboxes.of(&envelope.mailbox());
             self.read[mailbox].push(id);
             if self.read[mailbox].len() == READ_AT_ONCE {
                 let mut ids = std::mem::take(&mut self.read[mailbox]);
-                ids.retain(|id| self.users.model().may_be_read(id));
+                ids.retain(|id| self.users.expected().may_be_read(id));
                 if !ids.is_empty() {
                     asked.push(self.acknowledge(mailbox, ids));
                 }
@@ -320,16 +320,16 @@ async fn deliver(users: Users, peers: Peers, to: Contact, mut dice: Dice) {
         let held: Vec<_> = receipts.iter().flat_map(|receipt| receipt.ids()).copied().collect();
         assert!(receipts.iter().all(|receipt| receipt.holder() == to.address()));
         assert_eq!(held.len(), envelopes.len());
-        users.model().is_delivered(&held);
+        users.expected().is_delivered(&held);
         users.answered();
         let read = envelopes[0].id();
-        if dice.below(2) == 0 && users.model().may_be_read(&read) {
+        if dice.below(2) == 0 && users.expected().may_be_read(&read) {
             let mailbox = users.mailboxes.of(&envelopes[0].mailbox());
             let acknowledgements = vec![users.acknowledgement(mailbox, &[read])];
             let request = Request::Acknowledge { acknowledgements };
             let Ok(answer) = peers.call(&to, request, PATIENCE).await else { return };
             assert_eq!(answer, Response::Done);
-            users.model().is_ended(&[read]);
+            users.expected().is_ended(&[read]);
             users.answered();
         }
     }

@@ -1,6 +1,6 @@
 //! What a node has been asked and what it has answered for.
 //!
-//! Entry type is [`Model`]. What was answered must hold after any crash; what was asked and not
+//! Entry type is [`Expected`]. What was answered must hold after any crash; what was asked and not
 //! answered may have happened or not, and is settled by the first look after the crash.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ struct Letter {
 
 /// What is known of a node's envelopes.
 #[derive(Debug, Default)]
-pub(super) struct Model {
+pub(super) struct Expected {
     letters: BTreeMap<EnvelopeId, Letter>,
     totals: Totals,
 }
@@ -46,7 +46,7 @@ pub(super) struct Totals {
     pub(super) ended_unanswered: u64,
 }
 
-impl Model {
+impl Expected {
     /// An envelope is handed over.
     pub(super) fn asks_to_store(&mut self, id: EnvelopeId, expires_at: Time) {
         let letter = Letter { stored: Word::Asked, ended: None, expires_at };
@@ -131,21 +131,21 @@ mod tests {
 
     const ID: EnvelopeId = EnvelopeId::from_bytes([1; 32]);
 
-    /// Whether the model bears that the envelope is there, and that it is not there.
+    /// Whether the expected bears that the envelope is there, and that it is not there.
     fn bears(stored: bool, ended: Option<bool>) -> (bool, bool) {
         let compared = |received: &[EnvelopeId]| {
-            let mut model = Model::default();
-            model.asks_to_store(ID, Time::MAX);
+            let mut expected = Expected::default();
+            expected.asks_to_store(ID, Time::MAX);
             if stored {
-                model.is_stored(&ID);
+                expected.is_stored(&ID);
             }
             if let Some(answered) = ended {
-                model.asks_to_end(&[ID]);
+                expected.asks_to_end(&[ID]);
                 if answered {
-                    model.is_ended(&[ID]);
+                    expected.is_ended(&[ID]);
                 }
             }
-            model.compare(&received.iter().copied().collect()).is_ok()
+            expected.compare(&received.iter().copied().collect()).is_ok()
         };
         (compared(&[ID]), compared(&[]))
     }
@@ -160,9 +160,9 @@ mod tests {
 
     #[test]
     fn what_was_gone_once_never_comes_back() {
-        let mut model = Model::default();
-        model.asks_to_store(ID, Time::MAX);
-        assert!(model.compare(&BTreeSet::new()).is_ok());
-        assert!(model.compare(&BTreeSet::from([ID])).is_err());
+        let mut expected = Expected::default();
+        expected.asks_to_store(ID, Time::MAX);
+        assert!(expected.compare(&BTreeSet::new()).is_ok());
+        assert!(expected.compare(&BTreeSet::from([ID])).is_err());
     }
 }
