@@ -1,6 +1,6 @@
 //! The node killed in the midst of its work, again and again: what it has answered for holds.
 //!
-//! A [`Expected`] keeps what clients and other nodes were told; after each start everything that waits
+//! [`Expected`] keeps what clients and other nodes were told; after each start everything that waits
 //! is received and compared with it. Moments of death are counted in answers, not in time.
 
 mod expected;

@@ -51,14 +51,11 @@ fn obey(order: Order) -> Result<(), Failure> {
             Ok(())
         }
         Order::Address(source) => {
-            println!("{}", secret::identity(&source.read()?)?.address());
+            println!("{}", source.identity()?.address());
             Ok(())
         }
         Order::Chat(plan) => {
-            let secret = plan.secret.read()?;
-            secret::warn_if_weak(&secret);
-            let identity = secret::identity(&secret)?;
-            drop(secret);
+            let identity = plan.secret.identity()?;
             let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
             let result = runtime.block_on(chat(identity, &plan));
             // A name being looked up in the background must not hold the end up.

@@ -1,6 +1,6 @@
 //! Where a secret comes from, how strong it is, and what it stands for.
 //!
-//! Entry types are [`Source`] and [`identity`]. A secret is taken byte for byte, but for the end of
+//! Entry type is [`Source`]. A secret is taken byte for byte, but for the end of
 //! its line; it is never shown and never logged.
 
 use std::fs::File;
@@ -43,8 +43,14 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The secret.
-    pub(crate) fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    /// The identity of the secret, which is wiped. Says so if the secret could be guessed.
+    pub(crate) fn identity(&self) -> Result<Identity, Failure> {
+        let secret = self.read()?;
+        warn_if_weak(&secret);
+        identity(&secret)
+    }
+
+    fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
         match self {
             Self::Word(secret) | Self::Environment(secret) => Ok(secret.clone()),
             Self::File(path) => read_file(path),
@@ -68,7 +74,7 @@ impl std::fmt::Debug for Source {
 }
 
 /// The identity that a secret stands for. Takes about a second, which a person is told.
-pub(crate) fn identity(secret: &[u8]) -> Result<Identity, Failure> {
+fn identity(secret: &[u8]) -> Result<Identity, Failure> {
     if let Some(seed) = seed(secret)? {
         return Ok(Identity::from_seed(&seed));
     }
@@ -85,7 +91,7 @@ pub(crate) fn identity(secret: &[u8]) -> Result<Identity, Failure> {
 }
 
 /// Says so if a secret could be guessed.
-pub(crate) fn warn_if_weak(secret: &[u8]) {
+fn warn_if_weak(secret: &[u8]) {
     let is_key = secret.starts_with(SEED.as_bytes());
     let text = Zeroizing::new(String::from_utf8_lossy(secret).into_owned());
     if !is_key && is_weak(&text) {

@@ -131,7 +131,7 @@ mod tests {
 
     const ID: EnvelopeId = EnvelopeId::from_bytes([1; 32]);
 
-    /// Whether the expected bears that the envelope is there, and that it is not there.
+    /// Whether it is borne that the envelope is there, and that it is not there.
     fn bears(stored: bool, ended: Option<bool>) -> (bool, bool) {
         let compared = |received: &[EnvelopeId]| {
             let mut expected = Expected::default();

@@ -25,7 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The node's bound on streams of clients.
 const SESSIONS_MAX: usize = 64;
 
+/// Who calls.
+#[derive(Clone)]
+struct Program {
+    channel: Channel,
+    target: Arc<Target>,
+}
+
 /// One call of the client API.
+#[derive(Clone)]
 pub(super) enum Call {
     Submit(object::Envelope),
     Stream(Vec<object::Envelope>),
@@ -41,14 +49,14 @@ pub(super) enum Call {
 
 /// Tries everything, over and over.
 pub(super) async fn attack(target: &Arc<Target>, honest: &Honest) {
-    let channel = target.node.connect().await;
+    let program = Program { channel: target.node.connect().await, target: Arc::clone(target) };
     let cases = acknowledgements(honest)
         .into_iter()
         .chain(envelopes())
         .chain(cards(honest))
         .chain(mailboxes(target, honest))
         .chain(rest(honest));
-    make_all(cases.collect(), target, &[channel], refused).await;
+    make_all(cases.collect(), target, &[program], refused).await;
 }
 
 /// More streams than the node has places for: those that have one keep it, others are refused.
@@ -328,13 +336,17 @@ fn whole(n: u64) -> object::Envelope {
     forge::envelope(Address::from_bytes([1; 20]), n, forge::in_days(1), 1 << 10)
 }
 
-/// Makes a call that must be refused for this reason.
-async fn refused(channel: Channel, call: Call, reason: &'static str) -> Result<(), String> {
-    let made = timeout(PATIENCE, make(channel, call));
-    match made.await.map_err(|_| "there is no answer".to_owned())? {
-        Err(status) if word(&status) == reason => Ok(()),
-        Err(status) => Err(format!("{status:?}")),
-        Ok(()) => Err("it is done".to_owned()),
+/// Makes a call that must be refused for this reason. The places of streams that have ended are free
+/// again only when the node has noticed; until then it is busy, and says and counts that.
+async fn refused(program: Program, call: Call, reason: &'static str) -> Result<(), String> {
+    loop {
+        let made = timeout(PATIENCE, make(program.channel.clone(), call.clone())).await;
+        match made.map_err(|_| "there is no answer".to_owned())? {
+            Err(status) if word(&status) == reason => return Ok(()),
+            Err(status) if word(&status) == "busy" => program.target.ledger.note("busy", 1, 1),
+            Err(status) => return Err(format!("{status:?}")),
+            Ok(()) => return Err("it is done".to_owned()),
+        }
     }
 }
 
