@@ -9,7 +9,7 @@ use crate::acknowledgement::{Acknowledgement, IDS_MAX, KEPT_AFTER_EXPIRY};
 use crate::address::Address;
 use crate::envelope::{Envelope, EnvelopeId};
 use crate::message::{ClientRequest, SIGNED_MAX};
-use crate::payload::MessageId;
+use crate::payload::{ExpiryError, MessageId};
 use crate::sealing::{self, OpenError, Opened};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
@@ -129,16 +129,32 @@ impl Agent {
             id: envelope.id(),
             expires_at: envelope.expires_at(),
         };
-        self.journal.promise(Promise::Acknowledge(read));
-        // A body that somebody put into another envelope: the one it was sealed for counts.
-        if opened.payload.check_expiry(envelope.expires_at(), turn.now).is_err() {
-            return Ok(());
+        match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
+            Ok(()) => {}
+            // Somebody has put the body into another envelope: the one it was sealed for counts.
+            Err(ExpiryError::Differs) => {
+                self.journal.promise(Promise::Acknowledge(read));
+                return Ok(());
+            }
+            // Perhaps only by our clock. Nobody has read it, so nobody says so.
+            Err(reason @ ExpiryError::Expired) => {
+                self.leave_unread(envelope, reason.to_string());
+                return Ok(());
+            }
         }
         let seen = seen_key(opened.payload.expires_at, &opened.message_id);
         if self.journal.get(turn.store, Drawer::Seen, &seen)?.is_some() {
+            self.journal.promise(Promise::Acknowledge(read));
             return Ok(());
         }
-        let Ok(contact) = self.know(opened.sender.address()) else { return Ok(()) };
+        let contact = match self.know(opened.sender.address()) {
+            Ok(contact) => contact,
+            Err(reason) => {
+                self.leave_unread(envelope, reason.to_string());
+                return Ok(());
+            }
+        };
+        self.journal.promise(Promise::Acknowledge(read));
         self.journal.put_readable(Drawer::Seen, seen, Vec::new());
         self.learn_key(turn, contact, opened.sender);
         self.store_message(turn, contact, opened);
@@ -178,7 +194,10 @@ impl Agent {
                 expires_at: envelope.expires_at(),
             }));
         }
-        let reason = reason.to_string();
+        self.leave_unread(envelope, reason.to_string());
+    }
+
+    fn leave_unread(&mut self, envelope: &Envelope, reason: String) {
         self.event(Event::Unreadable { envelope: envelope.id(), reason });
     }
 }

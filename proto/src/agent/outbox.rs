@@ -202,7 +202,12 @@ impl Agent {
         }
         if self.outbox.again_at.is_some_and(|at| at <= turn.now) {
             self.outbox.again_at = None;
-            self.resume_outbox(turn);
+            // What the node has is watched; only what it has not wants another try.
+            let queued = |m: &Outgoing| m.state == MessageState::Queued;
+            let queued = self.outbox.messages.iter().filter(|(_, message)| queued(message));
+            for number in queued.map(|(number, _)| *number).collect::<Vec<_>>() {
+                self.advance(turn, number);
+            }
         }
         Ok(())
     }

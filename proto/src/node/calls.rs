@@ -39,7 +39,7 @@ pub(super) enum Purpose {
     /// Nothing hangs on the answer.
     Tell,
     /// What waits in mailboxes we collect.
-    Subscribe { mailboxes: Vec<Address> },
+    Subscribe { mailboxes: Vec<Address>, pages: u32 },
     /// Bodies of what waits.
     Fetch { ids: Vec<EnvelopeId> },
     /// A card somebody looks for, by the number of the search.
@@ -136,8 +136,12 @@ impl Node {
                 let settled = Settled { receipts, acknowledgements };
                 self.on_delivered(turn, &from, &ids, &refused, settled)
             }
-            (Purpose::Subscribe { mailboxes }, Response::Subscribed { waiting, cursor, more }) => {
-                self.on_subscribed(turn, &from, mailboxes, waiting, (cursor, more))
+            (
+                Purpose::Subscribe { mailboxes, pages },
+                Response::Subscribed { waiting, cursor, more },
+            ) => {
+                let next = more.then_some(cursor);
+                self.on_subscribed(turn, &from, (mailboxes, pages), &waiting, next)
             }
             (Purpose::Fetch { ids }, Response::Fetched { envelopes }) => {
                 self.on_fetched(turn, &from, &ids, &envelopes)

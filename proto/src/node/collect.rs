@@ -29,6 +29,8 @@ const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 const SOURCES_MAX: usize = 64;
 /// Grants for other nodes kept with one mailbox; its owner has few entries.
 const DELEGATES_MAX: usize = 16;
+/// Pages asked of one node in one renewal; the rest comes with the next, when these have been read.
+const PAGES_MAX: u32 = 256;
 /// Envelopes being fetched at a time; further ones come with the next renewal.
 const FETCHING_MAX: usize = 16_384;
 /// Nodes remembered that have an envelope too while it is being fetched from another one.
@@ -121,16 +123,17 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         from: &Contact,
-        mailboxes: Vec<Address>,
-        waiting: Vec<Waiting>,
-        (cursor, more): (u64, bool),
+        (mailboxes, pages): (Vec<Address>, u32),
+        waiting: &[Waiting],
+        next: Option<u64>,
     ) -> Result<(), StoreError> {
-        if more && !waiting.is_empty() {
+        if let (Some(after), true, true) = (next, !waiting.is_empty(), pages < PAGES_MAX) {
             let grants = self.grants_at(&mailboxes, &from.address());
-            let request = Request::Subscribe { grants, after: cursor };
-            self.call(turn, from.clone(), request, Purpose::Subscribe { mailboxes });
+            let request = Request::Subscribe { grants, after };
+            let purpose = Purpose::Subscribe { mailboxes, pages: pages + 1 };
+            self.call(turn, from.clone(), request, purpose);
         }
-        self.on_waiting(turn, &from.address(), &waiting)
+        self.on_waiting(turn, &from.address(), waiting)
     }
 
     /// A node tells what waits: fetch what we lack, and tell it what has been read.
@@ -295,7 +298,7 @@ impl Node {
             for some in mailboxes.chunks(SIGNED_MAX / 2) {
                 let grants = self.grants_at(some, &source);
                 let request = Request::Subscribe { grants, after: 0 };
-                let purpose = Purpose::Subscribe { mailboxes: some.to_vec() };
+                let purpose = Purpose::Subscribe { mailboxes: some.to_vec(), pages: 1 };
                 self.call(turn, contact.clone(), request, purpose);
             }
         }
