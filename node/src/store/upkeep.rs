@@ -30,9 +30,12 @@ use crate::metrics;
 /// How often the thread looks.
 const PACE: Duration = Duration::from_secs(1);
 
-/// After a piece of work the thread rests for so many times as long as that took, which leaves at
-/// least nine tenths of the disk's time to others.
+/// After a piece of work the thread rests for so many times as long as that took, ...
 const REST_FACTOR: u32 = 10;
+
+/// ... but not for longer than this: on a slow or busy disk one piece takes seconds, and space must
+/// come back within a minute all the same.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// After a failure the thread tries again; whether the node can go on at all shows at its next
 /// sync.
@@ -165,7 +168,7 @@ fn look_until_stopped(shared: &Shared, store: &RocksStore) {
         metrics::disk_used(usage.total());
         let started = Instant::now();
         rest = match store.tidy(usage) {
-            Ok(()) => started.elapsed() * REST_FACTOR,
+            Ok(()) => (started.elapsed() * REST_FACTOR).min(REST_MAX),
             Err(error) => {
                 tracing::warn!(%error, "the disk space of deleted envelopes was not given back");
                 REST_AFTER_FAILURE
