@@ -13,7 +13,7 @@ pub mod work;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use comm_proto::contact::Contact;
@@ -35,7 +35,7 @@ use crate::metrics;
 use crate::store::RocksStore;
 use crate::store::syncer::Syncer;
 
-use inbox::{Budget, Inbox, Turn};
+use inbox::{Admission, Budget, Inbox, Turn};
 use recipients::{Recipients, Waiter};
 use work::{ClientReplyTo, ClientWork, NO_SESSION, Own, PeerWork};
 
@@ -67,9 +67,13 @@ pub struct Host {
     pub peers: Peers,
 }
 
-/// A driver at work; it goes on until the inbox is told to stop or the disk fails.
+/// A driver at work; it goes on until the inbox is told to stop or the disk fails. Dropping it waits
+/// for the end, so tell the inbox before.
 #[derive(Debug)]
-pub struct Running(oneshot::Receiver<Result<(), StoreError>>);
+pub struct Running {
+    result: oneshot::Receiver<Result<(), StoreError>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 /// Why a driver ended or never began.
 #[derive(Debug, Error)]
@@ -111,9 +115,9 @@ impl Driver {
     /// # Errors
     /// When the store cannot be read or the system gives no thread.
     pub fn start(host: Host) -> Result<Running, DriverError> {
-        let (ended, running) = oneshot::channel();
+        let (ended, result) = oneshot::channel();
         let driver = Self::new(host)?;
-        thread::Builder::new().name("driver".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("driver".to_owned()).spawn(move || {
             let result = driver.run();
             if let Err(error) = &result {
                 error!(%error, "the store failed; the node stops");
@@ -121,7 +125,7 @@ impl Driver {
             // Nobody listens when the whole process is ending.
             let _ = ended.send(result);
         })?;
-        Ok(Running(running))
+        Ok(Running { result, thread: Some(thread) })
     }
 
     fn new(host: Host) -> Result<Self, DriverError> {
@@ -160,7 +164,7 @@ impl Driver {
             self.inbox.take(&mut turn, BUDGET, Some(self.wake_at()));
             self.now = self.clock.now();
             self.take_turn(&mut turn)?;
-            if self.is_finished(turn.stopping) {
+            if self.is_finished(turn.admission) {
                 return Ok(());
             }
         }
@@ -337,13 +341,17 @@ impl Driver {
         self.stop_at.map_or(wake_at, |stop_at| wake_at.min(stop_at))
     }
 
-    /// Whether the node was told to stop and has answered what it had begun, or had its time to.
-    fn is_finished(&mut self, stopping: bool) -> bool {
-        if !stopping {
-            return false;
+    /// Whether the node was told to stop and has answered what it had begun, or had its time to; or
+    /// was told that it is over.
+    fn is_finished(&mut self, admission: Admission) -> bool {
+        match admission {
+            Admission::Open => false,
+            Admission::Ending => {
+                let stop_at = *self.stop_at.get_or_insert_with(|| Instant::now() + GRACE);
+                !self.recipients.is_waited_for() || stop_at <= Instant::now()
+            }
+            Admission::Closed => true,
         }
-        let stop_at = *self.stop_at.get_or_insert_with(|| Instant::now() + GRACE);
-        !self.recipients.is_waited_for() || stop_at <= Instant::now()
     }
 }
 
@@ -353,9 +361,18 @@ impl Running {
     /// # Errors
     /// When the disk failed.
     pub async fn ended(&mut self) -> Result<(), DriverError> {
-        match (&mut self.0).await {
+        match (&mut self.result).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(DriverError::Panicked),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed by its own hook; there is nothing to add.
+            let _ = thread.join();
         }
     }
 }

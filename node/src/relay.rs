@@ -39,7 +39,9 @@ use crate::store::{OpenError, RocksStore};
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A running node. Dropping it tells the node to stop without waiting for it.
+/// A running node. Dropping it ends the node at once, whatever it has begun, and waits for its
+/// threads to end: none of them may touch the store when the directory is free again, or when the
+/// process ends. What it has promised is on the disk.
 #[derive(Debug)]
 pub struct Relay {
     key: PublicKey,
@@ -269,7 +271,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.inbox.stop();
+        self.inbox.close();
     }
 }
 

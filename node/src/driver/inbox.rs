@@ -75,9 +75,20 @@ struct Lanes {
     failure: Option<StoreError>,
     clients: Lane<ClientWork>,
     peers: Lane<PeerWork>,
-    stopping: bool,
-    closed: bool,
+    admission: Admission,
     asleep: bool,
+}
+
+/// What is still taken in; it only ever moves down this list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Admission {
+    /// Everything.
+    #[default]
+    Open,
+    /// Nothing new; what has been begun goes on to its end.
+    Ending,
+    /// Nothing: it is over.
+    Closed,
 }
 
 #[derive(Debug)]
@@ -101,8 +112,8 @@ pub struct Turn {
     pub clients: Vec<ClientWork>,
     /// What other nodes want.
     pub peers: Vec<PeerWork>,
-    /// Nothing new is to be begun.
-    pub stopping: bool,
+    /// Whether the driver is to go on.
+    pub admission: Admission,
 }
 
 /// How many questions the driver takes at once.
@@ -123,8 +134,7 @@ impl Inbox {
             failure: None,
             clients: Lane::new(limits.client_items, limits.client_bytes),
             peers: Lane::new(limits.peer_items, limits.peer_bytes),
-            stopping: false,
-            closed: false,
+            admission: Admission::Open,
             asleep: false,
         };
         Self(Arc::new(Shared {
@@ -228,18 +238,19 @@ impl Inbox {
     /// From now on nothing new is taken in; what has been begun goes on.
     pub fn stop(&self) {
         let mut lanes = self.lock();
-        lanes.stopping = true;
+        lanes.admission = lanes.admission.max(Admission::Ending);
         self.wake(lanes);
     }
 
-    /// Forgets everything and takes nothing in any more; whoever waits for an answer learns it.
+    /// Forgets everything and takes nothing in any more; whoever waits for an answer learns it, and
+    /// the driver ends after the turn it is in.
     pub fn close(&self) {
         let mut lanes = self.lock();
-        (lanes.stopping, lanes.closed) = (true, true);
+        lanes.admission = Admission::Closed;
         // Dropping what waits calls back into this inbox: not under its lock.
         let own = std::mem::take(&mut lanes.own);
         let (clients, peers) = (lanes.clients.clear(), lanes.peers.clear());
-        drop(lanes);
+        self.wake(lanes);
         drop((own, clients, peers));
     }
 
@@ -247,7 +258,7 @@ impl Inbox {
     /// For the one driver.
     pub fn take(&self, turn: &mut Turn, budget: Budget, until: Option<Instant>) {
         let mut lanes = self.lock();
-        while lanes.is_empty() && lanes.stopping == turn.stopping {
+        while lanes.is_empty() && lanes.admission == turn.admission {
             let patience = until.map(|until| until.saturating_duration_since(Instant::now()));
             if patience == Some(Duration::ZERO) {
                 return;
@@ -264,7 +275,8 @@ impl Inbox {
     pub(super) fn own(&self, own: Own) -> Result<(), Rejection> {
         let mut lanes = self.lock();
         let begins = matches!(own, Own::ListenerOpened { .. } | Own::SessionOpened { .. });
-        if lanes.closed || (begins && lanes.stopping) {
+        let taken_in_until = if begins { Admission::Open } else { Admission::Ending };
+        if lanes.admission > taken_in_until {
             return Err(Rejection::ShuttingDown);
         }
         lanes.own.push_back(own);
@@ -277,7 +289,7 @@ impl Inbox {
         push: impl FnOnce(&mut Lanes) -> Result<(), Rejection>,
     ) -> Result<(), Rejection> {
         let mut lanes = self.lock();
-        if lanes.stopping {
+        if lanes.admission > Admission::Open {
             return Err(Rejection::ShuttingDown);
         }
         push(&mut lanes)?;
@@ -333,7 +345,7 @@ impl Lanes {
         turn.own.append(&mut self.own);
         turn.durable = self.durable.take();
         turn.failure = self.failure.take();
-        turn.stopping = self.stopping;
+        turn.admission = self.admission;
         self.clients.hand_over(&mut turn.clients, budget.clients);
         self.peers.hand_over(&mut turn.peers, budget.peers);
     }

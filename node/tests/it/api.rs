@@ -252,6 +252,23 @@ async fn a_stream_of_submissions_is_answered_one_by_one_and_then_ends() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_dropped_has_let_go_of_its_store() {
+    let mut directory = Node::start().await.directory;
+    for round in 1..=3 {
+        let Node { relay, directory: same } = Node::start_in(directory).await;
+        directory = same;
+        let mut client = ClientClient::new(relay.embedded().channel());
+        let mailbox = Address::from_bytes([round; 20]);
+        let submissions = (0..1_000).map(move |n| submission(mailbox, n));
+        let answers = client.submit_stream(tokio_stream::iter(submissions)).await.unwrap();
+        answers.into_inner().message().await.unwrap().unwrap();
+        // With hundreds of submissions under way.
+        drop(relay);
+    }
+    Node::start_in(directory).await;
+}
+
+#[tokio::test]
 async fn a_watcher_sees_the_state_and_its_change() {
     let node = Node::start().await;
     let mut client = node.client();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use comm_node::clock::Clock;
-use comm_node::driver::inbox::{Budget, Inbox, InboxLimits, Turn};
+use comm_node::driver::inbox::{Admission, Budget, Inbox, InboxLimits, Turn};
 use comm_node::driver::work::{Own, PeerWork};
 use comm_node::links::Network;
 use comm_node::links::accept::{AcceptLimits, Door};
@@ -146,7 +146,7 @@ impl Drop for Stub {
 fn drive(inbox: Inbox, seen: Arc<Mutex<Seen>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut turn = Turn::default();
-        while !turn.stopping {
+        while turn.admission == Admission::Open {
             let until = Instant::now() + Duration::from_secs(60);
             inbox.take(&mut turn, Budget { clients: 8, peers: 8 }, Some(until));
             let mut seen = seen.lock().unwrap();
