@@ -4,7 +4,6 @@
 //! when the key it carries hashes to the mailbox of the very envelope it names; that last check is
 //! the relay's ([`Acknowledgement::ends`]), all others are [`Acknowledgement::verify`]'s.
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::address::Address;
@@ -93,15 +92,6 @@ impl Acknowledgement {
         } else {
             Err(AcknowledgementError::Signature)
         }
-    }
-
-    /// The name under which a relay keeps it.
-    pub(crate) fn hash(&self) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(self.mailbox_key.as_bytes())
-            .chain_update(self.signature.as_bytes())
-            .finalize()
-            .into()
     }
 
     /// The layout in which a relay keeps it.

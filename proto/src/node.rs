@@ -10,6 +10,7 @@
 //! `exchange` settles with another node who lacks what, `collect` and `subscribers` bring them to
 //! their readers, `acknowledge` and `expire` end them; `routing`, `regions`, `cards` and
 //! `card_searches` find nodes and people. `desk` is the outgoing side: batches, promises and outputs.
+//! `upgrade` reads what an older program left on the disk.
 
 mod accept;
 mod acknowledge;
@@ -35,6 +36,7 @@ mod session;
 mod stats;
 mod subscribers;
 mod targets;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,6 +65,7 @@ use subscribers::Subscribers;
 pub use config::Config;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
 pub use stats::Stats;
+pub use upgrade::Upgrade;
 
 /// A relay. Its methods fall into three classes:
 ///
@@ -92,6 +95,8 @@ pub struct Node {
     /// Peers that keep a stream for pushes open here.
     listeners: BTreeSet<Address>,
     arrivals: Arrivals,
+    /// The number of the next ending.
+    endings: u64,
     clock: HoldingClock,
     relay_at: Time,
     expiry_at: Time,

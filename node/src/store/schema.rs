@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use comm_proto::node::Family;
+use comm_proto::node::{Family, Upgrade as ToSecond};
 use comm_proto::store::{Batch, Seq, Store, StoreError, Write};
 use rocksdb::{DB, Options};
 
@@ -22,7 +22,7 @@ const KEY: &[u8] = b"schema";
 type Upgrade = fn(&RocksStore) -> Result<(), StoreError>;
 
 /// The step from layout 1 to 2 first. A step that was interrupted is done again from its start.
-const UPGRADES: [Upgrade; 0] = [];
+const UPGRADES: [Upgrade; 1] = [to_second];
 
 /// Says so in clear words when there are tables that this program does not know, since RocksDB
 /// itself would only refuse.
@@ -81,6 +81,15 @@ fn upgrade(store: &RocksStore, found: u32) -> Result<(), StoreError> {
         tracing::info!(from = version, to = version + 1, "upgrading the store");
         step(store)?;
         write_version(store, version + 1)?;
+    }
+    Ok(())
+}
+
+/// Envelopes in the order of their expiry, and small tombstones.
+fn to_second(store: &RocksStore) -> Result<(), StoreError> {
+    let mut upgrade = ToSecond::new(store)?;
+    while let Some(writes) = upgrade.next(store)? {
+        store.apply(&Batch { seq: Seq::default(), writes })?;
     }
     Ok(())
 }

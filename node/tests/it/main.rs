@@ -6,6 +6,8 @@ mod api;
 mod config;
 mod crash;
 mod data_dir;
+mod footprint;
+mod hosted;
 mod hostile;
 mod links;
 mod node_process;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use comm_node::store::syncer::Syncer;
 use comm_node::store::{OpenError, RocksStore, SCHEMA};
-use comm_proto::node::Family;
+use comm_proto::node::{Family, Upgrade};
 use comm_proto::store::{Batch, MemoryStore, Seq, Store, Write};
 use proptest::prelude::*;
 
@@ -128,6 +128,60 @@ fn a_newer_layout_is_refused_and_left_as_it_is() {
         let error = RocksStore::open(dir.path()).unwrap_err();
         assert!(matches!(error, OpenError::Newer { .. }), "{error:?}");
         assert!(error.to_string().contains(&format!("layout {newer}")), "{error}");
+    }
+}
+
+/// What a program with layout 1 wrote; see the test `upgrading` of the protocol.
+fn layout_1() -> MemoryStore<Family> {
+    let text = include_str!("../../../proto/testdata/store/layout-1.txt");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("row "));
+    let put = |row: &str| {
+        let [table, key, value] = row.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let table = Family::ALL.into_iter().find(|known| known.name() == table).unwrap();
+        Write::Put { table, key: hex::decode(key).unwrap(), value: hex::decode(value).unwrap() }
+    };
+    let version = put(&format!("meta {} 00000001", hex::encode("schema")));
+    let mut store = MemoryStore::new();
+    store.apply(&Batch { seq: Seq(1), writes: rows.map(put).chain([version]).collect() });
+    store
+}
+
+/// Puts everything of a store in memory where [`RocksStore`] will look for it.
+fn lay_out(memory: &MemoryStore<Family>, dir: &std::path::Path) {
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    let names = Family::ALL.map(Family::name);
+    let db = rocksdb::DB::open_cf(&options, dir, names).unwrap();
+    for table in Family::ALL {
+        for (key, value) in memory.scan(table, &[], &[0xff; 64], usize::MAX).unwrap() {
+            db.put_cf(db.cf_handle(table.name()).unwrap(), key, value).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_upgraded_wherever_that_was_broken_off_before() {
+    let mut memory = layout_1();
+    let mut upgrade = Upgrade::new(&memory).unwrap();
+    let mut stages = vec![memory.clone()];
+    while let Some(writes) = upgrade.next(&memory).unwrap() {
+        memory.apply(&Batch { seq: Seq(1), writes });
+        stages.push(memory.clone());
+    }
+    memory.apply(&put(1, Family::Meta, b"schema", &SCHEMA.to_be_bytes()));
+    assert!(stages.len() > 6, "{} stages", stages.len());
+    for (number, stage) in stages.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        lay_out(stage, dir.path());
+        for opening in ["first", "second"] {
+            let disk = RocksStore::open(dir.path()).unwrap();
+            for table in Family::ALL {
+                let all = |store: &dyn Store<Family>| store.scan(table, &[], &[0xff; 64], 10_000);
+                let same = all(&disk) == all(&memory);
+                assert!(same, "{table:?} at the {opening} opening after batch {number}");
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::time::Time;
 
 use super::desk::Promise;
 use super::io::{Event, Family};
-use super::keys::{self, Expiring};
+use super::keys;
 use super::records::{Custody, Role, Tombstone};
 use super::{Node, Turn};
 
@@ -98,16 +98,6 @@ impl Node {
         value.map(|bytes| Custody::from_bytes(&bytes)).transpose()
     }
 
-    /// The tombstone of an envelope that has ended here.
-    pub(super) fn tombstone(
-        &self,
-        turn: Turn<'_>,
-        id: &EnvelopeId,
-    ) -> Result<Option<Tombstone>, StoreError> {
-        let value = self.desk.get(turn, Family::Tombstones, id.as_bytes())?;
-        value.map(|bytes| Tombstone::from_bytes(&bytes)).transpose()
-    }
-
     /// The envelope itself, if it is still to be served: never after its expiry.
     pub(super) fn envelope(
         &self,
@@ -184,7 +174,7 @@ impl Node {
         if role != Role::Collected {
             self.schedule(due, &id);
         }
-        self.expire_at(expires_at, &Expiring::Envelope(id));
+        self.look_for_expiry(expires_at);
         let bytes = envelope.body().len();
         self.stats.envelopes += 1;
         self.stats.envelope_bytes += bytes as u64;

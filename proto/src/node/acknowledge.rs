@@ -11,13 +11,20 @@ use crate::envelope::{CLOCK_TOLERANCE, EnvelopeId};
 use crate::message::{EnvelopeState, Push, SIGNED_MAX};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::verified::Verified;
 
 use super::io::{Event, Family};
 use super::keys::{self, Expiring};
-use super::records::{Custody, Role, Tombstone};
+use super::records::{Cause, Custody, Ending, Role, Tombstone};
 use super::{Node, Turn};
+
+/// How long a tombstone outlives its envelope at least (PROTOCOL §6.6).
+const TOMBSTONE_KEPT: Span = Span::DAY;
+/// Endings read at a time.
+const ENDINGS_PAGE: u64 = 64;
+/// Endings looked through, at most, for what ended last.
+const ENDINGS_MAX: u64 = 4_096;
 
 impl Node {
     /// Ends whatever these acknowledgements end, and passes them on to whom it concerns. Returns
@@ -65,36 +72,90 @@ impl Node {
         custody.holders.iter().filter(is_concerned).copied().collect()
     }
 
-    /// An acknowledgement kept here, for a node that still relays what it ended. None that may be
-    /// over by the other's clock: it would refuse the whole message that carries it.
-    pub(super) fn stored_acknowledgement(
+    /// The tombstone of an envelope that has ended here.
+    pub(super) fn tombstone(
         &self,
         turn: Turn<'_>,
-        hash: &[u8; 32],
-    ) -> Result<Option<Verified<Acknowledgement>>, StoreError> {
-        let Some(bytes) = turn.store.get(Family::Acknowledgements, hash)? else { return Ok(None) };
-        let acknowledgement =
-            Acknowledgement::from_stored(&bytes).ok_or(StoreError::Damaged("acknowledgements"))?;
-        let lasts = acknowledgement.expires_at() > turn.now + CLOCK_TOLERANCE;
-        Ok(Some(acknowledgement).filter(|_| lasts))
+        id: &EnvelopeId,
+    ) -> Result<Option<Tombstone>, StoreError> {
+        let value = self.desk.get(turn, Family::Tombstones, &keys::tombstone(id))?;
+        value.map(|bytes| Tombstone::from_bytes(&bytes)).transpose()
     }
 
-    /// Removes an envelope and leaves a tombstone in its place.
-    pub(super) fn bury(
-        &mut self,
+    /// What a tombstone points to.
+    pub(super) fn ending(
+        &self,
         turn: Turn<'_>,
-        id: &EnvelopeId,
-        custody: &Custody,
-        acknowledgement: Option<[u8; 32]>,
-    ) {
+        tombstone: Tombstone,
+    ) -> Result<Ending, StoreError> {
+        let key = keys::ending(tombstone.ending);
+        let value = self.desk.get(turn, Family::Acknowledgements, &key)?;
+        Ending::from_bytes(&value.ok_or(StoreError::Damaged("tombstones"))?)
+    }
+
+    /// What ended here last, latest first up to a page: at least `envelopes_max` envelopes if there
+    /// are so many among the last endings.
+    pub(super) fn last_endings(
+        &self,
+        turn: Turn<'_>,
+        envelopes_max: usize,
+    ) -> Result<Vec<Ending>, StoreError> {
+        let (mut endings, mut envelopes) = (Vec::new(), 0);
+        let mut upto = self.endings;
+        let end = self.endings.saturating_sub(ENDINGS_MAX);
+        while upto > end && envelopes < envelopes_max {
+            let from = upto.saturating_sub(ENDINGS_PAGE).max(end);
+            let (low, high) = (keys::ending(from), keys::ending(upto));
+            let table = Family::Acknowledgements;
+            for (_, value) in turn.store.scan(table, &low, &high, ENDINGS_PAGE as usize)? {
+                let ending = Ending::from_bytes(&value)?;
+                envelopes += ending.ids().len();
+                endings.push(ending);
+            }
+            upto = from;
+        }
+        Ok(endings)
+    }
+
+    /// The sender takes an envelope back.
+    pub(super) fn cancel(&mut self, turn: Turn<'_>, id: &EnvelopeId, custody: &Custody) {
+        self.bury(id, custody);
+        let until = custody.expires_at + TOMBSTONE_KEPT;
+        self.keep_ending(turn, Cause::Cancelled(*id), until);
+    }
+
+    /// Puts a tombstone in an envelope's place. It points to the next ending, which is to be kept.
+    fn bury(&mut self, id: &EnvelopeId, custody: &Custody) {
         self.remove_envelope(id, custody);
-        let expires_at = custody.expires_at;
-        let tombstone = Tombstone { acknowledgement, expires_at, ended_at: turn.now };
-        self.desk.put(Family::Tombstones, id.as_bytes().to_vec(), tombstone.to_bytes());
+        let tombstone = Tombstone { ending: self.endings };
+        self.desk.put(Family::Tombstones, keys::tombstone(id), tombstone.to_bytes());
         self.stats.tombstones += 1;
     }
 
-    /// Removes everything but the expiry entry, which later finds the tombstone or nothing.
+    /// Writes down how what has just been buried ended.
+    fn keep_ending(&mut self, turn: Turn<'_>, cause: Cause, until: Time) {
+        let (number, ending) = (self.endings, Ending { at: turn.now, cause });
+        self.endings += 1;
+        self.desk.put(Family::Acknowledgements, keys::ending(number), ending.to_bytes());
+        self.expire_at(until, &Expiring::Ending(number));
+    }
+
+    /// Removes an ending and the tombstones that point to it; returns how many.
+    pub(super) fn forget_ending(
+        &mut self,
+        turn: Turn<'_>,
+        number: u64,
+    ) -> Result<usize, StoreError> {
+        let ids = self.ending(turn, Tombstone { ending: number })?.ids();
+        for id in &ids {
+            self.desk.delete(Family::Tombstones, keys::tombstone(id));
+        }
+        self.desk.delete(Family::Acknowledgements, keys::ending(number));
+        self.stats.tombstones = self.stats.tombstones.saturating_sub(ids.len() as u64);
+        Ok(ids.len())
+    }
+
+    /// Removes everything about an envelope.
     pub(super) fn remove_envelope(&mut self, id: &EnvelopeId, custody: &Custody) {
         self.desk.delete(Family::Envelopes, keys::envelope(custody.expires_at, id));
         self.desk.delete(Family::Custody, id.as_bytes().to_vec());
@@ -112,14 +173,15 @@ impl Node {
         turn: Turn<'_>,
         acknowledgement: &Verified<Acknowledgement>,
     ) -> Result<(Vec<Custody>, Option<Rejection>), StoreError> {
-        let mut ended = Vec::new();
+        let (mut ended, mut bits) = (Vec::new(), 0);
         let mut refused = None;
-        let (hash, mailbox) = (acknowledgement.hash(), acknowledgement.mailbox());
-        for id in acknowledgement.ids() {
+        let mailbox = acknowledgement.mailbox();
+        for (place, id) in acknowledgement.ids().iter().enumerate() {
             let Some(custody) = self.custody(turn, id)? else { continue };
             match check(acknowledgement, &mailbox, &custody) {
                 Ok(()) => {
-                    self.bury(turn, id, &custody, Some(hash));
+                    self.bury(id, &custody);
+                    bits |= 1 << place;
                     self.stats.acknowledged += 1;
                     self.event(Event::Acknowledged { id: *id });
                     if custody.role == Role::Own {
@@ -133,16 +195,23 @@ impl Node {
                 }
             }
         }
-        if !ended.is_empty() {
-            self.keep_acknowledgement(&hash, acknowledgement);
+        if let Some(last) = ended.iter().map(|custody: &Custody| custody.expires_at).max() {
+            let until = acknowledgement.expires_at().max(last + TOMBSTONE_KEPT);
+            let acknowledgement = acknowledgement.clone();
+            self.keep_ending(turn, Cause::Read { acknowledgement, ended: bits }, until);
         }
         Ok((ended, refused))
     }
+}
 
-    fn keep_acknowledgement(&mut self, hash: &[u8; 32], acknowledgement: &Acknowledgement) {
-        let until: Time = acknowledgement.expires_at();
-        self.desk.put(Family::Acknowledgements, hash.to_vec(), acknowledgement.to_stored());
-        self.expire_at(until, &Expiring::Acknowledgement(*hash));
+/// The acknowledgement that ended something, for a node that still relays it. None that may be over
+/// by the other's clock: it would refuse the whole message that carries it.
+pub(super) fn to_be_told(ending: Ending, now: Time) -> Option<Verified<Acknowledgement>> {
+    match ending.cause {
+        Cause::Read { acknowledgement, .. } => {
+            Some(acknowledgement).filter(|told| told.expires_at() > now + CLOCK_TOLERANCE)
+        }
+        Cause::Cancelled(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::accept::Taken;
 use super::custody::state_of;
 use super::desk::Promise;
 use super::io::{Output, RequestId, SessionId};
-use super::records::{Role, Tombstone};
+use super::records::{Cause, Ending, Role};
 use super::{Node, Turn};
 
 impl Node {
@@ -90,7 +90,7 @@ impl Node {
                 Some(custody) => state_of(&custody),
                 None => EnvelopeState::Accepted,
             },
-            Taken::Ended(tombstone) => state_of_ended(&tombstone),
+            Taken::Ended(tombstone) => state_of_ended(&self.ending(turn, tombstone)?),
             Taken::Refused(reason) => {
                 self.client_reply(id, Err(reason));
                 return Ok(());
@@ -113,7 +113,7 @@ impl Node {
             return Ok(());
         };
         let copies_may_exist = custody.rounds > 0 || !custody.holders.is_empty();
-        self.bury(turn, envelope, &custody, None);
+        self.cancel(turn, envelope, &custody);
         self.tell_state(envelope, EnvelopeState::Cancelled);
         let result = Ok(ClientResponse::Cancelled { copies_may_exist });
         self.desk.promise(Promise::Output(Output::ClientReply { id, result }));
@@ -149,7 +149,8 @@ impl Node {
         if let Some(custody) = self.custody(turn, id)? {
             return Ok(Some(state_of(&custody)));
         }
-        Ok(self.tombstone(turn, id)?.as_ref().map(state_of_ended))
+        let Some(tombstone) = self.tombstone(turn, id)? else { return Ok(None) };
+        Ok(Some(state_of_ended(&self.ending(turn, tombstone)?)))
     }
 
     fn peers(&self, now: Time) -> Vec<Peer> {
@@ -177,9 +178,9 @@ impl Node {
     }
 }
 
-fn state_of_ended(tombstone: &Tombstone) -> EnvelopeState {
-    match tombstone.acknowledgement {
-        Some(_) => EnvelopeState::Delivered { at: tombstone.ended_at },
-        None => EnvelopeState::Cancelled,
+fn state_of_ended(ending: &Ending) -> EnvelopeState {
+    match ending.cause {
+        Cause::Read { .. } => EnvelopeState::Delivered { at: ending.at },
+        Cause::Cancelled(_) => EnvelopeState::Cancelled,
     }
 }

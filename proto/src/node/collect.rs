@@ -149,7 +149,7 @@ impl Node {
                 continue;
             }
             if let Some(tombstone) = self.tombstone(turn, id)? {
-                read.extend(tombstone.acknowledgement);
+                read.insert(tombstone);
             } else if let Some(others) = self.fetching.get_mut(id) {
                 if others.len() < OTHERS_MAX && !others.contains(from) {
                     others.push(*from);
@@ -158,10 +158,7 @@ impl Node {
                 lacking.push(*id);
             }
         }
-        let mut acknowledgements = Vec::new();
-        for hash in read.iter().take(SIGNED_MAX) {
-            acknowledgements.extend(self.stored_acknowledgement(turn, hash)?);
-        }
+        let acknowledgements = self.acknowledgements_of(turn, &read)?;
         if !acknowledgements.is_empty() {
             self.tell(turn, from, Push::Acknowledgements(acknowledgements));
         }

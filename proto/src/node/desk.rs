@@ -119,7 +119,7 @@ impl Default for Desk {
 
 /// Tables that one step may read after it has written them.
 const fn is_read_back(table: Family) -> bool {
-    matches!(table, Family::Custody | Family::Tombstones | Family::Cards)
+    matches!(table, Family::Custody | Family::Tombstones | Family::Acknowledgements | Family::Cards)
 }
 
 impl Node {

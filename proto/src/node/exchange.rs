@@ -17,6 +17,7 @@ use crate::store::StoreError;
 use crate::verified::Verified;
 
 use super::accept::Taken;
+use super::acknowledge::to_be_told;
 use super::calls::Purpose;
 use super::custody::Rounds;
 use super::desk::Promise;
@@ -156,10 +157,10 @@ impl Node {
         from: &Address,
         ids: &[EnvelopeId],
     ) -> Result<(), StoreError> {
-        let (mut wanted, mut held, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut wanted, mut held, mut ended) = (Vec::new(), Vec::new(), BTreeSet::new());
         for id in ids.iter().collect::<BTreeSet<_>>() {
             if let Some(tombstone) = self.tombstone(turn, id)? {
-                ended.push(tombstone);
+                ended.insert(tombstone);
             } else if self.custody(turn, id)?.is_some() {
                 self.heard_of(turn, id, from)?;
                 held.push(*id);
@@ -185,18 +186,16 @@ impl Node {
         let held = turn.store.scan(Family::Mailboxes, &low, &high, digest::ITEMS_MAX)?;
         let mut ids =
             held.iter().map(|(_, id)| parse_waiting_id(id)).collect::<Result<Vec<_>, _>>()?;
-        let tombs =
-            turn.store.scan(Family::Tombstones, keys::LOWEST, keys::HIGHEST, TOMBSTONES_MAX)?;
-        let mut ended = Vec::new();
-        for (key, value) in tombs {
-            let id = parse_waiting_id(&key)?;
-            if theirs.may_contain(&id) {
-                ended.push(Tombstone::from_bytes(&value)?);
+        let mut acknowledgements = Vec::new();
+        for ending in self.last_endings(turn, TOMBSTONES_MAX)? {
+            let ended = ending.ids();
+            if acknowledgements.len() < SIGNED_MAX && ended.iter().any(|id| theirs.may_contain(id))
+            {
+                acknowledgements.extend(to_be_told(ending, turn.now));
             }
             // What has ended here is not wanted either.
-            ids.push(id);
+            ids.extend(ended);
         }
-        let acknowledgements = self.acknowledgements_of(turn, &ended)?;
         let digest = Digest::new(&ids, &mut self.rng);
         self.reply(request, Ok(Response::Digested { digest, acknowledgements }));
         Ok(())
@@ -210,11 +209,11 @@ impl Node {
         from: Address,
         envelopes: &[Envelope],
     ) -> Result<(), StoreError> {
-        let (mut held, mut refused, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut held, mut refused, mut ended) = (Vec::new(), Vec::new(), BTreeSet::new());
         for envelope in envelopes {
             match self.take(turn, envelope, Role::Relayed, Some(from))? {
                 Taken::New | Taken::Held => held.push(envelope.id()),
-                Taken::Ended(tombstone) => ended.push(tombstone),
+                Taken::Ended(tombstone) => drop(ended.insert(tombstone)),
                 Taken::Refused(reason) => {
                     self.note_refusal(reason.clone());
                     refused.push((envelope.id(), reason));
@@ -273,15 +272,17 @@ impl Node {
     }
 
     /// The acknowledgements that ended these envelopes, each once and as many as one message takes.
-    fn acknowledgements_of(
+    pub(super) fn acknowledgements_of(
         &self,
         turn: Turn<'_>,
-        ended: &[Tombstone],
+        ended: &BTreeSet<Tombstone>,
     ) -> Result<Vec<Verified<Acknowledgement>>, StoreError> {
-        let hashes: BTreeSet<_> = ended.iter().filter_map(|t| t.acknowledgement).collect();
         let mut found = Vec::new();
-        for hash in hashes.iter().take(SIGNED_MAX) {
-            found.extend(self.stored_acknowledgement(turn, hash)?);
+        for tombstone in ended {
+            if found.len() == SIGNED_MAX {
+                break;
+            }
+            found.extend(to_be_told(self.ending(turn, *tombstone)?, turn.now));
         }
         Ok(found)
     }

@@ -9,15 +9,13 @@ use crate::time::{Span, Time};
 
 use super::io::{Event, Family};
 use super::keys::{self, Expiring};
-use super::records::Role;
+use super::records::{Custody, Role};
 use super::{Node, Turn};
 
 /// A step of the clock longer than this between two inputs is taken for a jump.
 const JUMP: Span = Span::from_mins(20);
 /// How often the clock is looked at while anything is kept: an ordinary silence is no jump.
 const LOOK_EVERY: Span = Span::from_mins(15);
-/// How long a tombstone outlives its envelope (PROTOCOL §6.6).
-const TOMBSTONE_KEPT: Span = Span::DAY;
 
 /// The clock by which things expire: ours, but behind it by every jump it made, until the new time
 /// has been in force for as long as clocks may disagree.
@@ -70,6 +68,11 @@ impl Node {
     /// Enters something into the order of expiry.
     pub(super) fn expire_at(&mut self, at: Time, what: &Expiring) {
         self.desk.put(Family::Expiry, keys::expiry(at, what), Vec::new());
+        self.look_for_expiry(at);
+    }
+
+    /// Something expires at `at`.
+    pub(super) fn look_for_expiry(&mut self, at: Time) {
         self.expiry_at = self.expiry_at.min(self.clock.due(at));
     }
 
@@ -78,62 +81,73 @@ impl Node {
         if self.expiry_at > turn.now {
             return Ok(());
         }
-        let limit = self.config.expired_per_step + 1;
-        let due = turn.store.scan(Family::Expiry, keys::LOWEST, keys::HIGHEST, limit)?;
-        let time = self.clock.time();
         self.expiry_at = Time::MAX;
-        for (count, (key, _)) in due.into_iter().enumerate() {
+        let left = self.expire_envelopes(turn, self.config.expired_per_step)?;
+        self.expire_others(turn, left)
+    }
+
+    /// Ends at most `count` envelopes, which lie in the order of their expiry; returns how many
+    /// further things this step may end.
+    fn expire_envelopes(&mut self, turn: Turn<'_>, count: usize) -> Result<usize, StoreError> {
+        let time = self.clock.time();
+        let end = keys::envelopes_before(time + Span::from_millis(1));
+        let due = turn.store.scan(Family::Envelopes, keys::LOWEST, &end, count)?;
+        let is_full = due.len() == count;
+        let left = count - due.len();
+        for (key, _) in due {
+            let (_, id) = keys::parse_envelope(&key).ok_or(StoreError::Damaged("envelopes"))?;
+            match self.custody(turn, &id)? {
+                Some(custody) => self.expire_envelope(&id, &custody),
+                None => self.desk.delete(Family::Envelopes, key),
+            }
+        }
+        if is_full {
+            self.look_for_expiry(time);
+            return Ok(0);
+        }
+        let next = turn.store.scan(Family::Envelopes, &end, keys::HIGHEST, 1)?;
+        if let Some((at, _)) = next.first().and_then(|(key, _)| keys::parse_envelope(key)) {
+            self.look_for_expiry(at);
+        }
+        self.drop_old_days(time);
+        Ok(left)
+    }
+
+    /// Ends what else has run out; tombstones count. At least one thing goes, if any may.
+    fn expire_others(&mut self, turn: Turn<'_>, mut left: usize) -> Result<(), StoreError> {
+        let time = self.clock.time();
+        let due = turn.store.scan(Family::Expiry, keys::LOWEST, keys::HIGHEST, left + 1)?;
+        for (key, _) in due {
             let (at, what) = keys::parse_expiry(&key).ok_or(StoreError::Damaged("expiry"))?;
-            if at > time || count == self.config.expired_per_step {
-                // What entered the order meanwhile, such as a tombstone's own end, may be earlier.
-                self.expiry_at = self.expiry_at.min(self.clock.due(at));
+            if at > time || left == 0 {
+                self.look_for_expiry(at);
                 break;
             }
             self.desk.delete(Family::Expiry, key);
-            self.expire(turn, &what)?;
-        }
-        self.drop_old_days(time);
-        Ok(())
-    }
-
-    fn expire(&mut self, turn: Turn<'_>, what: &Expiring) -> Result<(), StoreError> {
-        match what {
-            Expiring::Envelope(id) => self.expire_envelope(turn, id),
-            Expiring::Acknowledgement(hash) => {
-                self.desk.delete(Family::Acknowledgements, hash.to_vec());
-                Ok(())
-            }
-            Expiring::Card(owner) => self.expire_card(turn, owner),
-        }
-    }
-
-    /// The envelope, if it still lives; else its tombstone, which gets its time of grace first.
-    fn expire_envelope(&mut self, turn: Turn<'_>, id: &EnvelopeId) -> Result<(), StoreError> {
-        if let Some(custody) = self.custody(turn, id)? {
-            self.remove_envelope(id, &custody);
-            self.stats.expired += 1;
-            self.event(Event::Expired { id: *id });
-            if custody.role == Role::Own {
-                self.tell_state(id, EnvelopeState::Expired);
-            }
-        } else if let Some(tombstone) = self.tombstone(turn, id)? {
-            let until = tombstone.expires_at + TOMBSTONE_KEPT;
-            if until > self.clock.time() {
-                self.expire_at(until, &Expiring::Envelope(*id));
-            } else {
-                self.desk.delete(Family::Tombstones, id.as_bytes().to_vec());
-                self.stats.tombstones = self.stats.tombstones.saturating_sub(1);
-            }
+            left = left.saturating_sub(match what {
+                Expiring::Ending(number) => self.forget_ending(turn, number)?,
+                Expiring::Card(owner) => self.expire_card(turn, &owner).map(|()| 1)?,
+            });
         }
         Ok(())
     }
 
-    /// Lets the store drop the files of days that are wholly over.
+    fn expire_envelope(&mut self, id: &EnvelopeId, custody: &Custody) {
+        self.remove_envelope(id, custody);
+        self.stats.expired += 1;
+        self.event(Event::Expired { id: *id });
+        if custody.role == Role::Own {
+            self.tell_state(id, EnvelopeState::Expired);
+        }
+    }
+
+    /// Lets the store drop the files of days that are wholly over and of which nothing is left.
     fn drop_old_days(&mut self, time: Time) {
         let today = time.day();
         if self.dropped_day < today {
             self.dropped_day = today;
-            let (from, to) = (keys::envelopes_of_day(0), keys::envelopes_of_day(today));
+            let midnight = Time::ZERO + Span::DAY.times(today.into());
+            let (from, to) = (keys::LOWEST.to_vec(), keys::envelopes_before(midnight));
             self.desk.delete_range(Family::Envelopes, from, to);
         }
     }

@@ -17,8 +17,8 @@ use crate::time::Time;
 /// The tables of a node's store (PROTOCOL has no say in them; ARCHITECTURE.md explains the keys).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// Day of expiry ‖ envelope id → the envelope as stored. By day, so that the files of a day that
-    /// is over can be dropped whole.
+    /// Time of expiry ‖ envelope id → the envelope as stored. In the order of expiry, so that what is
+    /// over stands at the head, and the files of a day that is over can be dropped whole.
     Envelopes,
     /// Envelope id → the custody record.
     Custody,
@@ -26,11 +26,12 @@ pub enum Family {
     Mailboxes,
     /// Time due ‖ envelope id → nothing.
     Schedule,
-    /// Time of expiry ‖ kind ‖ name → nothing.
+    /// Time of expiry ‖ kind ‖ name → nothing. Envelopes are not in it.
     Expiry,
-    /// Envelope id → the tombstone.
+    /// First half of an envelope id → the number of its ending.
     Tombstones,
-    /// Hash of an acknowledgement → the acknowledgement.
+    /// Number of an ending → the acknowledgement, and which of its envelopes it ended here, or the
+    /// cancellation.
     Acknowledgements,
     /// Owner's address → the card.
     Cards,

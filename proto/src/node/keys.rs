@@ -8,28 +8,46 @@ use crate::time::Time;
 
 /// The lowest key of every table.
 pub(super) const LOWEST: &[u8] = &[];
-/// Above every key of every table; keys are at most 41 bytes and never all ones.
+/// Above every key of every table; keys are at most 40 bytes and never all ones.
 pub(super) const HIGHEST: &[u8] = &[0xff; 48];
 
-/// What an entry of the expiry table is about.
+/// How much of an envelope's id its tombstone lies under.
+pub(super) const TOMBSTONE_LEN: usize = EnvelopeId::LEN / 2;
+
+/// What an entry of the expiry table is about. Envelopes have none: their own keys are in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiring {
-    /// An envelope, and later its tombstone, under the envelope's id.
-    Envelope(EnvelopeId),
-    /// An acknowledgement under its hash.
-    Acknowledgement([u8; 32]),
+    /// An ending by its number, and the tombstones that point to it.
+    Ending(u64),
     /// A card under its owner.
     Card(Address),
 }
 
-/// By day first: the files of a day that is over are dropped whole.
+/// By time of expiry first: what is over stands at the head, and the files of a day that is over are
+/// dropped whole.
 pub(super) fn envelope(expires_at: Time, id: &EnvelopeId) -> Vec<u8> {
-    [&expires_at.day().to_be_bytes()[..], id.as_bytes()].concat()
+    [&expires_at.as_millis().to_be_bytes()[..], id.as_bytes()].concat()
 }
 
-/// Where the envelopes of the days before `day` end.
-pub(super) fn envelopes_of_day(day: u32) -> Vec<u8> {
-    day.to_be_bytes().to_vec()
+/// Reads [`envelope`] back.
+pub(super) fn parse_envelope(key: &[u8]) -> Option<(Time, EnvelopeId)> {
+    let (expires_at, id) = parse_time(key)?;
+    Some((expires_at, EnvelopeId::from_bytes(id.try_into().ok()?)))
+}
+
+/// Where the envelopes that expire before `time` end.
+pub(super) fn envelopes_before(time: Time) -> Vec<u8> {
+    time.as_millis().to_be_bytes().to_vec()
+}
+
+/// Half of the id.
+pub(super) fn tombstone(id: &EnvelopeId) -> Vec<u8> {
+    id.as_bytes()[..TOMBSTONE_LEN].to_vec()
+}
+
+/// In the order in which envelopes ended.
+pub(super) fn ending(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
 }
 
 /// Arrival order within a mailbox.
@@ -60,8 +78,7 @@ pub(super) fn parse_schedule(key: &[u8]) -> Option<(Time, EnvelopeId)> {
 /// Order of expiry.
 pub(super) fn expiry(at: Time, what: &Expiring) -> Vec<u8> {
     let (kind, name): (u8, &[u8]) = match what {
-        Expiring::Envelope(id) => (1, id.as_bytes()),
-        Expiring::Acknowledgement(hash) => (2, hash),
+        Expiring::Ending(number) => (2, &number.to_be_bytes()),
         Expiring::Card(owner) => (3, owner.as_bytes()),
     };
     [&at.as_millis().to_be_bytes()[..], &[kind], name].concat()
@@ -72,8 +89,7 @@ pub(super) fn parse_expiry(key: &[u8]) -> Option<(Time, Expiring)> {
     let (at, rest) = parse_time(key)?;
     let (kind, name) = rest.split_first()?;
     let what = match kind {
-        1 => Expiring::Envelope(EnvelopeId::from_bytes(name.try_into().ok()?)),
-        2 => Expiring::Acknowledgement(name.try_into().ok()?),
+        2 => Expiring::Ending(u64::from_be_bytes(name.try_into().ok()?)),
         3 => Expiring::Card(Address::from_bytes(name.try_into().ok()?)),
         _ => return None,
     };
@@ -88,21 +104,21 @@ fn parse_time(key: &[u8]) -> Option<(Time, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Span;
 
     #[test]
     fn every_key_reads_back_and_lies_between_the_ends() {
         let id = EnvelopeId::from_bytes([0xfe; 32]);
         let at = Time::from_millis(u64::MAX - 1);
-        for what in [
-            Expiring::Envelope(id),
-            Expiring::Acknowledgement([0xff; 32]),
-            Expiring::Card(Address::from_bytes([0xff; 20])),
-        ] {
+        for what in [Expiring::Ending(u64::MAX), Expiring::Card(Address::from_bytes([0xff; 20]))] {
             let key = expiry(at, &what);
             assert_eq!(parse_expiry(&key), Some((at, what)));
             assert!(LOWEST < &key[..] && &key[..] < HIGHEST);
         }
         assert_eq!(parse_schedule(&schedule(at, &id)), Some((at, id)));
+        assert_eq!(parse_envelope(&envelope(at, &id)), Some((at, id)));
+        assert!(envelopes_before(at) < envelope(at, &id));
+        assert!(envelope(at, &id) < envelopes_before(at + Span::from_millis(1)));
         let place = Address::from_bytes([0xff; 20]);
         assert_eq!(parse_mailbox(&mailbox(&place, 7)), Some((place, 7)));
         assert!(&mailbox(&place, u64::MAX)[..] < HIGHEST);

@@ -1,19 +1,25 @@
-//! What a node remembers of an envelope while it lives and after it was read.
+//! What a node remembers of an envelope while it lives and after it ended.
 //!
-//! Entry types are [`Custody`] and [`Tombstone`], with the layout in which the store keeps them.
-//! The envelope's bytes are kept apart, so that a relay round never reads a body it does not send.
+//! Entry types are [`Custody`], [`Tombstone`] and [`Ending`], with the layout in which the store keeps
+//! them. The envelope's bytes are kept apart, so that a relay round never reads a body it does not
+//! send. What is kept longest is shortest: of an ended envelope half its id, and one ending for all
+//! that one acknowledgement ended.
 
+use crate::acknowledgement::Acknowledgement;
 use crate::address::Address;
+use crate::envelope::EnvelopeId;
 use crate::store::StoreError;
 use crate::time::Time;
+use crate::verified::Verified;
 
 /// The most holders remembered of one envelope.
 pub(super) const HOLDERS_MAX: usize = 64;
 
-/// Length of a custody record without its holders.
-const CUSTODY_LEN: usize = Address::LEN + 8 + 8 + 1 + 1 + Address::LEN + 4 + 8 + 1 + 4 + 1 + 8;
-/// Length of a tombstone.
-const TOMBSTONE_LEN: usize = 32 + 8 + 8 + 1;
+/// Bits of a custody record's first byte: the role in the lower two, then whether another node
+/// brought it and whether one was heard repeating it.
+const ROLE: u8 = 0b0011;
+const HAS_SOURCE: u8 = 0b0100;
+const HEARD: u8 = 0b1000;
 
 /// How a node came to an envelope, which decides what it does with it (PROTOCOL §6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,68 +60,95 @@ pub(super) struct Custody {
     pub(super) holders: Vec<Address>,
 }
 
-/// An envelope that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is left of an envelope that ended: where to read how. It lies under half of the envelope's
+/// id; nobody finds a second envelope for half an id that is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tombstone {
-    /// Hash of the acknowledgement that ended it, under which that one is kept; none when its
-    /// sender took the envelope back before it left.
-    pub(super) acknowledgement: Option<[u8; 32]>,
-    /// When the envelope would have expired.
-    pub(super) expires_at: Time,
-    /// When it ended here.
-    pub(super) ended_at: Time,
+    /// The number of its ending; this node alone knows it.
+    pub(super) ending: u64,
+}
+
+/// How envelopes ended together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// When they ended here.
+    pub(super) at: Time,
+    pub(super) cause: Cause,
+}
+
+/// Why envelopes ended before their time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Their recipient has read them.
+    Read {
+        acknowledgement: Verified<Acknowledgement>,
+        /// Which of the envelopes that it names it ended here: one bit each, in their order.
+        ended: u64,
+    },
+    /// Its sender took it back.
+    Cancelled(EnvelopeId),
 }
 
 impl Custody {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(CUSTODY_LEN + self.holders.len() * Address::LEN);
-        bytes.extend(self.mailbox.as_bytes());
-        bytes.extend(self.expires_at.as_millis().to_be_bytes());
-        bytes.extend(self.arrival.to_be_bytes());
-        bytes.push(match self.role {
+        let mut bytes = Vec::with_capacity(64 + self.holders.len() * Address::LEN);
+        let role = match self.role {
             Role::Own => 1,
             Role::Relayed => 2,
             Role::Collected => 3,
-        });
-        bytes.push(u8::from(self.source.is_some()));
-        bytes.extend(self.source.map_or([0; Address::LEN], |source| *source.as_bytes()));
-        bytes.extend(self.rounds.to_be_bytes());
-        bytes.extend(self.due.as_millis().to_be_bytes());
-        bytes.push(u8::from(self.heard));
-        bytes.extend(self.bytes.to_be_bytes());
-        bytes.push(self.reported);
-        bytes.extend(self.given.to_be_bytes());
-        bytes.extend(self.holders.iter().flat_map(|holder| *holder.as_bytes()));
+        };
+        let source = if self.source.is_some() { HAS_SOURCE } else { 0 };
+        bytes.push(role | source | if self.heard { HEARD } else { 0 });
+        bytes.extend(self.mailbox.as_bytes());
+        for number in [
+            self.expires_at.as_millis(),
+            self.arrival,
+            u64::from(self.rounds),
+            self.due.as_millis(),
+            u64::from(self.bytes),
+            u64::from(self.reported),
+            self.given,
+        ] {
+            push_number(&mut bytes, number);
+        }
+        let others = self.source.iter().chain(&self.holders);
+        bytes.extend(others.flat_map(|other| *other.as_bytes()));
         bytes
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
-        const DAMAGED: StoreError = StoreError::Damaged("custody");
-        let (fields, holders) = bytes.split_at_checked(CUSTODY_LEN).ok_or(DAMAGED)?;
-        let address = |at: usize| Address::from_bytes(std::array::from_fn(|i| fields[at + i]));
-        let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| fields[at + i]));
-        let short = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| fields[at + i]));
-        Ok(Self {
-            mailbox: address(0),
-            expires_at: Time::from_millis(number(20)),
-            arrival: number(28),
-            role: match fields[36] {
+        Self::read(bytes).ok_or(StoreError::Damaged("custody"))
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (flags, rest) = bytes.split_first()?;
+        let (mailbox, mut rest) = rest.split_first_chunk::<{ Address::LEN }>()?;
+        let mut numbers = [0; 7];
+        for number in &mut numbers {
+            (*number, rest) = split_number(rest)?;
+        }
+        let [expires_at, arrival, rounds, due, body, reported, given] = numbers;
+        let (others, []) = rest.as_chunks::<{ Address::LEN }>() else { return None };
+        let mut others = others.iter().copied().map(Address::from_bytes);
+        let source = if flags & HAS_SOURCE == 0 { None } else { Some(others.next()?) };
+        Some(Self {
+            mailbox: Address::from_bytes(*mailbox),
+            expires_at: Time::from_millis(expires_at),
+            arrival,
+            role: match flags & ROLE {
                 1 => Role::Own,
                 2 => Role::Relayed,
                 3 => Role::Collected,
-                _ => return Err(DAMAGED),
+                _ => return None,
             },
-            source: (fields[37] == 1).then(|| address(38)),
-            rounds: short(58),
-            due: Time::from_millis(number(62)),
-            heard: fields[70] == 1,
-            bytes: short(71),
-            reported: fields[75],
-            given: number(76),
-            holders: holders
-                .chunks_exact(Address::LEN)
-                .map(|chunk| Address::from_bytes(std::array::from_fn(|i| chunk[i])))
-                .collect(),
+            source,
+            rounds: rounds.try_into().ok()?,
+            due: Time::from_millis(due),
+            heard: flags & HEARD != 0,
+            bytes: body.try_into().ok()?,
+            reported: reported.try_into().ok()?,
+            given,
+            holders: others.collect(),
         })
     }
 
@@ -148,31 +181,86 @@ impl Custody {
 }
 
 impl Tombstone {
+    /// The number without the zeros that it begins with.
     pub(super) fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(TOMBSTONE_LEN);
-        bytes.extend(self.acknowledgement.unwrap_or_default());
-        bytes.extend(self.expires_at.as_millis().to_be_bytes());
-        bytes.extend(self.ended_at.as_millis().to_be_bytes());
-        bytes.push(u8::from(self.acknowledgement.is_some()));
-        bytes
+        let zeros = self.ending.leading_zeros() as usize / 8;
+        self.ending.to_be_bytes()[zeros..].to_vec()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
-        if bytes.len() != TOMBSTONE_LEN {
-            return Err(StoreError::Damaged("tombstones"));
-        }
-        let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-        Ok(Self {
-            acknowledgement: (bytes[48] == 1).then(|| std::array::from_fn(|i| bytes[i])),
-            expires_at: Time::from_millis(number(32)),
-            ended_at: Time::from_millis(number(40)),
-        })
+        let mut number = [0; 8];
+        let zeros =
+            number.len().checked_sub(bytes.len()).ok_or(StoreError::Damaged("tombstones"))?;
+        number[zeros..].copy_from_slice(bytes);
+        Ok(Self { ending: u64::from_be_bytes(number) })
     }
+}
+
+impl Ending {
+    /// When, which of the acknowledgement's envelopes, and the acknowledgement; none of them stands
+    /// for a cancellation, whose envelope follows.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let (ended, rest) = match &self.cause {
+            Cause::Read { acknowledgement, ended } => (*ended, acknowledgement.to_stored()),
+            Cause::Cancelled(id) => (0, id.as_bytes().to_vec()),
+        };
+        [&self.at.as_millis().to_be_bytes()[..], &ended.to_be_bytes(), &rest].concat()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::read(bytes).ok_or(StoreError::Damaged("acknowledgements"))
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (at, rest) = bytes.split_first_chunk::<8>()?;
+        let (ended, rest) = rest.split_first_chunk::<8>()?;
+        let cause = match u64::from_be_bytes(*ended) {
+            0 => Cause::Cancelled(EnvelopeId::from_bytes(rest.try_into().ok()?)),
+            ended => Cause::Read { acknowledgement: Acknowledgement::from_stored(rest)?, ended },
+        };
+        Some(Self { at: Time::from_millis(u64::from_be_bytes(*at)), cause })
+    }
+
+    /// The envelopes that ended by it here.
+    pub(super) fn ids(&self) -> Vec<EnvelopeId> {
+        match &self.cause {
+            Cause::Read { acknowledgement, ended } => {
+                let numbered = acknowledgement.ids().iter().enumerate();
+                numbered.filter(|(at, _)| ended >> at & 1 == 1).map(|(_, id)| *id).collect()
+            }
+            Cause::Cancelled(id) => vec![*id],
+        }
+    }
+}
+
+/// Seven bits a byte, the lowest first; all but the last have the eighth set.
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// Reads [`push_number`] back; the rest is what follows.
+fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let len = 1 + bytes.iter().take(10).position(|byte| *byte < 0x80)?;
+    let (number, rest) = bytes.split_at(len);
+    let joined = number
+        .iter()
+        .rev()
+        .try_fold(0_u64, |joined, byte| Some(joined.checked_mul(0x80)? | u64::from(byte & 0x7f)))?;
+    Some((joined, rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::KeyPair;
+
+    fn id(fill: u8) -> EnvelopeId {
+        EnvelopeId::from_bytes([fill; 32])
+    }
 
     #[test]
     fn records_read_back_as_they_were_written() {
@@ -194,31 +282,51 @@ mod tests {
         custody.source = None;
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
         assert_eq!(custody.given_to().collect::<Vec<_>>(), [&Address::from_bytes([8; 20])]);
-        for acknowledgement in [None, Some([9; 32])] {
-            let tombstone = Tombstone {
-                acknowledgement,
-                expires_at: Time::from_millis(2),
-                ended_at: Time::from_millis(1),
-            };
+        custody.heard = false;
+        custody.role = Role::Own;
+        assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody));
+        for ending in [0, 1, 255, 256, u64::MAX] {
+            let tombstone = Tombstone { ending };
             assert_eq!(Tombstone::from_bytes(&tombstone.to_bytes()), Ok(tombstone));
+        }
+        let (mailbox, ids) = (KeyPair::from_seed(&[1; 32]), [1, 2, 3].map(id));
+        let acknowledgement = Acknowledgement::sign(&mailbox, ids.to_vec(), Time::MAX).unwrap();
+        let read = Cause::Read { acknowledgement, ended: 0b101 };
+        for (cause, ended) in [(read, vec![id(1), id(3)]), (Cause::Cancelled(id(4)), vec![id(4)])] {
+            let ending = Ending { at: Time::from_millis(1), cause };
+            assert_eq!(ending.ids(), ended);
+            assert_eq!(Ending::from_bytes(&ending.to_bytes()), Ok(ending));
         }
     }
 
     #[test]
+    fn numbers_of_every_length_read_back() {
+        for number in (0..64).map(|bits| 1 << bits).chain([0, 0x7f, 0x80, u64::MAX]) {
+            let mut bytes = Vec::new();
+            push_number(&mut bytes, number);
+            bytes.push(9);
+            assert_eq!(split_number(&bytes), Some((number, &[9][..])));
+        }
+        assert_eq!(split_number(&[0x80]), None);
+        assert_eq!(split_number(&[0xff; 10]), None);
+        // One bit more than a number has.
+        assert_eq!(split_number(&[&[0xff; 9][..], &[2]].concat()), None);
+    }
+
+    #[test]
     fn damaged_records_are_named() {
-        assert_eq!(Custody::from_bytes(&[0; 9]), Err(StoreError::Damaged("custody")));
-        assert_eq!(Custody::from_bytes(&[0; CUSTODY_LEN]), Err(StoreError::Damaged("custody")));
+        let custody = Err(StoreError::Damaged("custody"));
+        assert_eq!(Custody::from_bytes(&[]), custody);
+        assert_eq!(Custody::from_bytes(&[0; 28]), custody);
+        assert_eq!(Custody::from_bytes(&[1; 29]), custody);
         assert_eq!(Tombstone::from_bytes(&[0; 9]), Err(StoreError::Damaged("tombstones")));
+        assert_eq!(Ending::from_bytes(&[0; 47]), Err(StoreError::Damaged("acknowledgements")));
+        assert_eq!(Ending::from_bytes(&[1; 48]), Err(StoreError::Damaged("acknowledgements")));
     }
 
     #[test]
     fn holders_are_bounded_and_counted_once() {
-        let mut custody = Custody::from_bytes(&{
-            let mut bytes = vec![0; CUSTODY_LEN];
-            bytes[36] = 1;
-            bytes
-        })
-        .unwrap();
+        let mut custody = Custody::from_bytes(&[&[1][..], &[0; 27]].concat()).unwrap();
         assert!(custody.add_holder(Address::from_bytes([0; 20])));
         assert!(!custody.add_holder(Address::from_bytes([0; 20])));
         for n in 1..=255 {

@@ -28,7 +28,7 @@ use super::stats::Stats;
 use super::{Config, Node, Turn};
 
 /// Where the totals are kept.
-const TOTALS_KEY: &[u8] = b"totals";
+pub(super) const TOTALS_KEY: &[u8] = b"totals";
 /// The most saved contacts read.
 const CONTACTS_MAX: usize = 64;
 
@@ -44,7 +44,8 @@ pub(super) fn recover(
     let arrivals = Arrivals::after(read_number(turn, ARRIVALS_KEY)?);
     let contacts = read_contacts(turn)?;
     let relay_at = first_time(turn, Family::Schedule)?;
-    let expiry_at = first_time(turn, Family::Expiry)?;
+    let expiry_at = first_time(turn, Family::Expiry)?.min(first_time(turn, Family::Envelopes)?);
+    let endings = next_ending(turn)?;
     Ok(Node {
         address,
         rng: ChaCha12Rng::from_seed(seed),
@@ -60,6 +61,7 @@ pub(super) fn recover(
         calls: BTreeMap::new(),
         listeners: BTreeSet::new(),
         arrivals,
+        endings,
         clock: HoldingClock::new(turn.now),
         relay_at,
         expiry_at,
@@ -116,6 +118,21 @@ fn read_contacts(turn: Turn<'_>) -> Result<Vec<Contact>, StoreError> {
     let saved = turn.store.scan(Family::Contacts, keys::LOWEST, keys::HIGHEST, CONTACTS_MAX)?;
     let contact = |value: &[u8]| Contact::from_stored(value).ok_or(StoreError::Damaged("contacts"));
     saved.iter().map(|(_, value)| contact(value)).collect()
+}
+
+/// One more than the last ending has. Numbers are given again once nothing points to them.
+fn next_ending(turn: Turn<'_>) -> Result<u64, StoreError> {
+    let (mut low, mut high) = (0, u64::MAX);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let key = keys::ending(middle);
+        if turn.store.scan(Family::Acknowledgements, &key, keys::HIGHEST, 1)?.is_empty() {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
 }
 
 /// The time at the head of a table that is ordered by time.

@@ -18,6 +18,7 @@ mod relaying;
 mod routing;
 mod tidy;
 mod trace;
+mod upgrading;
 mod vectors;
 mod wire;
 mod world;

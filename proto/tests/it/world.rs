@@ -21,7 +21,7 @@ use comm_proto::node::{
     Command, Config, Event, Family, Input, Output, RequestId, SessionId, Stats,
 };
 use comm_proto::rejection::Rejection;
-use comm_proto::store::{Seq, Store};
+use comm_proto::store::{MemoryStore, Seq, Store};
 use comm_proto::time::{Span, Time};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -273,6 +273,13 @@ impl World {
         self.hosts[host].start(seed, self.now);
         self.wake(host);
         self.reopen();
+    }
+
+    /// Power goes, and the host comes up again with another disk.
+    pub(crate) fn replace_disk(&mut self, host: At, disk: MemoryStore<Family>) {
+        self.crash(host);
+        self.hosts[host].replace_disk(disk);
+        self.start(host);
     }
 
     /// A host goes over to the other side: from now on it answers as the test says.

@@ -80,9 +80,10 @@ impl Host {
 
     /// Whether the disk remembers the envelope, alive or read.
     pub(super) fn remembers(&self, id: &EnvelopeId) -> bool {
-        [Family::Custody, Family::Tombstones]
+        let name = id.as_bytes();
+        [(Family::Custody, &name[..]), (Family::Tombstones, &name[..16])]
             .iter()
-            .any(|table| self.durable.get(*table, id.as_bytes()).unwrap().is_some())
+            .any(|(table, key)| self.durable.get(*table, key).unwrap().is_some())
     }
 
     pub(super) fn last_words(&self) -> Option<EnvelopeState> {
@@ -161,6 +162,11 @@ impl Host {
             _ => None,
         });
         self.last_words = states.max();
+    }
+
+    pub(super) fn replace_disk(&mut self, disk: MemoryStore<Family>) {
+        self.durable = disk.clone();
+        self.applied = disk;
     }
 
     pub(super) fn crashes_here(&mut self) -> bool {
