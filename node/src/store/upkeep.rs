@@ -42,9 +42,9 @@ const REST_MAX: Duration = Duration::from_secs(5);
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// Logs are written out to tables when they hold more than this, ...
-const LOGS_BYTES_MIN: u64 = 4 << 20;
+const LOGS_BYTES_MIN: u64 = 1 << 20;
 
-/// ... and more than one part in so many of what the tables hold.
+/// ... and more than one part in so many of what the tables hold, or nothing is written any more.
 const LOGS_PART: u64 = 10;
 
 /// A table is compacted when more than one entry has been deleted for so many that live, ...
@@ -128,8 +128,10 @@ impl DiskUse {
         self.logs + self.tables
     }
 
-    const fn has_large_logs(self) -> bool {
-        self.logs > LOGS_BYTES_MIN && self.logs > self.tables / LOGS_PART
+    /// `before` is what was used at the last look.
+    const fn has_large_logs(self, before: Self) -> bool {
+        let rests = self.logs == before.logs;
+        self.logs > LOGS_BYTES_MIN && (rests || self.logs > self.tables / LOGS_PART)
     }
 }
 
@@ -161,19 +163,20 @@ impl Shared {
 }
 
 fn look_until_stopped(shared: &Shared, store: &RocksStore) {
-    let mut rest = Duration::ZERO;
+    let (mut rest, mut before) = (Duration::ZERO, DiskUse::default());
     while shared.rest(rest.max(PACE)) {
         let usage = store.disk_use();
         shared.disk_bytes.store(usage.total(), Ordering::Relaxed);
         metrics::disk_used(usage.total());
         let started = Instant::now();
-        rest = match store.tidy(usage) {
+        rest = match store.tidy(usage, before) {
             Ok(()) => (started.elapsed() * REST_FACTOR).min(REST_MAX),
             Err(error) => {
                 tracing::warn!(%error, "the disk space of deleted envelopes was not given back");
                 REST_AFTER_FAILURE
             }
         };
+        before = usage;
     }
 }
 
@@ -190,7 +193,7 @@ impl RocksStore {
         usage
     }
 
-    fn tidy(&self, usage: DiskUse) -> Result<(), StoreError> {
+    fn tidy(&self, usage: DiskUse, before: DiskUse) -> Result<(), StoreError> {
         self.drop_ended_ranges()?;
         for (family, entries) in self.entries()? {
             if entries.are_worth_compacting() {
@@ -198,7 +201,7 @@ impl RocksStore {
                 self.compact(family, None);
             }
         }
-        if usage.has_large_logs() {
+        if usage.has_large_logs(before) {
             self.flush()?;
         }
         Ok(())
@@ -286,11 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn logs_are_large_beside_the_tables_only() {
+    fn logs_are_large_beside_the_tables_or_when_nothing_is_written() {
         let usage = |logs: u64, tables: u64| DiskUse { logs: logs << 20, tables: tables << 20 };
-        assert!(usage(5, 0).has_large_logs());
-        assert!(!usage(4, 0).has_large_logs());
-        assert!(!usage(5, 50).has_large_logs());
-        assert!(usage(6, 50).has_large_logs());
+        let before = usage(0, 0);
+        assert!(usage(2, 0).has_large_logs(before));
+        assert!(!usage(1, 0).has_large_logs(before));
+        assert!(!usage(5, 50).has_large_logs(before));
+        assert!(usage(6, 50).has_large_logs(before));
+        assert!(usage(5, 50).has_large_logs(usage(5, 49)));
+        assert!(!usage(1, 0).has_large_logs(usage(1, 0)));
     }
 }
