@@ -12,6 +12,7 @@ mod collecting;
 mod costs;
 mod durability;
 mod features;
+mod fences;
 mod hostile;
 mod people;
 mod relaying;

@@ -423,10 +423,50 @@ fn is_part_of_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// The rules that are applied to the repository: what is called in an `assert_clean` and says what
+/// is wrong.
+fn applied_rules(code: &str) -> BTreeSet<&str> {
+    let says_what_is_wrong = |name: &str| {
+        let start = code.find(&format!("fn {name}("));
+        start.is_some_and(|at| code[at..].split('{').next().unwrap().contains("-> Vec<String>"))
+    };
+    let applied = code.split("assert_clean(").skip(1).map(|rest| &rest[..rest.find(';').unwrap()]);
+    let called = applied.flat_map(|rule| rule.match_indices('(').map(|(at, _)| &rule[..at]));
+    let names = called.map(|before| {
+        let start = before.rfind(|c| !is_part_of_name(c)).map_or(0, |at| at + 1);
+        &before[start..]
+    });
+    names.filter(|name| *name != "violations" && says_what_is_wrong(name)).collect()
+}
+
+/// Rules that no test feeds something of which they say what is wrong.
+fn unfed_rules(code: &str) -> Vec<String> {
+    let (applied, tests) = code.split_once("mod rules").unwrap_or((code, ""));
+    let is_fed = |rule: &&str| {
+        let call = format!("assert_eq!({rule}(");
+        let fed = tests.match_indices(&call).map(|(at, _)| &tests[at..]);
+        let mut fed = fed.map(|test| &test[..test.find(';').unwrap()]);
+        fed.any(|test| !test.ends_with(".len(), 0)"))
+    };
+    let unfed = applied_rules(applied).into_iter().filter(|rule| !is_fed(rule));
+    unfed.map(|rule| format!("no test breaks the rule {rule}")).collect()
+}
+
 mod rules {
     //! Every rule fails when it is violated, and only then.
 
     use super::*;
+
+    #[test]
+    fn every_rule_that_is_applied_is_broken_by_a_test() {
+        let code = code_only(include_str!("tidy.rs"));
+        let applied = code.split("mod rules").next().unwrap();
+        assert!(applied_rules(applied).len() > 5, "{:?}", applied_rules(applied));
+        assert_clean(unfed_rules(&code));
+        let unfed =
+            "fn a(text: &str) -> Vec<String> {} fn b() { assert_clean(a(c)); } mod rules {}";
+        assert_eq!(unfed_rules(unfed), ["no test breaks the rule a"]);
+    }
 
     fn source(path: &str, text: &str) -> Source {
         Source { path: path.to_owned(), text: text.to_owned() }
