@@ -7,6 +7,7 @@ mod calls;
 mod connections;
 mod embedded;
 mod guard;
+mod owner;
 mod receive;
 mod status;
 mod submit;
@@ -27,12 +28,15 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::server::HealthReporter;
 
+use crate::backup::Source;
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
 use crate::rpc::client::client_server::ClientServer;
+use crate::rpc::client::owner_server::OwnerServer;
 
 use calls::Calls;
 use guard::Guard;
+use owner::OwnerCalls;
 
 pub use embedded::Embedded;
 pub use unix::UnixSocket;
@@ -83,17 +87,22 @@ impl Api {
         Ok(Self { routes: routes.prepare(), health })
     }
 
-    /// Serves a unix socket until `shutdown`, then until the calls under way have ended.
+    /// Serves a unix socket until `shutdown`, then until the calls under way have ended; what only
+    /// the owner may ask too, about the data of `source`.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn serve_unix(
         &self,
         socket: UnixSocket,
+        source: Source,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ApiError> {
         let (listener, _file) = socket.into_parts();
-        self.serve(Guard::without_token(), connections::take(listener), shutdown).await
+        let owner = OwnerServer::new(OwnerCalls::new(source));
+        let routes = self.routes.clone().add_service(owner);
+        let api = Self { routes, health: self.health.clone() };
+        api.serve(Guard::without_token(), connections::take(listener), shutdown).await
     }
 
     /// Serves a TCP listener, which should be on a loopback address, to whoever has the token; until

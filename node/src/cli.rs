@@ -30,6 +30,13 @@ pub struct Cli {
 enum Command {
     /// Run the node until it is told to stop (the default).
     Run(Box<Options>),
+    /// Copy the node's data, also while it runs, to a directory that is not there yet.
+    Backup {
+        /// The directory that is to be made; a node can be started from it.
+        to: PathBuf,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +96,14 @@ impl Cli {
         self.options().print_config
     }
 
+    /// Where a copy of the data is to be made, if that was asked for.
+    pub fn backup(&self) -> Option<&Path> {
+        match &self.command {
+            Some(Command::Backup { to, .. }) => Some(to),
+            _ => None,
+        }
+    }
+
     /// The configuration of file, environment and flags.
     ///
     /// # Errors
@@ -109,7 +124,7 @@ impl Cli {
 
     fn options(&self) -> &Options {
         match &self.command {
-            Some(Command::Run(options)) => options,
+            Some(Command::Run(options) | Command::Backup { options, .. }) => options,
             None => &self.options,
         }
     }

@@ -110,7 +110,7 @@ impl DataDir {
 
     /// Where the store is.
     pub fn store_path(&self) -> PathBuf {
-        self.path.join("store")
+        store_path(&self.path)
     }
 
     /// Where the socket for clients is, unless the configuration says otherwise.
@@ -146,6 +146,22 @@ impl DataDir {
 /// nothing else.
 pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("api.sock")
+}
+
+/// Where the store is when the data directory is `data_dir`.
+pub fn store_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("store")
+}
+
+/// Writes the node's key of the data directory `from` into the directory `to`, where there is none.
+///
+/// # Errors
+/// As [`DataDir::node_key`].
+pub fn copy_key(from: &Path, to: &Path) -> Result<(), DataDirError> {
+    let (from, to) = (from.join("node.key"), to.join("node.key"));
+    let file = File::open(&from).map_err(system("open", &from))?;
+    let line = Zeroizing::new(hex::encode(read_secret(&from, file)?.as_slice()) + "\n");
+    write_durably(&to, line.as_bytes()).map_err(system("write", &to))
 }
 
 fn read_secret(path: &Path, file: File) -> Result<Zeroizing<[u8; SECRET_LEN]>, DataDirError> {

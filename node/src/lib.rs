@@ -3,7 +3,7 @@
 //! The node itself is a state machine without a clock or a disk, [`comm_proto::node::Node`]. This
 //! crate is the world around it: [`driver`] hands it inputs and does what it says, [`store`] is its
 //! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
-//! come in. [`relay`] puts them together.
+//! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk.
 //!
 //! # A node inside a program
 //!
@@ -20,6 +20,7 @@
 //! ```
 
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -6,12 +6,13 @@
 
 use std::fmt::Display;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use comm_node::cli::{Cli, one_line};
 use comm_node::config::NodeConfig;
-use comm_node::{logging, run};
+use comm_node::{backup, logging, run};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
     };
     match cli.config() {
         Ok(config) if cli.print_config() => print(&config),
-        Ok(config) => serve(config),
+        Ok(config) => match cli.backup() {
+            Some(to) => back_up(&config, to),
+            None => serve(config),
+        },
         Err(error) => end(MISUSED, error),
     }
 }
@@ -41,6 +45,17 @@ fn print(config: &NodeConfig) -> ExitCode {
             print!("{text}");
             ExitCode::SUCCESS
         }
+        Err(error) => end(FAILED, error),
+    }
+}
+
+fn back_up(config: &NodeConfig, to: &Path) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    match runtime.block_on(backup::ask(config, to)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => end(FAILED, error),
     }
 }

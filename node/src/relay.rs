@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::{Api, ApiError, Embedded, UnixSocket};
+use crate::backup::Source;
 use crate::clock::Clock;
 use crate::config::{InvalidValue, NodeConfig};
 use crate::data_dir::{DataDir, DataDirError};
@@ -157,6 +158,7 @@ impl Relay {
         let endpoints = config.endpoints(&bound.listening);
         announce(&config, &key, &bound.listening, &endpoints);
         let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
+        let source = Source::new(data_dir.path(), Arc::clone(&store));
         let mut relay = Self {
             key: key.public(),
             listening: bound.listening.clone(),
@@ -171,7 +173,7 @@ impl Relay {
             _exporter: exporter,
             _data_dir: data_dir,
         };
-        relay.serve(&config, parts, bound, token);
+        relay.serve(&config, parts, bound, token, source);
         Ok(relay)
     }
 
@@ -240,9 +242,16 @@ impl Relay {
         Ok(result?)
     }
 
-    fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
+    fn serve(
+        &mut self,
+        config: &NodeConfig,
+        parts: Parts,
+        bound: Bound,
+        token: Zeroizing<String>,
+        source: Source,
+    ) {
         let (api, closed) = (self.api.clone(), self.closed());
-        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, closed).await?) });
+        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, source, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());
             self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });

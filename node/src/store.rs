@@ -5,6 +5,7 @@
 //! [`upkeep::Upkeep`] gives the space of what was deleted back. One writer is assumed: the driver.
 //! No transactions, no caching of values, no compression, since sealed bodies do not compress.
 
+mod copy;
 mod ended;
 mod lowest;
 mod options;

@@ -1,0 +1,61 @@
+//! What only the owner of a node may ask, over its socket (PROTOCOL §8.5).
+//!
+//! Entry type is [`OwnerCalls`]. It is served on the unix socket and nowhere else: whoever has the
+//! token may read and send mail, and not write files as the node's user.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use comm_proto::rejection::{Rejection, Retry};
+use comm_proto::wire::client::{BackupRequest, BackupResponse};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tonic::{Request, Response, Status};
+
+use crate::backup::{BackupError, Source};
+use crate::rpc::client::owner_server::Owner;
+
+use super::status::{refused, with_words};
+
+/// The calls, answered one at a time.
+#[derive(Debug)]
+pub(super) struct OwnerCalls {
+    source: Source,
+    one: Arc<Semaphore>,
+}
+
+impl OwnerCalls {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, one: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+#[tonic::async_trait]
+impl Owner for OwnerCalls {
+    async fn backup(
+        &self,
+        request: Request<BackupRequest>,
+    ) -> Result<Response<BackupResponse>, Status> {
+        let to = request.into_inner().to;
+        if !Path::new(&to).is_absolute() {
+            return Err(refused(&Rejection::Malformed("to")));
+        }
+        let Ok(permit) = Arc::clone(&self.one).try_acquire_owned() else {
+            return Err(refused(&Rejection::Busy));
+        };
+        let source = self.source.clone();
+        let copied = spawn_blocking(move || {
+            let _permit = permit;
+            source.copy(Path::new(&to))
+        });
+        match copied.await {
+            Ok(Ok(())) => Ok(Response::new(BackupResponse {})),
+            Ok(Err(error)) => Err(not_copied(&error)),
+            Err(error) => Err(Status::internal(error.to_string())),
+        }
+    }
+}
+
+fn not_copied(error: &BackupError) -> Status {
+    with_words(Status::failed_precondition(error.to_string()), "not-copied", Retry::Later)
+}
