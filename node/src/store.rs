@@ -7,6 +7,7 @@
 
 mod copy;
 mod ended;
+mod logs;
 mod lowest;
 mod options;
 mod schema;
@@ -69,6 +70,10 @@ impl RocksStore {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let options = options::database();
         schema::refuse_unknown_families(&options, path)?;
+        logs::defuse(path).map_err(|error| OpenError::Disk {
+            path: path.to_owned(),
+            reason: format!("its logs cannot be looked through: {error}"),
+        })?;
         let cache = options::cache();
         let families = Family::ALL.map(|family| options::family(family, &cache));
         let db = DB::open_cf_descriptors(&options, path, families)
