@@ -231,7 +231,7 @@ fn a_loss_of_power_leaves_a_state_between_the_last_sync_and_the_last_write() {
     }
     // Images that are all alike would show little.
     println!("{lost} batches lost, {kept_unsynced} kept unsynced, {written_out} tables");
-    assert!(lost > 1_000 && kept_unsynced > 1_000 && written_out > 20);
+    assert!(lost > 1_000 && kept_unsynced > 1_000 && written_out >= 6);
 }
 
 #[test]
