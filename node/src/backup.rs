@@ -12,7 +12,7 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comm_proto::store::StoreError;
 use thiserror::Error;
@@ -22,11 +22,12 @@ use crate::store::RocksStore;
 
 pub use request::{AskError, ask};
 
-/// What is copied.
+/// What is copied. Clones share it: one copy is made at a time.
 #[derive(Clone, Debug)]
 pub struct Source {
     data_dir: PathBuf,
-    store: Arc<RocksStore>,
+    /// Nothing once the node has ended. Locked while a copy is made.
+    store: Arc<Mutex<Option<Arc<RocksStore>>>>,
 }
 
 /// Why there is no copy. Whatever had been written of it is gone again.
@@ -42,6 +43,9 @@ pub enum BackupError {
         .0.display()
     )]
     Unfinished(PathBuf),
+    /// The node is ending.
+    #[error("the node is ending; once it has ended, call this again to copy what it left")]
+    Ending,
     /// The disk is full.
     #[error("the disk that {} is on is full; nothing is left of the copy", .0.display())]
     Full(PathBuf),
@@ -69,7 +73,12 @@ enum Stopped {
 impl Source {
     /// The data in the directory `data_dir`, with the store that is open there.
     pub fn new(data_dir: &Path, store: Arc<RocksStore>) -> Self {
-        Self { data_dir: data_dir.to_owned(), store }
+        Self { data_dir: data_dir.to_owned(), store: Arc::new(Mutex::new(Some(store))) }
+    }
+
+    /// Waits for a copy that is being made and lets go of the store; no other is made after it.
+    pub fn close(&self) {
+        self.lock().take();
     }
 
     /// Copies to `to`, which must not exist; its parent must. Takes seconds, and others may write
@@ -77,8 +86,10 @@ impl Source {
     /// before the call.
     ///
     /// # Errors
-    /// When the place is taken, the disk is full, or the system refuses.
+    /// When the place is taken, the node is ending, the disk is full, or the system refuses.
     pub fn copy(&self, to: &Path) -> Result<(), BackupError> {
+        let held = self.lock();
+        let store = held.as_ref().ok_or(BackupError::Ending)?;
         let unfinished = to.with_added_extension("unfinished");
         if fs::symlink_metadata(to).is_ok() {
             return Err(BackupError::Exists(to.to_owned()));
@@ -90,16 +101,22 @@ impl Source {
             }
             Err(error) => return Err(failure(to, &error.into())),
         }
-        self.fill(&unfinished).and_then(|()| Ok(move_to(&unfinished, to)?)).map_err(|stopped| {
-            // What cannot be removed is told of by the next attempt.
-            let _left = fs::remove_dir_all(&unfinished);
-            failure(to, &stopped)
-        })
+        self.fill(store, &unfinished).and_then(|()| Ok(move_to(&unfinished, to)?)).map_err(
+            |stopped| {
+                // What cannot be removed is told of by the next attempt.
+                let _left = fs::remove_dir_all(&unfinished);
+                failure(to, &stopped)
+            },
+        )
     }
 
-    fn fill(&self, copy: &Path) -> Result<(), Stopped> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<RocksStore>>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fill(&self, open: &RocksStore, copy: &Path) -> Result<(), Stopped> {
         let store = data_dir::store_path(copy);
-        self.store.copy_to(&store)?;
+        open.copy_to(&store)?;
         data_dir::copy_key(&self.data_dir, copy)?;
         for file in fs::read_dir(&store)? {
             let path = file?.path();

@@ -283,7 +283,7 @@ impl Driver {
 
     fn execute(&mut self, output: Output) -> Result<(), StoreError> {
         match output {
-            Output::Write(batch) => self.write(&batch)?,
+            Output::Write(batch) => self.write(batch)?,
             Output::Call { id, to, request, deadline } => self.call(id, to, request, deadline),
             Output::Reply { id, result } => self.recipients.reply(id, result),
             Output::Listen { to, open } => self.peers.listen(&to, open),
@@ -301,9 +301,10 @@ impl Driver {
         Ok(())
     }
 
-    fn write(&mut self, batch: &Batch<Family>) -> Result<(), StoreError> {
+    fn write(&mut self, batch: Batch<Family>) -> Result<(), StoreError> {
+        let seq = batch.seq;
         self.store.apply(batch)?;
-        self.written = Some(batch.seq);
+        self.written = Some(seq);
         self.batches_unsynced += 1;
         if self.batches_unsynced >= BATCHES_UNSYNCED_MAX {
             self.tell_syncer();

@@ -57,6 +57,7 @@ pub struct Relay {
     tasks: JoinSet<Result<(), RelayError>>,
     driver: Option<Running>,
     upkeep: Option<Upkeep>,
+    copies: Source,
     _exporter: Option<Exporter>,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
@@ -158,7 +159,7 @@ impl Relay {
         let endpoints = config.endpoints(&bound.listening);
         announce(&config, &key, &bound.listening, &endpoints);
         let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
-        let source = Source::new(data_dir.path(), Arc::clone(&store));
+        let copies = Source::new(data_dir.path(), Arc::clone(&store));
         let mut relay = Self {
             key: key.public(),
             listening: bound.listening.clone(),
@@ -170,10 +171,11 @@ impl Relay {
             tasks: JoinSet::new(),
             driver: Some(Driver::start(parts.host(config.node(endpoints), key, store))?),
             upkeep: Some(upkeep),
+            copies,
             _exporter: exporter,
             _data_dir: data_dir,
         };
-        relay.serve(&config, parts, bound, token, source);
+        relay.serve(&config, parts, bound, token);
         Ok(relay)
     }
 
@@ -237,21 +239,18 @@ impl Relay {
         if timeout(LINGER, ended).await.is_err() {
             self.tasks.shutdown().await;
         }
-        let upkeep = self.upkeep.take();
-        spawn_blocking(move || drop(upkeep)).await?;
+        let (upkeep, copies) = (self.upkeep.take(), self.copies.clone());
+        let let_go = move || {
+            copies.close();
+            drop(upkeep);
+        };
+        spawn_blocking(let_go).await?;
         Ok(result?)
     }
 
-    fn serve(
-        &mut self,
-        config: &NodeConfig,
-        parts: Parts,
-        bound: Bound,
-        token: Zeroizing<String>,
-        source: Source,
-    ) {
-        let (api, closed) = (self.api.clone(), self.closed());
-        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, source, closed).await?) });
+    fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
+        let (api, copies, closed) = (self.api.clone(), self.copies.clone(), self.closed());
+        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, copies, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());
             self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });
@@ -281,6 +280,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.inbox.close();
+        self.copies.close();
     }
 }
 

@@ -1,12 +1,14 @@
 //! The node's disk: every table of [`Family`] as a column family of one RocksDB.
 //!
-//! Entry type is [`RocksStore`]. A write is visible at once and durable only after
-//! [`RocksStore::sync`], which [`syncer::Syncer`] calls for many batches together;
+//! Entry type is [`RocksStore`]. A write is visible at once, gathers with others before RocksDB has
+//! it, and is durable only after [`RocksStore::sync`], which [`syncer::Syncer`] calls for many
+//! batches together;
 //! [`upkeep::Upkeep`] gives the space of what was deleted back. One writer is assumed: the driver.
 //! No transactions, no caching of values, no compression, since sealed bodies do not compress.
 
 mod copy;
 mod ended;
+mod gathered;
 mod logs;
 mod lowest;
 mod options;
@@ -15,6 +17,7 @@ pub mod syncer;
 pub mod upkeep;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use comm_proto::node::Family;
 use comm_proto::store::{Batch, Entry, Store, StoreError, Write};
@@ -22,14 +25,22 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch
 use thiserror::Error;
 
 use ended::EndedRanges;
+use gathered::Gathered;
 use lowest::LowestKeys;
 
 pub use schema::SCHEMA;
+
+/// So much may gather in memory before whoever applies more has to write it out: the syncer is
+/// waiting for a slow disk then.
+const GATHERED_BYTES_MAX: usize = 4 << 20;
 
 /// A store on disk. Shared between threads by `Arc`; closed when the last of them drops it.
 pub struct RocksStore {
     db: DB,
     path: PathBuf,
+    gathered: Gathered,
+    /// Held by whoever writes to RocksDB, so that batches reach it in their order.
+    writing: Mutex<()>,
     lowest: LowestKeys,
     ended: EndedRanges,
 }
@@ -78,8 +89,14 @@ impl RocksStore {
         let families = Family::ALL.map(|family| options::family(family, &cache));
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|error| open_error(path, &error))?;
-        let (lowest, ended) = (LowestKeys::default(), EndedRanges::default());
-        let store = Self { db, path: path.to_owned(), lowest, ended };
+        let store = Self {
+            db,
+            path: path.to_owned(),
+            gathered: Gathered::default(),
+            writing: Mutex::default(),
+            lowest: LowestKeys::default(),
+            ended: EndedRanges::default(),
+        };
         schema::settle(&store)?;
         Ok(store)
     }
@@ -87,16 +104,15 @@ impl RocksStore {
     /// Makes the writes of `batch` visible, all or none. They are durable after [`Self::sync`].
     ///
     /// # Errors
-    /// When the disk cannot be written. Nothing was applied then.
-    pub fn apply(&self, batch: &Batch<Family>) -> Result<(), StoreError> {
-        let mut writes = WriteBatch::default();
-        for write in &batch.writes {
-            self.add(&mut writes, write);
-        }
+    /// When the disk cannot be written. Nothing of this batch was applied then.
+    pub fn apply(&self, batch: Batch<Family>) -> Result<(), StoreError> {
         self.ended.forget_rewritten(&batch.writes);
-        self.db.write_opt(writes, &WriteOptions::default()).map_err(failed)?;
-        self.lowest.lower(&batch.writes);
-        self.ended.note(&batch.writes);
+        if batch.writes.iter().any(|write| matches!(write, Write::DeleteRange { .. })) {
+            return self.apply_at_once(&batch.writes);
+        }
+        if self.gathered.add(batch.writes) > GATHERED_BYTES_MAX {
+            self.write_out()?;
+        }
         Ok(())
     }
 
@@ -106,12 +122,55 @@ impl RocksStore {
     /// When the disk cannot be written. What was applied since the last success may be lost then,
     /// and trying again could only pretend otherwise: stop the node.
     pub fn sync(&self) -> Result<(), StoreError> {
+        self.write_out()?;
         self.db.flush_wal(true).map_err(failed)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives RocksDB everything that has gathered, in one write.
+    fn write_out(&self) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rows) = self.gathered.leave() else { return Ok(()) };
+        let mut writes = WriteBatch::default();
+        for (table, rows) in rows.tables() {
+            let family = self.family(table);
+            for (key, value) in rows {
+                match value {
+                    Some(value) => writes.put_cf(family, key, value),
+                    None => writes.delete_cf(family, key),
+                }
+            }
+        }
+        self.db.write_opt(writes, &WriteOptions::default()).map_err(failed)?;
+        for (table, rows) in rows.tables() {
+            if let Some((key, _)) = rows.iter().find(|(_, value)| value.is_some()) {
+                self.lowest.lower(table, key);
+            }
+        }
+        self.gathered.left();
+        Ok(())
+    }
+
+    /// For the rare batch with a range in it, whose writes must keep their order.
+    fn apply_at_once(&self, batch: &[Write<Family>]) -> Result<(), StoreError> {
+        self.write_out()?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writes = WriteBatch::default();
+        for write in batch {
+            self.add(&mut writes, write);
+        }
+        self.db.write_opt(writes, &WriteOptions::default()).map_err(failed)?;
+        for write in batch {
+            if let Write::Put { table, key, .. } = write {
+                self.lowest.lower(*table, key);
+            }
+        }
+        self.ended.note(batch);
+        Ok(())
     }
 
     fn add(&self, writes: &mut WriteBatch, write: &Write<Family>) {
@@ -152,6 +211,9 @@ impl RocksStore {
 
 impl Store<Family> for RocksStore {
     fn get(&self, table: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(value) = self.gathered.get(table, key) {
+            return Ok(value);
+        }
         self.db.get_cf(self.family(table), key).map_err(failed)
     }
 
@@ -162,6 +224,7 @@ impl Store<Family> for RocksStore {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
+        self.write_out()?;
         let mut lowest = self.lowest.lock(table);
         let start = from.max(lowest.as_slice());
         if start >= to || limit == 0 {

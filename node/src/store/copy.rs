@@ -14,6 +14,7 @@ impl RocksStore {
     /// # Errors
     /// When the disk cannot be read or written. What is there then is no store.
     pub fn copy_to(&self, to: &Path) -> Result<(), StoreError> {
+        self.sync()?;
         let checkpoint = Checkpoint::new(&self.db).map_err(failed)?;
         checkpoint.create_checkpoint(to).map_err(failed)
     }

@@ -7,7 +7,6 @@
 use std::sync::{Mutex, MutexGuard};
 
 use comm_proto::node::Family;
-use comm_proto::store::Write;
 
 /// For every table a key such that no smaller one is in it.
 #[derive(Debug, Default)]
@@ -20,14 +19,12 @@ impl LowestKeys {
         self.0[table as usize].lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Takes account of keys that have just been written.
-    pub(super) fn lower(&self, writes: &[Write<Family>]) {
-        for write in writes {
-            let Write::Put { table, key, .. } = write else { continue };
-            let mut lowest = self.lock(*table);
-            if *key < *lowest {
-                lowest.clone_from(key);
-            }
+    /// Takes account of a key that has just been written.
+    pub(super) fn lower(&self, table: Family, key: &[u8]) {
+        let mut lowest = self.lock(table);
+        if key < lowest.as_slice() {
+            lowest.clear();
+            lowest.extend_from_slice(key);
         }
     }
 }
@@ -45,11 +42,11 @@ mod tests {
     #[test]
     fn only_a_smaller_key_lowers_the_bound() {
         let keys = LowestKeys::default();
-        let put = |key: u8| Write::Put { table: Family::Schedule, key: vec![key], value: vec![] };
         *keys.lock(Family::Schedule) = vec![5];
-        keys.lower(&[put(9)]);
+        keys.lower(Family::Schedule, &[9]);
         assert_eq!(*keys.lock(Family::Schedule), [5]);
-        keys.lower(&[put(3), put(4)]);
+        keys.lower(Family::Schedule, &[3]);
+        keys.lower(Family::Schedule, &[4]);
         assert_eq!(*keys.lock(Family::Schedule), [3]);
     }
 }

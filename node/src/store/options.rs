@@ -5,7 +5,7 @@
 
 use comm_proto::node::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, InfoLogger, LogLevel,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, Env, InfoLogger, LogLevel,
     Options,
 };
 
@@ -43,6 +43,9 @@ pub(super) fn database() -> Options {
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(BACKGROUND_SYNC_BYTES);
     options.set_wal_bytes_per_sync(BACKGROUND_SYNC_BYTES);
+    if let Some(env) = background() {
+        options.set_env(&env);
+    }
     options.set_max_manifest_file_size(MIB);
     options.set_manifest_preallocation_size(64 * KIB);
     options.set_recycle_log_file_num(0);
@@ -51,6 +54,14 @@ pub(super) fn database() -> Options {
     options.set_stats_persist_period_sec(0);
     options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, log));
     options
+}
+
+/// Threads of RocksDB's own, of which those that compact give way to everything that somebody waits
+/// for. Those that write buffers out do not: a writer would have to wait for them in the end.
+fn background() -> Option<Env> {
+    let mut env = Env::new().ok()?;
+    env.lower_thread_pool_cpu_priority();
+    Some(env)
 }
 
 /// The cache that all tables share.

@@ -89,7 +89,7 @@ fn upgrade(store: &RocksStore, found: u32) -> Result<(), StoreError> {
 fn to_second(store: &RocksStore) -> Result<(), StoreError> {
     let mut upgrade = ToSecond::new(store)?;
     while let Some(writes) = upgrade.next(store)? {
-        store.apply(&Batch { seq: Seq::default(), writes })?;
+        store.apply(Batch { seq: Seq::default(), writes })?;
     }
     Ok(())
 }
@@ -97,6 +97,6 @@ fn to_second(store: &RocksStore) -> Result<(), StoreError> {
 fn write_version(store: &RocksStore, version: u32) -> Result<(), StoreError> {
     let value = version.to_be_bytes().to_vec();
     let write = Write::Put { table: Family::Meta, key: KEY.to_vec(), value };
-    store.apply(&Batch { seq: Seq::default(), writes: vec![write] })?;
+    store.apply(Batch { seq: Seq::default(), writes: vec![write] })?;
     store.sync()
 }

@@ -102,7 +102,7 @@ impl Hosted {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Write(batch) => {
-                    self.store.apply(&batch).unwrap();
+                    self.store.apply(batch.clone()).unwrap();
                     self.written = batch.seq;
                     self.writes += batch.writes.len();
                 }

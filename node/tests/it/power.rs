@@ -206,7 +206,7 @@ fn a_loss_of_power_leaves_a_state_between_the_last_sync_and_the_last_write() {
         let upkeep = (run % 8 == 0).then(|| Upkeep::start(Arc::clone(&store)).unwrap());
         for number in 1..=100 + dice.below(400) {
             let batch = batch(number, &mut dice, large);
-            store.apply(&batch).unwrap();
+            store.apply(batch.clone()).unwrap();
             batches.push(batch);
             if dice.below(30) == 0 {
                 store.sync().unwrap();

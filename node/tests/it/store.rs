@@ -60,7 +60,7 @@ proptest! {
             match step {
                 Step::Apply(writes) => {
                     let batch = Batch { seq: Seq(seq), writes };
-                    disk.apply(&batch).unwrap();
+                    disk.apply(batch.clone()).unwrap();
                     memory.apply(&batch);
                 }
                 Step::Scan(table, from, to, limit) => prop_assert_eq!(
@@ -95,7 +95,7 @@ fn what_was_written_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let store = RocksStore::open(dir.path()).unwrap();
     for table in Family::ALL {
-        store.apply(&put(1, table, b"key", table.name().as_bytes())).unwrap();
+        store.apply(put(1, table, b"key", table.name().as_bytes())).unwrap();
     }
     store.sync().unwrap();
     drop(store);
@@ -122,7 +122,7 @@ fn a_newer_layout_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let store = RocksStore::open(dir.path()).unwrap();
     let newer = SCHEMA + 1;
-    store.apply(&put(1, Family::Meta, b"schema", &newer.to_be_bytes())).unwrap();
+    store.apply(put(1, Family::Meta, b"schema", &newer.to_be_bytes())).unwrap();
     drop(store);
     for _ in 0..2 {
         let error = RocksStore::open(dir.path()).unwrap_err();
@@ -203,8 +203,8 @@ fn a_store_that_lost_its_version_is_called_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let store = RocksStore::open(dir.path()).unwrap();
     let writes = vec![Write::Delete { table: Family::Meta, key: b"schema".to_vec() }];
-    store.apply(&Batch { seq: Seq(1), writes }).unwrap();
-    store.apply(&put(2, Family::Cards, b"key", b"card")).unwrap();
+    store.apply(Batch { seq: Seq(1), writes }).unwrap();
+    store.apply(put(2, Family::Cards, b"key", b"card")).unwrap();
     drop(store);
     let error = RocksStore::open(dir.path()).unwrap_err();
     assert!(matches!(error, OpenError::Disk { .. }), "{error:?}");
@@ -219,12 +219,12 @@ fn the_head_of_a_queue_is_read_without_stepping_over_what_was_taken() {
     let all = |write: fn(Vec<u8>) -> Write<Family>| {
         for chunk in (0..count).collect::<Vec<_>>().chunks(1_000) {
             let writes = chunk.iter().map(|i| write(name(*i))).collect();
-            store.apply(&Batch { seq: Seq(1), writes }).unwrap();
+            store.apply(Batch { seq: Seq(1), writes }).unwrap();
         }
     };
     all(|key| Write::Put { table: Family::Schedule, key, value: vec![] });
     all(|key| Write::Delete { table: Family::Schedule, key });
-    store.apply(&put(2, Family::Schedule, &name(count), b"")).unwrap();
+    store.apply(put(2, Family::Schedule, &name(count), b"")).unwrap();
     let timed = || {
         let started = Instant::now();
         let head = store.scan(Family::Schedule, &[], &[0xff; 8], 1).unwrap();
@@ -249,7 +249,7 @@ fn one_sync_serves_all_batches_that_gathered_meanwhile() {
     })
     .unwrap();
     for seq in 1..=5_000 {
-        store.apply(&put(seq, Family::Custody, &seq.to_be_bytes(), &[7; 100])).unwrap();
+        store.apply(put(seq, Family::Custody, &seq.to_be_bytes(), &[7; 100])).unwrap();
         syncer.written(Seq(seq));
     }
     syncer.stop();
@@ -269,8 +269,8 @@ fn durable_is_not_said_of_what_was_not_noted() {
         seen.fetch_max(result.unwrap().0, Ordering::SeqCst);
     })
     .unwrap();
-    store.apply(&put(1, Family::Custody, b"a", b"")).unwrap();
-    store.apply(&put(2, Family::Custody, b"b", b"")).unwrap();
+    store.apply(put(1, Family::Custody, b"a", b"")).unwrap();
+    store.apply(put(2, Family::Custody, b"b", b"")).unwrap();
     syncer.written(Seq(1));
     syncer.stop();
     assert_eq!(newest.load(Ordering::SeqCst), 1);

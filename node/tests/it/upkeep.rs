@@ -43,7 +43,7 @@ fn accept(store: &RocksStore, day: u32, i: u64) {
         put(Family::Mailboxes, [&[1; 20][..], &i.to_be_bytes()].concat(), 32),
         put(Family::Schedule, [&i.to_be_bytes()[..], &id(i)].concat(), 0),
     ];
-    store.apply(&Batch { seq: Seq(i), writes }).unwrap();
+    store.apply(Batch { seq: Seq(i), writes }).unwrap();
 }
 
 /// About what the node writes when an envelope ends.
@@ -55,7 +55,7 @@ fn end(store: &RocksStore, day: u32, i: u64) {
         delete(Family::Mailboxes, [&[1; 20][..], &i.to_be_bytes()].concat()),
         delete(Family::Schedule, [&i.to_be_bytes()[..], &id(i)].concat()),
     ];
-    store.apply(&Batch { seq: Seq(i), writes }).unwrap();
+    store.apply(Batch { seq: Seq(i), writes }).unwrap();
 }
 
 fn open(dir: &Path) -> Arc<RocksStore> {
@@ -144,7 +144,7 @@ fn a_day_that_is_over_goes_and_the_next_day_stays() {
     }
     let range = Write::DeleteRange { table: Family::Envelopes, from: vec![], to: midnight(20_001) };
     let before = store.disk_use().total();
-    store.apply(&Batch { seq: Seq(count), writes: vec![range] }).unwrap();
+    store.apply(Batch { seq: Seq(count), writes: vec![range] }).unwrap();
     assert_eq!(envelopes(&store).len() as u64, count / 4);
     let gone = count * 3 / 4 * BODY as u64;
     let small = || store.disk_use().total() + gone * 9 / 10 <= before;
@@ -165,7 +165,7 @@ fn what_is_written_into_a_range_that_ended_stays() {
     }
     let to = midnight(20_001);
     let range = Write::DeleteRange { table: Family::Envelopes, from: vec![], to };
-    store.apply(&Batch { seq: Seq(1), writes: vec![range] }).unwrap();
+    store.apply(Batch { seq: Seq(1), writes: vec![range] }).unwrap();
     accept(&store, 20_000, 7);
     let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
     std::thread::sleep(Duration::from_secs(3));
