@@ -6,9 +6,8 @@
 //!
 //! One file for each task, in the order in which an envelope meets them:
 //! `clients` and `peers` take requests, `accept` takes envelopes in, `custody` and
-//! `targets` repeat them,
-//! `exchange` settles with another node who lacks what, `collect` and `subscribers` bring them to
-//! their readers, `acknowledge` and `expire` end them; `routing`, `regions`, `cards` and
+//! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
+//! over, `collect` and `subscribers` bring them to their readers, `acknowledge` and `expire` end them; `routing`, `regions`, `cards` and
 //! `card_searches` find nodes and people. `desk` is the outgoing side: batches, promises and outputs.
 //! `upgrade` reads what an older program left on the disk.
 
@@ -19,18 +18,22 @@ mod calls;
 mod card_searches;
 mod cards;
 mod clients;
+mod clocks;
 mod collect;
 mod config;
 mod custody;
+mod deliveries;
 mod desk;
 mod exchange;
 mod expire;
 mod io;
 mod keys;
+mod outage;
 mod peers;
 mod records;
 mod recovery;
 mod regions;
+mod room;
 mod routing;
 mod session;
 mod stats;
@@ -54,9 +57,12 @@ use accept::Arrivals;
 use book::Book;
 use calls::Call;
 use card_searches::{CardSearch, Published};
+use clocks::PeerClocks;
 use collect::Collection;
+use deliveries::Deliveries;
 use desk::Desk;
 use expire::HoldingClock;
+use outage::Reach;
 use regions::Regions;
 use routing::{Bootstrap, Search};
 use session::Session;
@@ -98,6 +104,7 @@ pub struct Node {
     /// The number of the next ending.
     endings: u64,
     clock: HoldingClock,
+    clocks: PeerClocks,
     relay_at: Time,
     expiry_at: Time,
     /// The day up to which whole days of envelopes have been dropped.
@@ -105,6 +112,10 @@ pub struct Node {
     /// New neighbours with whom everything held in common is still to be settled, and the mailbox
     /// entry from which on.
     unsettled: BTreeMap<Address, Vec<u8>>,
+    /// The same for those that are still busy with what was offered before.
+    settling: BTreeMap<Address, Vec<u8>>,
+    deliveries: Deliveries,
+    reach: Reach,
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,
@@ -152,7 +163,9 @@ impl Node {
     ) -> Result<(), StoreError> {
         debug_assert!(self.desk.is_drained(), "outputs are drained before the next input");
         let turn = Turn { store, now };
-        self.clock.observe(now);
+        if self.clock.observe(now) {
+            self.forget_clocks(turn);
+        }
         match input {
             Input::Tick => self.on_tick(turn)?,
             Input::Durable(seq) => self.on_durable(turn, seq)?,
@@ -206,8 +219,22 @@ impl Node {
             sessions: self.sessions.len() as u64,
             calls: self.calls.len() as u64,
             promises: self.desk.promises() as u64,
+            disk_bytes: room::disk_bytes(&self.stats),
+            in_memory: self.in_memory() as u64,
             ..self.stats
         }
+    }
+
+    /// Entries of everything that is kept in memory; all of it is bounded.
+    fn in_memory(&self) -> usize {
+        let nodes = self.table.len() + self.book.len() + self.bootstrap.len() + self.entries.len();
+        let asked = self.searches.len() + self.calls.len() + self.regions.len() + self.clocks.len();
+        let others = self.listeners.len() + self.unsettled.len() + self.settling.len();
+        let read = self.subscribers.len() + self.collections.len() + self.fetching.len();
+        let clients = self.sessions.values().map(Session::len).sum::<usize>() + self.watchers.len();
+        let cards = self.card_searches.len() + self.published.len();
+        let leaving = self.deliveries.len() + self.desk.promises();
+        nodes + asked + others + read + clients + cards + leaving
     }
 
     /// Does whatever is due.
@@ -215,6 +242,7 @@ impl Node {
         self.expire_due(turn)?;
         self.bootstrap_due(turn)?;
         self.table_due(turn)?;
+        self.clocks_due(turn);
         self.collect_due(turn);
         self.cards_due(turn);
         self.relay_due(turn)

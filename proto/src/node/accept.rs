@@ -4,7 +4,7 @@
 //! has it; that is the desk's business.
 
 use crate::address::Address;
-use crate::envelope::{Envelope, EnvelopeId};
+use crate::envelope::{Envelope, EnvelopeError, EnvelopeId};
 use crate::message::Waiting;
 use crate::rejection::Rejection;
 use crate::store::StoreError;
@@ -105,7 +105,7 @@ impl Node {
         id: &EnvelopeId,
         expires_at: Time,
     ) -> Result<Option<Envelope>, StoreError> {
-        if expires_at <= turn.now {
+        if expires_at <= self.clock.agreed() {
             return Ok(None);
         }
         let value = turn.store.get(Family::Envelopes, &keys::envelope(expires_at, id))?;
@@ -131,9 +131,13 @@ impl Node {
     }
 
     fn check_room(&self, turn: Turn<'_>, envelope: &Envelope) -> Result<(), Rejection> {
-        envelope.check_expiry(turn.now)?;
-        let bytes = self.stats.envelope_bytes + envelope.body().len() as u64;
-        if bytes > self.config.store_bytes_max {
+        // By our own clock nothing asks to live too long that others would refuse, and by others'
+        // nothing is over.
+        match envelope.check_expiry(turn.now) {
+            Err(EnvelopeError::Expired) if envelope.expires_at() > self.clock.agreed() => {}
+            checked => checked?,
+        }
+        if !self.has_room_for(envelope) {
             return Err(Rejection::StoreFull);
         }
         if self.desk.promises() >= self.config.promises_max {

@@ -134,9 +134,11 @@ impl Node {
 
     /// Writes down how what has just been buried ended.
     fn keep_ending(&mut self, turn: Turn<'_>, cause: Cause, until: Time) {
-        let (number, ending) = (self.endings, Ending { at: turn.now, cause });
+        let (number, ending) = (self.endings, Ending { at: turn.now, cause }.to_bytes());
         self.endings += 1;
-        self.desk.put(Family::Acknowledgements, keys::ending(number), ending.to_bytes());
+        self.stats.acknowledgements += 1;
+        self.stats.acknowledgement_bytes += ending.len() as u64;
+        self.desk.put(Family::Acknowledgements, keys::ending(number), ending);
         self.expire_at(until, &Expiring::Ending(number));
     }
 
@@ -146,12 +148,16 @@ impl Node {
         turn: Turn<'_>,
         number: u64,
     ) -> Result<usize, StoreError> {
-        let ids = self.ending(turn, Tombstone { ending: number })?.ids();
+        let ending = self.ending(turn, Tombstone { ending: number })?;
+        let (ids, bytes) = (ending.ids(), ending.to_bytes().len() as u64);
         for id in &ids {
             self.desk.delete(Family::Tombstones, keys::tombstone(id));
         }
         self.desk.delete(Family::Acknowledgements, keys::ending(number));
         self.stats.tombstones = self.stats.tombstones.saturating_sub(ids.len() as u64);
+        self.stats.acknowledgements = self.stats.acknowledgements.saturating_sub(1);
+        let left = self.stats.acknowledgement_bytes.saturating_sub(bytes);
+        self.stats.acknowledgement_bytes = left;
         Ok(ids.len())
     }
 

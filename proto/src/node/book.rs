@@ -32,6 +32,10 @@ impl Book {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.contacts.len()
+    }
+
     pub(super) fn get(&self, address: &Address) -> Option<&Contact> {
         self.contacts.get(address)
     }

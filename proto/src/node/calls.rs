@@ -93,8 +93,28 @@ impl Node {
             self.stats.stray_responses += 1;
             return Ok(());
         };
+        let settles = matches!(
+            purpose,
+            Purpose::Offer { .. } | Purpose::Digest { .. } | Purpose::Deliver { .. }
+        );
+        let peer = to.address();
+        self.on_result(turn, to, purpose, result)?;
+        if settles {
+            self.go_on_settling(&peer);
+        }
+        Ok(())
+    }
+
+    fn on_result(
+        &mut self,
+        turn: Turn<'_>,
+        to: Contact,
+        purpose: Purpose,
+        result: Result<Response, Rejection>,
+    ) -> Result<(), StoreError> {
         match result {
             Ok(response) => {
+                self.note_reached(turn);
                 // Whoever was pinged knows by that where we listen.
                 let introduced = matches!(purpose, Purpose::Ping);
                 self.confirm(turn, &to, introduced);
@@ -103,7 +123,11 @@ impl Node {
             Err(reason) => {
                 // A refusal that names a reason is an answer: the node lives.
                 if matches!(reason, Rejection::Unreachable | Rejection::OtherNetwork) {
+                    self.stats.calls_unanswered += 1;
                     self.table.failed(&to.address(), turn.now);
+                    self.note_silence(turn);
+                } else {
+                    self.note_reached(turn);
                 }
                 self.on_failure(turn, &to, purpose)
             }
@@ -154,7 +178,11 @@ impl Node {
                 self.published.note_entrusted(&owner);
                 Ok(())
             }
-            (Purpose::Ping, Response::Pong { .. }) | (Purpose::Tell, Response::Done) => Ok(()),
+            (Purpose::Ping, Response::Pong { time }) => {
+                self.note_clock(turn, from.address(), time);
+                Ok(())
+            }
+            (Purpose::Tell, Response::Done) => Ok(()),
             (purpose, _) => {
                 self.note_refusal(Rejection::Malformed("an answer to another question"));
                 self.on_failure(turn, &from, purpose)
@@ -178,10 +206,10 @@ impl Node {
                 self.on_card_answer(turn, search, to, None);
                 Ok(())
             }
+            Purpose::Deliver { ids } => self.on_delivery_ended(turn, &to.address(), &ids, false),
             // Envelopes come round again by their schedule, subscriptions by theirs.
             Purpose::Offer { .. }
             | Purpose::Digest { .. }
-            | Purpose::Deliver { .. }
             | Purpose::Subscribe { .. }
             | Purpose::PublishCard(_)
             | Purpose::Ping

@@ -18,6 +18,7 @@ use crate::verified::Verified;
 use super::calls::Purpose;
 use super::io::RequestId;
 use super::regions::{Aim, Found};
+use super::routing::SearchPurpose;
 use super::{Node, Turn};
 
 /// Searches for cards, and cards to be published, under way at a time.
@@ -62,6 +63,15 @@ pub(super) enum Goal {
     Publish(Box<Verified<Card>>),
 }
 
+impl Asker {
+    const fn aim(self) -> Aim {
+        match self {
+            Self::Peer(..) => Aim::Errand,
+            Self::Client(_) | Self::Nobody => Aim::Own,
+        }
+    }
+}
+
 impl Node {
     /// Begins a search; false when too many are under way, be it at all or for this asker.
     pub(super) fn begin_card_search(
@@ -71,7 +81,7 @@ impl Node {
         owner: Address,
         goal: Goal,
     ) -> bool {
-        if !self.has_room_to_search(&asker) {
+        if !self.has_room_for_asker(&asker) {
             return false;
         }
         let ends_at = turn.now + self.patience_with(&asker);
@@ -105,6 +115,19 @@ impl Node {
         }
     }
 
+    /// Takes up the searches that wait for a lookup to begin, those of our clients first.
+    pub(super) fn begin_waiting_card_searches(&mut self, turn: Turn<'_>) {
+        let waiting = self.card_searches.iter().filter(|(_, search)| !search.begun);
+        let mut waiting: Vec<_> = waiting.map(|(id, search)| (search.asker.aim(), *id)).collect();
+        waiting.sort_by_key(|(aim, _)| *aim == Aim::Errand);
+        for (aim, id) in waiting {
+            if !self.has_room_to_search(SearchPurpose::Region(aim)) {
+                break;
+            }
+            self.ask_for_card(turn, id);
+        }
+    }
+
     /// A node we asked for a card has answered, or not.
     pub(super) fn on_card_answer(
         &mut self,
@@ -131,7 +154,7 @@ impl Node {
         }
     }
 
-    fn has_room_to_search(&self, asker: &Asker) -> bool {
+    fn has_room_for_asker(&self, asker: &Asker) -> bool {
         let peer = |search: &CardSearch| match search.asker {
             Asker::Peer(peer, _) => Some(peer),
             Asker::Client(_) | Asker::Nobody => None,
@@ -154,11 +177,7 @@ impl Node {
     /// Asks everybody there is to ask, once it is known who that is.
     fn ask_for_card(&mut self, turn: Turn<'_>, id: u64) {
         let Some(search) = self.card_searches.get(&id) else { return };
-        let aim = match search.asker {
-            Asker::Peer(..) => Aim::Relayed,
-            Asker::Client(_) | Asker::Nobody => Aim::Own,
-        };
-        let owner = search.owner;
+        let (aim, owner) = (search.asker.aim(), search.owner);
         let Found::Nodes(nodes) = self.find_region(turn, &owner, aim) else { return };
         let behalf = aim == Aim::Own && self.is_behind_entries();
         for contact in nodes {
@@ -187,6 +206,11 @@ impl Node {
             (Goal::Find(_), false) => (Request::GetCard { owner }, Purpose::FindCard(id)),
         };
         let awaited = matches!(purpose, Purpose::FindCard(_));
+        // What is done for others leaves calls for our own needs.
+        let errand = search.asker.aim() == Aim::Errand;
+        if errand && self.calls.len() >= self.config.calls_max / 2 {
+            return;
+        }
         if self.call(turn, contact, request, purpose)
             && awaited
             && let Some(search) = self.card_searches.get_mut(&id)
@@ -230,6 +254,10 @@ impl Published {
             self.0.insert(owner, OwnCard { card, entrusted: false, again_at });
         }
         room
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// An entry has taken the card of `owner`.

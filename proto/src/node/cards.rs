@@ -15,7 +15,7 @@ use super::calls::Purpose;
 use super::card_searches::{Asker, Goal};
 use super::desk::Promise;
 use super::io::{Family, Output, RequestId};
-use super::keys::Expiring;
+use super::keys::{self, Expiring};
 use super::{Node, Turn};
 
 impl Node {
@@ -146,9 +146,9 @@ impl Node {
         owner: &Address,
     ) -> Result<(), StoreError> {
         // A newer card has an entry of its own in the order of expiry.
-        if self.stored_card(turn, owner)?.is_some_and(|card| card.expires_at() <= turn.now) {
-            self.desk.delete(Family::Cards, owner.as_bytes().to_vec());
-            self.stats.cards = self.stats.cards.saturating_sub(1);
+        let over = self.stored_card(turn, owner)?.filter(|card| card.expires_at() <= turn.now);
+        if let Some(card) = over {
+            self.remove_card(owner, &card);
         }
         Ok(())
     }
@@ -188,21 +188,38 @@ impl Node {
         card: Verified<Card>,
     ) -> Result<Result<(), Rejection>, StoreError> {
         let owner = card.address();
-        match self.stored_card(turn, &owner)? {
-            Some(known) if !card.supersedes(&known) => return Ok(Err(Rejection::StaleCard)),
-            Some(_) => {}
-            None if self.stats.cards >= self.config.cards_max => {
-                return Ok(Err(Rejection::StoreFull));
-            }
-            None => self.stats.cards += 1,
+        let known = self.stored_card(turn, &owner)?;
+        if known.as_ref().is_some_and(|known| !card.supersedes(known)) {
+            return Ok(Err(Rejection::StaleCard));
         }
-        self.desk.put(Family::Cards, owner.as_bytes().to_vec(), card.to_bytes());
+        let bytes = card.to_bytes();
+        let replaced = known.as_ref().map(|known| known.to_bytes().len());
+        if !self.has_room_for_card(bytes.len(), replaced) {
+            return Ok(Err(Rejection::StoreFull));
+        }
+        if let Some(known) = known {
+            self.remove_card(&owner, &known);
+        }
+        self.stats.cards += 1;
+        self.stats.card_bytes += bytes.len() as u64;
+        self.desk.put(Family::Cards, owner.as_bytes().to_vec(), bytes);
         self.expire_at(card.expires_at(), &Expiring::Card(owner));
         Ok(Ok(()))
     }
 
+    /// Removes a card with its place in the order of expiry, so that one that is published again and
+    /// again leaves nothing behind.
+    fn remove_card(&mut self, owner: &Address, card: &Card) {
+        let bytes = card.to_bytes().len() as u64;
+        self.stats.cards = self.stats.cards.saturating_sub(1);
+        self.stats.card_bytes = self.stats.card_bytes.saturating_sub(bytes);
+        self.desk.delete(Family::Cards, owner.as_bytes().to_vec());
+        let place = keys::expiry(card.expires_at(), &Expiring::Card(*owner));
+        self.desk.delete(Family::Expiry, place);
+    }
+
     fn card(&self, turn: Turn<'_>, owner: &Address) -> Result<Option<Verified<Card>>, StoreError> {
-        Ok(self.stored_card(turn, owner)?.filter(|card| card.expires_at() > turn.now))
+        Ok(self.stored_card(turn, owner)?.filter(|card| card.expires_at() > self.clock.agreed()))
     }
 
     fn stored_card(

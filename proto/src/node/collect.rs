@@ -96,6 +96,13 @@ impl Node {
         }
     }
 
+    /// Renews everything by `at`: after an outage nobody waits for the next renewal.
+    pub(super) fn collect_again_by(&mut self, at: Time) {
+        self.collections
+            .values_mut()
+            .for_each(|collection| collection.next = collection.next.min(at));
+    }
+
     /// A new neighbour may have what we collect.
     pub(super) fn collect_soon(&mut self, turn: Turn<'_>, peer: &Address) {
         let near = self.collections.keys().filter(|place| self.is_in_region(peer, place));

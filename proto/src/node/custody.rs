@@ -47,18 +47,17 @@ impl Rounds {
 impl Node {
     /// When the next envelope is due; never while there is nobody to relay to.
     pub(super) fn next_relay(&self) -> Option<Time> {
-        if self.table.is_empty() {
+        if self.table.is_empty() || self.reach.is_cut_off() {
             return None;
         }
-        if !self.unsettled.is_empty() {
-            return Some(Time::ZERO);
-        }
-        Some(self.relay_at).filter(|at| *at < Time::MAX)
+        let due = if self.unsettled.is_empty() { self.relay_at } else { Time::ZERO };
+        Some(due).filter(|at| *at < Time::MAX).map(|at| at.max(self.reach.resume_at()))
     }
 
     /// Takes up what is due, a bounded number at a time.
     pub(super) fn relay_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        if self.table.is_empty() {
+        let waits = self.reach.is_cut_off() || self.reach.resume_at() > turn.now;
+        if self.table.is_empty() || waits {
             return Ok(());
         }
         self.settle_next(turn)?;
@@ -70,6 +69,7 @@ impl Node {
         let mut due = turn.store.scan(Family::Schedule, keys::LOWEST, keys::HIGHEST, limit)?;
         let next = due.split_off(due.len().min(self.config.due_per_step));
         self.relay_at = next.first().map_or(Ok(Time::MAX), |(key, _)| due_time(key))?;
+        self.pause_rounds(turn, self.relay_at <= turn.now);
         let mut rounds = Rounds::default();
         for (key, _) in due {
             self.take_up(turn, key, &mut rounds)?;
@@ -83,6 +83,8 @@ impl Node {
         turn: Turn<'_>,
         ids: &[EnvelopeId],
     ) -> Result<(), StoreError> {
+        // Who was looked for in vain while nobody answers comes round again.
+        let ids = if self.reach.is_cut_off() { &[][..] } else { ids };
         let mut rounds = Rounds::default();
         for id in ids {
             if let Some(custody) = self.custody(turn, id)? {
@@ -209,7 +211,7 @@ impl Node {
             return Ok(());
         }
         match self.custody(turn, &id)? {
-            Some(custody) if custody.due == due && custody.expires_at > turn.now => {
+            Some(custody) if custody.due == due && custody.expires_at > self.clock.agreed() => {
                 self.make_round(turn, &id, custody, rounds)
             }
             // Over by a clock that has jumped, which may be set back: it keeps its place.

@@ -15,6 +15,7 @@ use crate::time::Time;
 use crate::verified::Verified;
 
 use super::io::{Event, Family, Output, RequestId};
+use super::recovery::Totals;
 use super::{Node, Turn};
 
 /// Outputs and what becomes one.
@@ -23,7 +24,7 @@ pub(super) struct Desk {
     outputs: VecDeque<Output>,
     journal: Journal<Family, Promise>,
     /// The totals as they were last written.
-    pub(super) totals: [u64; 4],
+    pub(super) totals: Totals,
 }
 
 /// What may leave only once the disk has the batch of its step and all before it.
@@ -113,7 +114,7 @@ impl Desk {
 
 impl Default for Desk {
     fn default() -> Self {
-        Self { outputs: VecDeque::new(), journal: Journal::new(), totals: [0; 4] }
+        Self { outputs: VecDeque::new(), journal: Journal::new(), totals: Totals::default() }
     }
 }
 
@@ -161,12 +162,12 @@ impl Node {
         match promise {
             Promise::Output(output) => self.desk.push(output),
             Promise::Delivered { request, held, refused, acknowledgements } => {
-                let receipts = self.sign_receipts(turn, &held);
+                let receipts = self.sign_receipts(&held);
                 let answer = Response::Delivered { receipts, refused, acknowledgements };
                 self.reply(request, Ok(answer));
             }
             Promise::Offered { request, wanted, held, acknowledgements } => {
-                let receipts = self.sign_receipts(turn, &held);
+                let receipts = self.sign_receipts(&held);
                 self.reply(request, Ok(Response::Offered { wanted, receipts, acknowledgements }));
             }
             Promise::Arrived { waiting, arrival, expires_at } => {
@@ -177,9 +178,9 @@ impl Node {
         Ok(())
     }
 
-    fn sign_receipts(&self, turn: Turn<'_>, held: &[EnvelopeId]) -> Vec<Verified<Receipt>> {
+    fn sign_receipts(&self, held: &[EnvelopeId]) -> Vec<Verified<Receipt>> {
         held.chunks(receipt::IDS_MAX)
-            .filter_map(|ids| Receipt::sign(&self.key, ids.to_vec(), turn.now).ok())
+            .filter_map(|ids| Receipt::sign(&self.key, ids.to_vec(), self.clock.agreed()).ok())
             .collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::contact::Contact;
 use crate::digest::{self, Digest};
 use crate::envelope::{Envelope, EnvelopeId};
-use crate::message::{BODY_BYTES_MAX, ENVELOPES_MAX, IDS_MAX, Request, Response, SIGNED_MAX};
+use crate::message::{IDS_MAX, Request, Response, SIGNED_MAX};
 use crate::receipt::Receipt;
 use crate::rejection::Rejection;
 use crate::store::StoreError;
@@ -46,26 +46,27 @@ impl Node {
         Ok(())
     }
 
+    /// Offers `ids` to one node; false when that could not be begun.
     fn offer(
         &mut self,
         turn: Turn<'_>,
         to: Contact,
         ids: Vec<EnvelopeId>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         if ids.len() <= IDS_MAX {
             let request = Request::Offer { ids: ids.clone() };
-            self.call(turn, to, request, Purpose::Offer { ids });
-            return Ok(());
+            return Ok(self.call(turn, to, request, Purpose::Offer { ids }));
         }
         let mut mailboxes = BTreeSet::new();
         for id in &ids {
             mailboxes.extend(self.custody(turn, id)?.map(|custody| custody.mailbox));
         }
-        let (Some(from), Some(upto)) = (mailboxes.first(), mailboxes.last()) else { return Ok(()) };
+        let (Some(from), Some(upto)) = (mailboxes.first(), mailboxes.last()) else {
+            return Ok(false);
+        };
         let digest = Digest::new(&ids, &mut self.rng);
         let request = Request::Digest { digest, from: *from, to: *upto };
-        self.call(turn, to, request, Purpose::Digest { ids });
-        Ok(())
+        Ok(self.call(turn, to, request, Purpose::Digest { ids }))
     }
 
     /// A new neighbour is told of everything held here that belongs to it too (PROTOCOL §6.2).
@@ -73,10 +74,9 @@ impl Node {
         let Some((peer, from)) = self.unsettled.pop_first() else { return Ok(()) };
         let Some(contact) = self.contact(&peer) else { return Ok(()) };
         let held = turn.store.scan(Family::Mailboxes, &from, keys::HIGHEST, SCAN_MAX)?;
-        if let (true, Some((last, _))) = (held.len() == SCAN_MAX, held.last()) {
-            // The rest in the next step, from the least key above the last.
-            self.unsettled.insert(peer, [&last[..], &[0]].concat());
-        }
+        let rest = held.last().filter(|_| held.len() == SCAN_MAX);
+        // The rest when it has what it lacks of these, from the least key above the last.
+        let rest = rest.map(|(last, _)| [&last[..], &[0]].concat());
         let mut ids = Vec::new();
         for (key, value) in held {
             let (mailbox, _) = keys::parse_mailbox(&key).ok_or(DAMAGED)?;
@@ -85,7 +85,23 @@ impl Node {
                 ids.push(id);
             }
         }
-        if ids.is_empty() { Ok(()) } else { self.offer(turn, contact, ids) }
+        let offered = !ids.is_empty() && self.offer(turn, contact, ids)?;
+        if let Some(rest) = rest {
+            let later = if offered { &mut self.settling } else { &mut self.unsettled };
+            later.insert(peer, rest);
+        }
+        Ok(())
+    }
+
+    /// An offer to this node, or what followed from one, came to its end: the rest of what is to be
+    /// settled with it goes on.
+    pub(super) fn go_on_settling(&mut self, peer: &Address) {
+        if self.deliveries.is_busy_with(peer) {
+            return;
+        }
+        if let Some(from) = self.settling.remove(peer) {
+            self.unsettled.insert(*peer, from);
+        }
     }
 
     /// What belongs to our own clients is offered to our entries only (PROTOCOL §6.8).
@@ -146,7 +162,8 @@ impl Node {
         for id in delivered.iter().filter(|id| taken.contains(id)) {
             self.note_given(turn, id, &from.address())?;
         }
-        Ok(())
+        let has_room = refused.iter().all(|(_, reason)| !is_later(reason));
+        self.on_delivery_ended(turn, &from.address(), delivered, has_room)
     }
 
     /// Another node offers.
@@ -225,36 +242,6 @@ impl Node {
         Ok(())
     }
 
-    /// Sends the bodies of `ids`, in as many messages as they need; what does not find room among
-    /// the calls under way waits for the next round.
-    fn deliver(
-        &mut self,
-        turn: Turn<'_>,
-        to: &Contact,
-        ids: impl Iterator<Item = EnvelopeId>,
-    ) -> Result<(), StoreError> {
-        let mut page = Page::default();
-        for id in ids {
-            let Some(custody) = self.custody(turn, &id)? else { continue };
-            let Some(envelope) = self.envelope(turn, &id, custody.expires_at)? else { continue };
-            if !page.fits(&envelope) && !self.deliver_page(turn, to, std::mem::take(&mut page)) {
-                return Ok(());
-            }
-            page.add(envelope);
-        }
-        self.deliver_page(turn, to, page);
-        Ok(())
-    }
-
-    fn deliver_page(&mut self, turn: Turn<'_>, to: &Contact, page: Page) -> bool {
-        if page.envelopes.is_empty() {
-            return true;
-        }
-        let ids = page.envelopes.iter().map(Envelope::id).collect();
-        let request = Request::Deliver { envelopes: page.envelopes };
-        self.call(turn, to.clone(), request, Purpose::Deliver { ids })
-    }
-
     /// Notes receipts for what we told the other side of, and ends what it says has ended.
     fn settle(
         &mut self,
@@ -288,22 +275,9 @@ impl Node {
     }
 }
 
-/// Envelopes for one message.
-#[derive(Debug, Default)]
-struct Page {
-    envelopes: Vec<Envelope>,
-    bytes: usize,
-}
-
-impl Page {
-    fn fits(&self, envelope: &Envelope) -> bool {
-        self.envelopes.len() < ENVELOPES_MAX && self.bytes + envelope.body().len() <= BODY_BYTES_MAX
-    }
-
-    fn add(&mut self, envelope: Envelope) {
-        self.bytes += envelope.body().len();
-        self.envelopes.push(envelope);
-    }
+/// Whether a node that refuses one envelope for this reason would refuse the next as well.
+const fn is_later(reason: &Rejection) -> bool {
+    matches!(reason, Rejection::StoreFull | Rejection::Busy | Rejection::ShuttingDown)
 }
 
 const DAMAGED: StoreError = StoreError::Damaged("mailboxes");

@@ -1,6 +1,7 @@
 //! Ending what has run out (PROTOCOL §6.7), a bounded number at a time.
 //!
-//! Entry type is [`HoldingClock`]: a jump of our own clock must not expire everything at once.
+//! Entry type is [`HoldingClock`]: neither a jump of our own clock nor a clock that is ahead of
+//! everybody else's must expire everything at once.
 
 use crate::envelope::{CLOCK_TOLERANCE, EnvelopeId};
 use crate::message::EnvelopeState;
@@ -16,24 +17,49 @@ use super::{Node, Turn};
 const JUMP: Span = Span::from_mins(20);
 /// How often the clock is looked at while anything is kept: an ordinary silence is no jump.
 const LOOK_EVERY: Span = Span::from_mins(15);
+/// Where the time is written down.
+pub(super) const CLOCK_KEY: &[u8] = b"clock";
 
 /// The clock by which things expire: ours, but behind it by every jump it made, until the new time
-/// has been in force for as long as clocks may disagree.
+/// has been in force for as long as clocks may disagree, and behind it by as much as other nodes say
+/// that it is ahead.
 #[derive(Debug)]
 pub(super) struct HoldingClock {
     last: Time,
     behind: Span,
     jumped_at: Time,
+    /// By how much ours is ahead of other nodes' clocks.
+    doubt: Span,
+    /// What stands on the disk.
+    written: Time,
 }
 
 impl HoldingClock {
-    pub(super) fn new(now: Time) -> Self {
-        Self { last: now, behind: Span::ZERO, jumped_at: now }
+    /// Goes on from the time at which the clock was last written down: what has passed since then is
+    /// a step like any other.
+    pub(super) fn new(written: Time, now: Time) -> Self {
+        let written = written.min(now);
+        let mut clock = Self {
+            last: written,
+            behind: Span::ZERO,
+            jumped_at: written,
+            doubt: Span::ZERO,
+            written,
+        };
+        clock.observe(now);
+        clock
     }
 
-    /// Notes the time of an input.
-    pub(super) fn observe(&mut self, now: Time) {
-        let step = now.since(self.last);
+    /// Notes the time of an input; whether the clock has jumped since the one before.
+    pub(super) fn observe(&mut self, now: Time) -> bool {
+        let (step, back) = (now.since(self.last), self.last.since(now));
+        if back > JUMP {
+            // What jumped ahead was put right, as far as that goes.
+            let behind = self.behind.as_millis().saturating_sub(back.as_millis());
+            self.behind = Span::from_millis(behind);
+            self.jumped_at = self.jumped_at.min(now);
+        }
+        let jumped = step > JUMP || back > JUMP;
         if step > JUMP {
             self.behind = self.behind + step;
             self.jumped_at = now;
@@ -41,16 +67,38 @@ impl HoldingClock {
             self.behind = Span::ZERO;
         }
         self.last = now;
+        jumped
     }
 
-    /// What has expired by now.
+    /// Other nodes say that our clock is ahead by so much; whether it was more before.
+    pub(super) fn doubt(&mut self, by: Span) -> bool {
+        std::mem::replace(&mut self.doubt, by) > by
+    }
+
+    /// The time by which things are over: ours, or other nodes' if ours is ahead of it.
+    pub(super) fn agreed(&self) -> Time {
+        self.last - self.doubt
+    }
+
+    /// What is removed by now.
     fn time(&self) -> Time {
-        self.last - self.behind
+        self.last - self.behind.max(self.doubt)
     }
 
     /// When, by the host's clock, what expires at `at` does so here.
     fn due(&self, at: Time) -> Time {
-        if self.behind == Span::ZERO { at } else { (at + self.behind).min(self.recovery()).max(at) }
+        let after_jump = (at + self.behind).min(self.recovery());
+        let due = if self.behind == Span::ZERO { at } else { after_jump.max(at) };
+        due.max(at + self.doubt)
+    }
+
+    /// The time to write down, if that was not done for long.
+    fn to_write(&mut self) -> Option<Time> {
+        let due = self.last.since(self.written) >= LOOK_EVERY || self.written > self.last;
+        due.then(|| {
+            self.written = self.last;
+            self.last
+        })
     }
 
     fn recovery(&self) -> Time {
@@ -78,6 +126,10 @@ impl Node {
 
     /// Ends what has run out, at most so many as one step may.
     pub(super) fn expire_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        if let Some(time) = self.clock.to_write() {
+            let value = time.as_millis().to_be_bytes().to_vec();
+            self.desk.put(Family::Meta, CLOCK_KEY.to_vec(), value);
+        }
         if self.expiry_at > turn.now {
             return Ok(());
         }
@@ -161,8 +213,8 @@ mod tests {
 
     #[test]
     fn a_jump_expires_nothing_until_the_new_time_has_lasted() {
-        let mut clock = HoldingClock::new(START);
-        clock.observe(START + Span::from_days(2));
+        let mut clock = HoldingClock::new(START, START);
+        assert!(clock.observe(START + Span::from_days(2)));
         assert_eq!(clock.time(), START);
         let mut now = START + Span::from_days(2);
         while now.since(START + Span::from_days(2)) <= CLOCK_TOLERANCE {
@@ -173,8 +225,39 @@ mod tests {
     }
 
     #[test]
+    fn a_jump_that_is_put_right_expires_nothing() {
+        let mut clock = HoldingClock::new(START, START);
+        assert!(clock.observe(START + Span::from_days(2)));
+        assert!(clock.observe(START + Span::from_mins(1)));
+        // How much of the jump was true cannot be told.
+        assert_eq!(clock.time(), START);
+        assert!(!clock.observe(START + Span::from_mins(2)));
+        assert_eq!(clock.time(), START + Span::from_mins(1));
+    }
+
+    #[test]
+    fn what_passed_while_the_node_was_off_is_a_jump_too() {
+        let mut clock = HoldingClock::new(START, START + Span::from_days(2));
+        assert_eq!(clock.time(), START);
+        assert!(!clock.observe(START + Span::from_days(2) + Span::from_mins(1)));
+        assert_eq!(clock.time(), START + Span::from_mins(1));
+        // A clock that lies before what was written down is taken as it is.
+        assert_eq!(HoldingClock::new(START + Span::DAY, START).time(), START);
+    }
+
+    #[test]
+    fn a_doubt_delays_what_expires_and_moves_nothing_forward() {
+        let mut clock = HoldingClock::new(START, START);
+        assert!(!clock.doubt(Span::DAY));
+        assert_eq!((clock.time(), clock.agreed()), (START - Span::DAY, START - Span::DAY));
+        assert_eq!(clock.due(START), START + Span::DAY);
+        assert!(clock.doubt(Span::ZERO));
+        assert_eq!((clock.time(), clock.due(START)), (START, START));
+    }
+
+    #[test]
     fn ordinary_steps_leave_no_trace() {
-        let mut clock = HoldingClock::new(START);
+        let mut clock = HoldingClock::new(START, START);
         for minutes in 1..600 {
             clock.observe(START + Span::from_mins(minutes));
         }

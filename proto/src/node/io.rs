@@ -251,6 +251,20 @@ pub enum Event {
     },
     /// A first answer came: the node is part of the network.
     Connected,
+    /// This node's clock is ahead of most others' by more than clocks may disagree: it deletes and
+    /// refuses by theirs (PROTOCOL §6.7).
+    ClockAhead {
+        /// How far.
+        by: crate::time::Span,
+    },
+    /// This node's clock is behind most others' by more than clocks may disagree: it keeps everything
+    /// for as much longer, and takes nothing that lives as long as may be.
+    ClockBehind {
+        /// How far.
+        by: crate::time::Span,
+    },
+    /// This node's clock is again within the tolerance of most others'.
+    ClockAgreed,
     /// A lookup came to its end.
     LookedUp {
         /// Queries it took.

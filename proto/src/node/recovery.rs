@@ -18,10 +18,13 @@ use crate::time::Time;
 use super::accept::{ARRIVALS_KEY, Arrivals};
 use super::book::Book;
 use super::card_searches::Published;
+use super::clocks::PeerClocks;
+use super::deliveries::Deliveries;
 use super::desk::Desk;
-use super::expire::HoldingClock;
+use super::expire::{CLOCK_KEY, HoldingClock};
 use super::io::Family;
 use super::keys;
+use super::outage::Reach;
 use super::regions::Regions;
 use super::routing::Bootstrap;
 use super::stats::Stats;
@@ -29,8 +32,13 @@ use super::{Config, Node, Turn};
 
 /// Where the totals are kept.
 pub(super) const TOTALS_KEY: &[u8] = b"totals";
+/// Values read at a time when they must be counted.
+const COUNTED_AT_ONCE: usize = 1_024;
 /// The most saved contacts read.
 const CONTACTS_MAX: usize = 64;
+
+/// Envelopes and their bytes, tombstones, cards and their bytes, acknowledgements and their bytes.
+pub(super) type Totals = [u64; 7];
 
 /// A node as its store describes it.
 pub(super) fn recover(
@@ -62,11 +70,15 @@ pub(super) fn recover(
         listeners: BTreeSet::new(),
         arrivals,
         endings,
-        clock: HoldingClock::new(turn.now),
+        clock: HoldingClock::new(read_clock(turn)?, turn.now),
+        clocks: PeerClocks::new(),
         relay_at,
         expiry_at,
         dropped_day: 0,
         unsettled: BTreeMap::new(),
+        settling: BTreeMap::new(),
+        deliveries: Deliveries::default(),
+        reach: Reach::new(turn.now),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
         fetching: BTreeMap::new(),
@@ -91,27 +103,70 @@ impl Node {
     }
 }
 
-/// Envelopes, their bytes, tombstones and cards.
-const fn totals(stats: &Stats) -> [u64; 4] {
-    [stats.envelopes, stats.envelope_bytes, stats.tombstones, stats.cards]
+const fn totals(stats: &Stats) -> Totals {
+    [
+        stats.envelopes,
+        stats.envelope_bytes,
+        stats.tombstones,
+        stats.cards,
+        stats.card_bytes,
+        stats.acknowledgements,
+        stats.acknowledgement_bytes,
+    ]
 }
 
 fn read_totals(turn: Turn<'_>) -> Result<Stats, StoreError> {
     let Some(value) = turn.store.get(Family::Meta, TOTALS_KEY)? else {
         return Ok(Stats::default());
     };
-    let ([envelopes, envelope_bytes, tombstones, cards], []) = value.as_chunks::<8>() else {
-        return Err(StoreError::Damaged("totals"));
+    let (numbers, []) = value.as_chunks::<8>() else { return Err(StoreError::Damaged("totals")) };
+    let numbers: Vec<_> = numbers.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect();
+    let (&[envelopes, envelope_bytes, tombstones, cards], rest) =
+        numbers.split_first_chunk::<4>().ok_or(StoreError::Damaged("totals"))?;
+    let [card_bytes, acknowledgements, acknowledgement_bytes] = match *rest {
+        [a, b, c] => [a, b, c],
+        // Written before these were counted.
+        [] => {
+            let (_, card_bytes) = count(turn, Family::Cards)?;
+            let (acknowledgements, bytes) = count(turn, Family::Acknowledgements)?;
+            [card_bytes, acknowledgements, bytes]
+        }
+        _ => return Err(StoreError::Damaged("totals")),
     };
-    let [envelopes, envelope_bytes, tombstones, cards] =
-        [envelopes, envelope_bytes, tombstones, cards].map(|bytes| u64::from_be_bytes(*bytes));
-    Ok(Stats { envelopes, envelope_bytes, tombstones, cards, ..Stats::default() })
+    Ok(Stats {
+        envelopes,
+        envelope_bytes,
+        tombstones,
+        cards,
+        card_bytes,
+        acknowledgements,
+        acknowledgement_bytes,
+        ..Stats::default()
+    })
+}
+
+/// How many values a table holds, and their bytes; reads all of it.
+fn count(turn: Turn<'_>, table: Family) -> Result<(u64, u64), StoreError> {
+    let (mut count, mut bytes, mut from) = (0, 0, keys::LOWEST.to_vec());
+    loop {
+        let page = turn.store.scan(table, &from, keys::HIGHEST, COUNTED_AT_ONCE)?;
+        let Some((last, _)) = page.last() else { return Ok((count, bytes)) };
+        from = [&last[..], &[0]].concat();
+        count += page.len() as u64;
+        bytes += page.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
+    }
 }
 
 fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
     let Some(value) = turn.store.get(Family::Meta, key)? else { return Ok(0) };
     let bytes = value.try_into().map_err(|_| StoreError::Damaged("meta"))?;
     Ok(u64::from_be_bytes(bytes))
+}
+
+/// When this node last looked at its clock; now, if that was never written down.
+fn read_clock(turn: Turn<'_>) -> Result<Time, StoreError> {
+    let written = read_number(turn, CLOCK_KEY)?;
+    Ok(if written == 0 { turn.now } else { Time::from_millis(written) })
 }
 
 fn read_contacts(turn: Turn<'_>) -> Result<Vec<Contact>, StoreError> {

@@ -38,6 +38,9 @@ pub(super) enum Aim {
     Own,
     /// Another node: this node deals with the region itself.
     Relayed,
+    /// Another node that looks for a card or publishes one. This node deals with the region too, but
+    /// owes the asker nothing: such searches wait until there is room for them.
+    Errand,
 }
 
 /// Whom to turn to.
@@ -54,6 +57,11 @@ impl Regions {
         Self { found: BTreeMap::new(), awaiting: BTreeMap::new(), max }
     }
 
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.found.len() + self.awaiting.values().map(Vec::len).sum::<usize>()
+    }
+
     /// Notes an envelope to be taken up as soon as its region is found.
     pub(super) fn await_by(&mut self, mailbox: &Address, id: EnvelopeId) {
         if self.awaiting.len() < self.max || self.awaiting.contains_key(mailbox) {
@@ -62,6 +70,12 @@ impl Regions {
                 ids.push(id);
             }
         }
+    }
+
+    /// Up to `max` places that something waits for, those from `from` on first.
+    pub(super) fn awaited(&self, from: &Address, max: usize) -> Vec<Address> {
+        let (later, earlier) = (self.awaiting.range(*from..), self.awaiting.range(..*from));
+        later.chain(earlier).map(|(place, _)| *place).take(max).collect()
     }
 
     /// Forgets all regions: the neighbourhood has changed.
@@ -125,7 +139,7 @@ impl Node {
         {
             return Found::Nodes(region.nodes.clone());
         }
-        self.search(turn, *place, SearchPurpose::Region);
+        self.search(turn, *place, SearchPurpose::Region(aim));
         Found::Searching
     }
 

@@ -16,6 +16,7 @@ use crate::time::{Span, Time};
 use super::calls::Purpose;
 use super::io::{Event, Family};
 use super::keys;
+use super::regions::Aim;
 use super::{Node, Turn};
 
 /// The most nodes remembered to begin with.
@@ -50,8 +51,15 @@ pub(super) enum SearchPurpose {
     Own,
     /// A random address, to keep a bucket alive and to measure the network.
     Refresh,
-    /// The region of a mailbox or of a card.
-    Region,
+    /// The region of a mailbox or of a card, and on whose behalf.
+    Region(Aim),
+}
+
+impl SearchPurpose {
+    /// Whether both bring the same: a region is the same for whomever it is searched.
+    fn brings_the_same_as(self, other: Self) -> bool {
+        self == other || matches!((self, other), (Self::Region(_), Self::Region(_)))
+    }
 }
 
 /// How far the node has come in finding the network.
@@ -72,6 +80,10 @@ impl Bootstrap {
         let next = (!contacts.is_empty()).then_some(now);
         let settled = contacts.is_empty();
         Self { contacts, next, attempts: 0, settled, save_at: now + SAVE_EVERY }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.contacts.len()
     }
 
     pub(super) fn next_attempt(&self) -> Option<Time> {
@@ -101,7 +113,8 @@ impl Node {
         if self.bootstrap.next.is_none_or(|at| at > turn.now) {
             return Ok(());
         }
-        let longest = if self.is_alone(turn.now) { LOOK_MAX_ALONE } else { LOOK_MAX };
+        let cut_off = self.reach.is_cut_off() || self.is_alone(turn.now);
+        let longest = if cut_off { LOOK_MAX_ALONE } else { LOOK_MAX };
         let doubled = LOOK_FIRST.times(1 << self.bootstrap.attempts.min(16)).min(longest);
         let jitter = Span::from_millis(self.rng.next_u64() % (doubled.as_millis() / 2).max(1));
         self.bootstrap.attempts = self.bootstrap.attempts.saturating_add(1);
@@ -109,11 +122,33 @@ impl Node {
         // The nodes we begin with may not know us; a ping tells them where we listen.
         let unmet = |contact: &&Contact| self.table.get(&contact.address()).is_none();
         let unmet = self.bootstrap.contacts.iter().filter(unmet).take(PINGS_PER_STEP).cloned();
-        for contact in unmet.collect::<Vec<_>>() {
+        let unmet: Vec<_> = unmet.collect();
+        // After an outage of ours those we know may all have failed, and be there again.
+        for contact in unmet.into_iter().chain(self.some_bad(turn.now, PINGS_PER_STEP)) {
             self.ping(turn, contact);
         }
         self.search(turn, self.address, SearchPurpose::Own);
         Ok(())
+    }
+
+    /// Looks for the network as if anew: at once, and then ever more seldom.
+    pub(super) fn look_for_network_again(&mut self, now: Time) {
+        self.bootstrap.attempts = 0;
+        self.bootstrap.next = Some(now);
+    }
+
+    /// Up to `max` entries that failed too often, at random: nobody else asks them for hours.
+    fn some_bad(&mut self, now: Time, max: usize) -> Vec<Contact> {
+        let is_bad =
+            |contact: &&Contact| self.table.status(&contact.address(), now) == Some(Status::Bad);
+        let contacts = self.table.entries().map(|entry| entry.contact());
+        let mut bad: Vec<_> = contacts.filter(is_bad).cloned().collect();
+        let mut drawn = Vec::new();
+        while drawn.len() < max && !bad.is_empty() {
+            let at = (self.rng.next_u64() % bad.len() as u64) as usize;
+            drawn.push(bad.swap_remove(at));
+        }
+        drawn
     }
 
     /// When the table wants looking after; never while it is empty.
@@ -123,7 +158,7 @@ impl Node {
         }
         let ping = self.table.next_ping().unwrap_or(Time::MAX);
         let refresh = if self.bootstrap.settled { self.table.next_refresh() } else { Time::MAX };
-        ping.min(refresh).min(self.bootstrap.save_at)
+        ping.min(refresh).min(self.bootstrap.save_at).min(self.next_clock_question())
     }
 
     /// Pings who was silent for long, refreshes what was not searched for long, writes down.
@@ -176,15 +211,18 @@ impl Node {
 
     /// Begins a lookup, unless one for the same is under way or too many are.
     pub(super) fn search(&mut self, turn: Turn<'_>, target: Address, purpose: SearchPurpose) {
-        let same = |search: &Search| search.lookup.target() == &target && search.purpose == purpose;
-        if self.searches.len() >= self.config.lookups_max || self.searches.values().any(same) {
+        let same = |search: &Search| {
+            search.lookup.target() == &target && search.purpose.brings_the_same_as(purpose)
+        };
+        if !self.has_room_to_search(purpose) || self.searches.values().any(same) {
             return;
         }
         let mut seeds = self.table.closest(&target, self.config.lookup.width);
         if seeds.len() < self.config.lookup.paths {
             seeds.extend(self.bootstrap.contacts.iter().cloned());
         }
-        let radius = (purpose == SearchPurpose::Region).then(|| self.radius());
+        let is_region = matches!(purpose, SearchPurpose::Region(_));
+        let radius = is_region.then(|| self.radius());
         let config = self.config.lookup.clone();
         let lookup = Lookup::new(target, config, seeds, radius, self.address);
         let peers_before = self.table.len();
@@ -192,6 +230,34 @@ impl Node {
         let id = self.rng.next_u64();
         self.searches.insert(id, search);
         self.advance(turn, id);
+    }
+
+    /// Whether another lookup for this purpose may begin. What others want has bounds of its own, so
+    /// that a quarter of all is there for our own needs, however much others ask.
+    pub(super) fn has_room_to_search(&self, purpose: SearchPurpose) -> bool {
+        let max = self.config.lookups_max;
+        let alike = || self.searches.values().filter(|search| search.purpose == purpose).count();
+        let room = match purpose {
+            SearchPurpose::Own | SearchPurpose::Refresh | SearchPurpose::Region(Aim::Own) => true,
+            SearchPurpose::Region(Aim::Relayed) => alike() < max / 2,
+            SearchPurpose::Region(Aim::Errand) => alike() < max / 4,
+        };
+        room && self.searches.len() < max
+    }
+
+    /// Begins lookups that found no room before, as many as there is room for now.
+    fn begin_waiting_searches(&mut self, turn: Turn<'_>) {
+        let purpose = SearchPurpose::Region(Aim::Relayed);
+        let mut from = [0; Address::LEN];
+        self.rng.fill_bytes(&mut from);
+        let places = self.regions.awaited(&Address::from_bytes(from), self.config.lookups_max + 1);
+        for place in places {
+            if !self.has_room_to_search(purpose) {
+                break;
+            }
+            self.search(turn, place, purpose);
+        }
+        self.begin_waiting_card_searches(turn);
     }
 
     /// A query of a lookup was answered.
@@ -249,10 +315,14 @@ impl Node {
     /// Takes up the lookups that have come to their end.
     pub(super) fn finish_searches(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         let finished = self.searches.iter().filter(|(_, search)| search.lookup.is_finished());
-        for id in finished.map(|(id, _)| *id).collect::<Vec<_>>() {
-            if let Some(search) = self.searches.remove(&id) {
+        let finished: Vec<_> = finished.map(|(id, _)| *id).collect();
+        for id in &finished {
+            if let Some(search) = self.searches.remove(id) {
                 self.finish_search(turn, &search)?;
             }
+        }
+        if !finished.is_empty() {
+            self.begin_waiting_searches(turn);
         }
         Ok(())
     }
@@ -269,7 +339,7 @@ impl Node {
         match search.purpose {
             SearchPurpose::Own => self.on_own_search(turn, search.peers_before),
             SearchPurpose::Refresh => self.on_refreshed(&target, &nearest),
-            SearchPurpose::Region => self.on_region_found(turn, target, nearest)?,
+            SearchPurpose::Region(_) => self.on_region_found(turn, target, nearest)?,
         }
         Ok(())
     }
@@ -301,14 +371,15 @@ impl Node {
     }
 
     /// Whether nobody we know answers.
-    fn is_alone(&self, now: Time) -> bool {
+    pub(super) fn is_alone(&self, now: Time) -> bool {
         let mut known = self.table.entries().map(|entry| entry.contact().address());
         known.all(|address| self.table.status(&address, now) == Some(Status::Bad))
     }
 
     fn on_added(&mut self, turn: Turn<'_>, contact: &Contact, introduced: bool) {
         let peer = contact.address();
-        if !introduced && !self.config.endpoints.is_empty() {
+        // Its answer tells its clock as well.
+        if !introduced {
             self.ping(turn, contact.clone());
         }
         self.measure_own_density();

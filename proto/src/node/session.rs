@@ -141,6 +141,11 @@ impl Node {
 }
 
 impl Session {
+    /// How much is remembered of it.
+    pub(super) fn len(&self) -> usize {
+        1 + self.mailboxes.len() + self.line.len()
+    }
+
     /// Lines up the next page over all mailboxes of what arrived before `upto`. Where one mailbox has more than a page, nothing
     /// later than its page's end may be lined up yet, or the order would be lost.
     fn read_on(&mut self, turn: Turn<'_>, upto: u64) -> Result<(), StoreError> {

@@ -9,8 +9,17 @@ pub struct Stats {
     pub envelope_bytes: u64,
     /// Tombstones in the store now.
     pub tombstones: u64,
+    /// Acknowledgements in the store now.
+    pub acknowledgements: u64,
+    /// Their bytes.
+    pub acknowledgement_bytes: u64,
     /// Cards in the store now.
     pub cards: u64,
+    /// Their bytes.
+    pub card_bytes: u64,
+    /// Bytes that everything in the store takes, rows and all, by the node's own account: what counts
+    /// for its budget (PROTOCOL §6.1).
+    pub disk_bytes: u64,
     /// Nodes in the table now.
     pub peers: u64,
     /// The estimate of the network's size, this node included.
@@ -21,6 +30,9 @@ pub struct Stats {
     pub calls: u64,
     /// Batches that wait for the disk now.
     pub promises: u64,
+    /// Entries of everything this node keeps in memory now: nodes, lookups, calls, regions, what is
+    /// lined up, subscriptions, sessions. Nothing that lies on the disk counts.
+    pub in_memory: u64,
     /// Envelopes taken in since the start.
     pub accepted: u64,
     /// Envelopes another node took from this one since the start.
@@ -33,6 +45,8 @@ pub struct Stats {
     pub refused: u64,
     /// Calls made since the start.
     pub calls_made: u64,
+    /// Calls to which no answer came, each once, since the start.
+    pub calls_unanswered: u64,
     /// Answers that came to no call of ours, or too late.
     pub stray_responses: u64,
     /// Nodes in the table have answered at least once since the start.

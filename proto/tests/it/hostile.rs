@@ -346,6 +346,8 @@ proptest! {
             prop_assert_eq!(stats.envelope_bytes, stats.envelopes * 1_024);
             prop_assert_eq!(stats.tombstones, world.kept(host, Family::Tombstones) as u64);
             prop_assert_eq!(stats.cards, world.kept(host, Family::Cards) as u64);
+            let kept = world.kept(host, Family::Acknowledgements) as u64;
+            prop_assert_eq!(stats.acknowledgements, kept);
             prop_assert_eq!(stats.promises, 0);
         }
         world.run_for(Span::from_days(3));

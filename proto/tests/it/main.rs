@@ -8,14 +8,19 @@
 )]
 
 mod acknowledging;
+mod clocks;
 mod collecting;
 mod costs;
+mod delivering;
 mod durability;
 mod features;
 mod fences;
 mod hostile;
+mod memory;
+mod outages;
 mod people;
 mod relaying;
+mod room;
 mod routing;
 mod tidy;
 mod trace;

@@ -328,7 +328,8 @@ fn what_has_expired_or_asks_for_too_long_a_life_is_refused_with_its_reason() {
 /// G5.
 #[test]
 fn a_full_store_refuses_with_a_reason_and_keeps_what_it_has() {
-    let full = |config: &mut comm_proto::node::Config| config.store_bytes_max = 4 * 1_024;
+    // Room for four with all their rows, and for not quite a fifth.
+    let full = |config: &mut comm_proto::node::Config| config.store_bytes_max = 13 * 1_024;
     let mut world = World::new(13);
     let (roomy, small) = (world.add(|_| {}), world.add(full));
     let mailbox = Mailbox::new(1);

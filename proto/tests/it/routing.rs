@@ -278,6 +278,58 @@ fn searches_for_one_peer_meet_a_bound_and_others_still_find() {
     assert_eq!(world.answer(other), Some(&Ok(Response::Card { card: None })));
 }
 
+/// D19: twenty nodes ask a node for as much as it does for others, second after second.
+#[test]
+fn a_flood_of_searches_for_others_does_not_delay_a_nodes_own_envelope() {
+    let mut world = World::with(28, 60, |config| config.entries = 0);
+    world.run_for(Span::from_mins(20));
+    let flood = |world: &mut World, second: u64| {
+        for peer in 0..20 {
+            let key = KeyPair::from_seed(&fill(5_000 + peer));
+            for number in 0..16 {
+                let owner = Mailbox::new(second << 32 | peer << 16 | number).address();
+                world.ask_as(key.public(), 0, Request::FindCard { owner });
+            }
+            let card = card(&key, world.now(), Span::DAY);
+            world.ask_as(key.public(), 0, Request::PublishCard { card });
+        }
+    };
+    for second in 0..5 {
+        flood(&mut world, second);
+        world.run_for(Span::from_secs(1));
+    }
+    for number in 0..5 {
+        let letter = world.letter(&Mailbox::new(100 + number), number);
+        flood(&mut world, 5 + number);
+        world.submit(0, &letter).unwrap();
+        world.run_for(Span::from_secs(3));
+        let holders = world.holders(&letter.id()).len();
+        assert!(holders >= 10, "{holders} have it after three seconds");
+        assert!(world.stats(0).calls <= 1_024);
+    }
+}
+
+/// D19: what one node asks for, within its bound, is found although lookups wait for one another.
+#[test]
+fn thirty_cards_that_one_node_asks_for_at_once_are_all_found() {
+    let Large { mut world, writer, .. } = large(29, 60);
+    let owners: Vec<_> = (0..30).map(|n| KeyPair::from_seed(&fill(7_000 + n))).collect();
+    for owner in &owners {
+        let card = card(owner, world.now(), Span::DAY);
+        world.call(0, 0, ClientRequest::PublishCard { card }).unwrap();
+    }
+    world.run_for(Span::from_mins(1));
+    let asker = KeyPair::from_seed(&fill(1)).public();
+    let asked: Vec<_> = owners
+        .iter()
+        .map(|o| world.ask_as(asker, writer, Request::FindCard { owner: o.address() }))
+        .collect();
+    world.run_for(Span::from_secs(5));
+    let found =
+        |id: &&RequestId| matches!(world.answer(**id), Some(Ok(Response::Card { card: Some(_) })));
+    assert_eq!(asked.iter().filter(found).count(), owners.len());
+}
+
 /// B24.
 #[test]
 fn a_card_that_has_expired_is_gone_and_one_that_is_published_again_stays() {

@@ -21,7 +21,7 @@ use comm_proto::node::{
     Command, Config, Event, Family, Input, Output, RequestId, SessionId, Stats,
 };
 use comm_proto::rejection::Rejection;
-use comm_proto::store::{MemoryStore, Seq, Store};
+use comm_proto::store::{Batch, MemoryStore, Seq, Store};
 use comm_proto::time::{Span, Time};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -288,6 +288,18 @@ impl World {
         self.hosts[host].puppet = Some(puppet);
     }
 
+    /// A host's clock is so many milliseconds ahead of the world's; behind, if it is negative.
+    pub(crate) fn set_clock(&mut self, host: At, skew: i64) {
+        self.hosts[host].set_clock(skew);
+        self.wake(host);
+    }
+
+    /// Another program has written to the disk of a host that is off.
+    pub(crate) fn write_to_disk(&mut self, host: At, batch: Batch<Family>) {
+        self.hosts[host].write(batch);
+        self.hosts[host].sync(Seq(u64::MAX));
+    }
+
     /// Crash a host at its `countdown`th write or completed write from now on.
     pub(crate) fn plan_crash(&mut self, host: At, countdown: u32) {
         self.hosts[host].plan = Some(countdown);
@@ -345,7 +357,7 @@ impl World {
 
     /// Hands a host one input and does what it wants done.
     pub(crate) fn input(&mut self, host: At, input: Input) {
-        let now = self.now;
+        let now = self.hosts[host].clock(self.now);
         let Some((node, store)) = self.hosts[host].running() else { return };
         node.handle(input, store, now).expect("a store in memory does not fail");
         while let Some(output) = self.hosts[host].running().and_then(|(n, _)| n.poll_output()) {
@@ -419,7 +431,8 @@ impl World {
                 let (at, to_address) = (self.now, to.address());
                 self.sent.push(Sent { at, from: host, to: to_address, request: request.clone() });
                 let asked = links::Asked { from: host, boot, call: id };
-                self.send_call(asked, &to, request, deadline);
+                let patience = deadline.since(self.hosts[host].clock(self.now));
+                self.send_call(asked, &to, request, patience);
             }
             Output::Reply { id, result } => match self.hosts[host].asked.remove(&id) {
                 Some(asked) => self.send_answer(host, asked, result),

@@ -28,6 +28,8 @@ pub(crate) struct Host {
     durable: MemoryStore<Family>,
     unsynced: VecDeque<Batch<Family>>,
     boots: u32,
+    /// How far its clock is from the world's, in milliseconds.
+    skew: i64,
     pub(super) wake: Option<Time>,
     /// How many boundaries it still passes before its power goes.
     pub(super) plan: Option<u32>,
@@ -52,6 +54,7 @@ impl Host {
             durable: MemoryStore::new(),
             unsynced: VecDeque::new(),
             boots: 0,
+            skew: 0,
             wake: None,
             plan: None,
             calls: BTreeSet::new(),
@@ -108,12 +111,23 @@ impl Host {
 
     pub(super) fn next_wake(&self) -> Option<Time> {
         let due = self.node.as_ref().and_then(Node::poll_timeout);
-        due.map(|(at, _)| at).filter(|at| *at < Time::MAX)
+        let due = due.map(|(at, _)| at).filter(|at| *at < Time::MAX)?;
+        let millis = due.as_millis().saturating_add_signed(self.skew.saturating_neg());
+        Some(Time::from_millis(millis))
+    }
+
+    /// What this machine's clock shows.
+    pub(super) fn clock(&self, now: Time) -> Time {
+        Time::from_millis(now.as_millis().saturating_add_signed(self.skew))
+    }
+
+    pub(super) fn set_clock(&mut self, skew: i64) {
+        self.skew = skew;
     }
 
     pub(super) fn start(&mut self, seed: [u8; 32], now: Time) {
         let (config, key) = (self.config.clone(), self.key.clone());
-        let node = Node::new(config, key, seed, &self.applied, now);
+        let node = Node::new(config, key, seed, &self.applied, self.clock(now));
         self.node = Some(node.expect("a store in memory does not fail"));
     }
 

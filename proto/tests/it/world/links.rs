@@ -8,7 +8,7 @@ use comm_proto::contact::Contact;
 use comm_proto::message::{Push, Request, Response};
 use comm_proto::node::{CallId, Input};
 use comm_proto::rejection::Rejection;
-use comm_proto::time::{Span, Time};
+use comm_proto::time::Span;
 use rand_core::RngCore;
 
 use super::{At, Happening, World};
@@ -101,10 +101,10 @@ impl World {
         asked: Asked,
         to: &Contact,
         request: Request,
-        deadline: Time,
+        patience: Span,
     ) {
         let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
-        self.later(deadline.since(self.now), late);
+        self.later(patience, late);
         let Some(at) = to.endpoints().iter().find_map(listener) else { return };
         // Whoever answers there must prove the key that was called.
         if at < self.hosts.len() && self.address(at) == to.address() && !self.is_lost() {

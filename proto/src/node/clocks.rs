@@ -1,0 +1,187 @@
+//! What the clocks of other nodes say about ours (PROTOCOL §6.7).
+//!
+//! Entry type is [`PeerClocks`]. Nodes of the table are heard, each once, and it takes more than half
+//! of them to change anything. Their word may only delay what our own clock says is over: nobody can
+//! make this node delete, refuse or forget anything by lying about the time.
+
+use std::collections::BTreeMap;
+
+use rand_core::RngCore;
+
+use crate::address::Address;
+use crate::envelope::CLOCK_TOLERANCE;
+use crate::table::Status;
+use crate::time::{Span, Time};
+
+use super::io::Event;
+use super::{Node, Turn};
+
+/// Fewer clocks than these say nothing.
+const FEWEST: usize = 3;
+/// As long as fewer are known, nodes of the table are asked for theirs.
+const WANTED: usize = 8;
+/// How often.
+const ASK_EVERY: Span = Span::from_mins(5);
+
+/// How far the clocks of nodes of our table are from ours.
+#[derive(Debug)]
+pub(super) struct PeerClocks {
+    /// Milliseconds by which each is ahead of ours; negative when it is behind.
+    ahead: BTreeMap<Address, i64>,
+    ask_at: Time,
+    verdict: Verdict,
+}
+
+/// What most of them say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Ours is within the tolerance of theirs, or they were never known.
+    Agreed,
+    /// Ours is ahead by more than that.
+    Ahead,
+    /// Ours is behind by more than that.
+    Behind,
+}
+
+impl PeerClocks {
+    pub(super) const fn new() -> Self {
+        Self { ahead: BTreeMap::new(), ask_at: Time::ZERO, verdict: Verdict::Agreed }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// By how much our clock is ahead of more than half of theirs.
+    fn ours_ahead(&self) -> Span {
+        self.nth(self.ahead.len() / 2).map_or(Span::ZERO, |least| behind(-i128::from(least)))
+    }
+
+    /// By how much our clock is behind more than half of theirs.
+    fn ours_behind(&self) -> Span {
+        let middle = self.ahead.len().saturating_sub(1) / 2;
+        self.nth(middle).map_or(Span::ZERO, |least| behind(i128::from(least)))
+    }
+
+    /// The `n`th, the one farthest behind first.
+    fn nth(&self, n: usize) -> Option<i64> {
+        let mut sorted: Vec<_> = self.ahead.values().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(n).copied().filter(|_| sorted.len() >= FEWEST)
+    }
+}
+
+fn behind(millis: i128) -> Span {
+    Span::from_millis(u64::try_from(millis.max(0)).unwrap_or(u64::MAX))
+}
+
+impl Node {
+    /// A node of the table has told its time.
+    pub(super) fn note_clock(&mut self, turn: Turn<'_>, peer: Address, time: Time) {
+        let ahead = i128::from(time.as_millis()) - i128::from(turn.now.as_millis());
+        let ahead = ahead.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        self.clocks.ahead.insert(peer, ahead);
+        let table = &self.table;
+        self.clocks.ahead.retain(|peer, _| table.get(peer).is_some());
+        self.judge_clock(turn);
+    }
+
+    /// Our own clock has jumped: what was known of others' is worth nothing any more. What followed
+    /// from it stands until enough of them are known again, since it can only delay.
+    pub(super) fn forget_clocks(&mut self, turn: Turn<'_>) {
+        self.clocks.ahead.clear();
+        self.clocks.ask_at = turn.now;
+    }
+
+    /// When to ask for further clocks.
+    pub(super) fn next_clock_question(&self) -> Time {
+        let enough = self.clocks.len() >= WANTED.min(self.table.len());
+        if enough { Time::MAX } else { self.clocks.ask_at }
+    }
+
+    /// Asks nodes whose clock is not known yet.
+    pub(super) fn clocks_due(&mut self, turn: Turn<'_>) {
+        if self.next_clock_question() > turn.now {
+            return;
+        }
+        self.clocks.ask_at = turn.now + ASK_EVERY;
+        let unknown = |address: &Address| {
+            !self.clocks.ahead.contains_key(address)
+                && self.table.status(address, turn.now) != Some(Status::Bad)
+        };
+        let contacts = self.table.entries().map(|entry| entry.contact());
+        let mut contacts: Vec<_> =
+            contacts.filter(|contact| unknown(&contact.address())).cloned().collect();
+        for _ in 0..WANTED.min(contacts.len()) {
+            let at = (self.rng.next_u64() % contacts.len() as u64) as usize;
+            let contact = contacts.swap_remove(at);
+            self.ping(turn, contact);
+        }
+    }
+
+    fn judge_clock(&mut self, turn: Turn<'_>) {
+        if self.clocks.len() < FEWEST {
+            return;
+        }
+        let (ahead, behind) = (self.clocks.ours_ahead(), self.clocks.ours_behind());
+        let verdict = if ahead > CLOCK_TOLERANCE {
+            Verdict::Ahead
+        } else if behind > CLOCK_TOLERANCE {
+            Verdict::Behind
+        } else {
+            Verdict::Agreed
+        };
+        let doubt = if verdict == Verdict::Ahead { ahead } else { Span::ZERO };
+        if self.clock.doubt(doubt) {
+            // What is kept may be over earlier than was thought.
+            self.expiry_at = self.expiry_at.min(turn.now);
+        }
+        if std::mem::replace(&mut self.clocks.verdict, verdict) == verdict {
+            return;
+        }
+        match verdict {
+            Verdict::Agreed => self.event(Event::ClockAgreed),
+            Verdict::Ahead => self.event(Event::ClockAhead { by: ahead }),
+            Verdict::Behind => self.event(Event::ClockBehind { by: behind }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(hours: &[i64]) -> PeerClocks {
+        let mut clocks = PeerClocks::new();
+        for (n, hours) in (0_u8..).zip(hours) {
+            clocks.ahead.insert(Address::from_bytes([n; 20]), hours * 3_600_000);
+        }
+        clocks
+    }
+
+    #[test]
+    fn more_than_half_of_three_or_more_clocks_count_and_fewer_say_nothing() {
+        let day = Span::DAY;
+        for (hours, ahead, behind) in [
+            (&[][..], Span::ZERO, Span::ZERO),
+            (&[-24, -24], Span::ZERO, Span::ZERO),
+            (&[-24, -24, 0], day, Span::ZERO),
+            (&[-24, 0, 0], Span::ZERO, Span::ZERO),
+            (&[-24, -24, 0, 0], Span::ZERO, Span::ZERO),
+            (&[24, 24, 0, 0], Span::ZERO, Span::ZERO),
+            (&[24, 24, 24, -1_000_000], Span::ZERO, day),
+        ] {
+            let clocks = told(hours);
+            assert_eq!((clocks.ours_ahead(), clocks.ours_behind()), (ahead, behind), "{hours:?}");
+        }
+    }
+
+    #[test]
+    fn the_farthest_clocks_there_can_be_do_not_overflow() {
+        let mut clocks = told(&[0, 0, 0]);
+        clocks.ahead.values_mut().for_each(|ahead| *ahead = i64::MIN);
+        assert_eq!(clocks.ours_ahead().as_millis(), 1 << 63);
+        clocks.ahead.values_mut().for_each(|ahead| *ahead = i64::MAX);
+        assert_eq!(clocks.ours_behind().as_millis(), (1 << 63) - 1);
+    }
+}

@@ -1,0 +1,181 @@
+//! Clocks that are wrong from the start, that jump, and peers that lie about the time.
+
+use comm_proto::address::Address;
+use comm_proto::envelope::{CLOCK_TOLERANCE, Envelope};
+use comm_proto::key::KeyPair;
+use comm_proto::message::{EnvelopeState, Request, Response};
+use comm_proto::node::{Event, Family};
+use comm_proto::rejection::Rejection;
+use comm_proto::time::{Span, Time};
+
+use crate::world::{At, Mailbox, World, fill};
+
+const DAY: i64 = 86_400_000;
+/// How much later than its expiry, and no more, what a relay holds is gone for sure: the tolerance
+/// between clocks, and how often the clock is looked at.
+const MARGIN: Span = Span::from_mins(3 * 60 + 16);
+
+/// A network in which one node's clock is wrong from its first start.
+fn skewed(seed: u64, count: usize, skew: i64) -> (World, At) {
+    let mut world = World::new(seed);
+    for _ in 0..count {
+        world.add(|_| {});
+    }
+    let wrong = count - 1;
+    world.crash(wrong);
+    world.set_clock(wrong, skew);
+    world.start(wrong);
+    (1..count).for_each(|host| world.bootstrap(host, &[0]));
+    world.run_for(Span::from_secs(20));
+    (world, wrong)
+}
+
+fn letter(world: &World, ttl: Span) -> Envelope {
+    Mailbox::new(1).envelope(1, world.now() + ttl)
+}
+
+fn run_until(world: &mut World, end: Time) {
+    let left = end.since(world.now());
+    world.run_for(left);
+}
+
+/// D9: it takes in what by its own clock is over, keeps it, serves it, and removes it in time.
+#[test]
+fn a_relay_whose_clock_is_a_day_ahead_keeps_and_serves_until_the_others_do() {
+    let (mut world, wrong) = skewed(1, 6, DAY);
+    let by =
+        |event: &Event| matches!(event, Event::ClockAhead { by } if *by > Span::from_mins(1_439));
+    assert!(world.events.iter().any(|(_, at, event)| *at == wrong && by(event)));
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_mins(1));
+    assert_eq!(world.state(0, &letter), Some(EnvelopeState::Stored(5)), "its receipt is refused");
+    run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+    assert!(world.host(wrong).holds(&letter.id()));
+    world.subscribe(wrong, 1, &Mailbox::new(1), 0);
+    assert!(world.has_been_given(wrong, 1, &letter));
+    run_until(&mut world, letter.expires_at() + MARGIN);
+    assert_eq!(world.holders(&letter.id()), []);
+}
+
+/// D9: it keeps for as much longer as it is behind, and nobody takes anything of it any more.
+#[test]
+fn a_relay_whose_clock_is_a_day_behind_keeps_a_day_longer_and_brings_nothing_back() {
+    let (mut world, wrong) = skewed(2, 6, -DAY);
+    let is_behind = |event: &Event| matches!(event, Event::ClockBehind { .. });
+    assert!(world.events.iter().any(|(_, at, event)| *at == wrong && is_behind(event)));
+    let letter = letter(&world, Span::from_days(2));
+    world.submit(0, &letter).unwrap();
+    run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+    assert_eq!(world.holders(&letter.id()).len(), 6);
+    run_until(&mut world, letter.expires_at() + MARGIN);
+    assert_eq!(world.holders(&letter.id()), [wrong]);
+    run_until(&mut world, letter.expires_at() + Span::DAY - Span::from_mins(10));
+    assert_eq!(world.holders(&letter.id()), [wrong]);
+    run_until(&mut world, letter.expires_at() + Span::DAY + MARGIN);
+    assert_eq!(world.holders(&letter.id()), []);
+}
+
+/// D9: a clock that is wrong after a restart finds what it has on disk and removes none of it.
+#[test]
+fn a_relay_that_comes_back_with_a_clock_that_is_ahead_removes_nothing() {
+    for peers in [4, 0] {
+        let mut world = World::of(3, 5);
+        let letter = letter(&world, Span::from_mins(20 * 60));
+        world.submit(0, &letter).unwrap();
+        world.run_for(Span::HOUR);
+        world.crash(4);
+        world.set_clock(4, DAY);
+        if peers == 0 {
+            world.part(&[&[0, 1, 2, 3], &[4]]);
+        }
+        world.start(4);
+        // Alone it goes by its own clock once that has been in force as long as clocks may disagree.
+        run_until(&mut world, letter.expires_at() - Span::from_mins(17 * 60));
+        assert!(world.host(4).holds(&letter.id()), "with {peers} peers");
+        run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+        assert_eq!(world.host(4).holds(&letter.id()), peers > 0);
+    }
+}
+
+/// D9: the clock of a running relay jumps, and stays wrong.
+#[test]
+fn a_relay_whose_clock_jumps_a_day_ahead_and_stays_there_removes_nothing() {
+    let mut world = World::of(4, 6);
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::HOUR);
+    world.set_clock(5, DAY);
+    run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+    assert_eq!(world.holders(&letter.id()).len(), 6);
+    // And when it is put right it goes on as if nothing had been.
+    world.set_clock(5, 0);
+    run_until(&mut world, letter.expires_at() + MARGIN);
+    assert_eq!(world.holders(&letter.id()), []);
+}
+
+/// A node of the table that says another time and else takes part in nothing.
+fn liar(world: &mut World, number: u64, time: Time) -> At {
+    let answer = move |_: &Address, request: &Request| {
+        Some(Ok::<_, Rejection>(match request {
+            Request::Ping { .. } => Response::Pong { time },
+            Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+            Request::Offer { .. } => Response::Offered {
+                wanted: Vec::new(),
+                receipts: Vec::new(),
+                acknowledgements: Vec::new(),
+            },
+            _ => Response::Done,
+        }))
+    };
+    world.add_puppet(KeyPair::from_seed(&fill(500 + number)), Box::new(answer))
+}
+
+/// D9: however many lie, nothing is removed early; and fewer than half delay nothing either.
+#[test]
+fn peers_that_lie_about_the_time_cause_no_removal_and_few_of_them_delay_none() {
+    for (honest, liars, time, delayed) in [
+        (2, 5, Time::MAX, false),
+        (2, 5, Time::ZERO, true),
+        (4, 3, Time::ZERO, false),
+        (4, 3, Time::MAX, false),
+    ] {
+        let mut world = World::of(5, honest + 1);
+        let liars: Vec<_> = (0..liars).map(|n| liar(&mut world, n, time)).collect();
+        world.bootstrap(0, &liars);
+        world.run_for(Span::from_mins(1));
+        assert_eq!(world.stats(0).peers as usize, honest + liars.len());
+        let letter = letter(&world, Span::HOUR);
+        world.submit(0, &letter).unwrap();
+        run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+        assert!(world.host(0).holds(&letter.id()), "removed early");
+        run_until(&mut world, letter.expires_at() + Span::from_mins(1));
+        assert_eq!(world.host(0).holds(&letter.id()), delayed);
+        // Nor can they let in what lives too long.
+        let immortal = Mailbox::new(1).envelope(2, world.now() + Span::from_days(31));
+        assert_eq!(world.submit(0, &immortal), Err(Rejection::TtlTooLong));
+        // Once they are half at the most, it removes what it kept for them.
+        for _ in 0..3 {
+            let newcomer = world.add(|_| {});
+            world.bootstrap(newcomer, &[0]);
+        }
+        world.run_for(Span::from_mins(1));
+        let left = [Family::Custody, Family::Envelopes, Family::Schedule];
+        assert_eq!(left.map(|table| world.kept(0, table)), [0; 3]);
+    }
+}
+
+/// D9, D19: an hour either way is within what clocks may disagree by, and changes nothing.
+#[test]
+fn clocks_that_are_an_hour_apart_agree() {
+    let (mut world, wrong) = skewed(6, 5, 3_600_000);
+    let letter = letter(&world, Span::from_mins(5 * 60));
+    world.submit(0, &letter).unwrap();
+    run_until(&mut world, letter.expires_at() - CLOCK_TOLERANCE);
+    assert_eq!(world.holders(&letter.id()).len(), 5);
+    run_until(&mut world, letter.expires_at() + Span::from_mins(1));
+    assert_eq!(world.holders(&letter.id()), []);
+    let judged =
+        |event: &Event| matches!(event, Event::ClockAhead { .. } | Event::ClockBehind { .. });
+    assert!(!world.events.iter().any(|(_, at, event)| *at == wrong && judged(event)));
+}
