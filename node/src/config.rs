@@ -82,7 +82,7 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Bytes of envelopes; beyond it new ones are refused.
+    /// Bytes of envelopes, of what remains of them, and of cards; beyond it new ones are refused.
     pub bytes_max: ByteSize,
 }
 

@@ -22,12 +22,12 @@ use comm_proto::message::{ClientRequest, Request};
 use comm_proto::node::{CallId, Config, Event, Family, Input, Node, Output, SessionId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Seq, StoreError};
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
 use rand_core::{OsRng, RngCore};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::links::dial::Peers;
@@ -390,5 +390,22 @@ impl Drop for Closing {
 
 fn note(event: &Event) {
     metrics::record(event);
-    debug!(?event);
+    match event {
+        Event::ClockAhead { by } => warn!(
+            minutes = minutes(*by),
+            "this machine's clock is ahead of most other relays': set it right. Until then nothing \
+             that they still keep is removed here"
+        ),
+        Event::ClockBehind { by } => warn!(
+            minutes = minutes(*by),
+            "this machine's clock is behind most other relays': set it right and restart. Until then \
+             envelopes are kept too long here, and long-lived ones refused"
+        ),
+        Event::ClockAgreed => info!("this machine's clock agrees with other relays' again"),
+        _ => debug!(?event),
+    }
+}
+
+const fn minutes(span: Span) -> u64 {
+    span.as_millis() / 60_000
 }

@@ -23,15 +23,19 @@ const EXPIRED: &str = "comm_envelopes_expired_total";
 const REFUSED: &str = "comm_refused_total";
 const REQUESTS: &str = "comm_requests_total";
 const CALLS: &str = "comm_calls_total";
+const UNANSWERED: &str = "comm_calls_unanswered_total";
 const STRAY: &str = "comm_stray_responses_total";
 const PEERS: &str = "comm_peers";
 const NETWORK_SIZE: &str = "comm_network_size";
 const ENVELOPES: &str = "comm_envelopes";
 const ENVELOPE_BYTES: &str = "comm_envelope_bytes";
 const TOMBSTONES: &str = "comm_tombstones";
+const ACKNOWLEDGEMENTS: &str = "comm_acknowledgements";
 const CARDS: &str = "comm_cards";
+const COUNTED_BYTES: &str = "comm_store_counted_bytes";
 const SESSIONS: &str = "comm_sessions";
 const CALLS_UNDER_WAY: &str = "comm_calls_under_way";
+const IN_MEMORY: &str = "comm_entries_in_memory";
 const PROMISES: &str = "comm_promises";
 const DISK_BYTES: &str = "comm_store_disk_bytes";
 const FSYNC: &str = "comm_fsync_seconds";
@@ -91,6 +95,7 @@ pub fn observe(stats: &Stats) {
         (ACKNOWLEDGED, stats.acknowledged),
         (EXPIRED, stats.expired),
         (CALLS, stats.calls_made),
+        (UNANSWERED, stats.calls_unanswered),
         (STRAY, stats.stray_responses),
     ] {
         counter!(name).absolute(count);
@@ -101,9 +106,12 @@ pub fn observe(stats: &Stats) {
         (ENVELOPES, stats.envelopes),
         (ENVELOPE_BYTES, stats.envelope_bytes),
         (TOMBSTONES, stats.tombstones),
+        (ACKNOWLEDGEMENTS, stats.acknowledgements),
         (CARDS, stats.cards),
+        (COUNTED_BYTES, stats.disk_bytes),
         (SESSIONS, stats.sessions),
         (CALLS_UNDER_WAY, stats.calls),
+        (IN_MEMORY, stats.in_memory),
         (PROMISES, stats.promises),
     ] {
         gauge!(name).set(count as f64);
@@ -163,15 +171,19 @@ fn describe() {
     describe_counter!(REFUSED, "What was refused since the start, by reason.");
     describe_counter!(REQUESTS, "Requests of other nodes and clients since the start, by kind.");
     describe_counter!(CALLS, "Calls made to other nodes since the start.");
+    describe_counter!(UNANSWERED, "Calls to which no answer came, since the start.");
     describe_counter!(STRAY, "Answers that came too late or to no call since the start.");
     describe_gauge!(PEERS, "Nodes in the routing table.");
     describe_gauge!(NETWORK_SIZE, "Estimated nodes of the network, this one included.");
     describe_gauge!(ENVELOPES, "Envelopes in the store.");
     describe_gauge!(ENVELOPE_BYTES, Unit::Bytes, "Bytes of the bodies of envelopes in the store.");
     describe_gauge!(TOMBSTONES, "Tombstones of acknowledged envelopes in the store.");
+    describe_gauge!(ACKNOWLEDGEMENTS, "Acknowledgements in the store.");
     describe_gauge!(CARDS, "Cards in the store.");
+    describe_gauge!(COUNTED_BYTES, Unit::Bytes, "Bytes that count for the store's budget.");
     describe_gauge!(SESSIONS, "Sessions of clients.");
     describe_gauge!(CALLS_UNDER_WAY, "Calls to other nodes under way.");
+    describe_gauge!(IN_MEMORY, "Entries of everything that the node keeps in memory.");
     describe_gauge!(PROMISES, "Batches that wait for the disk.");
     describe_gauge!(DISK_BYTES, Unit::Bytes, "Bytes of disk that the store takes.");
     describe_histogram!(FSYNC, Unit::Seconds, "Time of a sync of the store's log.");
