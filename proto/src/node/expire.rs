@@ -93,7 +93,7 @@ impl HoldingClock {
     }
 
     /// The time to write down, if that was not done for long.
-    fn to_write(&mut self) -> Option<Time> {
+    fn due_for_writing(&mut self) -> Option<Time> {
         let due = self.last.since(self.written) >= LOOK_EVERY || self.written > self.last;
         due.then(|| {
             self.written = self.last;
@@ -126,7 +126,7 @@ impl Node {
 
     /// Ends what has run out, at most so many as one step may.
     pub(super) fn expire_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        if let Some(time) = self.clock.to_write() {
+        if let Some(time) = self.clock.due_for_writing() {
             let value = time.as_millis().to_be_bytes().to_vec();
             self.desk.put(Family::Meta, CLOCK_KEY.to_vec(), value);
         }
