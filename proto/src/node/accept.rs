@@ -168,6 +168,7 @@ impl Node {
             bytes: envelope.body().len() as u32,
             reported: 0,
             given: 0,
+            asked: 0,
             holders: source.into_iter().collect(),
         };
         let name = id.as_bytes().to_vec();

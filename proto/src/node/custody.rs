@@ -33,6 +33,15 @@ const JUMP_PATIENCE: Span = Span::from_mins(15);
 /// The most receipts a source is told of.
 const REPORTS_MAX: usize = u8::MAX as usize;
 
+/// How a receipt came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The holder gave it when this node offered or handed it the envelope.
+    Asked,
+    /// Somebody else passed it on: it takes none of the places of those who were asked.
+    Told,
+}
+
 /// What one step will offer, by node.
 #[derive(Debug, Default)]
 pub(super) struct Rounds(BTreeMap<Address, (Contact, Vec<EnvelopeId>)>);
@@ -117,16 +126,25 @@ impl Node {
         self.schedule(due, id);
     }
 
-    /// Notes that `holder` has the envelope on disk, and tells whom it concerns.
+    /// Notes that a node has the envelope on disk, and tells whom it concerns.
     pub(super) fn add_holder(
         &mut self,
         turn: Turn<'_>,
         id: &EnvelopeId,
         receipt: &Verified<Receipt>,
+        word: Word,
     ) -> Result<(), StoreError> {
         let Some(mut custody) = self.custody(turn, id)? else { return Ok(()) };
-        let holder = receipt.holder();
-        if holder == self.address || !custody.add_holder(holder) {
+        let (holder, before) = (receipt.holder(), custody.asked);
+        let new = holder != self.address
+            && match word {
+                Word::Asked => custody.add_asked(holder),
+                Word::Told => custody.add_claim(holder),
+            };
+        if !new {
+            if custody.asked != before {
+                self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
+            }
             return Ok(());
         }
         // The sender's node learns through its entry how many have it; one report per holder up to
@@ -154,7 +172,7 @@ impl Node {
     ) -> Result<(), StoreError> {
         let Some(mut custody) = self.custody(turn, id)? else { return Ok(()) };
         let belongs = custody.role != Role::Own && self.is_in_region(from, &custody.mailbox);
-        let new = belongs && custody.add_holder(*from);
+        let new = belongs && custody.add_claim(*from);
         let heard = !custody.heard && custody.rounds > 0;
         if new || heard {
             custody.heard |= heard;

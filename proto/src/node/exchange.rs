@@ -19,7 +19,7 @@ use crate::verified::Verified;
 use super::accept::Taken;
 use super::acknowledge::to_be_told;
 use super::calls::Purpose;
-use super::custody::Rounds;
+use super::custody::{Rounds, Word};
 use super::desk::Promise;
 use super::io::{Event, Family, RequestId};
 use super::keys;
@@ -252,7 +252,7 @@ impl Node {
     ) -> Result<(), StoreError> {
         for receipt in settled.receipts.iter().filter(|r| r.holder() == from.address()) {
             for id in receipt.ids().iter().filter(|id| told.contains(id)) {
-                self.add_holder(turn, id, receipt)?;
+                self.add_holder(turn, id, receipt, Word::Asked)?;
             }
         }
         self.on_acknowledgements(turn, &settled.acknowledgements, Some(from.address())).map(|_| ())

@@ -12,6 +12,7 @@ use crate::store::StoreError;
 use crate::table::Status;
 use crate::verified::Verified;
 
+use super::custody::Word;
 use super::desk::Promise;
 use super::io::{Output, RequestId};
 use super::{Node, Turn};
@@ -118,7 +119,7 @@ impl Node {
             for id in receipt.ids() {
                 let Some(custody) = self.custody(turn, id)? else { continue };
                 if custody.holders.contains(from) {
-                    self.add_holder(turn, id, receipt)?;
+                    self.add_holder(turn, id, receipt, Word::Told)?;
                 } else {
                     self.note_refusal(Rejection::NotGranted);
                 }

@@ -15,6 +15,9 @@ use crate::verified::Verified;
 /// The most holders remembered of one envelope.
 pub(super) const HOLDERS_MAX: usize = 64;
 
+/// Of these, the most that are known by somebody's word only.
+pub(super) const CLAIMS_MAX: usize = 32;
+
 /// Bits of a custody record's first byte: the role in the lower two, then whether another node
 /// brought it and whether one was heard repeating it.
 const ROLE: u8 = 0b0011;
@@ -55,6 +58,8 @@ pub(super) struct Custody {
     pub(super) reported: u8,
     /// Which of the holders this node has handed it to: one bit each, in their order.
     pub(super) given: u64,
+    /// Which of the holders gave their receipt when this node offered it to them, likewise.
+    pub(super) asked: u64,
     /// Nodes known to have it: its source, those whose receipts this node has checked, and, unless
     /// the role is [`Role::Own`], those that offered it.
     pub(super) holders: Vec<Address>,
@@ -108,6 +113,7 @@ impl Custody {
             u64::from(self.bytes),
             u64::from(self.reported),
             self.given,
+            self.asked,
         ] {
             push_number(&mut bytes, number);
         }
@@ -123,11 +129,11 @@ impl Custody {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;
         let (mailbox, mut rest) = rest.split_first_chunk::<{ Address::LEN }>()?;
-        let mut numbers = [0; 7];
+        let mut numbers = [0; 8];
         for number in &mut numbers {
             (*number, rest) = split_number(rest)?;
         }
-        let [expires_at, arrival, rounds, due, body, reported, given] = numbers;
+        let [expires_at, arrival, rounds, due, body, reported, given, asked] = numbers;
         let (others, []) = rest.as_chunks::<{ Address::LEN }>() else { return None };
         let mut others = others.iter().copied().map(Address::from_bytes);
         let source = if flags & HAS_SOURCE == 0 { None } else { Some(others.next()?) };
@@ -148,6 +154,7 @@ impl Custody {
             bytes: body.try_into().ok()?,
             reported: reported.try_into().ok()?,
             given,
+            asked,
             holders: others.collect(),
         })
     }
@@ -170,13 +177,41 @@ impl Custody {
         self.given_to().any(|given| given == holder)
     }
 
-    /// Notes a holder; false when it was known or there is no room.
-    pub(super) fn add_holder(&mut self, holder: Address) -> bool {
-        let new = self.holders.len() < HOLDERS_MAX && !self.holders.contains(&holder);
+    /// The holders that gave their receipt when this node offered it to them.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Address> {
+        let numbered = self.holders.iter().enumerate();
+        numbered.filter(|(at, _)| self.asked >> at & 1 == 1).map(|(_, holder)| holder)
+    }
+
+    /// Notes a holder of whom this node knows by somebody's word only; false when it was known or
+    /// there are too many of them.
+    pub(super) fn add_claim(&mut self, holder: Address) -> bool {
+        let claims = (0..self.holders.len()).filter(|at| self.is_claim(*at)).count();
+        let room = claims < CLAIMS_MAX && self.holders.len() < HOLDERS_MAX;
+        let new = room && !self.holders.contains(&holder);
         if new {
             self.holders.push(holder);
         }
         new
+    }
+
+    /// Notes a holder that gave its receipt when this node offered or handed it the envelope. It takes
+    /// the place of a claim if there is no other; false when it was known or there is no room.
+    pub(super) fn add_asked(&mut self, holder: Address) -> bool {
+        let known = self.holders.iter().position(|known| *known == holder);
+        let claim = || (0..self.holders.len()).rev().find(|at| self.is_claim(*at));
+        let free = (self.holders.len() < HOLDERS_MAX).then_some(self.holders.len());
+        let Some(at) = known.or(free).or_else(claim) else { return false };
+        match self.holders.get_mut(at) {
+            Some(place) => *place = holder,
+            None => self.holders.push(holder),
+        }
+        self.asked |= 1 << at;
+        known.is_none()
+    }
+
+    fn is_claim(&self, at: usize) -> bool {
+        (self.given | self.asked) >> at & 1 == 0 && Some(self.holders[at]) != self.source
     }
 }
 
@@ -276,12 +311,14 @@ mod tests {
             bytes: 1_024,
             reported: 3,
             given: 2,
+            asked: 1,
             holders: vec![Address::from_bytes([7; 20]), Address::from_bytes([8; 20])],
         };
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
         custody.source = None;
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
         assert_eq!(custody.given_to().collect::<Vec<_>>(), [&Address::from_bytes([8; 20])]);
+        assert_eq!(custody.asked().collect::<Vec<_>>(), [&Address::from_bytes([7; 20])]);
         custody.heard = false;
         custody.role = Role::Own;
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody));
@@ -317,21 +354,42 @@ mod tests {
     fn damaged_records_are_named() {
         let custody = Err(StoreError::Damaged("custody"));
         assert_eq!(Custody::from_bytes(&[]), custody);
-        assert_eq!(Custody::from_bytes(&[0; 28]), custody);
-        assert_eq!(Custody::from_bytes(&[1; 29]), custody);
+        assert_eq!(Custody::from_bytes(&[0; 29]), custody);
+        assert_eq!(Custody::from_bytes(&[1; 30]), custody);
         assert_eq!(Tombstone::from_bytes(&[0; 9]), Err(StoreError::Damaged("tombstones")));
         assert_eq!(Ending::from_bytes(&[0; 47]), Err(StoreError::Damaged("acknowledgements")));
         assert_eq!(Ending::from_bytes(&[1; 48]), Err(StoreError::Damaged("acknowledgements")));
     }
 
+    fn without_holders() -> Custody {
+        Custody::from_bytes(&[&[1][..], &[0; 28]].concat()).unwrap()
+    }
+
     #[test]
     fn holders_are_bounded_and_counted_once() {
-        let mut custody = Custody::from_bytes(&[&[1][..], &[0; 27]].concat()).unwrap();
-        assert!(custody.add_holder(Address::from_bytes([0; 20])));
-        assert!(!custody.add_holder(Address::from_bytes([0; 20])));
+        let mut custody = without_holders();
+        assert!(custody.add_asked(Address::from_bytes([0; 20])));
+        assert!(!custody.add_asked(Address::from_bytes([0; 20])));
         for n in 1..=255 {
-            custody.add_holder(Address::from_bytes([n; 20]));
+            custody.add_asked(Address::from_bytes([n; 20]));
         }
         assert_eq!(custody.holders.len(), HOLDERS_MAX);
+    }
+
+    #[test]
+    fn claims_leave_room_for_those_who_were_asked_and_give_way_to_them() {
+        let address = |n: usize| Address::from_bytes([n as u8; 20]);
+        let mut custody = without_holders();
+        custody.source = Some(address(0));
+        custody.holders.push(address(0));
+        let added = (1..=100).filter(|n| custody.add_claim(address(*n))).count();
+        assert_eq!(added, CLAIMS_MAX);
+        assert_eq!(custody.holders.len(), 1 + CLAIMS_MAX);
+        // One of those who claimed it is found to have it.
+        assert!(!custody.add_asked(address(1)));
+        (101..101 + HOLDERS_MAX - 2).for_each(|n| assert!(custody.add_asked(address(n)), "{n}"));
+        assert_eq!(custody.asked().count(), HOLDERS_MAX - 1);
+        assert!(custody.holders.starts_with(&[address(0), address(1)]));
+        assert!(!custody.add_claim(address(2)) && !custody.add_asked(address(200)));
     }
 }

@@ -94,6 +94,7 @@ mod tests {
             bytes: u32::MAX,
             reported: u8::MAX,
             given: u64::MAX,
+            asked: u64::MAX,
             holders: Vec::new(),
         };
         custody.holders = (0..HOLDERS_MAX as u8).map(address).collect();

@@ -43,7 +43,7 @@ impl Node {
             REPEATS
         } else if custody.rounds == 0 {
             PROBES
-        } else if self.is_cast_by_others(custody) {
+        } else if self.leaves_it_to_others(custody) {
             0
         } else {
             lacking.len()
@@ -91,9 +91,16 @@ impl Node {
         self.table.entries().map(|entry| entry.contact()).filter(is_fresh).cloned().collect()
     }
 
-    /// Whether enough nodes of the region have it without this node's doing.
+    /// Whether those who were asked at random say that the region has it without this node's doing.
+    /// They may lie, so that this holds back some rounds only, and ever more seldom another.
+    fn leaves_it_to_others(&self, custody: &Custody) -> bool {
+        let casts_anyway = custody.rounds > 1 && custody.rounds.is_power_of_two();
+        !casts_anyway && self.is_cast_by_others(custody)
+    }
+
+    /// Whether enough nodes of the region gave receipts for it when this node offered it to them.
     fn is_cast_by_others(&self, custody: &Custody) -> bool {
-        let has = custody.holders.iter().filter(|holder| {
+        let has = custody.asked().filter(|holder| {
             Some(**holder) != custody.source
                 && !custody.is_given_to(holder)
                 && self.is_in_region(holder, &custody.mailbox)
@@ -102,7 +109,7 @@ impl Node {
     }
 
     /// Up to `count` of these, at random.
-    fn draw(&mut self, nodes: &mut Vec<Contact>, count: usize) -> Vec<Contact> {
+    pub(super) fn draw(&mut self, nodes: &mut Vec<Contact>, count: usize) -> Vec<Contact> {
         let mut drawn = Vec::new();
         while drawn.len() < count && !nodes.is_empty() {
             let at = (self.rng.next_u64() % nodes.len() as u64) as usize;

@@ -297,6 +297,7 @@ fn old_custody(bytes: &[u8]) -> Option<Custody> {
         bytes: short(71),
         reported: fields[75],
         given: number(76),
+        asked: 0,
         holders: holders.iter().copied().map(Address::from_bytes).collect(),
     })
 }
