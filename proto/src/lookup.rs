@@ -9,8 +9,14 @@
 //! it first; the others count it as known and pass on. Only if it was *silent* may another path
 //! ask it once more, and only at other endpoints than those that failed last: else a liar could
 //! hide an honest node by telling wrong endpoints for it.
+//!
+//! Where all nodes of a region are wanted, being near its centre gives no advantage there: each is
+//! asked about another point of the region, in the order of hearsay and not of distance.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
 
 use crate::address::{Address, Distance};
 use crate::contact::Contact;
@@ -19,8 +25,11 @@ use crate::time::Span;
 /// How many contacts of one answer are looked at.
 pub const ANSWER_CONTACTS_MAX: usize = 20;
 
-/// How many nodes one path remembers; the farthest are forgotten.
+/// How many nodes one path remembers outside the region it searches; the farthest are forgotten.
 pub const CANDIDATES_PER_PATH_MAX: usize = 128;
+
+/// How many it remembers inside; of those that came by most hearsay some are forgotten at random.
+pub const RANKED_PER_PATH_MAX: usize = 256;
 
 /// How a search is run (PROTOCOL §5.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +51,15 @@ pub struct LookupConfig {
     pub queries_max: usize,
 }
 
+/// A query of a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whom to ask.
+    pub to: Contact,
+    /// For the contacts it knows nearest to this.
+    pub about: Address,
+}
+
 /// What a search has cost so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LookupStats {
@@ -60,6 +78,7 @@ pub struct Lookup {
     own: Address,
     config: LookupConfig,
     radius: Option<u64>,
+    rng: ChaCha12Rng,
     paths: Vec<Path>,
     /// Every node asked, at most `queries_max` of them.
     asked: BTreeMap<Distance, Query>,
@@ -72,9 +91,23 @@ pub struct Lookup {
 /// One of the paths: what it was told, and whom it asked.
 #[derive(Clone, Debug, Default)]
 struct Path {
-    candidates: BTreeMap<Distance, Contact>,
+    candidates: BTreeMap<Distance, Candidate>,
+    /// Those inside the region, by how much hearsay lies between them and the nodes the path began
+    /// with, and of these the ones that were chosen at random. Of equals, which comes first is
+    /// drawn at random too.
+    ranked: BTreeMap<Rank, Distance>,
     tried: BTreeSet<Distance>,
     pending: usize,
+}
+
+/// How many answers led to a candidate, and a number drawn at random.
+type Rank = (u32, u64);
+
+/// A node that a path was told of.
+#[derive(Clone, Debug)]
+struct Candidate {
+    contact: Contact,
+    rank: Rank,
 }
 
 /// The last query to a node.
@@ -82,6 +115,7 @@ struct Path {
 struct Query {
     contact: Contact,
     path: usize,
+    hearsay: u32,
     outcome: Outcome,
 }
 
@@ -99,7 +133,7 @@ impl Default for LookupConfig {
             paths: 4,
             width: 20,
             query_timeout: Span::from_secs(2),
-            queries_max: 256,
+            queries_max: 512,
         }
     }
 }
@@ -107,34 +141,52 @@ impl Default for LookupConfig {
 impl Lookup {
     /// A search for `target` by the node `own` that starts from `seeds`, dealt out to the paths by
     /// distance. It wants the `width` nearest nodes and, given a `radius`, all nodes whose distance
-    /// has top 64 bits of at most that (PROTOCOL §5.5).
+    /// has top 64 bits of at most that (PROTOCOL §5.5). `seed` feeds what it draws at random.
     pub fn new(
         target: Address,
         config: LookupConfig,
         seeds: Vec<Contact>,
         radius: Option<u64>,
         own: Address,
+        seed: [u8; 32],
     ) -> Self {
-        let seeds: BTreeMap<_, _> = seeds
-            .into_iter()
-            .filter(|seed| !seed.is_leaf() && seed.address() != own)
-            .map(|seed| (target.distance(&seed.address()), seed))
-            .collect();
+        let seeds = by_distance(&target, &own, seeds);
         let count = config.paths.max(1).min(seeds.len()).min(config.queries_max);
-        let mut paths = vec![Path::default(); count];
-        for (index, (distance, seed)) in seeds.into_iter().enumerate() {
-            if let Some(path) = paths.get_mut(index % count.max(1)) {
-                path.offer(distance, seed);
-            }
+        let mut lookup = Self {
+            target,
+            own,
+            config,
+            radius,
+            rng: ChaCha12Rng::from_seed(seed),
+            paths: vec![Path::default(); count],
+            asked: BTreeMap::new(),
+            turn: 0,
+            finished: false,
+            stats: LookupStats::default(),
+        };
+        for (index, (_, seed)) in seeds.into_iter().enumerate().filter(|_| count > 0) {
+            lookup.offer(index % count, 0, seed);
         }
-        let (asked, stats) = (BTreeMap::new(), LookupStats::default());
-        Self { target, own, config, radius, paths, asked, turn: 0, finished: false, stats }
+        lookup
     }
 
-    /// The next node to ask for the contacts it knows nearest to [`target`](Self::target). Call
-    /// until it is `None`, and again after each answer or failure.
+    /// The same search, in which each path first asks its part of these nodes, wherever they lie:
+    /// chosen at random they are not those whom a crowd beside the target has put there.
+    #[must_use]
+    pub fn by_way_of(mut self, others: Vec<Contact>) -> Self {
+        let count = self.paths.len();
+        let others = by_distance(&self.target, &self.own, others);
+        for (index, (distance, contact)) in others.into_iter().enumerate().filter(|_| count > 0) {
+            let rank = (0, self.rng.next_u64());
+            self.paths[index % count].offer(distance, Candidate { contact, rank }, true);
+        }
+        self
+    }
+
+    /// The next node to ask, and what about. Call until it is `None`, and again after each answer or
+    /// failure.
     #[expect(clippy::should_implement_trait, reason = "a later call can return a node again")]
-    pub fn next(&mut self) -> Option<Contact> {
+    pub fn next(&mut self) -> Option<Question> {
         if self.finished {
             return None;
         }
@@ -144,8 +196,9 @@ impl Lookup {
             if self.paths[path].pending < self.config.parallelism.max(1)
                 && let Some(contact) = self.wanted(path).cloned()
             {
+                let about = self.draw_subject();
                 self.ask(path, contact.clone());
-                return Some(contact);
+                return Some(Question { to: contact, about });
             }
         }
         None
@@ -155,12 +208,11 @@ impl Lookup {
     /// waits for is ignored, and so are leaves, ourselves, and whatever exceeds
     /// [`ANSWER_CONTACTS_MAX`].
     pub fn answered(&mut self, from: &Address, contacts: Vec<Contact>) {
-        let Some(path) = self.settle(from, Outcome::Answered) else { return };
+        let Some((path, hearsay)) = self.settle(from, Outcome::Answered) else { return };
         self.stats.answered += 1;
-        let path = &mut self.paths[path];
         for contact in contacts.into_iter().take(ANSWER_CONTACTS_MAX) {
             if !contact.is_leaf() && contact.address() != self.own {
-                path.offer(self.target.distance(&contact.address()), contact);
+                self.offer(path, hearsay + 1, contact);
             }
         }
     }
@@ -211,62 +263,128 @@ impl Lookup {
 }
 
 impl Lookup {
-    /// The nearest node that a path has still to ask, within its part of the queries.
+    /// The node that a path has to ask next, within its part of the queries: by rank, else the
+    /// nearest.
     fn wanted(&self, path: usize) -> Option<&Contact> {
         let path = &self.paths[path];
         if path.tried.len() >= self.config.queries_max / self.paths.len() {
             return None;
         }
+        let ranked = path.ranked.values();
+        let mut ranked = ranked.filter_map(|distance| path.candidates.get_key_value(distance));
+        if let Some(contact) = ranked.find_map(|candidate| self.untried(path, candidate)) {
+            return Some(contact);
+        }
         let mut alive = 0;
-        for (distance, contact) in &path.candidates {
-            if !self.is_of_interest(alive, distance) {
+        for candidate in &path.candidates {
+            if alive >= self.config.width {
                 return None;
             }
-            match self.asked.get(distance) {
-                None => return Some(contact),
-                Some(query) if query.outcome != Outcome::Failed => alive += 1,
-                Some(query) if !path.tried.contains(distance) && query.contact != *contact => {
-                    return Some(contact);
-                }
-                Some(_) => {}
+            if let Some(contact) = self.untried(path, candidate) {
+                return Some(contact);
             }
+            alive += usize::from(!self.is_silent(candidate.0));
         }
         None
     }
 
+    /// The contact of a candidate that this path may ask.
+    fn untried<'a>(
+        &self,
+        path: &Path,
+        (distance, candidate): (&Distance, &'a Candidate),
+    ) -> Option<&'a Contact> {
+        let may = self.asked.get(distance).is_none_or(|query| {
+            let elsewhere = query.contact != candidate.contact && !path.tried.contains(distance);
+            query.outcome == Outcome::Failed && elsewhere
+        });
+        may.then_some(&candidate.contact)
+    }
+
+    fn is_silent(&self, distance: &Distance) -> bool {
+        self.asked.get(distance).is_some_and(|query| query.outcome == Outcome::Failed)
+    }
+
     /// Whether a node is wanted at all if `nearer` others are nearer.
     fn is_of_interest(&self, nearer: usize, distance: &Distance) -> bool {
-        nearer < self.config.width || self.radius.is_some_and(|r| distance.top_bits() <= r)
+        nearer < self.config.width || self.is_inside(distance)
+    }
+
+    fn is_inside(&self, distance: &Distance) -> bool {
+        self.radius.is_some_and(|radius| distance.top_bits() <= radius)
+    }
+
+    /// A path is told of a node, and remembers it under the endpoints it was first named with.
+    fn offer(&mut self, path: usize, hearsay: u32, contact: Contact) {
+        let distance = self.target.distance(&contact.address());
+        let is_inside = self.is_inside(&distance);
+        let rank = (hearsay, self.rng.next_u64());
+        self.paths[path].offer(distance, Candidate { contact, rank }, is_inside);
+    }
+
+    /// What to ask about: the target, or where a region is searched any point of it, so that those
+    /// who crowd in beside the target are not the nearest to what is asked.
+    fn draw_subject(&mut self) -> Address {
+        let Some(radius) = self.radius else { return self.target };
+        let mut bytes = [0; Address::LEN];
+        self.rng.fill_bytes(&mut bytes);
+        let far = u64::from_be_bytes(std::array::from_fn(|i| bytes[i]));
+        let near = radius.checked_add(1).map_or(far, |bound| far % bound);
+        bytes[..8].copy_from_slice(&near.to_be_bytes());
+        let target = self.target.as_bytes();
+        Address::from_bytes(std::array::from_fn(|i| bytes[i] ^ target[i]))
     }
 
     fn ask(&mut self, path: usize, contact: Contact) {
         let distance = self.target.distance(&contact.address());
         self.stats.sent += 1;
-        self.paths[path].pending += 1;
-        self.paths[path].tried.insert(distance);
-        self.asked.insert(distance, Query { contact, path, outcome: Outcome::Pending });
+        let asking = &mut self.paths[path];
+        asking.pending += 1;
+        asking.tried.insert(distance);
+        let hearsay = asking.candidates.get(&distance).map_or(0, |known| known.rank.0);
+        self.asked.insert(distance, Query { contact, path, hearsay, outcome: Outcome::Pending });
     }
 
-    /// Notes the outcome of a pending query; the path it belongs to.
-    fn settle(&mut self, from: &Address, outcome: Outcome) -> Option<usize> {
+    /// Notes the outcome of a pending query; the path it belongs to, and how it came to it.
+    fn settle(&mut self, from: &Address, outcome: Outcome) -> Option<(usize, u32)> {
         let query = self.asked.get_mut(&self.target.distance(from))?;
         if query.outcome != Outcome::Pending {
             return None;
         }
         query.outcome = outcome;
         self.paths[query.path].pending -= 1;
-        Some(query.path)
+        Some((query.path, query.hearsay))
     }
 }
 
 impl Path {
-    /// Remembers a node, under the endpoints it was first named with on this path.
-    fn offer(&mut self, distance: Distance, contact: Contact) {
-        self.candidates.entry(distance).or_insert(contact);
-        if self.candidates.len() > CANDIDATES_PER_PATH_MAX {
-            self.candidates.pop_last();
+    fn offer(&mut self, distance: Distance, candidate: Candidate, is_ranked: bool) {
+        if self.candidates.contains_key(&distance) {
+            return;
+        }
+        if is_ranked {
+            self.ranked.insert(candidate.rank, distance);
+        }
+        self.candidates.insert(distance, candidate);
+        if self.ranked.len() > RANKED_PER_PATH_MAX {
+            let last = self.ranked.pop_last();
+            last.and_then(|(_, distance)| self.candidates.remove(&distance));
+        }
+        if self.candidates.len().saturating_sub(self.ranked.len()) > CANDIDATES_PER_PATH_MAX {
+            let farthest = self.candidates.pop_last();
+            farthest.and_then(|(_, candidate)| self.ranked.remove(&candidate.rank));
         }
     }
+}
+
+/// Those of `nodes` that can be asked, nearest first.
+fn by_distance(
+    target: &Address,
+    own: &Address,
+    nodes: Vec<Contact>,
+) -> BTreeMap<Distance, Contact> {
+    let askable = nodes.into_iter().filter(|node| !node.is_leaf() && node.address() != *own);
+    askable.map(|node| (target.distance(&node.address()), node)).collect()
 }
 
 #[cfg(test)]
@@ -344,37 +462,36 @@ mod tests {
         fn lookup(&self, from: &Contact, target: Address, config: LookupConfig) -> Lookup {
             let own = from.address();
             let seeds = self.tables[&own].closest(&target, 20);
-            Lookup::new(target, config, seeds, None, own)
+            Lookup::new(target, config, seeds, None, own, [1; 32])
         }
 
         /// Runs a search to its end; in how many rounds.
         fn run(&self, lookup: &mut Lookup) -> u32 {
             let (mut round, mut pending) = (0, BTreeMap::new());
             while !lookup.is_finished() {
-                while let Some(contact) = lookup.next() {
-                    let address = contact.address();
+                while let Some(Question { to, about }) = lookup.next() {
+                    let address = to.address();
                     let silent = self.silent.contains(&address);
                     let wait = if silent { ROUNDS_PER_TIMEOUT } else { 1 };
-                    assert!(pending.insert((round + wait, address), silent).is_none());
+                    assert!(pending.insert((round + wait, address), about).is_none());
                 }
                 round += 1;
                 while let Some(entry) = pending.first_entry().filter(|e| e.key().0 <= round) {
-                    let ((_, address), silent) = entry.remove_entry();
-                    self.settle(lookup, &address, silent);
+                    let ((_, address), about) = entry.remove_entry();
+                    self.settle(lookup, &address, &about);
                 }
                 assert!(round < 10_000, "the search never ends");
             }
             round
         }
 
-        fn settle(&self, lookup: &mut Lookup, from: &Address, silent: bool) {
+        fn settle(&self, lookup: &mut Lookup, from: &Address, about: &Address) {
             let colludes = self.colluders.iter().any(|colluder| colluder.address() == *from);
-            match self.tables.get(from).filter(|_| !silent) {
+            match self.tables.get(from).filter(|_| !self.silent.contains(from)) {
                 _ if colludes => {
-                    let named = nearest_first(self.colluders.clone(), lookup.target());
-                    lookup.answered(from, named);
+                    lookup.answered(from, nearest_first(self.colluders.clone(), about));
                 }
-                Some(table) => lookup.answered(from, table.closest(lookup.target(), 20)),
+                Some(table) => lookup.answered(from, table.closest(about, 20)),
                 None => lookup.failed(from),
             }
         }
@@ -451,26 +568,77 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_crowd_beside_the_target_cannot_hide_a_region_as_it_hides_the_nearest_nodes() {
-        let (target, honest) = (target(0), Network::of_two_thousand());
-        let ground = nearest_first((1_000_000..1_200_000).map(contact).collect(), &target);
-        let mut network = Network::of([honest.contacts, ground[..45].to_vec()].concat());
-        network.colluders = ground[..45].to_vec();
-        let is_honest = |node: &&Contact| !network.colluders.contains(node);
-        let radius = u64::MAX / 100;
-        for from in (0..20).map(contact) {
-            let (own, config) = (from.address(), LookupConfig::default());
-            let seeds = network.tables[&own].closest(&target, 20);
-            let mut region = Lookup::new(target, config.clone(), seeds, Some(radius), own);
+    /// A thousand honest nodes, and ids made to lie beside the target or anywhere in its region. They
+    /// are in all tables like anybody, or only where honest nodes had left room before.
+    fn crowded(count: usize, spread: bool, known_before: bool) -> (Network, Address, u64) {
+        let (target, radius) = (target(0), u64::MAX / 50);
+        let honest: Vec<_> = (0..1_000).map(contact).collect();
+        let mut ground = nearest_first((1_000_000..1_200_000).map(contact).collect(), &target);
+        ground.retain(|node| target.distance(&node.address()).top_bits() <= radius);
+        let step = if spread { ground.len() / count } else { 1 };
+        let ground: Vec<_> = ground.into_iter().step_by(step).take(count).collect();
+        let mut network = Network::of([&honest[..], &ground].concat());
+        if known_before {
+            network.tables.extend(Network::of(honest.clone()).tables);
+            let mut rng = ChaCha12Rng::seed_from_u64(2);
+            for node in &honest {
+                let table = network.tables.get_mut(&node.address()).unwrap();
+                let mut late = ground.clone();
+                while !late.is_empty() {
+                    let one = late.swap_remove(rng.next_u32() as usize % late.len());
+                    table.confirm(one, Time::ZERO);
+                }
+            }
+        }
+        network.colluders = ground;
+        (network, target, radius)
+    }
+
+    /// Of a hundred honest nodes of a region, how many are found by searchers anywhere and beside the
+    /// target, on average and at least; and by how many queries.
+    fn found_in_crowd(network: &Network, target: Address, radius: u64) -> (usize, usize, u32) {
+        let is_inside = |node: &&Contact| target.distance(&node.address()).top_bits() <= radius;
+        let honest = |node: &&Contact| is_inside(node) && !network.colluders.contains(node);
+        let (mut all, mut found, mut least, mut sent) = (0, 0, 100, 0);
+        let mut searchers: Vec<_> = (0..10).map(contact).collect();
+        let near = nearest_first((10..1_000).map(contact).collect(), &target);
+        searchers.extend(near.into_iter().step_by(2).take(10));
+        for (number, from) in searchers.into_iter().enumerate() {
+            let mut seed = [0; 32];
+            seed[0] = number as u8;
+            let own = from.address();
+            let mut seeds = network.tables[&own].closest(&target, 1_000);
+            let mut others = seeds.split_off(12);
+            let mut rng = ChaCha12Rng::from_seed(seed);
+            while others.len() > 8 {
+                others.swap_remove(rng.next_u32() as usize % others.len());
+            }
+            let config = LookupConfig::default();
+            let region = Lookup::new(target, config, seeds, Some(radius), own, seed);
+            let mut region = region.by_way_of(others);
             network.run(&mut region);
-            let inside = |node: &&Contact| target.distance(&node.address()).top_bits() <= radius;
-            let there = network.contacts.iter().filter(inside).filter(is_honest).count();
-            let found = region.result().iter().filter(inside).filter(is_honest).count();
-            assert!(there >= 10 && found > there / 2, "{found} of {there}");
-            let mut nearest = network.lookup(&from, target, config);
-            network.run(&mut nearest);
-            assert_eq!(nearest.result().iter().find(is_honest), None);
+            let there =
+                network.contacts.iter().filter(honest).filter(|node| **node != from).count();
+            let here = region.result().iter().filter(honest).count();
+            (all, found, sent) = (all + there, found + here, sent + region.stats().sent);
+            least = least.min(here * 100 / there);
+        }
+        (found * 100 / all, least, sent / 20)
+    }
+
+    #[test]
+    fn a_crowd_beside_the_target_or_all_over_its_region_hides_few_of_the_nodes_there() {
+        for (count, spread, known_before, enough) in [
+            (80, false, true, 98),
+            (250, false, true, 98),
+            (250, true, true, 98),
+            (80, false, false, 94),
+            (80, true, false, 85),
+        ] {
+            let (network, target, radius) = crowded(count, spread, known_before);
+            let (found, least, sent) = found_in_crowd(&network, target, radius);
+            let result = format!("{count} ids: {found} %, at least {least} %, by {sent} queries");
+            assert!(found >= enough && least >= 60 && sent <= 300, "{result}");
         }
     }
 
@@ -482,7 +650,7 @@ mod tests {
             let own = from.address();
             let seeds = network.tables[&own].closest(&target, 20);
             let config = LookupConfig::default();
-            let mut lookup = Lookup::new(target, config, seeds, Some(radius), own);
+            let mut lookup = Lookup::new(target, config, seeds, Some(radius), own, [1; 32]);
             network.run(&mut lookup);
             let is_inside = |node: &Contact| target.distance(&node.address()).top_bits() <= radius;
             let inside = network.contacts.iter().filter(|node| is_inside(node)).count();
@@ -517,8 +685,13 @@ mod tests {
         assert_eq!(lookup.result(), []);
         assert_eq!(lookup.stats(), LookupStats { sent: 20, answered: 0, failed: 20 });
         let own = contact(0).address();
-        let mut alone = Lookup::new(target(0), LookupConfig::default(), Vec::new(), None, own);
+        let mut alone =
+            Lookup::new(target(0), LookupConfig::default(), Vec::new(), None, own, [1; 32]);
         assert!(alone.is_finished() && alone.next().is_none());
+    }
+
+    fn next(lookup: &mut Lookup) -> Option<Contact> {
+        lookup.next().map(|question| question.to)
     }
 
     fn own() -> Address {
@@ -531,10 +704,10 @@ mod tests {
         let mut hops = nearest_first((0..4).map(contact).collect(), &target);
         hops.reverse();
         let seeds = vec![hops[0].clone()];
-        let mut lookup = Lookup::new(target, LookupConfig::default(), seeds, None, own());
+        let mut lookup = Lookup::new(target, LookupConfig::default(), seeds, None, own(), [1; 32]);
         for hop in 0..4 {
-            assert_eq!(lookup.next(), Some(hops[hop].clone()));
-            assert_eq!(lookup.next(), None);
+            assert_eq!(next(&mut lookup), Some(hops[hop].clone()));
+            assert_eq!(next(&mut lookup), None);
             assert!(!lookup.is_finished());
             lookup.answered(&hops[hop].address(), hops.get(hop + 1).cloned().into_iter().collect());
         }
@@ -549,13 +722,13 @@ mod tests {
         let nodes = nearest_first((0..50).map(contact).collect(), &target);
         let config = LookupConfig { paths: 2, width: 2, ..LookupConfig::default() };
         let seeds = nodes[48..].to_vec();
-        let mut lookup = Lookup::new(target, config, seeds, None, own());
-        assert_eq!(lookup.next(), Some(nodes[48].clone()));
-        assert_eq!(lookup.next(), Some(nodes[49].clone()));
+        let mut lookup = Lookup::new(target, config, seeds, None, own(), [1; 32]);
+        assert_eq!(next(&mut lookup), Some(nodes[48].clone()));
+        assert_eq!(next(&mut lookup), Some(nodes[49].clone()));
         lookup.answered(&nodes[48].address(), nodes[..10].to_vec());
         lookup.answered(&nodes[49].address(), nodes[20..30].to_vec());
         let asked: BTreeSet<_> =
-            std::iter::from_fn(|| lookup.next()).map(|c| c.address()).collect();
+            std::iter::from_fn(|| next(&mut lookup)).map(|c| c.address()).collect();
         let expected = [0, 1, 20, 21].map(|index: usize| nodes[index].address());
         assert_eq!(asked, BTreeSet::from(expected));
     }
@@ -567,15 +740,15 @@ mod tests {
         let (honest, seeds) = (nodes[0].clone(), nodes[1..].to_vec());
         let number = (0..3).find(|number| contact(*number) == honest).unwrap();
         let config = LookupConfig { paths: 2, ..LookupConfig::default() };
-        let mut lookup = Lookup::new(target, config, seeds.clone(), None, own());
+        let mut lookup = Lookup::new(target, config, seeds.clone(), None, own(), [1; 32]);
         while lookup.next().is_some() {}
         lookup.answered(&seeds[0].address(), vec![contact_at(number, 9)]);
-        assert_eq!(lookup.next(), Some(contact_at(number, 9)));
+        assert_eq!(next(&mut lookup), Some(contact_at(number, 9)));
         lookup.answered(&seeds[1].address(), vec![honest.clone()]);
-        assert_eq!(lookup.next(), None);
+        assert_eq!(next(&mut lookup), None);
         lookup.failed(&honest.address());
         assert!(!lookup.is_finished());
-        assert_eq!(lookup.next(), Some(honest.clone()));
+        assert_eq!(next(&mut lookup), Some(honest.clone()));
         lookup.failed(&honest.address());
         assert!(lookup.next().is_none() && lookup.is_finished());
     }
@@ -585,16 +758,16 @@ mod tests {
         let nodes = nearest_first((0..100).map(contact).collect(), &target(0));
         let (seed, stranger) = (nodes[99].clone(), nodes[98].clone());
         let config = LookupConfig { width: 100, parallelism: 100, ..LookupConfig::default() };
-        let mut lookup = Lookup::new(target(0), config, vec![seed.clone()], None, own());
+        let mut lookup = Lookup::new(target(0), config, vec![seed.clone()], None, own(), [1; 32]);
         lookup.answered(&seed.address(), nodes[..5].to_vec());
-        assert_eq!(lookup.next(), Some(seed.clone()));
-        assert_eq!(lookup.next(), None);
+        assert_eq!(next(&mut lookup), Some(seed.clone()));
+        assert_eq!(next(&mut lookup), None);
         lookup.answered(&stranger.address(), nodes[..5].to_vec());
-        assert_eq!(lookup.next(), None);
+        assert_eq!(next(&mut lookup), None);
         lookup.answered(&seed.address(), nodes[..50].to_vec());
         assert_eq!(std::iter::from_fn(|| lookup.next()).count(), ANSWER_CONTACTS_MAX);
         lookup.answered(&seed.address(), nodes[50..].to_vec());
-        assert_eq!(lookup.next(), None);
+        assert_eq!(next(&mut lookup), None);
         assert_eq!(lookup.stats(), LookupStats { sent: 21, answered: 1, failed: 0 });
     }
 
@@ -602,8 +775,8 @@ mod tests {
     fn a_search_that_was_finished_asks_nobody_and_keeps_its_result() {
         let nodes = nearest_first((0..2).map(contact).collect(), &target(0));
         let config = LookupConfig { parallelism: 1, paths: 1, ..LookupConfig::default() };
-        let mut lookup = Lookup::new(target(0), config, nodes.clone(), None, own());
-        assert_eq!(lookup.next(), Some(nodes[0].clone()));
+        let mut lookup = Lookup::new(target(0), config, nodes.clone(), None, own(), [1; 32]);
+        assert_eq!(next(&mut lookup), Some(nodes[0].clone()));
         lookup.answered(&nodes[0].address(), Vec::new());
         lookup.finish();
         assert!(lookup.is_finished() && lookup.next().is_none());
@@ -632,10 +805,10 @@ mod tests {
             let query_timeout = Span::from_secs(2);
             let config = LookupConfig { parallelism, paths, width, query_timeout, queries_max };
             let own = contact(0).address();
-            let mut lookup = Lookup::new(target(1), config, seeds, radius, own);
+            let mut lookup = Lookup::new(target(1), config, seeds, radius, own, [1; 32]);
             let (mut asked, mut pending) = (Vec::new(), Vec::new());
             for turn in 0.. {
-                while let Some(contact) = lookup.next() {
+                while let Some(Question { to: contact, .. }) = lookup.next() {
                     prop_assert!(!contact.is_leaf() && contact.address() != own);
                     asked.push(contact.address());
                     let times = asked.iter().filter(|other| **other == contact.address()).count();
@@ -657,7 +830,8 @@ mod tests {
             prop_assert_eq!(stats.sent, stats.answered + stats.failed);
             prop_assert_eq!(nearest_first(result.clone(), &target(1)), result.clone());
             prop_assert!(result.len() <= stats.answered as usize);
-            let known = |path: &Path| path.candidates.len() <= CANDIDATES_PER_PATH_MAX;
+            let bound = CANDIDATES_PER_PATH_MAX + RANKED_PER_PATH_MAX;
+            let known = |path: &Path| path.candidates.len() <= bound;
             prop_assert!(lookup.paths.iter().all(known));
         }
     }

@@ -17,6 +17,9 @@ use super::{Node, Turn};
 /// Envelopes of one mailbox that may wait for its region; further ones come round by their schedule.
 const AWAITING_MAX: usize = 1_024;
 
+/// Nodes remembered of one region; of more, some at random.
+const NODES_MAX: usize = 256;
+
 /// Regions found lately, and what waits for one to be found.
 #[derive(Debug)]
 pub(super) struct Regions {
@@ -46,7 +49,7 @@ pub(super) enum Aim {
 /// Whom to turn to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// These, nearest first.
+    /// These.
     Nodes(Vec<Contact>),
     /// A lookup is under way.
     Searching,
@@ -155,7 +158,10 @@ impl Node {
         let within = nearest.iter().filter(inside).count();
         // An estimate that is far too small must not leave an envelope with nobody.
         let count = within.max(self.config.stored_receipts.max(self.config.table.bucket_size / 2));
-        let nodes: Vec<_> = nearest.into_iter().take(count).collect();
+        let mut nodes: Vec<_> = nearest.into_iter().take(count).collect();
+        if nodes.len() > NODES_MAX {
+            nodes = self.draw(&mut nodes, NODES_MAX);
+        }
         self.regions.keep(place, nodes, turn.now);
         let awaiting = self.regions.awaiting.remove(&place).unwrap_or_default();
         self.relay_found(turn, &awaiting)?;

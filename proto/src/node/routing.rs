@@ -7,7 +7,7 @@ use rand_core::RngCore;
 
 use crate::address::{Address, Distance};
 use crate::contact::Contact;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Question};
 use crate::message::Request;
 use crate::store::StoreError;
 use crate::table::{Confirmed, Status};
@@ -31,6 +31,8 @@ const LOOK_MAX: Span = Span::from_mins(15);
 const SAVE_EVERY: Span = Span::from_mins(5);
 /// The most contacts written down.
 const SAVED_MAX: usize = 256;
+/// Of the nodes a search for a region begins with, how many are chosen at random.
+const STRANGERS: usize = 8;
 /// Pings begun in one step.
 const PINGS_PER_STEP: usize = 8;
 
@@ -217,14 +219,17 @@ impl Node {
         if !self.has_room_to_search(purpose) || self.searches.values().any(same) {
             return;
         }
-        let mut seeds = self.table.closest(&target, self.config.lookup.width);
+        let (mut seeds, others) = self.first_to_ask(&target, purpose);
         if seeds.len() < self.config.lookup.paths {
             seeds.extend(self.bootstrap.contacts.iter().cloned());
         }
         let is_region = matches!(purpose, SearchPurpose::Region(_));
         let radius = is_region.then(|| self.radius());
         let config = self.config.lookup.clone();
-        let lookup = Lookup::new(target, config, seeds, radius, self.address);
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let lookup = Lookup::new(target, config, seeds, radius, self.address, seed);
+        let lookup = lookup.by_way_of(others);
         let peers_before = self.table.len();
         let search = Search { lookup, purpose, began: turn.now, peers_before };
         let id = self.rng.next_u64();
@@ -258,6 +263,22 @@ impl Node {
             self.search(turn, place, purpose);
         }
         self.begin_waiting_card_searches(turn);
+    }
+
+    /// The nodes a search begins with: those of the table that are nearest to the target, and for a
+    /// region some others at random.
+    fn first_to_ask(
+        &mut self,
+        target: &Address,
+        purpose: SearchPurpose,
+    ) -> (Vec<Contact>, Vec<Contact>) {
+        let width = self.config.lookup.width;
+        if !matches!(purpose, SearchPurpose::Region(_)) {
+            return (self.table.closest(target, width), Vec::new());
+        }
+        let mut nearest = self.table.closest(target, self.table.len());
+        let mut others = nearest.split_off(nearest.len().min(width.saturating_sub(STRANGERS)));
+        (nearest, self.draw(&mut others, STRANGERS))
     }
 
     /// A query of a lookup was answered.
@@ -302,10 +323,9 @@ impl Node {
     /// Sends the queries a lookup wants sent.
     fn advance(&mut self, turn: Turn<'_>, id: u64) {
         let Some(mut search) = self.searches.remove(&id) else { return };
-        let target = *search.lookup.target();
-        while let Some(contact) = search.lookup.next() {
-            let address = contact.address();
-            if !self.call(turn, contact, Request::FindNode { target }, Purpose::Search(id)) {
+        while let Some(Question { to, about }) = search.lookup.next() {
+            let address = to.address();
+            if !self.call(turn, to, Request::FindNode { target: about }, Purpose::Search(id)) {
                 search.lookup.failed(&address);
             }
         }
