@@ -7,9 +7,10 @@
 //! One file for each task, in the order in which an envelope meets them:
 //! `clients` and `peers` take requests, `accept` takes envelopes in, `custody` and
 //! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
-//! over, `collect` and `subscribers` bring them to their readers, `acknowledge` and `expire` end them; `routing`, `regions`, `cards` and
-//! `card_searches` find nodes and people. `desk` is the outgoing side: batches, promises and outputs.
-//! `upgrade` reads what an older program left on the disk.
+//! over, `collect` and `subscribers` bring them to their readers, `acknowledge` and `expire` end
+//! them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and people. `desk`
+//! is the outgoing side: batches, promises and outputs. `upgrade` reads what an older program left
+//! on the disk.
 
 mod accept;
 mod acknowledge;
@@ -24,6 +25,7 @@ mod config;
 mod custody;
 mod deliveries;
 mod desk;
+mod entries;
 mod exchange;
 mod expire;
 mod io;
@@ -61,6 +63,7 @@ use clocks::PeerClocks;
 use collect::Collection;
 use deliveries::Deliveries;
 use desk::Desk;
+use entries::Entries;
 use expire::HoldingClock;
 use outage::Reach;
 use regions::Regions;
@@ -95,7 +98,7 @@ pub struct Node {
     searches: BTreeMap<u64, Search>,
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
-    entries: Vec<Address>,
+    entries: Entries,
 
     calls: BTreeMap<CallId, Call>,
     /// Peers that keep a stream for pushes open here.

@@ -117,6 +117,7 @@ impl Node {
                 self.note_reached(turn);
                 // Whoever was pinged knows by that where we listen.
                 let introduced = matches!(purpose, Purpose::Ping);
+                self.entries.answered(&to);
                 self.confirm(turn, &to, introduced);
                 self.on_answer(turn, to, purpose, response)
             }
@@ -125,6 +126,7 @@ impl Node {
                 if matches!(reason, Rejection::Unreachable | Rejection::OtherNetwork) {
                     self.stats.calls_unanswered += 1;
                     self.table.failed(&to.address(), turn.now);
+                    self.entries.failed(&to.address(), turn.now);
                     self.note_silence(turn);
                 } else {
                     self.note_reached(turn);

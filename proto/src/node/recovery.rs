@@ -21,6 +21,7 @@ use super::card_searches::Published;
 use super::clocks::PeerClocks;
 use super::deliveries::Deliveries;
 use super::desk::Desk;
+use super::entries::{ENTRIES_KEY, Entries};
 use super::expire::{CLOCK_KEY, HoldingClock};
 use super::io::Family;
 use super::keys;
@@ -50,7 +51,10 @@ pub(super) fn recover(
     let address = key.address();
     let stats = read_totals(turn)?;
     let arrivals = Arrivals::after(read_number(turn, ARRIVALS_KEY)?);
-    let contacts = read_contacts(turn)?;
+    let entries = read_entries(turn)?;
+    // Entries are met first: this node's clients wait for them.
+    let mut contacts = entries.contacts(CONTACTS_MAX);
+    contacts.extend(read_contacts(turn)?.into_iter().filter(|c| !entries.contains(&c.address())));
     let relay_at = first_time(turn, Family::Schedule)?;
     let expiry_at = first_time(turn, Family::Expiry)?.min(first_time(turn, Family::Envelopes)?);
     let endings = next_ending(turn)?;
@@ -65,7 +69,7 @@ pub(super) fn recover(
         bootstrap: Bootstrap::with(contacts, turn.now),
         searches: BTreeMap::new(),
         regions: Regions::new(config.regions_max),
-        entries: Vec::new(),
+        entries,
         calls: BTreeMap::new(),
         listeners: BTreeSet::new(),
         arrivals,
@@ -167,6 +171,12 @@ fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
 fn read_clock(turn: Turn<'_>) -> Result<Time, StoreError> {
     let written = read_number(turn, CLOCK_KEY)?;
     Ok(if written == 0 { turn.now } else { Time::from_millis(written) })
+}
+
+/// Stores made before entries were kept have none.
+fn read_entries(turn: Turn<'_>) -> Result<Entries, StoreError> {
+    let value = turn.store.get(Family::Meta, ENTRIES_KEY)?;
+    value.map_or(Ok(Entries::default()), |bytes| Entries::from_bytes(&bytes))
 }
 
 fn read_contacts(turn: Turn<'_>) -> Result<Vec<Contact>, StoreError> {

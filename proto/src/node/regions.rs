@@ -16,7 +16,6 @@ use super::{Node, Turn};
 
 /// Envelopes of one mailbox that may wait for its region; further ones come round by their schedule.
 const AWAITING_MAX: usize = 1_024;
-
 /// Nodes remembered of one region; of more, some at random.
 const NODES_MAX: usize = 256;
 
@@ -103,9 +102,11 @@ impl Node {
         self.size.estimate().max(self.table.len() as u64 + 1)
     }
 
-    /// Whether the network is no larger than a region, so that everybody belongs to each.
+    /// Whether the network is no larger than a region, so that everybody belongs to each. While it is
+    /// being found again, what it was counts: else each restart would show our clients' business
+    /// to whoever answers first.
     pub(super) fn is_small_network(&self) -> bool {
-        self.network_size() <= self.config.region_nodes
+        self.network_size() <= self.config.region_nodes && !self.entries.are_restored()
     }
 
     /// Whether `node` belongs to the region of `place`.

@@ -1,7 +1,6 @@
 //! Finding the network and keeping the table alive (PROTOCOL §5.3, §5.4).
 //!
-//! Lookups run here; what they are for is decided by [`SearchPurpose`]. Entries are chosen here too,
-//! because they are nodes of the table that have proved to last.
+//! Lookups run here; what they are for is decided by [`SearchPurpose`].
 
 use rand_core::RngCore;
 
@@ -160,7 +159,9 @@ impl Node {
         }
         let ping = self.table.next_ping().unwrap_or(Time::MAX);
         let refresh = if self.bootstrap.settled { self.table.next_refresh() } else { Time::MAX };
-        ping.min(refresh).min(self.bootstrap.save_at).min(self.next_clock_question())
+        let entry = self.entries.next_try().unwrap_or(Time::MAX);
+        let own = self.bootstrap.save_at.min(self.next_clock_question());
+        ping.min(refresh).min(entry).min(own)
     }
 
     /// Pings who was silent for long, refreshes what was not searched for long, writes down.
@@ -171,6 +172,7 @@ impl Node {
         for contact in self.table.due_for_ping(turn.now, PINGS_PER_STEP) {
             self.ping(turn, contact);
         }
+        self.entries_due(turn);
         // Before we have found our own place, other places tell little.
         let settled = self.bootstrap.settled;
         if let Some(stale) = self.table.stale_buckets(turn.now).first().filter(|_| settled) {
@@ -303,23 +305,6 @@ impl Node {
         }
     }
 
-    /// The nodes this node's clients are hidden behind; replaced as they fail.
-    pub(super) fn entry_contacts(&mut self, now: Time) -> Vec<Contact> {
-        let table = &self.table;
-        let alive = |entry: &Address| table.status(entry, now).is_some_and(|s| s != Status::Bad);
-        self.entries.retain(alive);
-        let mut candidates: Vec<Address> = table
-            .entries()
-            .map(|entry| entry.contact().address())
-            .filter(|address| alive(address) && !self.entries.contains(address))
-            .collect();
-        while self.entries.len() < self.config.entries && !candidates.is_empty() {
-            let at = (self.rng.next_u64() % candidates.len() as u64) as usize;
-            self.entries.push(candidates.swap_remove(at));
-        }
-        self.entries.iter().filter_map(|address| self.contact(address)).collect()
-    }
-
     /// Sends the queries a lookup wants sent.
     fn advance(&mut self, turn: Turn<'_>, id: u64) {
         let Some(mut search) = self.searches.remove(&id) else { return };
@@ -387,6 +372,10 @@ impl Node {
             self.bootstrap.next = Some(turn.now);
         } else if !self.table.is_empty() {
             self.bootstrap.settled = true;
+            if self.entries.settle() {
+                // Regions found meanwhile may be far too large.
+                self.regions.forget();
+            }
         }
     }
 

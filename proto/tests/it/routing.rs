@@ -549,3 +549,83 @@ fn an_idle_node_goes_on_searching_every_part_of_the_network() {
         assert!(asked.count() > 20, "host {host}");
     }
 }
+
+/// B12: they are met again, and nobody else learns what clients send while the network is found again.
+#[test]
+fn a_restarted_node_has_the_same_entries_and_turns_to_nobody_else_meanwhile() {
+    let Large { mut world, mailbox, writer, nearest, .. } = large(31, 60);
+    let before = entries(&mut world, writer);
+    assert_eq!(before.len(), 4);
+    for number in 0..5 {
+        world.run_for(Span::from_mins(10));
+        world.crash(writer);
+        world.run_for(Span::from_mins(10));
+        world.start(writer);
+        world.sent.clear();
+        let letter = world.letter(&mailbox, number);
+        world.submit(writer, &letter).unwrap();
+        world.run_for(Span::from_secs(30));
+        assert_eq!(entries(&mut world, writer), before, "restart {number}");
+        assert!(world.holders(&letter.id()).len() > 10, "restart {number}");
+        let told = told_by(&world, writer);
+        let inside = told.iter().filter(|host| nearest.contains(host) && !before.contains(host));
+        assert_eq!(inside.count(), 0, "restart {number}: {told:?}");
+    }
+}
+
+/// B12.
+#[test]
+fn an_entry_that_is_gone_for_good_is_replaced_and_one_that_was_away_for_a_while_is_not() {
+    let Large { mut world, writer, .. } = large(32, 60);
+    let before = entries(&mut world, writer);
+    world.crash(before[1]);
+    world.run_for(Span::from_mins(2));
+    world.start(before[1]);
+    world.run_for(Span::from_mins(5));
+    assert_eq!(entries(&mut world, writer), before);
+    world.crash(before[2]);
+    world.run_for(Span::HOUR);
+    let after = entries(&mut world, writer);
+    assert_eq!(after.len(), 4);
+    assert!(!after.contains(&before[2]));
+    assert_eq!(after[..3], [before[0], before[1], before[3]]);
+}
+
+/// B12: nobody who can cut a node off makes it draw anew.
+#[test]
+fn an_outage_of_its_own_costs_a_node_no_entry() {
+    let Large { mut world, mailbox, writer, .. } = large(33, 60);
+    let before = entries(&mut world, writer);
+    let others: Vec<_> = world.hosts().filter(|host| *host != writer).collect();
+    world.part(&[&others]);
+    for number in 0..12 {
+        let letter = world.letter(&mailbox, number);
+        world.submit(writer, &letter).unwrap();
+        world.run_for(Span::HOUR);
+        assert_eq!(entries(&mut world, writer), before, "after {number} hours");
+    }
+    world.heal();
+    for _ in 0..30 {
+        world.run_for(Span::from_mins(1));
+        assert_eq!(entries(&mut world, writer), before);
+    }
+}
+
+/// B12: who returns after all its entries have gone has others in seconds.
+#[test]
+fn a_node_whose_entries_are_all_gone_is_served_by_others_at_once() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(34, 60);
+    let before = entries(&mut world, writer);
+    world.crash(writer);
+    before.iter().filter(|host| **host != reader).for_each(|host| world.crash(*host));
+    world.run_for(Span::HOUR);
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::from_secs(20));
+    world.start(writer);
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    let came = |world: &World| world.has_been_given(reader, 1, &letter);
+    assert_within(&mut world, Span::from_secs(30), "it did not come", came);
+    let after = entries(&mut world, writer);
+    assert!(after.len() == 4 && after.iter().all(|host| *host == reader || !before.contains(host)));
+}
