@@ -7,10 +7,10 @@
 //! One file for each task, in the order in which an envelope meets them:
 //! `clients` and `peers` take requests, `accept` takes envelopes in, `custody` and
 //! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
-//! over, `collect` and `subscribers` bring them to their readers, `acknowledge` and `expire` end
-//! them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and people. `desk`
-//! is the outgoing side: batches, promises and outputs. `upgrade` reads what an older program left
-//! on the disk.
+//! over, `collect`, `fetching` and `subscribers` bring them to their readers, `acknowledge` and
+//! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
+//! people. `desk` is the outgoing side: batches, promises and outputs. `upgrade` reads what an older
+//! program left on the disk.
 
 mod accept;
 mod acknowledge;
@@ -28,6 +28,7 @@ mod desk;
 mod entries;
 mod exchange;
 mod expire;
+mod fetching;
 mod io;
 mod keys;
 mod outage;
@@ -65,6 +66,7 @@ use deliveries::Deliveries;
 use desk::Desk;
 use entries::Entries;
 use expire::HoldingClock;
+use fetching::Fetching;
 use outage::Reach;
 use regions::Regions;
 use routing::{Bootstrap, Search};
@@ -122,8 +124,8 @@ pub struct Node {
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,
-    /// What is being fetched, and who else is known to have it.
-    fetching: BTreeMap<EnvelopeId, Vec<Address>>,
+    /// What is to be fetched, and who is said to have it.
+    fetching: Fetching,
     sessions: BTreeMap<SessionId, Session>,
     watchers: BTreeMap<EnvelopeId, BTreeSet<SessionId>>,
     card_searches: BTreeMap<u64, CardSearch>,
@@ -246,7 +248,7 @@ impl Node {
         self.bootstrap_due(turn)?;
         self.table_due(turn)?;
         self.clocks_due(turn);
-        self.collect_due(turn);
+        self.collect_due(turn)?;
         self.cards_due(turn);
         self.relay_due(turn)
     }

@@ -13,6 +13,7 @@ use crate::rejection::Rejection;
 use crate::store::StoreError;
 
 use super::exchange::Settled;
+use super::fetching::Handed;
 use super::io::{CallId, Output};
 use super::{Node, Turn};
 
@@ -203,7 +204,7 @@ impl Node {
                 self.on_query_failed(turn, search, to);
                 Ok(())
             }
-            Purpose::Fetch { ids } => self.fetch_elsewhere(turn, &ids),
+            Purpose::Fetch { ids } => self.fetch_ended(turn, &to.address(), &ids, Handed::Less),
             Purpose::FindCard(search) => {
                 self.on_card_answer(turn, search, to, None);
                 Ok(())

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
 use crate::contact::Contact;
-use crate::envelope::{Envelope, EnvelopeId};
+use crate::envelope::{Envelope, EnvelopeId, SizeClass};
 use crate::grant::Grant;
-use crate::message::{ENVELOPES_MAX, Push, Request, SIGNED_MAX, Waiting};
+use crate::message::{BODY_BYTES_MAX, Push, Request, SIGNED_MAX, Waiting};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
@@ -18,6 +18,7 @@ use crate::verified::Verified;
 
 use super::accept::Taken;
 use super::calls::Purpose;
+use super::fetching::{Handed, Page};
 use super::io::Output;
 use super::records::Role;
 use super::regions::{Aim, Found};
@@ -31,10 +32,6 @@ const SOURCES_MAX: usize = 64;
 const DELEGATES_MAX: usize = 16;
 /// Pages asked of one node in one renewal; the rest comes with the next, when these have been read.
 const PAGES_MAX: u32 = 256;
-/// Envelopes being fetched at a time; further ones come with the next renewal.
-const FETCHING_MAX: usize = 16_384;
-/// Nodes remembered that have an envelope too while it is being fetched from another one.
-const OTHERS_MAX: usize = 4;
 
 /// One mailbox to be collected.
 #[derive(Debug)]
@@ -43,6 +40,8 @@ pub(super) struct Collection {
     /// By collector: ours, and those to hand to entries.
     grants: BTreeMap<Address, Verified<Grant>>,
     sources: BTreeSet<Address>,
+    /// Where it was collected from in turn, until everybody has had one.
+    had_turn: BTreeSet<Address>,
     next: Time,
 }
 
@@ -63,30 +62,32 @@ impl Node {
         self.collections.len() + new <= self.config.subscriptions_max
     }
 
-    /// When the next subscription is to be renewed.
+    /// When the next subscription is to be renewed, or something to be fetched from others.
     pub(super) fn next_collection(&self) -> Option<Time> {
         if self.table.is_empty() {
             return None;
         }
-        self.collections.values().map(|collection| collection.next).min()
+        let renewal = self.collections.values().map(|collection| collection.next).min();
+        renewal.into_iter().chain(self.fetching.due_at()).min()
     }
 
-    /// Renews what is due.
-    pub(super) fn collect_due(&mut self, turn: Turn<'_>) {
+    /// Renews what is due, and fetches elsewhere what has not come.
+    pub(super) fn collect_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         if self.table.is_empty() {
-            return;
+            return Ok(());
         }
         let due = self.collections.iter().filter(|(_, collection)| collection.next <= turn.now);
         let due: Vec<_> = due.map(|(mailbox, _)| *mailbox).take(self.config.due_per_step).collect();
-        if due.is_empty() {
-            return;
+        if !due.is_empty() {
+            self.forget_old_subscribers(turn.now);
+            self.fetching.forget_old(turn.now);
+            let mut by_source = BTreeMap::new();
+            for mailbox in due {
+                self.subscribe_everywhere(turn, &mailbox, &mut by_source);
+            }
+            self.send_subscriptions(turn, by_source);
         }
-        self.forget_old_subscribers(turn.now);
-        let mut by_source = BTreeMap::new();
-        for mailbox in due {
-            self.subscribe_everywhere(turn, &mailbox, &mut by_source);
-        }
-        self.send_subscriptions(turn, by_source);
+        self.fetch_due(turn)
     }
 
     /// A region that a collection waited for has been found.
@@ -130,15 +131,13 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         from: &Contact,
-        (mailboxes, pages): (Vec<Address>, u32),
+        (mailboxes, number): (Vec<Address>, u32),
         waiting: &[Waiting],
         next: Option<u64>,
     ) -> Result<(), StoreError> {
-        if let (Some(after), true, true) = (next, !waiting.is_empty(), pages < PAGES_MAX) {
-            let grants = self.grants_at(&mailboxes, &from.address());
-            let request = Request::Subscribe { grants, after };
-            let purpose = Purpose::Subscribe { mailboxes, pages: pages + 1 };
-            self.call(turn, from.clone(), request, purpose);
+        if let (Some(after), true, true) = (next, !waiting.is_empty(), number < PAGES_MAX) {
+            let page = Page { mailboxes, number: number + 1, after };
+            self.fetching.page_waits(&from.address(), page);
         }
         self.on_waiting(turn, &from.address(), waiting)
     }
@@ -150,27 +149,23 @@ impl Node {
         from: &Address,
         waiting: &[Waiting],
     ) -> Result<(), StoreError> {
-        let (mut lacking, mut read) = (Vec::new(), BTreeSet::new());
+        let mut read = BTreeSet::new();
         for Waiting { mailbox, id } in waiting {
-            if !self.collections.contains_key(mailbox) {
+            // Nobody has a say about mailboxes that are not collected there.
+            if !self.collections.get(mailbox).is_some_and(|c| c.sources.contains(from)) {
                 continue;
             }
             if let Some(tombstone) = self.tombstone(turn, id)? {
                 read.insert(tombstone);
-            } else if let Some(others) = self.fetching.get_mut(id) {
-                if others.len() < OTHERS_MAX && !others.contains(from) {
-                    others.push(*from);
-                }
             } else if self.custody(turn, id)?.is_none() {
-                lacking.push(*id);
+                self.fetching.announce(id, from, turn.now);
             }
         }
         let acknowledgements = self.acknowledgements_of(turn, &read)?;
         if !acknowledgements.is_empty() {
             self.tell(turn, from, Push::Acknowledgements(acknowledgements));
         }
-        self.fetch(turn, from, &lacking);
-        Ok(())
+        self.fetch_from(turn, from)
     }
 
     /// Bodies came.
@@ -181,49 +176,93 @@ impl Node {
         asked: &[EnvelopeId],
         envelopes: &[Envelope],
     ) -> Result<(), StoreError> {
-        let mut came = BTreeSet::new();
+        let (mut came, mut bytes) = (BTreeSet::new(), 0);
         for envelope in envelopes {
-            let wanted = asked.contains(&envelope.id())
-                && self.collections.contains_key(&envelope.mailbox());
-            if !wanted {
+            let id = envelope.id();
+            if !asked.contains(&id) {
                 self.note_refusal(Rejection::Unknown);
                 continue;
             }
-            came.insert(envelope.id());
+            bytes += if came.insert(id) { envelope.body().len() } else { 0 };
+            self.fetching.settled(&id);
+            // Nobody may want it any more by now.
             let source = Some(from.address());
-            if let Taken::Refused(reason) = self.take(turn, envelope, Role::Collected, source)? {
+            if self.collections.contains_key(&envelope.mailbox())
+                && let Taken::Refused(reason) =
+                    self.take(turn, envelope, Role::Collected, source)?
+            {
                 self.note_refusal(reason);
             }
         }
-        came.iter().for_each(|id| drop(self.fetching.remove(id)));
-        let rest: Vec<_> = asked.iter().filter(|id| !came.contains(id)).copied().collect();
-        if came.is_empty() {
-            return self.fetch_elsewhere(turn, &rest);
+        let mut handed = Handed::All;
+        for id in asked.iter().filter(|id| !came.contains(id)) {
+            if self.tombstone(turn, id)?.is_none() {
+                // A full message may leave some out, any other none.
+                let is_full = bytes + SizeClass::K64.body_len() > BODY_BYTES_MAX;
+                handed = if is_full { Handed::Full } else { Handed::Less };
+            }
         }
-        // As many as fit were sent; the rest is asked for again.
-        self.fetch(turn, &from.address(), &rest);
+        self.fetch_ended(turn, &from.address(), asked, handed)
+    }
+
+    /// A call for these has come to its end: what is still lacking may come from others.
+    pub(super) fn fetch_ended(
+        &mut self,
+        turn: Turn<'_>,
+        source: &Address,
+        asked: &[EnvelopeId],
+        handed: Handed,
+    ) -> Result<(), StoreError> {
+        self.fetching.asked(source, asked, handed, turn.now);
+        self.fetch_due(turn)?;
+        self.fetch_from(turn, source)
+    }
+
+    /// Asks others for what has not come from where it was asked for.
+    fn fetch_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        while let Some(source) = self.fetching.next_due(turn.now, &mut self.rng) {
+            self.fetch_from(turn, &source)?;
+        }
         Ok(())
     }
 
-    /// These did not come from where they were asked for: others may hand them over.
-    pub(super) fn fetch_elsewhere(
-        &mut self,
-        turn: Turn<'_>,
-        ids: &[EnvelopeId],
-    ) -> Result<(), StoreError> {
-        let mut elsewhere: BTreeMap<Address, Vec<EnvelopeId>> = BTreeMap::new();
-        for id in ids {
-            let here = self.custody(turn, id)?.is_some() || self.tombstone(turn, id)?.is_some();
-            let others = self.fetching.get_mut(id).filter(|_| !here);
-            match others.and_then(Vec::pop) {
-                Some(other) => elsewhere.entry(other).or_default().push(*id),
-                None => drop(self.fetching.remove(id)),
+    /// Asks a node for whatever it is its turn to hand over, and for more of what waits there.
+    fn fetch_from(&mut self, turn: Turn<'_>, source: &Address) -> Result<(), StoreError> {
+        let Some(contact) = self.contact(source) else {
+            self.fetching.lost(source);
+            return Ok(());
+        };
+        loop {
+            let mut ids = self.fetching.next_for(source, turn.now);
+            if ids.is_empty() {
+                break;
+            }
+            for id in &ids {
+                if self.is_here(turn, id)? {
+                    self.fetching.settled(id);
+                }
+            }
+            ids.retain(|id| self.fetching.is_wanted(id));
+            let request = Request::Fetch { ids: ids.clone() };
+            let purpose = Purpose::Fetch { ids: ids.clone() };
+            if !ids.is_empty() {
+                if !self.call(turn, contact.clone(), request, purpose) {
+                    break;
+                }
+                self.fetching.asking(source, &ids, turn.now);
             }
         }
-        for (other, ids) in elsewhere {
-            self.fetch(turn, &other, &ids);
+        if let Some(Page { mailboxes, number, after }) = self.fetching.next_page(source) {
+            let grants = self.grants_at(&mailboxes, source);
+            let request = Request::Subscribe { grants, after };
+            self.call(turn, contact, request, Purpose::Subscribe { mailboxes, pages: number });
         }
         Ok(())
+    }
+
+    /// Whether the envelope is here or was.
+    fn is_here(&self, turn: Turn<'_>, id: &EnvelopeId) -> Result<bool, StoreError> {
+        Ok(self.custody(turn, id)?.is_some() || self.tombstone(turn, id)?.is_some())
     }
 
     fn collect(&mut self, turn: Turn<'_>, grant: Verified<Grant>, aim: Aim) {
@@ -236,6 +275,7 @@ impl Node {
             aim,
             grants: BTreeMap::new(),
             sources: BTreeSet::new(),
+            had_turn: BTreeSet::new(),
             next: turn.now,
         };
         let collection = self.collections.entry(mailbox).or_insert_with(new);
@@ -271,12 +311,37 @@ impl Node {
             Found::Nodes(nodes) => nodes,
         };
         self.collect_again(mailbox, turn.now + self.config.subscription_renewal);
-        let nodes: Vec<_> = nodes.into_iter().take(SOURCES_MAX).collect();
+        let nodes = self.take_turns(mailbox, nodes);
         self.replace_sources(mailbox, nodes.iter().map(Contact::address).collect());
         for contact in nodes {
             let entry = by_source.entry(contact.address());
             entry.or_insert_with(|| (contact, Vec::new())).1.push(*mailbox);
         }
+    }
+
+    /// Of a region that is too large to be collected from all at once: half of the places for nodes
+    /// that had no turn yet, so that everybody has one, half for any, so that ever new ones cannot
+    /// keep the others out. Who lies nearer has no advantage.
+    fn take_turns(&mut self, mailbox: &Address, mut nodes: Vec<Contact>) -> Vec<Contact> {
+        if nodes.len() <= SOURCES_MAX {
+            return nodes;
+        }
+        let had_turn =
+            self.collections.get(mailbox).map(|c| c.had_turn.clone()).unwrap_or_default();
+        let mut waiting = nodes.clone();
+        waiting.retain(|node| !had_turn.contains(&node.address()));
+        let mut chosen = self.draw(&mut waiting, SOURCES_MAX / 2);
+        let all_had_turn = chosen.len() < SOURCES_MAX / 2;
+        let is_there = |address: &Address| nodes.iter().any(|node| node.address() == *address);
+        let mut had_turn: BTreeSet<_> =
+            had_turn.into_iter().filter(|had| !all_had_turn && is_there(had)).collect();
+        nodes.retain(|node| !chosen.contains(node));
+        chosen.extend(self.draw(&mut nodes, SOURCES_MAX - chosen.len()));
+        had_turn.extend(chosen.iter().map(Contact::address));
+        if let Some(collection) = self.collections.get_mut(mailbox) {
+            collection.had_turn = had_turn;
+        }
+        chosen
     }
 
     fn replace_sources(&mut self, mailbox: &Address, sources: BTreeSet<Address>) {
@@ -297,6 +362,7 @@ impl Node {
         by_source: BTreeMap<Address, (Contact, Vec<Address>)>,
     ) {
         for (source, (contact, mailboxes)) in by_source {
+            self.fetching.begin(&source);
             self.desk.push(Output::Listen { to: contact.clone(), open: true });
             // A mailbox brings at most two grants: the asker's and the answerer's.
             for some in mailboxes.chunks(SIGNED_MAX / 2) {
@@ -323,33 +389,12 @@ impl Node {
         }
     }
 
-    fn fetch(&mut self, turn: Turn<'_>, from: &Address, ids: &[EnvelopeId]) {
-        for some in ids.chunks(ENVELOPES_MAX) {
-            if !self.fetch_some(turn, from, some) {
-                some.iter().for_each(|id| drop(self.fetching.remove(id)));
-            }
-        }
-    }
-
-    fn fetch_some(&mut self, turn: Turn<'_>, from: &Address, ids: &[EnvelopeId]) -> bool {
-        let Some(contact) = self.contact(from) else { return false };
-        let new = ids.iter().filter(|id| !self.fetching.contains_key(id)).count();
-        if self.fetching.len() + new > FETCHING_MAX {
-            return false;
-        }
-        let request = Request::Fetch { ids: ids.to_vec() };
-        let called = self.call(turn, contact, request, Purpose::Fetch { ids: ids.to_vec() });
-        if called {
-            for id in ids {
-                self.fetching.entry(*id).or_default();
-            }
-        }
-        called
-    }
-
     fn stop_listening_unneeded(&mut self, source: &Address) {
-        let needed = self.collections.values().any(|c| c.sources.contains(source));
-        if let (false, Some(to)) = (needed, self.contact(source)) {
+        if self.collections.values().any(|c| c.sources.contains(source)) {
+            return;
+        }
+        self.fetching.end(source);
+        if let Some(to) = self.contact(source) {
             self.desk.push(Output::Listen { to, open: false });
         }
     }

@@ -23,6 +23,7 @@ use super::deliveries::Deliveries;
 use super::desk::Desk;
 use super::entries::{ENTRIES_KEY, Entries};
 use super::expire::{CLOCK_KEY, HoldingClock};
+use super::fetching::Fetching;
 use super::io::Family;
 use super::keys;
 use super::outage::Reach;
@@ -85,7 +86,7 @@ pub(super) fn recover(
         reach: Reach::new(turn.now),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
-        fetching: BTreeMap::new(),
+        fetching: Fetching::default(),
         sessions: BTreeMap::new(),
         watchers: BTreeMap::new(),
         card_searches: BTreeMap::new(),

@@ -11,6 +11,7 @@ mod acknowledging;
 mod clocks;
 mod collecting;
 mod costs;
+mod deafening;
 mod delivering;
 mod durability;
 mod features;

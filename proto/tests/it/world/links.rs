@@ -146,6 +146,15 @@ impl World {
         self.later(latency, Happening::Answered { asked, result });
     }
 
+    /// A puppet tells all who listen to it, quicker than any node could.
+    pub(crate) fn push_as(&mut self, from: At, push: &Push) {
+        let open = self.links.open.iter().filter(|(_, source)| *source == from);
+        for to in open.map(|(to, _)| *to).collect::<Vec<_>>() {
+            let told = Happening::Pushed { from, to, push: push.clone() };
+            self.later(Span::from_millis(1), told);
+        }
+    }
+
     /// A host wants a stream to another kept open, or no longer.
     pub(super) fn listen(&mut self, from: At, to: &Contact, open: bool) {
         let Some(to) = self.at(&to.address()) else { return };
