@@ -74,6 +74,10 @@ impl Entries {
         self.kept.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(super) fn contains(&self, node: &Address) -> bool {
         self.kept.iter().any(|entry| entry.contact.address() == *node)
     }

@@ -99,6 +99,11 @@ struct Source {
 }
 
 impl Fetching {
+    /// Places taken, envelopes wanted and sources known.
+    pub(super) fn len(&self) -> usize {
+        self.places + self.wanted.len() + self.sources.len()
+    }
+
     /// A mailbox is collected from `source`, where reading starts over.
     pub(super) fn begin(&mut self, source: &Address) {
         let source = self.sources.entry(*source).or_default();
