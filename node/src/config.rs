@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data_dir;
-use crate::links::PING_EVERY;
 
 use bootstrap::BootstrapPeer;
 use units::{ByteSize, Interval};
@@ -38,6 +37,9 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Nodes of other networks are refused; test networks have names of their own.
     pub network: String,
+    /// The file with the key of a private network, in which outsiders learn nothing; an open network
+    /// has none.
+    pub network_key_file: Option<PathBuf>,
     /// Where to listen for other nodes.
     pub listen: Vec<SocketAddr>,
     /// Where other nodes reach this one; when empty, what it listens on.
@@ -100,10 +102,16 @@ pub struct LimitsConfig {
     pub connections_per_ip_per_minute: u64,
     /// How long a connection may take to be made.
     pub connect_timeout: Interval,
+    /// How long the two sides may take to prove their keys.
+    pub handshake_timeout: Interval,
     /// How long a write may wait for its receiver.
     pub write_timeout: Interval,
-    /// How long a connection may be silent; living ones are asked every 20 s.
+    /// How long a connection may be silent; living ones answer pings.
     pub read_timeout: Interval,
+    /// How often a silent connection is pinged, so that nobody on the way forgets it.
+    pub ping_interval: Interval,
+    /// How long the answer to such a ping may take.
+    pub ping_timeout: Interval,
 }
 
 /// Log lines.
@@ -226,6 +234,8 @@ impl NodeConfig {
                 && network.iter().all(u8::is_ascii_graphic),
             || format!("must be 1 to {NETWORK_LEN_MAX} printable ASCII characters without spaces"),
         )?;
+        let no_key = self.network_key_file.as_ref().is_some_and(|file| file.as_os_str().is_empty());
+        require("network_key_file", !no_key, || "must not be empty".into())?;
         require("data_dir", !self.data_dir.as_os_str().is_empty(), || "must not be empty".into())?;
         let socket = self.socket_path();
         require("api.socket", path_len(&socket) <= SOCKET_PATH_LEN_MAX, || {
@@ -276,20 +286,24 @@ impl NodeConfig {
         for (key, interval) in self.intervals() {
             require(key, interval.0.as_millis() > 0, || "must be longer than nothing".into())?;
         }
-        require("limits.read_timeout", limits.read_timeout.duration() > PING_EVERY, || {
-            format!("must be longer than {} s, the pace of keep-alive", PING_EVERY.as_secs())
+        let (ping, answer) = (limits.ping_interval.duration(), limits.ping_timeout.duration());
+        require("limits.read_timeout", limits.read_timeout.duration() > ping + answer, || {
+            "must be longer than limits.ping_interval and limits.ping_timeout together".into()
         })?;
         require("protocol.backoff_max", protocol.backoff_max >= protocol.backoff_first, || {
             format!("is shorter than protocol.backoff_first, {}", protocol.backoff_first)
         })
     }
 
-    const fn intervals(&self) -> [(&'static str, Interval); 12] {
+    const fn intervals(&self) -> [(&'static str, Interval); 15] {
         let (limits, protocol) = (&self.limits, &self.protocol);
         [
             ("limits.connect_timeout", limits.connect_timeout),
+            ("limits.handshake_timeout", limits.handshake_timeout),
             ("limits.write_timeout", limits.write_timeout),
             ("limits.read_timeout", limits.read_timeout),
+            ("limits.ping_interval", limits.ping_interval),
+            ("limits.ping_timeout", limits.ping_timeout),
             ("protocol.backoff_first", protocol.backoff_first),
             ("protocol.backoff_max", protocol.backoff_max),
             ("protocol.region_kept", protocol.region_kept),
@@ -308,6 +322,7 @@ impl Default for NodeConfig {
         Self {
             data_dir: default_data_dir(),
             network: "comm".to_owned(),
+            network_key_file: None,
             listen: vec![SocketAddr::from(([0, 0, 0, 0], PORT))],
             advertise: Vec::new(),
             leaf: false,
@@ -337,8 +352,11 @@ impl Default for LimitsConfig {
             connections_per_ip: 32,
             connections_per_ip_per_minute: 128,
             connect_timeout: seconds(10),
+            handshake_timeout: seconds(10),
             write_timeout: seconds(30),
             read_timeout: seconds(120),
+            ping_interval: seconds(20),
+            ping_timeout: seconds(10),
         }
     }
 }
@@ -422,6 +440,10 @@ mod tests {
         assert_eq!(refused(|c| c.api.tcp = Some(place("192.0.2.1:1"))), Some("api.tcp"));
         assert_eq!(refused(|c| c.store.bytes_max = ByteSize(1)), Some("store.bytes_max"));
         assert_eq!(refused(|c| c.limits.calls_max = 0), Some("limits.calls_max"));
+        assert_eq!(
+            refused(|c| c.limits.ping_interval = c.limits.read_timeout),
+            Some("limits.read_timeout")
+        );
         assert_eq!(
             refused(|c| c.protocol.backoff_max = Interval(comm_proto::time::Span::ZERO)),
             Some("protocol.backoff_max")

@@ -14,6 +14,8 @@ use rand_core::{OsRng, RngCore};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::links::private::NetworkKey;
+
 /// Bytes of a secret before they are written as hexadecimal digits.
 const SECRET_LEN: usize = KeyPair::SEED_LEN;
 
@@ -31,7 +33,7 @@ pub enum DataDirError {
     /// Somebody else can get at it.
     #[error(
         "other users can open {what} {} (mode {mode:04o}); run `chmod {wanted:o} {}` and \
-         consider whether the node's key is still secret",
+         consider whether what it holds is still secret",
         path.display(), path.display()
     )]
     Exposed {
@@ -47,6 +49,13 @@ pub enum DataDirError {
     /// Another process uses it.
     #[error("another comm-node or comm is running on the data directory {}", .0.display())]
     InUse(PathBuf),
+    /// The file that should hold a network's key holds something else.
+    #[error(
+        "{} does not hold 64 hexadecimal digits, the same for all nodes of the network; get them \
+         from whoever runs another node, or make them with `openssl rand -hex 32`",
+        .0.display()
+    )]
+    NoNetworkKey(PathBuf),
     /// A secret has been changed or cut short.
     #[error(
         "{} does not hold 64 hexadecimal digits; put back its backup, or move it away to get a \
@@ -140,6 +149,18 @@ impl DataDir {
             .map_err(system("write", path))?;
         Ok(secret)
     }
+}
+
+/// The key of a private network (PROTOCOL §5.2.1) in the file at `path`, which is never written.
+///
+/// # Errors
+/// When others can read the file, it holds no such key, or the system refuses.
+pub fn network_key(path: &Path) -> Result<NetworkKey, DataDirError> {
+    let file = File::open(path).map_err(system("open", path))?;
+    read_secret(path, file).map(NetworkKey::new).map_err(|error| match error {
+        DataDirError::Damaged(path) => DataDirError::NoNetworkKey(path),
+        error => error,
+    })
 }
 
 /// Where the socket for clients is when the data directory is `data_dir` and the configuration says

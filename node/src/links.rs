@@ -1,4 +1,5 @@
-//! Links between nodes (PROTOCOL §5.2): TCP, inside it TLS bound to both node keys, inside it gRPC.
+//! Links between nodes (PROTOCOL §5.2): TCP, inside it TLS bound to both node keys, inside it gRPC;
+//! in a network with a key all of it sealed once more.
 //!
 //! [`dial::Peers`] opens links, [`accept::Door`] accepts them, [`tls::Credentials`] proves keys at
 //! both ends. Which nodes to talk to, and about what, is the state machine's to say.
@@ -7,21 +8,22 @@ pub mod accept;
 pub mod backoff;
 pub mod bootstrap;
 pub mod dial;
+pub mod encrypted;
 pub mod gate;
 pub mod link;
 mod listen;
+pub mod private;
+pub mod sealed;
 mod slots;
+pub mod standstill;
 pub mod tls;
+pub mod wire;
 
 use std::time::Duration;
 
 use tonic::metadata::errors::InvalidMetadataValue;
 use tonic::metadata::{Ascii, MetadataValue};
 
-/// How often a living link is asked whether it lives.
-pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
-/// How long the answer to that may take.
-pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that one call may have on the way before the reader has taken any.
 pub(crate) const CALL_WINDOW: u32 = 2 << 20;
 /// Bytes that all calls of one link may have on the way.
@@ -31,6 +33,21 @@ pub(crate) const HEADERS_MAX: u32 = 4 << 10;
 
 /// The metadata that names the network a node belongs to; checked at each call, inside the link.
 pub(crate) const NETWORK_KEY: &str = "comm-network";
+
+/// How a silent link is kept open, and a dead one found out (PROTOCOL §5.2). Either side pings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How often a link on which nothing comes in is asked whether it lives.
+    pub every: Duration,
+    /// How long the answer to that may take.
+    pub patience: Duration,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(20), patience: Duration::from_secs(10) }
+    }
+}
 
 /// The name of a network, which keeps test networks apart (PROTOCOL §5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]

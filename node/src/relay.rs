@@ -23,15 +23,16 @@ use crate::api::{Api, ApiError, Embedded, UnixSocket};
 use crate::backup::Source;
 use crate::clock::Clock;
 use crate::config::{InvalidValue, NodeConfig};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{self, DataDir, DataDirError};
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
 use crate::links::accept::{AcceptLimits, Door};
 use crate::links::dial::{DialLimits, Peers};
 use crate::links::gate::SourceLimits;
-use crate::links::link::Standstill;
+use crate::links::private::{NetworkKey, PrivateNetwork};
+use crate::links::standstill::Standstill;
 use crate::links::tls::{Credentials, CredentialsError};
-use crate::links::{Network, bootstrap};
+use crate::links::{KeepAlive, Network, bootstrap};
 use crate::metrics::{self, ExportError, Exporter};
 use crate::service::PeerService;
 use crate::store::upkeep::Upkeep;
@@ -106,11 +107,12 @@ pub enum RelayError {
     Panicked(#[from] JoinError),
 }
 
-/// What is read from the data directory.
+/// What is read from the disk.
 struct Opened {
     data_dir: DataDir,
     key: KeyPair,
     token: Zeroizing<String>,
+    network_key: Option<NetworkKey>,
     store: Arc<RocksStore>,
 }
 
@@ -153,9 +155,9 @@ impl Relay {
     pub async fn start(config: NodeConfig) -> Result<Self, RelayError> {
         let config = config.validated()?;
         let exporter = config.metrics.listen.map(metrics::export).transpose()?;
-        let Opened { data_dir, key, token, store } = open(&config).await?;
+        let Opened { data_dir, key, token, network_key, store } = open(&config).await?;
         let bound = Bound::new(&config).await?;
-        let parts = Parts::new(&config, &key)?;
+        let parts = Parts::new(&config, &key, network_key)?;
         let endpoints = config.endpoints(&bound.listening);
         announce(&config, &key, &bound.listening, &endpoints);
         let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
@@ -258,7 +260,8 @@ impl Relay {
         let Parts { inbox, clock, network, credentials, peers } = parts;
         if !bound.peers.is_empty() {
             let links = Door::new(credentials, accept_limits(config)).open(bound.peers);
-            let (service, closed) = (PeerService::new(inbox, network, clock), self.closed());
+            let service = PeerService::new(inbox, network, clock);
+            let (service, closed) = (service.with_keep_alive(keep_alive(config)), self.closed());
             self.tasks.spawn(async move { Ok(service.serve(links, closed).await?) });
         }
         let places = config.bootstrap.clone();
@@ -305,11 +308,21 @@ impl Bound {
 }
 
 impl Parts {
-    fn new(config: &NodeConfig, key: &KeyPair) -> Result<Self, RelayError> {
+    fn new(
+        config: &NodeConfig,
+        key: &KeyPair,
+        network_key: Option<NetworkKey>,
+    ) -> Result<Self, RelayError> {
         let network = Network::new(&config.network).expect("a validated name is visible ASCII");
         let sessions = config.limits.sessions_max;
         let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
-        let (clock, credentials) = (Arc::new(Clock::new()), Arc::new(Credentials::new(key)?));
+        let clock = Arc::new(Clock::new());
+        let mut credentials = Credentials::new(key)?;
+        if let Some(network_key) = network_key {
+            let private = PrivateNetwork::new(network_key, key.public(), Arc::clone(&clock));
+            credentials = credentials.in_private(private);
+        }
+        let credentials = Arc::new(credentials);
         let peers = Peers::new(
             Arc::clone(&credentials),
             network.clone(),
@@ -329,12 +342,13 @@ impl Parts {
 
 /// Reading the store's logs back may take a second; other tasks of the runtime go on meanwhile.
 async fn open(config: &NodeConfig) -> Result<Opened, RelayError> {
-    let path = config.data_dir.clone();
+    let (path, network_key) = (config.data_dir.clone(), config.network_key_file.clone());
     spawn_blocking(move || {
         let data_dir = DataDir::open(&path)?;
         let (key, token) = (data_dir.node_key()?, data_dir.api_token()?);
+        let network_key = network_key.as_deref().map(data_dir::network_key).transpose()?;
         let store = Arc::new(RocksStore::open(&data_dir.store_path())?);
-        Ok(Opened { data_dir, key, token, store })
+        Ok(Opened { data_dir, key, token, network_key, store })
     })
     .await?
 }
@@ -347,11 +361,8 @@ async fn listen(place: SocketAddr) -> Result<TcpListener, RelayError> {
 fn accept_limits(config: &NodeConfig) -> AcceptLimits {
     let limits = &config.limits;
     AcceptLimits {
-        handshake: limits.connect_timeout.duration(),
-        standstill: Standstill {
-            read: limits.read_timeout.duration(),
-            write: limits.write_timeout.duration(),
-        },
+        handshake: limits.handshake_timeout.duration(),
+        standstill: standstill(config),
         source: SourceLimits {
             connections: limits.connections_per_ip,
             new_per_minute: limits.connections_per_ip_per_minute,
@@ -364,9 +375,22 @@ fn accept_limits(config: &NodeConfig) -> AcceptLimits {
 fn dial_limits(config: &NodeConfig) -> DialLimits {
     DialLimits {
         connect: config.limits.connect_timeout.duration(),
+        handshake: config.limits.handshake_timeout.duration(),
+        standstill: standstill(config),
+        keep_alive: keep_alive(config),
         calls: config.limits.calls_max,
         ..DialLimits::default()
     }
+}
+
+fn standstill(config: &NodeConfig) -> Standstill {
+    let limits = &config.limits;
+    Standstill { read: limits.read_timeout.duration(), write: limits.write_timeout.duration() }
+}
+
+fn keep_alive(config: &NodeConfig) -> KeepAlive {
+    let limits = &config.limits;
+    KeepAlive { every: limits.ping_interval.duration(), patience: limits.ping_timeout.duration() }
 }
 
 fn announce(
@@ -379,6 +403,7 @@ fn announce(
         key = %key.public(),
         address = %key.address(),
         network = config.network,
+        private = config.network_key_file.is_some(),
         ?listening,
         ?endpoints,
         socket = %config.socket_path().display(),
@@ -389,5 +414,36 @@ fn announce(
             "other nodes are not told where to reach this one; set `advertise` to its public \
              address, or `leaf = true` to say that this is meant"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::time::Span;
+
+    use super::*;
+    use crate::config::units::Interval;
+
+    #[test]
+    fn every_time_of_a_link_is_as_it_was_configured() {
+        let mut config = NodeConfig::default();
+        let seconds = |secs| Interval(Span::from_secs(secs));
+        config.limits.connect_timeout = seconds(1);
+        config.limits.handshake_timeout = seconds(2);
+        config.limits.write_timeout = seconds(3);
+        config.limits.read_timeout = seconds(4);
+        config.limits.ping_interval = seconds(5);
+        config.limits.ping_timeout = seconds(6);
+        let [one, two, three, four, five, six] = [1, 2, 3, 4, 5, 6].map(Duration::from_secs);
+        let (dial, accept) = (dial_limits(&config), accept_limits(&config));
+        let standstill = Standstill { read: four, write: three };
+        assert_eq!((dial.connect, dial.handshake, dial.standstill), (one, two, standstill));
+        assert_eq!((accept.handshake, accept.standstill), (two, standstill));
+        assert_eq!(dial.keep_alive, KeepAlive { every: five, patience: six });
+        assert_eq!(keep_alive(&config), dial.keep_alive);
+        // What is configured when nothing is, is what holds when nothing is configured.
+        let config = NodeConfig::default();
+        let dial = dial_limits(&config);
+        assert_eq!((dial.standstill, dial.keep_alive), (<_>::default(), <_>::default()));
     }
 }

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
 use crate::driver::streams::Listener;
 use crate::links::link::{Link, Remote};
-use crate::links::{CALL_WINDOW, HEADERS_MAX, LINK_WINDOW, Network, PING_EVERY, PING_TIMEOUT};
+use crate::links::{CALL_WINDOW, HEADERS_MAX, KeepAlive, LINK_WINDOW, Network};
 use crate::rpc::peer::peer_server::{Peer, PeerServer};
 use crate::{metrics, refusal};
 
@@ -48,6 +48,7 @@ pub struct PeerService {
     inbox: Inbox,
     network: Network,
     clock: Arc<Clock>,
+    keep_alive: KeepAlive,
 }
 
 /// What a listener is told.
@@ -57,7 +58,14 @@ pub struct Pushes(Listener);
 impl PeerService {
     /// Answers for the driver behind `inbox`, to nodes of `network` alone.
     pub fn new(inbox: Inbox, network: Network, clock: Arc<Clock>) -> Self {
-        Self { inbox, network, clock }
+        Self { inbox, network, clock, keep_alive: KeepAlive::default() }
+    }
+
+    /// The same, with links that are kept open otherwise.
+    #[must_use]
+    pub const fn with_keep_alive(mut self, keep_alive: KeepAlive) -> Self {
+        self.keep_alive = keep_alive;
+        self
     }
 
     /// Serves every link until `shutdown`, then until the calls under way have ended.
@@ -69,14 +77,15 @@ impl PeerService {
         links: impl Stream<Item = io::Result<Link>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
+        let KeepAlive { every, patience } = self.keep_alive;
         let service = PeerServer::new(self).max_decoding_message_size(FRAME_BYTES_MAX);
         Server::builder()
             .timeout(CALL_TIMEOUT)
             .max_concurrent_streams(CALLS_PER_LINK)
             .initial_stream_window_size(CALL_WINDOW)
             .initial_connection_window_size(LINK_WINDOW)
-            .http2_keepalive_interval(Some(PING_EVERY))
-            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .http2_keepalive_interval(Some(every))
+            .http2_keepalive_timeout(Some(patience))
             .http2_max_header_list_size(HEADERS_MAX)
             .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
             .layer(MapResponseLayer::new(counting))

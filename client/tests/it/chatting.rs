@@ -1,5 +1,7 @@
 //! Two programs that talk to each other.
 
+use std::os::unix::fs::PermissionsExt;
+
 use comm_proto::envelope::SizeClass;
 use comm_proto::payload::capacity;
 use serde_json::{Value, json};
@@ -36,6 +38,36 @@ fn two_people_talk_both_ways_as_the_first_line_of_the_readme_says() {
     assert!(ann.wait_for_text("delivered at").contains("#2 to bob"));
     ann.quits();
     bob.quits();
+}
+
+#[test]
+fn people_in_a_network_with_a_key_talk_and_nobody_else_does() {
+    let homes = [Home::new(1), Home::new(2), Home::new(3)];
+    let start = |home: &Home, key: Option<&str>, bootstrap: Option<&str>| {
+        let mut command = home.comm();
+        if let Some(key) = key {
+            let file = home.path().join("network.key");
+            std::fs::write(&file, key.repeat(32)).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            command.arg("--network-key-file").arg(file);
+        }
+        command.args(["--json", &home.secret(), "127.0.0.1:0"]).args(bootstrap);
+        Person::start(command)
+    };
+    let mut ann = start(&homes[0], Some("ab"), None);
+    let place = ann.started();
+    let mut eve = start(&homes[2], None, Some(&place));
+    eve.started();
+    let mut bob = start(&homes[1], Some("ab"), Some(&place));
+    let number = bob.sends(homes[0].address(), "among us");
+    ann.hears(homes[1].address(), "among us");
+    bob.sees(number, "delivered");
+    for (person, count) in [(&mut ann, 1), (&mut eve, 0)] {
+        person.say("/peers");
+        let peers = person.wait_for_object("peers", &json!({}));
+        assert_eq!(peers["peers"].as_array().map(Vec::len), Some(count), "{peers}");
+    }
+    [ann, bob, eve].into_iter().for_each(Person::quits);
 }
 
 #[test]

@@ -37,6 +37,9 @@ settings! {
     data_dir: PathBuf, "data_dir", "data-dir", "COMM_NODE_DATA_DIR";
     /// The name of the network; nodes of other networks are refused.
     network: String, "network", "network", "COMM_NODE_NETWORK";
+    /// The file with the key of a private network: 64 hexadecimal digits that all its nodes share.
+    network_key_file: PathBuf,
+        "network_key_file", "network-key-file", "COMM_NODE_NETWORK_KEY_FILE";
     /// Where to listen for other nodes; several with commas between them.
     #[arg(value_delimiter = ',')]
     listen: Vec<SocketAddr>, "listen", "listen", "COMM_NODE_LISTEN";
@@ -74,12 +77,22 @@ settings! {
     /// How long a connection may take to be made.
     limits_connect_timeout: Interval,
         "limits.connect_timeout", "limits-connect-timeout", "COMM_NODE_LIMITS_CONNECT_TIMEOUT";
+    /// How long the two sides of a connection may take to prove their keys.
+    limits_handshake_timeout: Interval,
+        "limits.handshake_timeout", "limits-handshake-timeout",
+        "COMM_NODE_LIMITS_HANDSHAKE_TIMEOUT";
     /// How long a write may wait for its receiver.
     limits_write_timeout: Interval,
         "limits.write_timeout", "limits-write-timeout", "COMM_NODE_LIMITS_WRITE_TIMEOUT";
     /// How long a connection may be silent.
     limits_read_timeout: Interval,
         "limits.read_timeout", "limits-read-timeout", "COMM_NODE_LIMITS_READ_TIMEOUT";
+    /// How often a silent connection is pinged.
+    limits_ping_interval: Interval,
+        "limits.ping_interval", "limits-ping-interval", "COMM_NODE_LIMITS_PING_INTERVAL";
+    /// How long the answer to such a ping may take.
+    limits_ping_timeout: Interval,
+        "limits.ping_timeout", "limits-ping-timeout", "COMM_NODE_LIMITS_PING_TIMEOUT";
     /// What is logged: error, warn, info, debug or trace, or levels for single parts.
     log_level: String, "log.level", "log-level", "COMM_NODE_LOG_LEVEL";
     /// How it is logged.

@@ -15,7 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::gate::{Gate, SourceLimits};
-use super::link::{Link, Place, Standstill};
+use super::link::{Link, Place};
+use super::standstill::Standstill;
 use super::tls::Credentials;
 use crate::metrics;
 

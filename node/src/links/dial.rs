@@ -19,17 +19,19 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tower::service_fn;
 use tracing::debug;
 
 use super::backoff::Backoff;
+use super::encrypted::Encrypted;
 use super::listen::Listens;
 use super::slots::{OpenLink, Slots, State};
+use super::standstill::{Patient, Standstill};
 use super::tls::Credentials;
-use super::{CALL_WINDOW, HEADERS_MAX, LINK_WINDOW, Network, PING_EVERY, PING_TIMEOUT};
+use super::wire::Wire;
+use super::{CALL_WINDOW, HEADERS_MAX, KeepAlive, LINK_WINDOW, Network};
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
 use crate::rpc::peer::peer_client::PeerClient;
@@ -40,8 +42,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// Bounds on links that we open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialLimits {
-    /// How long one endpoint has to take a connection and shake hands.
+    /// How long one endpoint has to take a connection.
     pub connect: Duration,
+    /// How long a handshake may take.
+    pub handshake: Duration,
+    /// How long a link may stand still.
+    pub standstill: Standstill,
+    /// How links are kept open.
+    pub keep_alive: KeepAlive,
     /// First wait after a failure; doubles each time.
     pub backoff_first: Duration,
     /// Longest wait after failures.
@@ -64,6 +72,9 @@ impl Default for DialLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            standstill: Standstill::default(),
+            keep_alive: KeepAlive::default(),
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_secs(300),
             idle: Duration::from_secs(120),
@@ -160,7 +171,7 @@ impl Peers {
         let (stream, key) = self.connect(endpoint, None).await?;
         let contact = Contact::new(key, [endpoint]);
         let slot = self.0.slots.slot(contact.address(), &self.backoff());
-        let channel = speak(stream).await?;
+        let channel = self.speak(stream).await?;
         slot.state.lock().await.succeed(channel);
         Ok(contact)
     }
@@ -257,21 +268,40 @@ impl Peers {
 
     async fn open(&self, endpoint: SocketAddr, key: PublicKey) -> io::Result<Channel> {
         let (stream, _) = self.connect(endpoint, Some(key)).await?;
-        speak(stream).await
+        self.speak(stream).await
     }
 
     async fn connect(
         &self,
         endpoint: SocketAddr,
         expected: Option<PublicKey>,
-    ) -> io::Result<(TlsStream<TcpStream>, PublicKey)> {
+    ) -> io::Result<(Encrypted<Wire<TcpStream>>, PublicKey)> {
         let _place = self.0.dials.acquire().await.map_err(io::Error::other)?;
-        let connect = async {
-            let stream = TcpStream::connect(endpoint).await?;
-            stream.set_nodelay(true)?;
-            self.0.credentials.connect(stream, expected).await
-        };
-        timeout(self.0.limits.connect, connect).await?
+        let limits = &self.0.limits;
+        let stream = timeout(limits.connect, TcpStream::connect(endpoint)).await??;
+        stream.set_nodelay(true)?;
+        timeout(limits.handshake, self.0.credentials.connect(stream, expected)).await?
+    }
+
+    /// HTTP/2 over an encrypted stream. The channel can use it only once: when it breaks, the
+    /// channel is of no more use, since dialling again is for [`Peers`] to decide.
+    async fn speak(&self, stream: Encrypted<Wire<TcpStream>>) -> io::Result<Channel> {
+        let DialLimits { standstill, keep_alive, .. } = self.0.limits;
+        let mut stream = Some(Patient::new(stream, standstill));
+        let connector = service_fn(move |_: Uri| {
+            let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
+            async move { stream.map(TokioIo::new).map_err(io::Error::from) }
+        });
+        Endpoint::from_static("http://node.invalid")
+            .http2_keep_alive_interval(keep_alive.every)
+            .keep_alive_timeout(keep_alive.patience)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(CALL_WINDOW)
+            .initial_connection_window_size(LINK_WINDOW)
+            .http2_max_header_list_size(HEADERS_MAX)
+            .connect_with_connector(connector)
+            .await
+            .map_err(io::Error::other)
     }
 }
 
@@ -297,26 +327,6 @@ pub(super) fn is_broken(status: &Status) -> bool {
 fn failed(to: &Contact, reason: &dyn std::fmt::Display) -> CallError {
     debug!(peer = %to.address(), %reason, "a call failed");
     CallError::Failed
-}
-
-/// HTTP/2 over an encrypted stream. The channel can use it only once: when it breaks, the channel
-/// is of no more use, since dialling again is for [`Peers`] to decide.
-async fn speak(stream: TlsStream<TcpStream>) -> io::Result<Channel> {
-    let mut stream = Some(stream);
-    let connector = service_fn(move |_: Uri| {
-        let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
-        async move { stream.map(TokioIo::new).map_err(io::Error::from) }
-    });
-    Endpoint::from_static("http://node.invalid")
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(CALL_WINDOW)
-        .initial_connection_window_size(LINK_WINDOW)
-        .http2_max_header_list_size(HEADERS_MAX)
-        .connect_with_connector(connector)
-        .await
-        .map_err(io::Error::other)
 }
 
 /// Ends with the last clone of the peers.

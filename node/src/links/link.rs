@@ -1,49 +1,27 @@
 //! One accepted link: an encrypted stream that knows whose it is and gives up on the silent.
 //!
-//! Entry type is [`Link`]. Living peers send something every now and then, if only the answer to a
-//! keep-alive ping, and take what they are sent; a link that does neither for long is broken or
-//! held for show, and ends with an error.
+//! Entry type is [`Link`]. It proves nobody's key itself; [`super::accept`] has done so before.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use comm_proto::key::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::encrypted::Encrypted;
 use super::gate::{Allowance, Ticket};
-
-/// How long a link may stand still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standstill {
-    /// Without anything coming in. More than the time between two keep-alive pings, 20 seconds.
-    pub read: Duration,
-    /// With something to send that the other side does not take.
-    pub write: Duration,
-}
-
-impl Default for Standstill {
-    fn default() -> Self {
-        Self { read: Duration::from_secs(50), write: Duration::from_secs(30) }
-    }
-}
+use super::standstill::{Patient, Standstill};
+use super::wire::Wire;
 
 /// An accepted link.
 #[derive(Debug)]
 pub struct Link {
-    stream: TlsStream<TcpStream>,
+    stream: Patient<Encrypted<Wire<TcpStream>>>,
     remote: Remote,
-    reading: Patience,
-    writing: Patience,
-    /// Whether the last write found no room.
-    is_stuck: bool,
     _place: Place,
 }
 
@@ -63,70 +41,15 @@ pub(super) struct Place {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// Runs out when it is not renewed. Renewing is cheap: the timer is moved only when it fires.
-#[derive(Debug)]
-struct Patience {
-    limit: Duration,
-    since: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
 impl Link {
     pub(super) fn new(
-        stream: TlsStream<TcpStream>,
+        stream: Encrypted<Wire<TcpStream>>,
         key: PublicKey,
         place: Place,
         standstill: Standstill,
     ) -> Self {
         let remote = Remote { key, allowance: place.ticket.allowance() };
-        Self {
-            stream,
-            remote,
-            reading: Patience::new(standstill.read),
-            writing: Patience::new(standstill.write),
-            is_stuck: false,
-            _place: place,
-        }
-    }
-
-    /// Passes on what a write came to, or ends it when the other side takes nothing.
-    fn watch_write<T>(
-        &mut self,
-        written: Poll<io::Result<T>>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.is_stuck = false;
-            return written;
-        }
-        if !self.is_stuck {
-            self.is_stuck = true;
-            self.writing.renew();
-        }
-        self.writing.poll_end(context).map(Err)
-    }
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        let since = Instant::now();
-        Self { limit, since, timer: Box::pin(sleep_until(since + limit)) }
-    }
-
-    fn renew(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// Ready with an error at the end.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        while self.timer.as_mut().poll(context).is_ready() {
-            let end = self.since + self.limit;
-            if end <= Instant::now() {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
-            }
-            self.timer.as_mut().reset(end);
-        }
-        Poll::Pending
+        Self { stream: Patient::new(stream, standstill), remote, _place: place }
     }
 }
 
@@ -144,12 +67,7 @@ impl AsyncRead for Link {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_ready() {
-            self.reading.renew();
-            return read;
-        }
-        self.reading.poll_end(context).map(Err)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -159,18 +77,15 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch_write(written, context)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch_write(flushed, context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch_write(shut, context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
@@ -178,8 +93,7 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch_write(written, context)
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -23,10 +23,14 @@ use rustls::{
 };
 use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
+
+use super::encrypted::{Encrypted, KeyLife};
+use super::private::PrivateNetwork;
+use super::wire::Wire;
 
 /// What stands before the seed in the PKCS#8 form of an Ed25519 key (RFC 8410).
 const PKCS8_PREFIX: &[u8; 16] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
@@ -44,6 +48,8 @@ pub struct Credentials {
     server: Arc<ServerConfig>,
     client: ClientConfig,
     provider: Arc<CryptoProvider>,
+    life: KeyLife,
+    network: Option<PrivateNetwork>,
 }
 
 /// The node's key cannot be used for TLS.
@@ -69,42 +75,71 @@ impl Credentials {
         let verifier = Arc::new(NodeVerifier::new(None, &provider));
         let server = server_config(&provider, &verifier, &certificate, &secret)?;
         let client = client_config(&provider, verifier, certificate, &secret)?;
-        Ok(Self { server: Arc::new(server), client, provider })
+        Ok(Self {
+            server: Arc::new(server),
+            client,
+            provider,
+            life: KeyLife::default(),
+            network: None,
+        })
+    }
+
+    /// The same, with links that say nothing to whoever lacks the key of `network`.
+    #[must_use]
+    pub fn in_private(mut self, network: PrivateNetwork) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    /// The same, with links that change their keys at other times.
+    #[must_use]
+    pub const fn with_key_life(mut self, life: KeyLife) -> Self {
+        self.life = life;
+        self
     }
 
     /// Takes the handshake of a node that dialled us, and the key it has proved.
     ///
     /// # Errors
-    /// When the other side speaks no TLS 1.3 or shows no node key.
-    pub async fn accept<S>(&self, stream: S) -> io::Result<(server::TlsStream<S>, PublicKey)>
+    /// When the other side lacks the network's key, speaks no TLS 1.3 or shows no node key.
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(Encrypted<Wire<S>>, PublicKey)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let stream = match &self.network {
+            None => Wire::Open(stream),
+            Some(network) => Wire::Sealed(Box::new(network.answer(stream).await?)),
+        };
         let stream = TlsAcceptor::from(Arc::clone(&self.server)).accept(stream).await?;
         let key = proved_key(stream.get_ref().1.peer_certificates())?;
-        Ok((stream, key))
+        Ok((Encrypted::new(stream, self.life), key))
     }
 
     /// Opens a link. With `expected`, only the node of that key will do, and it alone learns who
     /// dials; without, whoever answers, whose key is returned.
     ///
     /// # Errors
-    /// When the other side speaks no TLS 1.3, shows no node key or another one.
+    /// When the other side lacks the network's key, speaks no TLS 1.3, shows no node key or another
+    /// one.
     pub async fn connect<S>(
         &self,
         stream: S,
         expected: Option<PublicKey>,
-    ) -> io::Result<(client::TlsStream<S>, PublicKey)>
+    ) -> io::Result<(Encrypted<Wire<S>>, PublicKey)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let stream = match &self.network {
+            None => Wire::Open(stream),
+            Some(network) => Wire::Sealed(Box::new(network.call(stream, expected).await?)),
+        };
         let mut config = self.client.clone();
         let verifier = NodeVerifier::new(expected, &self.provider);
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         let name = ServerName::try_from(NO_NAME).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
         let key = proved_key(stream.get_ref().1.peer_certificates())?;
-        Ok((stream, key))
+        Ok((Encrypted::new(stream, self.life), key))
     }
 }
 

@@ -8,9 +8,10 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 31] = [
+pub(crate) const VALUES: [(&str, &str); 35] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
+    ("network_key_file", "/tmp/elsewhere.key"),
     ("listen", "127.0.0.1:1,[::1]:2"),
     ("advertise", "192.0.2.1:3"),
     ("leaf", "false"),
@@ -24,8 +25,11 @@ pub(crate) const VALUES: [(&str, &str); 31] = [
     ("limits.connections_per_ip", "10"),
     ("limits.connections_per_ip_per_minute", "11"),
     ("limits.connect_timeout", "12s"),
+    ("limits.handshake_timeout", "12500ms"),
     ("limits.write_timeout", "13s"),
     ("limits.read_timeout", "140s"),
+    ("limits.ping_interval", "14s"),
+    ("limits.ping_timeout", "15s"),
     ("log.level", "warn"),
     ("log.format", "json"),
     ("protocol.backoff_first", "15ms"),

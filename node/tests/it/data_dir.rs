@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use comm_node::data_dir::{DataDir, DataDirError};
+use comm_node::data_dir::{DataDir, DataDirError, network_key};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -97,4 +97,27 @@ fn a_directory_serves_one_at_a_time() {
     assert!(error.to_string().contains(&parent.path().display().to_string()), "{error}");
     drop(dir);
     DataDir::open(parent.path()).unwrap();
+}
+
+#[test]
+fn a_networks_key_is_read_and_never_made_or_shown() {
+    let parent = private_dir();
+    let path = parent.path().join("network.key");
+    assert!(network_key(&path).unwrap_err().to_string().contains("network.key"));
+    assert!(!path.exists());
+    for text in ["cd".repeat(32), "cd".repeat(32) + "\n"] {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let key = network_key(&path).unwrap();
+        assert!(!format!("{key:?}").contains("cd"), "{key:?}");
+    }
+    for text in [String::new(), "ab".repeat(31), "ab".repeat(33), "xy".repeat(32)] {
+        fs::write(&path, &text).unwrap();
+        let error = network_key(&path).unwrap_err();
+        assert!(matches!(error, DataDirError::NoNetworkKey(_)), "{error:?}");
+        assert!(text.is_empty() || !error.to_string().contains(&text), "{error}");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    let error = network_key(&path).unwrap_err();
+    assert!(matches!(error, DataDirError::Exposed { mode: 0o640, .. }), "{error:?}");
 }

@@ -1,6 +1,11 @@
 //! Links between nodes over real sockets, with a driver that only answers pings behind them.
 
+mod handed_on;
+mod keep_alive;
+mod key_changes;
+mod private_network;
 mod records;
+mod stalls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,12 +17,12 @@ use bytes::Bytes;
 use comm_node::clock::Clock;
 use comm_node::driver::inbox::{Admission, Budget, Inbox, InboxLimits, Turn};
 use comm_node::driver::work::{Own, PeerWork};
-use comm_node::links::Network;
 use comm_node::links::accept::{AcceptLimits, Door};
 use comm_node::links::dial::{DialLimits, Peers};
 use comm_node::links::gate::SourceLimits;
-use comm_node::links::link::Standstill;
+use comm_node::links::standstill::Standstill;
 use comm_node::links::tls::Credentials;
+use comm_node::links::{KeepAlive, Network};
 use comm_node::service::PeerService;
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
@@ -68,12 +73,23 @@ struct Options {
     network: &'static str,
     listen: Vec<SocketAddr>,
     accept: AcceptLimits,
+    dial: DialLimits,
+    keep_alive: KeepAlive,
+    /// Every byte of the network's key; an open network has none.
+    network_key: Option<u8>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        Self { network: "test", listen, accept: AcceptLimits::default() }
+        let dial = DialLimits {
+            backoff_first: Duration::from_millis(50),
+            connect: Duration::from_secs(2),
+            handshake: Duration::from_secs(2),
+            ..DialLimits::default()
+        };
+        let (accept, keep_alive) = (AcceptLimits::default(), KeepAlive::default());
+        Self { network: "test", listen, accept, dial, keep_alive, network_key: None }
     }
 }
 
@@ -84,14 +100,10 @@ impl Stub {
 
     async fn start_with(seed: u8, options: Options) -> Self {
         let key = KeyPair::from_seed(&[seed; 32]);
-        let credentials = Arc::new(Credentials::new(&key).unwrap());
-        let network = Network::new(options.network).unwrap();
         let (clock, inbox) = (Arc::new(Clock::new()), Inbox::new(InboxLimits::default()));
-        let dial = DialLimits {
-            backoff_first: Duration::from_millis(50),
-            connect: Duration::from_secs(2),
-            ..DialLimits::default()
-        };
+        let credentials = Arc::new(private_network::credentials(&key, options.network_key, &clock));
+        let network = Network::new(options.network).unwrap();
+        let dial = options.dial;
         let (for_peers, for_clock) = (Arc::clone(&credentials), Arc::clone(&clock));
         let peers = Peers::new(for_peers, network.clone(), for_clock, inbox.clone(), dial);
         let (mut listeners, mut endpoints) = (Vec::new(), Vec::new());
@@ -103,6 +115,7 @@ impl Stub {
         let links = Door::new(credentials, options.accept).open(listeners);
         let (shutdown, ended) = oneshot::channel();
         let service = PeerService::new(inbox.clone(), network, clock);
+        let service = service.with_keep_alive(options.keep_alive);
         let server = tokio::spawn(async move {
             service.serve(links, async { drop(ended.await) }).await.unwrap();
         });

@@ -1,6 +1,6 @@
 //! Whole nodes inside this process: started, asked, connected, measured, stopped.
 
-use std::fs::Permissions;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -74,6 +74,38 @@ async fn a_leaf_and_a_stranger_find_the_network_through_one_node() {
         assert!(found.await, "{:?} knows {}", relay, status(relay).await.peers);
     }
     for relay in [leaf, second, first] {
+        relay.stop().await.unwrap();
+    }
+}
+
+/// A node in the network whose key has this digit, which finds it through `place`.
+async fn private(dir: &tempfile::TempDir, digit: &str, place: Option<SocketAddr>) -> Relay {
+    let file = dir.path().join("network.key");
+    fs::write(&file, digit.repeat(64)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let known = |place: SocketAddr| BootstrapPeer {
+        key: None,
+        host: place.ip().to_string(),
+        port: place.port(),
+    };
+    let bootstrap = place.map(known).into_iter().collect();
+    let config = NodeConfig { network_key_file: Some(file), bootstrap, ..config(dir) };
+    Relay::start(config).await.unwrap()
+}
+
+#[tokio::test]
+async fn nodes_with_the_same_file_are_one_network_and_others_are_not_in_it() {
+    let dirs = [private_dir(), private_dir(), private_dir()];
+    let first = private(&dirs[0], "a", None).await;
+    let place = first.listening()[0];
+    let stranger = private(&dirs[1], "b", Some(place)).await;
+    let second = private(&dirs[2], "a", Some(place)).await;
+    for relay in [&first, &second] {
+        let found = within(Duration::from_secs(20), async || status(relay).await.peers == 1);
+        assert!(found.await, "{relay:?}");
+    }
+    assert_eq!(status(&stranger).await.peers, 0);
+    for relay in [second, stranger, first] {
         relay.stop().await.unwrap();
     }
 }

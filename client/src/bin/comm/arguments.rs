@@ -89,6 +89,10 @@ struct ChatArguments {
     /// The name of the network; nodes of other networks are not talked to.
     #[arg(long, value_name = "NAME", conflicts_with = "node")]
     network: Option<String>,
+    /// The file with the key of a private network: 64 hexadecimal digits that all its nodes share. A
+    /// node given with --node has its own setting.
+    #[arg(long, value_name = "FILE", env = "COMM_NETWORK_KEY_FILE")]
+    network_key_file: Option<PathBuf>,
     /// Print everything as one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -123,7 +127,14 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 enum Place {
     Running { endpoint: Endpoint, token_file: Option<PathBuf> },
-    Own { listen: SocketAddr, bootstrap: Option<String>, network: Option<String> },
+    Own { listen: SocketAddr, bootstrap: Option<String>, network: NetworkChoice },
+}
+
+/// Which network, if not the open one that is called comm.
+#[derive(Debug, Default)]
+struct NetworkChoice {
+    name: Option<String>,
+    key_file: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -147,7 +158,10 @@ impl ChatArguments {
         let secret = source(&mut words, self.secret_file, env)?;
         let place = match self.node {
             Some(endpoint) => running(endpoint, self.token_file)?,
-            None => own(&mut words, &secret, self.network)?,
+            None => {
+                let network = NetworkChoice { name: self.network, key_file: self.network_key_file };
+                own(&mut words, &secret, network)?
+            }
         };
         if !words.is_empty() {
             return Err(Failure::misused(format!("{} words too many", words.len())));
@@ -187,7 +201,7 @@ fn running(endpoint: Endpoint, token_file: Option<PathBuf>) -> Result<Place, Fai
     Ok(Place::Running { endpoint, token_file })
 }
 
-fn own(words: &mut Words, secret: &Source, network: Option<String>) -> Result<Place, Failure> {
+fn own(words: &mut Words, secret: &Source, network: NetworkChoice) -> Result<Place, Failure> {
     let missing = || Failure::misused("ADDR is missing, as 127.0.0.1:7001");
     let listen = words.pop_front().ok_or_else(missing)?;
     // The word itself is not repeated: it may be a secret that stands where none is expected.
@@ -216,7 +230,7 @@ impl Plan {
                 Node::Remote(with_token(endpoint.clone(), token_file.as_ref())?)
             }
             Place::Own { listen, bootstrap, network } => {
-                own_node(data_dir.join("node"), *listen, bootstrap.as_deref(), network.as_deref())?
+                own_node(data_dir.join("node"), *listen, bootstrap.as_deref(), network)?
             }
         };
         Ok(Config { data_dir, node })
@@ -228,7 +242,7 @@ fn own_node(
     data_dir: PathBuf,
     listen: SocketAddr,
     bootstrap: Option<&str>,
-    network: Option<&str>,
+    network: &NetworkChoice,
 ) -> Result<Node, Failure> {
     use comm_node::config::NodeConfig;
 
@@ -237,10 +251,11 @@ fn own_node(
         data_dir,
         listen: vec![listen],
         bootstrap: bootstrap.into_iter().collect(),
+        network_key_file: network.key_file.clone(),
         ..NodeConfig::default()
     };
-    if let Some(network) = network {
-        network.clone_into(&mut config.network);
+    if let Some(name) = &network.name {
+        name.clone_into(&mut config.network);
     }
     let config = config.validated().map_err(Failure::misused)?;
     Ok(Node::Embedded(Box::new(config)))
@@ -251,7 +266,7 @@ fn own_node(
     _data_dir: PathBuf,
     _listen: SocketAddr,
     _bootstrap: Option<&str>,
-    _network: Option<&str>,
+    _network: &NetworkChoice,
 ) -> Result<Node, Failure> {
     Err(Failure::misused("this comm was built without a node; give --node"))
 }
@@ -350,6 +365,11 @@ mod tests {
         assert_eq!(config.data_dir, PathBuf::from("/d"));
         let Node::Embedded(node) = config.node else { panic!() };
         assert!(node.data_dir.starts_with("/d") && node.socket_path().starts_with("/d"));
+        let words = ["--network-key-file", "/k", "pass", "127.0.0.1:1"];
+        let private = super::tests::plan(&words, None).unwrap();
+        let private = private.config(Address::from_bytes([0; 20])).unwrap();
+        let Node::Embedded(node) = private.node else { panic!() };
+        assert_eq!(node.network_key_file, Some(PathBuf::from("/k")));
         let wrong = super::tests::plan(&["pass", "127.0.0.1:1", "nonsense"], None).unwrap();
         assert!(matches!(wrong.config(Address::from_bytes([0; 20])), Err(Failure::Misused(_))));
     }

@@ -114,7 +114,7 @@ impl Middle {
 }
 
 /// One record of TLS: five bytes, of which the last two are the length of what follows.
-async fn record(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
+pub(super) async fn record(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     let mut record = vec![0; 5];
     from.read_exact(&mut record).await.ok()?;
     let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
