@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use comm_proto::address::Address;
 use comm_proto::agent::CallId;
-use comm_proto::message::{ClientPush, ClientRequest, ClientResponse, PeerStatus};
+use comm_proto::message::{ClientPush, ClientRequest, ClientResponse, PeerStatus, Reachability};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Time;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,6 +43,10 @@ pub struct NodeStatus {
     pub node: Address,
     /// Where it says it can be reached.
     pub endpoints: Vec<SocketAddr>,
+    /// From where other nodes see its calls come; at most one of each family.
+    pub observed: Vec<SocketAddr>,
+    /// Whether other nodes reach it.
+    pub reachability: Reachability,
     /// Nodes in its table.
     pub peers: u64,
     /// Its estimate of the network's size, itself included.

@@ -251,9 +251,9 @@ impl Driver {
 
     fn on_peer_work(&mut self, work: PeerWork) -> Result<(), StoreError> {
         match work {
-            PeerWork::Request { from, request, reply } => {
+            PeerWork::Request { from, source, request, reply } => {
                 let id = self.recipients.expect(Waiter::Peer(reply));
-                self.handle(Input::Request { id, from, request })
+                self.handle(Input::Request { id, from, source, request })
             }
             PeerWork::Push { from, push } => self.handle(Input::Push { from, push }),
         }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use comm_proto::key::PublicKey;
 use comm_proto::message::{self, Response};
 use comm_proto::node::Event;
 use comm_proto::rejection::Rejection;
@@ -96,11 +95,11 @@ impl PeerService {
 
     async fn answer(&self, request: Request<wire::peer::Request>) -> Result<Response, Rejection> {
         let bytes = request.get_ref().encoded_len();
-        let from = self.admit(&request, bytes)?;
+        let Remote { key, source, .. } = self.admit(&request, bytes)?;
         let request = wire::decode::request(request.into_inner(), self.clock.now());
         let request = request.map_err(counted)?;
         metrics::requested(kind(&request));
-        let answer = self.inbox.request(from, request, bytes).map_err(counted)?;
+        let answer = self.inbox.request(key, source, request, bytes).map_err(counted)?;
         match timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(counted(Rejection::ShuttingDown)),
@@ -109,7 +108,7 @@ impl PeerService {
     }
 
     /// Who asks, if it may.
-    fn admit<T>(&self, request: &Request<T>, bytes: usize) -> Result<PublicKey, Rejection> {
+    fn admit<T>(&self, request: &Request<T>, bytes: usize) -> Result<Remote, Rejection> {
         if !self.network.is_named_in(request) {
             return Err(counted(Rejection::OtherNetwork));
         }
@@ -118,7 +117,7 @@ impl PeerService {
         if !remote.allowance.spend(bytes, Instant::now()) {
             return Err(counted(Rejection::Busy));
         }
-        Ok(remote.key)
+        Ok(remote.clone())
     }
 }
 
@@ -139,8 +138,8 @@ impl Peer for PeerService {
     ) -> Result<tonic::Response<Pushes>, Status> {
         // A stream has no place for a refusal before its first push.
         let refused = |reason: Rejection| Status::failed_precondition(reason.to_string());
-        let from = self.admit(&request, 0).map_err(refused)?;
-        let listener = self.inbox.open_listener(from.address(), PUSHES_MAX);
+        let Remote { key, .. } = self.admit(&request, 0).map_err(refused)?;
+        let listener = self.inbox.open_listener(key.address(), PUSHES_MAX);
         let listener = listener.map_err(|reason| refused(counted(reason)))?;
         Ok(tonic::Response::new(Pushes(listener)))
     }

@@ -84,7 +84,8 @@ impl Bench {
     fn peer(&mut self, request: Request) -> usize {
         self.next += 1;
         let from = KeyPair::from_seed(&[3; 32]).public();
-        self.handle(Input::Request { id: RequestId(self.next), from, request })
+        let source = ([192, 0, 2, 1], 1).into();
+        self.handle(Input::Request { id: RequestId(self.next), from, source, request })
     }
 }
 

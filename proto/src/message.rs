@@ -116,6 +116,8 @@ pub enum Response {
     Pong {
         /// The answerer's clock.
         time: Time,
+        /// From where the answerer has seen the call come; older nodes do not say.
+        observed: Option<SocketAddr>,
     },
     /// To [`Request::FindNode`]: the nearest nodes the answerer has talked to itself.
     Nodes {
@@ -320,6 +322,18 @@ pub struct Peer {
     pub last_seen: Time,
 }
 
+/// Whether other nodes reach a node where it says it listens (PROTOCOL §5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reachability {
+    /// Nothing has shown it yet, or not lately.
+    #[default]
+    Unknown,
+    /// One has called lately.
+    Reachable,
+    /// None has called, although one should have; or the node listens nowhere.
+    Unreachable,
+}
+
 /// What a node is and does, for people to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -327,6 +341,10 @@ pub struct Status {
     pub node: Address,
     /// Where it says it can be reached.
     pub endpoints: Vec<SocketAddr>,
+    /// From where other nodes see its calls come; at most one of each family (PROTOCOL §5.1).
+    pub observed: Vec<SocketAddr>,
+    /// Whether other nodes reach it.
+    pub reachability: Reachability,
     /// Nodes in the table.
     pub peers: u64,
     /// Its estimate of the network's size, itself included.

@@ -25,6 +25,7 @@ mod config;
 mod custody;
 mod deliveries;
 mod desk;
+mod dial_backs;
 mod entries;
 mod exchange;
 mod expire;
@@ -39,6 +40,7 @@ mod regions;
 mod room;
 mod routing;
 mod session;
+mod standing;
 mod stats;
 mod subscribers;
 mod targets;
@@ -64,6 +66,7 @@ use clocks::PeerClocks;
 use collect::Collection;
 use deliveries::Deliveries;
 use desk::Desk;
+use dial_backs::DialBacks;
 use entries::Entries;
 use expire::HoldingClock;
 use fetching::Fetching;
@@ -71,6 +74,7 @@ use outage::Reach;
 use regions::Regions;
 use routing::{Bootstrap, Search};
 use session::Session;
+use standing::Standing;
 use subscribers::Subscribers;
 
 pub use config::Config;
@@ -97,6 +101,8 @@ pub struct Node {
     size: NetworkSize,
     book: Book,
     bootstrap: Bootstrap,
+    dial_backs: DialBacks,
+    standing: Standing,
     searches: BTreeMap<u64, Search>,
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
@@ -174,7 +180,9 @@ impl Node {
         match input {
             Input::Tick => self.on_tick(turn)?,
             Input::Durable(seq) => self.on_durable(turn, seq)?,
-            Input::Request { id, from, request } => self.on_request(turn, id, &from, request)?,
+            Input::Request { id, from, source, request } => {
+                self.on_request(turn, id, (&from, source), request)?;
+            }
             Input::Response { id, result } => self.on_response(turn, id, result)?,
             Input::ListenerOpened { peer } => self.on_listener_opened(peer),
             Input::ListenerClosed { peer } => self.on_listener_closed(&peer),

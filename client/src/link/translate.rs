@@ -9,7 +9,7 @@ use comm_proto::acknowledgement::Acknowledgement;
 use comm_proto::address::Address;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::grant::Grant;
-use comm_proto::message::{ClientPush, EnvelopeState, PeerStatus};
+use comm_proto::message::{ClientPush, EnvelopeState, PeerStatus, Reachability};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Time;
 use comm_proto::verified::Verified;
@@ -70,10 +70,17 @@ pub(super) fn some_state(state: Option<client::State>) -> Result<EnvelopeState, 
 }
 
 pub(super) fn status(message: client::GetStatusResponse) -> Result<NodeStatus, Rejection> {
+    let reachability = match message.reachability() {
+        client::Reachability::Reachable => Reachability::Reachable,
+        client::Reachability::Unreachable => Reachability::Unreachable,
+        client::Reachability::Unknown | client::Reachability::Unspecified => Reachability::Unknown,
+    };
     let entries = message.entries.iter().map(|entry| decode::address(entry));
     Ok(NodeStatus {
         node: decode::address(&message.node)?,
         endpoints: decode::endpoints(&message.endpoints)?,
+        observed: decode::endpoints(&message.observed)?,
+        reachability,
         peers: message.peers,
         network_size: message.network_size,
         envelopes: message.envelopes,

@@ -245,6 +245,10 @@ fn it_says_who_and_where_it_is() {
     assert_eq!(me["pending"], 0);
     assert_eq!(me["node"]["endpoints"], json!([place]));
     assert_ne!(me["node"]["address"], me["address"], "the node has a key of its own");
+    assert_eq!((&me["node"]["observed"], &me["node"]["peers"]), (&json!([]), &json!(0)));
+    assert_eq!(me["node"]["reachability"], "unknown", "nobody is there who could say");
+    assert_eq!((&me["node"]["envelopes"], &me["node"]["envelope_bytes"]), (&json!(0), &json!(0)));
+    assert_eq!(me["node"]["version"], env!("CARGO_PKG_VERSION"));
     person.say("/peers");
     assert_eq!(person.wait_for_object("peers", &json!({}))["peers"], json!([]));
     person.quits();

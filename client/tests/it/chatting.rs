@@ -1,12 +1,14 @@
 //! Two programs that talk to each other.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use comm_proto::envelope::SizeClass;
 use comm_proto::payload::capacity;
 use serde_json::{Value, json};
 
-use crate::person::{Home, Person, assert_sealed, two};
+use crate::person::{Home, PATIENCE, Person, assert_sealed, two};
 
 #[test]
 fn two_people_talk_both_ways_as_the_first_line_of_the_readme_says() {
@@ -68,6 +70,31 @@ fn people_in_a_network_with_a_key_talk_and_nobody_else_does() {
         assert_eq!(peers["peers"].as_array().map(Vec::len), Some(count), "{peers}");
     }
     [ann, bob, eve].into_iter().for_each(Person::quits);
+}
+
+/// B27, F22: two others are asked, and see the same.
+#[test]
+fn a_program_learns_from_where_its_calls_come_and_that_others_reach_it() {
+    let homes = [Home::new(1), Home::new(2), Home::new(3)];
+    let mut ann = homes[0].start(None);
+    let place = ann.started();
+    let mut others = [homes[1].start(Some(&place)), homes[2].start(Some(&place))];
+    others.iter_mut().for_each(|other| drop(other.started()));
+    let deadline = Instant::now() + PATIENCE;
+    let node = loop {
+        ann.say("/whoami");
+        let node = ann.wait_for_object("whoami", &json!({}))["node"].clone();
+        if node["observed"] != json!([]) && node["reachability"] == "reachable" {
+            break node;
+        }
+        assert!(Instant::now() < deadline, "{node}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let observed: SocketAddr = node["observed"][0].as_str().unwrap().parse().unwrap();
+    assert_eq!(observed.ip(), std::net::Ipv4Addr::LOCALHOST);
+    assert_eq!(node["endpoints"], json!([place]));
+    ann.quits();
+    others.into_iter().for_each(Person::quits);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! ([`Rejection::Busy`]) instead of making anybody wait. It knows nothing of the state machine.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -146,19 +147,20 @@ impl Inbox {
         }))
     }
 
-    /// Another node asks, in a frame of `bytes` bytes. The answer comes through the receiver; its
-    /// error means that the node has ended.
+    /// Another node asks from `source`, in a frame of `bytes` bytes. The answer comes through the
+    /// receiver; its error means that the node has ended.
     ///
     /// # Errors
     /// [`Rejection::Busy`] when too much waits, [`Rejection::ShuttingDown`] when the node is ending.
     pub fn request(
         &self,
         from: PublicKey,
+        source: SocketAddr,
         request: Request,
         bytes: usize,
     ) -> Result<oneshot::Receiver<Result<Response, Rejection>>, Rejection> {
         let (reply, answer) = oneshot::channel();
-        let work = PeerWork::Request { from, request, reply };
+        let work = PeerWork::Request { from, source, request, reply };
         self.admit(|lanes| lanes.peers.push(bytes, work))?;
         Ok(answer)
     }
@@ -393,8 +395,8 @@ mod tests {
     }
 
     fn ping(inbox: &Inbox, bytes: usize) -> Result<(), Rejection> {
-        let key = PublicKey::from_bytes([1; 32]);
-        inbox.request(key, Request::Ping { endpoints: Vec::new() }, bytes).map(drop)
+        let (key, source) = (PublicKey::from_bytes([1; 32]), ([127, 0, 0, 1], 1).into());
+        inbox.request(key, source, Request::Ping { endpoints: Vec::new() }, bytes).map(drop)
     }
 
     fn take(inbox: &Inbox) -> Turn {

@@ -4,6 +4,7 @@
 //! [`super::inbox::Inbox`]. Plain data; whoever makes it has checked everything that can be checked
 //! without the node's state.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use comm_proto::address::Address;
@@ -79,6 +80,8 @@ pub enum PeerWork {
     Request {
         /// The key that the link has proved.
         from: PublicKey,
+        /// The other end of the link.
+        source: SocketAddr,
         /// What.
         request: Request,
         /// Where the answer goes.

@@ -4,7 +4,7 @@
 //! whoever does not finish the handshake in time is forgotten; neither delays anybody else.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,7 @@ impl Door {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, from)) => self.greet(stream, from.ip(), &ready),
+                Ok((stream, from)) => self.greet(stream, from, &ready),
                 Err(error) => {
                     warn!(%error, "no connection can be accepted");
                     sleep(ACCEPT_REST).await;
@@ -101,9 +101,10 @@ impl Door {
     fn greet(
         self: &Arc<Self>,
         stream: TcpStream,
-        ip: IpAddr,
+        from: SocketAddr,
         ready: &mpsc::Sender<io::Result<Link>>,
     ) {
+        let ip = from.ip();
         let permit = Arc::clone(&self.places).try_acquire_owned().ok();
         let place = permit.and_then(|permit| self.place(ip, permit));
         let Some(place) = place else {
@@ -113,7 +114,7 @@ impl Door {
         };
         let (door, ready) = (Arc::clone(self), ready.clone());
         tokio::spawn(async move {
-            match timeout(door.handshake, door.shake_hands(stream, place)).await {
+            match timeout(door.handshake, door.shake_hands(stream, from, place)).await {
                 // Nobody to take it: the node is ending.
                 Ok(Ok(link)) => drop(ready.send(Ok(link)).await),
                 Ok(Err(error)) => {
@@ -133,9 +134,15 @@ impl Door {
         Some(Place { ticket, _permit: permit })
     }
 
-    async fn shake_hands(&self, stream: TcpStream, place: Place) -> io::Result<Link> {
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        place: Place,
+    ) -> io::Result<Link> {
         stream.set_nodelay(true)?;
         let (stream, key) = self.credentials.accept(stream).await?;
-        Ok(Link::new(stream, key, place, self.standstill))
+        let source = SocketAddr::new(from.ip().to_canonical(), from.port());
+        Ok(Link::new(stream, (key, source), place, self.standstill))
     }
 }

@@ -3,6 +3,7 @@
 //! Entry type is [`Link`]. It proves nobody's key itself; [`super::accept`] has done so before.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -30,6 +31,8 @@ pub struct Link {
 pub struct Remote {
     /// The key that the link has proved.
     pub key: PublicKey,
+    /// The other end of the link, as this machine sees it.
+    pub source: SocketAddr,
     /// What its calls are counted against.
     pub allowance: Allowance,
 }
@@ -44,11 +47,11 @@ pub(super) struct Place {
 impl Link {
     pub(super) fn new(
         stream: Encrypted<Wire<TcpStream>>,
-        key: PublicKey,
+        (key, source): (PublicKey, SocketAddr),
         place: Place,
         standstill: Standstill,
     ) -> Self {
-        let remote = Remote { key, allowance: place.ticket.allowance() };
+        let remote = Remote { key, source, allowance: place.ticket.allowance() };
         Self { stream: Patient::new(stream, standstill), remote, _place: place }
     }
 }

@@ -43,7 +43,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const PONG: Response = Response::Pong { time: Time::ZERO };
+const PONG: Response = Response::Pong { time: Time::ZERO, observed: None };
 
 /// What a stub's driver has seen.
 #[derive(Debug, Default)]

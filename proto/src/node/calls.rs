@@ -29,6 +29,8 @@ pub(super) struct Call {
 pub(super) enum Purpose {
     /// To learn whether the node is alive.
     Ping,
+    /// To learn whether a caller, which says this of itself, listens where it called from.
+    DialBack(Contact),
     /// A query of a lookup.
     Search(u64),
     /// An offer of these.
@@ -63,7 +65,9 @@ impl Node {
         }
         let id = CallId(self.draw_number());
         let timeout = match purpose {
-            Purpose::Search(_) | Purpose::Ping => self.config.lookup.query_timeout,
+            Purpose::Search(_) | Purpose::Ping | Purpose::DialBack(_) => {
+                self.config.lookup.query_timeout
+            }
             _ => self.config.call_timeout,
         };
         self.stats.calls_made += 1;
@@ -98,6 +102,13 @@ impl Node {
             purpose,
             Purpose::Offer { .. } | Purpose::Digest { .. } | Purpose::Deliver { .. }
         );
+        let to = match &purpose {
+            Purpose::DialBack(caller) => {
+                self.dial_backs.end();
+                caller.clone()
+            }
+            _ => to,
+        };
         let peer = to.address();
         self.on_result(turn, to, purpose, result)?;
         if settles {
@@ -117,7 +128,7 @@ impl Node {
             Ok(response) => {
                 self.note_reached(turn);
                 // Whoever was pinged knows by that where we listen.
-                let introduced = matches!(purpose, Purpose::Ping);
+                let introduced = matches!(purpose, Purpose::Ping | Purpose::DialBack(_));
                 self.entries.answered(&to);
                 self.confirm(turn, &to, introduced);
                 self.on_answer(turn, to, purpose, response)
@@ -128,7 +139,10 @@ impl Node {
                     self.stats.calls_unanswered += 1;
                     self.table.failed(&to.address(), turn.now);
                     self.entries.failed(&to.address(), turn.now);
-                    self.note_silence(turn);
+                    // Strangers may name as many endpoints as they like where nobody answers.
+                    if !matches!(purpose, Purpose::DialBack(_)) {
+                        self.note_silence(turn);
+                    }
                 } else {
                     self.note_reached(turn);
                 }
@@ -181,8 +195,9 @@ impl Node {
                 self.published.note_entrusted(&owner);
                 Ok(())
             }
-            (Purpose::Ping, Response::Pong { time }) => {
+            (Purpose::Ping | Purpose::DialBack(_), Response::Pong { time, observed }) => {
                 self.note_clock(turn, from.address(), time);
+                self.standing.note_answer(from.address(), observed, turn.now);
                 Ok(())
             }
             (Purpose::Tell, Response::Done) => Ok(()),
@@ -216,6 +231,7 @@ impl Node {
             | Purpose::Subscribe { .. }
             | Purpose::PublishCard(_)
             | Purpose::Ping
+            | Purpose::DialBack(_)
             | Purpose::Tell => Ok(()),
         }
     }

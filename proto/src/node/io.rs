@@ -3,6 +3,8 @@
 //! Entry types are [`Input`] and [`Output`]. Plain data, compared by value, so that a test can state
 //! what it expects. How a host moves them is in the crate documentation.
 
+use std::net::SocketAddr;
+
 use crate::address::Address;
 use crate::contact::Contact;
 use crate::envelope::EnvelopeId;
@@ -98,6 +100,8 @@ pub enum Input {
         id: RequestId,
         /// Who asks: the key that the link has proved.
         from: PublicKey,
+        /// The other end of that link, as this machine sees it.
+        source: SocketAddr,
         /// What.
         request: Request,
     },

@@ -9,7 +9,6 @@ use crate::message::{CONTACTS_MAX, Push, Request, Response};
 use crate::receipt::Receipt;
 use crate::rejection::Rejection;
 use crate::store::StoreError;
-use crate::table::Status;
 use crate::verified::Verified;
 
 use super::custody::Word;
@@ -23,13 +22,18 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         id: RequestId,
-        from: &PublicKey,
+        (from, source): (&PublicKey, SocketAddr),
         request: Request,
     ) -> Result<(), StoreError> {
         let peer = from.address();
         self.table.heard(&peer, turn.now);
+        self.standing.note_call(source, &self.config.endpoints, turn.now);
         match request {
-            Request::Ping { endpoints } => self.answer_ping(turn, id, from, endpoints),
+            Request::Ping { endpoints } => {
+                let observed = Some(source);
+                self.reply(id, Ok(Response::Pong { time: turn.now, observed }));
+                self.dial_back(turn, Contact::new(*from, endpoints), source);
+            }
             Request::FindNode { target } => self.answer_find_node(id, &peer, &target),
             Request::Offer { ids } => self.answer_offer(turn, id, &peer, &ids)?,
             Request::Digest { digest, from, to } => {
@@ -81,23 +85,6 @@ impl Node {
 
     pub(super) fn on_listener_closed(&mut self, peer: &Address) {
         self.listeners.remove(peer);
-    }
-
-    fn answer_ping(
-        &mut self,
-        turn: Turn<'_>,
-        id: RequestId,
-        from: &PublicKey,
-        endpoints: Vec<SocketAddr>,
-    ) {
-        self.reply(id, Ok(Response::Pong { time: turn.now }));
-        let contact = Contact::new(*from, endpoints);
-        // What a caller says of itself is hearsay until we have dialled it back. One that we could
-        // not reach for long may be back.
-        let good = self.table.status(&contact.address(), turn.now) == Some(Status::Good);
-        if !contact.is_leaf() && !good {
-            self.ping(turn, contact);
-        }
     }
 
     fn answer_find_node(&mut self, id: RequestId, asker: &Address, target: &Address) {

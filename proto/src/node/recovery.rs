@@ -21,6 +21,7 @@ use super::card_searches::Published;
 use super::clocks::PeerClocks;
 use super::deliveries::Deliveries;
 use super::desk::Desk;
+use super::dial_backs::DialBacks;
 use super::entries::{ENTRIES_KEY, Entries};
 use super::expire::{CLOCK_KEY, HoldingClock};
 use super::fetching::Fetching;
@@ -29,6 +30,7 @@ use super::keys;
 use super::outage::Reach;
 use super::regions::Regions;
 use super::routing::Bootstrap;
+use super::standing::Standing;
 use super::stats::Stats;
 use super::{Config, Node, Turn};
 
@@ -67,6 +69,8 @@ pub(super) fn recover(
         table: Table::new(address, config.table.clone()),
         size: NetworkSize::new(),
         book: Book::new(config.address_book_max),
+        dial_backs: DialBacks::default(),
+        standing: Standing::new(contacts.iter().map(Contact::address)),
         bootstrap: Bootstrap::with(contacts, turn.now),
         searches: BTreeMap::new(),
         regions: Regions::new(config.regions_max),

@@ -24,7 +24,7 @@ use crate::wire;
 use crate::wire::peer;
 
 use list::{at_least_one, at_most};
-use object::{address_of, envelopes, ids};
+use object::{address_of, endpoint, envelopes, ids};
 
 pub use object::{
     acknowledgements, address, card, contact, endpoints, envelope, envelope_id, grants, receipts,
@@ -77,7 +77,10 @@ pub fn response(
     use peer::response::Response as Wire;
     let answer = match message.response.ok_or(Rejection::Malformed("response"))? {
         Wire::Rejection(refusal) => return Ok(Err(Rejection::from_code(refusal.code))),
-        Wire::Pong(pong) => Response::Pong { time: Time::from_millis(pong.time) },
+        Wire::Pong(pong) => Response::Pong {
+            time: Time::from_millis(pong.time),
+            observed: pong.observed.as_ref().map(endpoint).transpose()?,
+        },
         Wire::Nodes(nodes) => nodes_response(&nodes)?,
         Wire::Offered(offered) => Response::Offered {
             wanted: ids(&offered.wanted, IDS_MAX)?,

@@ -16,7 +16,9 @@ use crate::card::Card;
 use crate::contact::Contact;
 use crate::envelope::{Envelope, EnvelopeId, VERSION};
 use crate::grant::Grant;
-use crate::message::{EnvelopeState, Peer, PeerStatus, Push, Request, Response, Status, Waiting};
+use crate::message::{
+    EnvelopeState, Peer, PeerStatus, Push, Reachability, Request, Response, Status, Waiting,
+};
 use crate::receipt::Receipt;
 use crate::rejection::{Rejection, Retry};
 use crate::verified::Verified;
@@ -65,7 +67,10 @@ impl From<Response> for peer::Response {
     fn from(response: Response) -> Self {
         use peer::response::Response as Wire;
         let response = match response {
-            Response::Pong { time } => Wire::Pong(peer::Pong { time: time.as_millis() }),
+            Response::Pong { time, observed } => Wire::Pong(peer::Pong {
+                time: time.as_millis(),
+                observed: observed.as_ref().map(Into::into),
+            }),
             Response::Nodes { contacts } => Wire::Nodes(peer::Nodes { contacts: all(&contacts) }),
             Response::Offered { wanted, receipts, acknowledgements } => {
                 Wire::Offered(peer::Offered {
@@ -257,6 +262,16 @@ impl From<PeerStatus> for client::PeerStatus {
     }
 }
 
+impl From<Reachability> for client::Reachability {
+    fn from(reachability: Reachability) -> Self {
+        match reachability {
+            Reachability::Unknown => Self::Unknown,
+            Reachability::Reachable => Self::Reachable,
+            Reachability::Unreachable => Self::Unreachable,
+        }
+    }
+}
+
 /// What the node knows; the host fills in `version` and `time`.
 impl From<Status> for client::GetStatusResponse {
     fn from(status: Status) -> Self {
@@ -270,6 +285,8 @@ impl From<Status> for client::GetStatusResponse {
             tombstones: status.tombstones,
             connected: status.connected,
             entries: status.entries.iter().map(address).collect(),
+            observed: all(&status.observed),
+            reachability: client::Reachability::from(status.reachability).into(),
             ..Self::default()
         }
     }

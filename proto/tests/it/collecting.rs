@@ -274,7 +274,7 @@ fn source(
 ) -> Option<Result<Response, Rejection>> {
     let waiting = vec![Waiting { mailbox: envelope.mailbox(), id: envelope.id() }];
     Some(Ok(match request {
-        Request::Ping { .. } => Response::Pong { time: START },
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
         Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
         Request::Subscribe { .. } => Response::Subscribed { waiting, cursor: 1, more: false },
         Request::Fetch { .. } if !silent => Response::Fetched { envelopes: vec![envelope.clone()] },

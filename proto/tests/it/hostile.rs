@@ -44,7 +44,7 @@ fn answers(rng: &mut ChaCha12Rng) -> Vec<Response> {
     let refused = ids.iter().map(|id| (*id, Rejection::StoreFull)).collect();
     let digest = Digest::new(&ids, rng);
     vec![
-        Response::Pong { time: START },
+        Response::Pong { time: START, observed: None },
         Response::Nodes { contacts },
         Response::Offered {
             wanted: ids,
@@ -106,7 +106,9 @@ fn answers_of_the_wrong_kind_are_refused_and_believed_in_nothing() {
             .map(|n| {
                 let mut rng = ChaCha12Rng::seed_from_u64(rng.next_u64());
                 let liar = move |_: &Address, request: &Request| match request {
-                    Request::Ping { .. } => Some(Ok(Response::Pong { time: START })),
+                    Request::Ping { .. } => {
+                        Some(Ok(Response::Pong { time: START, observed: None }))
+                    }
                     _ => {
                         let mut answers = answers(&mut rng);
                         let at = rng.next_u64() as usize % answers.len();
@@ -143,7 +145,7 @@ fn an_answer_with_other_bodies_than_those_asked_for_is_neither_kept_nor_asked_fo
     let unasked = other.clone();
     let liar = move |_: &Address, request: &Request| {
         Some(Ok(match request {
-            Request::Ping { .. } => Response::Pong { time: START },
+            Request::Ping { .. } => Response::Pong { time: START, observed: None },
             Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
             Request::Subscribe { .. } => {
                 Response::Subscribed { waiting: waiting.clone(), cursor: 1, more: false }

@@ -13,6 +13,7 @@ mod collecting;
 mod costs;
 mod deafening;
 mod delivering;
+mod dialling_back;
 mod durability;
 mod features;
 mod fences;

@@ -195,7 +195,7 @@ fn the_waits_between_two_rounds_double_to_a_cap_with_jitter() {
 fn uninterested(_: &Address, request: &Request) -> Option<Result<Response, Rejection>> {
     let (receipts, acknowledgements) = (Vec::new(), Vec::new());
     Some(Ok(match request {
-        Request::Ping { .. } => Response::Pong { time: START },
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
         Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
         Request::Offer { .. } => {
             Response::Offered { wanted: Vec::new(), receipts, acknowledgements }

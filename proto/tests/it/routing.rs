@@ -141,7 +141,7 @@ fn contacts_named_by_others_enter_no_table_before_they_have_answered() {
     let told = named.clone();
     let liar = move |_: &_, request: &Request| {
         Some(Ok(match request {
-            Request::Ping { .. } => Response::Pong { time: START },
+            Request::Ping { .. } => Response::Pong { time: START, observed: None },
             Request::FindNode { .. } => Response::Nodes { contacts: told.clone() },
             _ => return None,
         }))
@@ -212,7 +212,7 @@ fn a_card_published_at_one_node_is_found_from_every_other_and_the_newest_wins() 
 /// B23, B24: the nodes that keep a card see neither who publishes it nor who looks it up.
 #[test]
 fn in_a_large_network_cards_are_published_and_found_through_entries() {
-    let Large { mut world, mailbox, writer, reader, nearest } = large(28, 200);
+    let Large { mut world, mailbox, writer, reader, nearest } = large(29, 200);
     // As somebody's entry one of the two would rightly talk to the region.
     let (of_writer, of_reader) = (entries(&mut world, writer), entries(&mut world, reader));
     assert!(!of_writer.contains(&reader) && !of_reader.contains(&writer));
@@ -489,7 +489,7 @@ fn silent_nodes_in_a_region_do_not_keep_an_envelope_from_its_reader() {
 
 fn silent_source(request: &Request, waiting: &[Waiting]) -> Option<Result<Response, Rejection>> {
     Some(Ok(match request {
-        Request::Ping { .. } => Response::Pong { time: START },
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
         Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
         Request::Subscribe { .. } => {
             Response::Subscribed { waiting: waiting.to_vec(), cursor: 1, more: false }
@@ -520,7 +520,7 @@ fn a_large_network_delivers_although_a_fifth_of_it_discards_everything() {
 fn discard(request: &Request) -> Option<Result<Response, Rejection>> {
     let (receipts, refused, acknowledgements) = (Vec::new(), Vec::new(), Vec::new());
     Some(Ok(match request {
-        Request::Ping { .. } => Response::Pong { time: START },
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
         Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
         Request::Offer { ids } => {
             Response::Offered { wanted: ids.clone(), receipts, acknowledgements }

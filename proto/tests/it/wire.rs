@@ -13,7 +13,9 @@ mod vectors;
 use bytes::Bytes;
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
-use comm_proto::message::{ClientRequest, Peer, PeerStatus, Request, Response, Status};
+use comm_proto::message::{
+    ClientRequest, Peer, PeerStatus, Reachability, Request, Response, Status,
+};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 use comm_proto::wire::{client, decode, object, peer};
@@ -134,6 +136,8 @@ fn clients_are_shown_every_figure_under_its_own_name() {
     let shown = client::GetStatusResponse::from(Status {
         node,
         endpoints: endpoints.clone(),
+        observed: vec!["198.51.100.1:7".parse().unwrap()],
+        reachability: Reachability::Unreachable,
         peers: 1,
         network_size: 2,
         envelopes: 3,
@@ -144,6 +148,9 @@ fn clients_are_shown_every_figure_under_its_own_name() {
     });
     assert_eq!(decode::address(&shown.node), Ok(node));
     assert_eq!(decode::endpoints(&shown.endpoints), Ok(endpoints.clone()));
+    let observed = vec!["198.51.100.1:7".parse().unwrap()];
+    assert_eq!(decode::endpoints(&shown.observed), Ok(observed));
+    assert_eq!(shown.reachability(), client::Reachability::Unreachable);
     let figures = [shown.peers, shown.network_size, shown.envelopes, shown.envelope_bytes];
     let entries = shown.entries.iter().map(|entry| decode::address(entry));
     assert_eq!(entries.collect::<Vec<_>>(), [Ok(node), Ok(mailbox().address())]);

@@ -10,6 +10,7 @@ mod links;
 mod mailbox;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
@@ -45,6 +46,7 @@ pub(crate) struct Sent {
     pub(crate) at: Time,
     pub(crate) from: At,
     pub(crate) to: Address,
+    pub(crate) endpoints: Vec<SocketAddr>,
     pub(crate) request: Request,
 }
 
@@ -249,8 +251,19 @@ impl World {
 /// Strangers: requests whose key is proved but behind which no host of this world stands.
 impl World {
     pub(crate) fn ask_as(&mut self, key: PublicKey, host: At, request: Request) -> RequestId {
+        let source = ([127, 255, 0, 1], links::CALLING_PORT).into();
+        self.ask_from(source, key, host, request)
+    }
+
+    pub(crate) fn ask_from(
+        &mut self,
+        source: SocketAddr,
+        key: PublicKey,
+        host: At,
+        request: Request,
+    ) -> RequestId {
         let id = self.request_id();
-        self.input(host, Input::Request { id, from: key, request });
+        self.input(host, Input::Request { id, from: key, source, request });
         id
     }
 
@@ -429,7 +442,10 @@ impl World {
                 let boot = self.hosts[host].boots();
                 self.hosts[host].calls.insert(id);
                 let (at, to_address) = (self.now, to.address());
-                self.sent.push(Sent { at, from: host, to: to_address, request: request.clone() });
+                let endpoints = to.endpoints().to_vec();
+                let sent =
+                    Sent { at, from: host, to: to_address, endpoints, request: request.clone() };
+                self.sent.push(sent);
                 let asked = links::Asked { from: host, boot, call: id };
                 let patience = deadline.since(self.hosts[host].clock(self.now));
                 self.send_call(asked, &to, request, patience);

@@ -5,7 +5,7 @@
 
 use comm::{NodeStatus, PeerLine};
 use comm_proto::agent::{Author, Contact, Entry, MessageState};
-use comm_proto::message::PeerStatus;
+use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use serde_json::{Map, Value, json};
 
@@ -164,6 +164,12 @@ fn node_into(object: &mut Map<String, Value>, node: &Result<NodeStatus, String>)
         Ok(status) => json!({
             "address": status.node.to_string(),
             "endpoints": status.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "observed": status.observed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "reachability": match status.reachability {
+                Reachability::Unknown => "unknown",
+                Reachability::Reachable => "reachable",
+                Reachability::Unreachable => "unreachable",
+            },
             "peers": status.peers,
             "network_size": status.network_size,
             "envelopes": status.envelopes,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use comm::{NodeStatus, PeerLine};
 use comm_proto::agent::{Author, Contact, Entry, MessageState};
-use comm_proto::message::PeerStatus;
+use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 
 use crate::line::HELP;
@@ -43,7 +43,11 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         Shown::Help => help(),
         Shown::WhoAmI { address, node, pending } => {
             let waiting = count(*pending, "message");
-            format!("your address: {address}\n{}\n{waiting} not delivered yet", node_line(node))
+            let standing = node.as_ref().map_or(String::new(), standing);
+            format!(
+                "your address: {address}\n{}\n{standing}{waiting} not delivered yet",
+                node_line(node)
+            )
         }
         Shown::Peers(peers) => peers_text(peers, moments),
         Shown::Contact(one) => contact(one),
@@ -182,6 +186,25 @@ fn node_line(node: &Result<NodeStatus, String>) -> String {
         }
         Err(reason) => format!("your node: not connected: {}", safe(reason)),
     }
+}
+
+/// What a node has found out about itself, and what it holds.
+fn standing(status: &NodeStatus) -> String {
+    let reached = match status.reachability {
+        Reachability::Reachable => "other nodes reach it",
+        Reachability::Unreachable => "other nodes do not reach it",
+        Reachability::Unknown => "whether other nodes reach it is not known",
+    };
+    let observed = match &status.observed[..] {
+        [] => String::new(),
+        places => format!(", its calls seem to come from {}", list(places)),
+    };
+    let NodeStatus { peers, envelopes, envelope_bytes, version, .. } = status;
+    let count = |number: &u64, thing| format!("{number} {}", plural(*number, thing));
+    let (peers, envelopes) = (count(peers, "other node"), count(envelopes, "envelope"));
+    let holds =
+        format!("it knows {peers} and holds {envelopes} with {}", count(envelope_bytes, "byte"));
+    format!("{reached}{observed}\n{holds}; version {}\n", safe(version))
 }
 
 fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {

@@ -140,7 +140,7 @@ pub fn endpoints(messages: &[object::Endpoint]) -> Result<Vec<SocketAddr>, Rejec
     messages.iter().map(endpoint).collect()
 }
 
-fn endpoint(message: &object::Endpoint) -> Result<SocketAddr, Rejection> {
+pub(super) fn endpoint(message: &object::Endpoint) -> Result<SocketAddr, Rejection> {
     let ip = match message.ip.len() {
         4 => IpAddr::from(fixed::<4>(&message.ip, "ip")?),
         _ => Ipv6Addr::from(fixed::<16>(&message.ip, "ip")?).to_canonical(),

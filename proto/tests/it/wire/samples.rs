@@ -112,7 +112,7 @@ fn requests() -> Vec<Request> {
 
 fn responses() -> Vec<Response> {
     vec![
-        Response::Pong { time: NOW },
+        Response::Pong { time: NOW, observed: endpoints().first().copied() },
         Response::Nodes { contacts: vec![Contact::new(node().public(), endpoints())] },
         Response::Offered {
             wanted: ids(),

@@ -53,7 +53,8 @@ pub(super) fn any_request() -> impl Strategy<Value = Request> {
 pub(super) fn any_response() -> impl Strategy<Value = Response> {
     let refused = vec((any_id(), any_rejection()), 0..=ITEMS_MAX);
     prop_oneof![
-        any_time().prop_map(|time| Response::Pong { time }),
+        (any_time(), prop::option::of(any_endpoint()))
+            .prop_map(|(time, observed)| Response::Pong { time, observed }),
         vec(any_contact(), 0..=ITEMS_MAX).prop_map(|contacts| Response::Nodes { contacts }),
         (any_ids(0), any_receipts(), any_acknowledgements()).prop_map(
             |(wanted, receipts, acknowledgements)| Response::Offered {

@@ -38,6 +38,9 @@ pub(super) struct Asked {
     pub(super) call: CallId,
 }
 
+/// The port from which every host calls.
+pub(super) const CALLING_PORT: u16 = 50_000;
+
 /// Where a host listens.
 pub(crate) fn endpoint(at: At) -> SocketAddr {
     ([127, 0, (at >> 8) as u8, at as u8], 4_000).into()
@@ -126,7 +129,8 @@ impl World {
         }
         let id = self.request_id();
         self.hosts[to].asked.insert(id, asked);
-        self.input(to, Input::Request { id, from, request });
+        let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
+        self.input(to, Input::Request { id, from, source, request });
     }
 
     pub(super) fn send_answer(

@@ -1,0 +1,178 @@
+//! Dialling callers back (PROTOCOL §5.3): which endpoints of a caller, and how often.
+//!
+//! Entry type is [`DialBacks`]. A caller can name anybody's endpoints, so only those are dialled
+//! that lie where the call came from: whoever calls can make us dial themselves and nobody else.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::contact::Contact;
+use crate::message::Request;
+use crate::table::Status;
+use crate::time::{Span, Time};
+
+use super::calls::Purpose;
+use super::{Node, Turn};
+
+/// Dials back under way.
+const UNDER_WAY_MAX: usize = 64;
+/// Dials back to one source in a minute.
+const PER_SOURCE_MAX: u32 = 64;
+/// Sources counted; while there are so many, no other one is dialled back.
+const SOURCES_MAX: usize = 4_096;
+const WINDOW: Span = Span::from_mins(1);
+
+/// What was dialled back lately.
+#[derive(Debug, Default)]
+pub(super) struct DialBacks {
+    under_way: usize,
+    /// When a source was first dialled back in its present minute, and how often since.
+    sources: BTreeMap<IpAddr, (Time, u32)>,
+}
+
+/// From where an address can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// From the same machine.
+    Machine,
+    /// From the same wire.
+    Wire,
+    /// From the same private network.
+    Site,
+    /// From everywhere.
+    World,
+}
+
+impl Scope {
+    pub(super) fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            ip if ip.is_loopback() => Self::Machine,
+            IpAddr::V4(ip) if ip.is_link_local() => Self::Wire,
+            IpAddr::V4(ip) if ip.is_private() => Self::Site,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self::Wire,
+            IpAddr::V6(ip) if ip.is_unique_local() => Self::Site,
+            _ => Self::World,
+        }
+    }
+}
+
+impl DialBacks {
+    /// Takes note of one that begins; false if there are too many.
+    fn begin(&mut self, source: IpAddr, now: Time) -> bool {
+        let source = group(source);
+        if self.sources.len() >= SOURCES_MAX {
+            self.sources.retain(|_, (since, _)| now < *since + WINDOW);
+        }
+        let is_known = self.sources.contains_key(&source);
+        if self.under_way >= UNDER_WAY_MAX || (!is_known && self.sources.len() >= SOURCES_MAX) {
+            return false;
+        }
+        let (since, count) = self.sources.entry(source).or_insert((now, 0));
+        if now >= *since + WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        if *count >= PER_SOURCE_MAX {
+            return false;
+        }
+        *count += 1;
+        self.under_way += 1;
+        true
+    }
+
+    /// Takes note of one that has ended.
+    pub(super) fn end(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+}
+
+impl Node {
+    /// Dials a caller back, if it is worth trying: what it says of itself is hearsay until then.
+    /// One that we could not reach for long may be back.
+    pub(super) fn dial_back(&mut self, turn: Turn<'_>, caller: Contact, source: SocketAddr) {
+        let is_good = self.table.status(&caller.address(), turn.now) == Some(Status::Good);
+        let near = |endpoint: &&SocketAddr| is_near(endpoint.ip(), source.ip());
+        let near: Vec<SocketAddr> = caller.endpoints().iter().filter(near).copied().collect();
+        if is_good || near.is_empty() || !self.dial_backs.begin(source.ip(), turn.now) {
+            return;
+        }
+        let to = Contact::new(*caller.key(), near);
+        let endpoints = self.config.endpoints.clone();
+        if !self.call(turn, to, Request::Ping { endpoints }, Purpose::DialBack(caller)) {
+            self.dial_backs.end();
+        }
+    }
+}
+
+/// Whether whoever called from `source` may be the one at `endpoint`.
+fn is_near(endpoint: IpAddr, source: IpAddr) -> bool {
+    let (endpoint, source) = (endpoint.to_canonical(), source.to_canonical());
+    let scope = Scope::of(source);
+    endpoint == source || (scope != Scope::World && scope == Scope::of(endpoint))
+}
+
+/// Whoever has one address of an IPv6 /64 has them all.
+fn group(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_endpoint_is_near_at_the_same_address_or_in_the_same_private_range() {
+        for (endpoint, source, expected) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.2", "192.0.2.1", false),
+            ("2001:db8::1", "192.0.2.1", false),
+            ("::1", "127.0.0.1", true),
+            ("127.0.0.1", "192.0.2.1", false),
+            ("192.0.2.1", "127.0.0.1", false),
+            ("10.1.2.3", "192.168.4.5", true),
+            ("172.16.0.1", "fd00::1", true),
+            ("172.32.0.1", "10.0.0.1", false),
+            ("10.0.0.1", "127.0.0.1", false),
+            ("169.254.0.1", "fe80::1", true),
+            ("169.254.169.254", "10.0.0.1", false),
+        ] {
+            assert_eq!(is_near(ip(endpoint), ip(source)), expected, "{endpoint} from {source}");
+        }
+    }
+
+    #[test]
+    fn one_source_has_its_share_of_a_minute() {
+        let mut dial_backs = DialBacks::default();
+        let mut begun = |source, now| {
+            let begun = (0..100).filter(|_| dial_backs.begin(ip(source), now)).count();
+            dial_backs.under_way = 0;
+            begun
+        };
+        assert_eq!(begun("2001:db8::1", Time::ZERO), 64);
+        assert_eq!(begun("2001:db8::2", Time::ZERO), 0);
+        assert_eq!(begun("2001:db8:0:1::1", Time::ZERO), 64);
+        assert_eq!(begun("2001:db8::1", Time::ZERO + WINDOW), 64);
+    }
+
+    #[test]
+    fn all_sources_together_have_a_bound() {
+        let mut dial_backs = DialBacks::default();
+        let source = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
+        assert_eq!((0..100).filter(|n| dial_backs.begin(source(*n), Time::ZERO)).count(), 64);
+        dial_backs.end();
+        assert!(dial_backs.begin(source(1_000), Time::ZERO));
+        for n in 0..10_000 {
+            dial_backs.under_way = 0;
+            dial_backs.begin(source(n), Time::ZERO);
+        }
+        assert_eq!(dial_backs.sources.len(), SOURCES_MAX);
+        assert!(dial_backs.begin(source(20_000), Time::ZERO + WINDOW));
+    }
+}

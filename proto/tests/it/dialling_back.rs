@@ -1,0 +1,134 @@
+//! Callers that want to be dialled back, and what a node learns about itself by it.
+
+use std::net::SocketAddr;
+
+use comm_proto::contact::Contact;
+use comm_proto::key::KeyPair;
+use comm_proto::message::{ClientRequest, ClientResponse, Reachability, Request, Response, Status};
+use comm_proto::node::Config;
+use comm_proto::time::Span;
+
+use crate::world::{At, Sent, World, endpoint, fill};
+
+fn place(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn stranger(n: u64) -> KeyPair {
+    KeyPair::from_seed(&fill(500 + n))
+}
+
+/// Which endpoints are dialled when a stranger calls from `source` and says that it listens there.
+fn dialled(source: &str, endpoints: &[&str]) -> Vec<SocketAddr> {
+    let mut world = World::of(1, 1);
+    let key = stranger(0).public();
+    let endpoints = endpoints.iter().map(|text| place(text)).collect();
+    world.ask_from(place(source), key, 0, Request::Ping { endpoints });
+    world.run_for(Span::HOUR);
+    let to_caller = |sent: &&Sent| sent.to == key.address();
+    world.sent.iter().filter(to_caller).flat_map(|sent| sent.endpoints.clone()).collect()
+}
+
+/// Whoever calls can name anybody's endpoints: only those are dialled that lie where the call came from.
+#[test]
+fn a_caller_is_dialled_back_where_it_called_from_and_nowhere_else() {
+    let here = "192.0.2.1:7667";
+    assert_eq!(
+        dialled("192.0.2.1:5000", &["198.51.100.1:80", here, "[2001:db8::1]:1"]),
+        [place(here)]
+    );
+    assert_eq!(dialled("192.0.2.1:5000", &["192.0.2.2:7667", "10.0.0.1:22", "127.0.0.1:22"]), []);
+    assert_eq!(dialled("10.0.0.1:5000", &["192.168.0.1:7667"]), [place("192.168.0.1:7667")]);
+    assert_eq!(dialled("10.0.0.1:5000", &[here]), []);
+    assert_eq!(dialled("127.0.0.1:5000", &["[::1]:7667"]), [place("[::1]:7667")]);
+}
+
+/// The other endpoints of whoever has answered are kept: they are its own word by then.
+#[test]
+fn a_caller_that_answers_enters_with_all_it_said() {
+    let mut world = World::new(2);
+    let first = world.add(|_| {});
+    let elsewhere = place("203.0.113.1:7667");
+    let second = world.add(|config: &mut Config| config.endpoints.push(elsewhere));
+    world.bootstrap(second, &[first]);
+    world.run_for(Span::from_secs(5));
+    let Ok(ClientResponse::Peers(peers)) = world.call(first, 0, ClientRequest::Peers) else {
+        panic!("no peers")
+    };
+    let known: Vec<&Contact> = peers.iter().map(|peer| &peer.contact).collect();
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].endpoints(), [endpoint(second), elsewhere]);
+}
+
+#[test]
+fn dials_back_have_a_bound_for_each_source_and_one_for_all() {
+    let dialled = |same_source: bool| {
+        let mut world = World::of(3, 1);
+        for n in 0..200 {
+            let source = if same_source { 1 } else { n as u8 };
+            let source = SocketAddr::from(([192, 0, 2, source], 5_000));
+            let endpoints = vec![SocketAddr::new(source.ip(), 7_667)];
+            world.ask_from(source, stranger(n).public(), 0, Request::Ping { endpoints });
+        }
+        assert_eq!(world.stats(0).calls, 64);
+        let first = world.sent.len();
+        // Those that were dialled do not answer; after a while others have their turn.
+        world.run_for(Span::from_secs(10));
+        let source = place("192.0.2.1:5000");
+        let endpoints = vec![place("192.0.2.1:7667")];
+        world.ask_from(source, stranger(300).public(), 0, Request::Ping { endpoints });
+        world.sent.len() - first
+    };
+    assert_eq!(dialled(true), 0, "the source has had its minute's worth");
+    assert_eq!(dialled(false), 1);
+}
+
+fn status(world: &mut World, host: At) -> Status {
+    match world.call(host, 0, ClientRequest::Status) {
+        Ok(ClientResponse::Status(status)) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// B27: an answer to a ping says from where the call was seen to come.
+#[test]
+fn a_caller_is_told_from_where_its_call_came() {
+    let mut world = World::of(4, 1);
+    let source = place("192.0.2.1:5000");
+    let ping = Request::Ping { endpoints: Vec::new() };
+    let id = world.ask_from(source, stranger(0).public(), 0, ping);
+    let Some(Ok(Response::Pong { observed, .. })) = world.answer(id) else { panic!("no pong") };
+    assert_eq!(*observed, Some(source));
+}
+
+/// F22: everybody reaches everybody, and sees the same.
+#[test]
+fn nodes_that_reach_each_other_know_it_and_from_where_they_call() {
+    let mut world = World::of(5, 5);
+    world.run_for(Span::from_mins(5));
+    for host in 0..5 {
+        let status = status(&mut world, host);
+        assert_eq!(status.reachability, Reachability::Reachable, "{host}");
+        assert_eq!(status.observed.len(), 1, "{host}");
+        assert_eq!(status.observed[0].ip(), endpoint(host).ip(), "{host}");
+    }
+}
+
+/// F22: a node whose endpoints lead nowhere, and one that tells none.
+#[test]
+fn a_node_that_nobody_reaches_knows_it() {
+    let mut world = World::of(6, 3);
+    let lost = world.add(|config: &mut Config| config.endpoints = vec![place("127.9.9.9:1")]);
+    let leaf = world.add(|config: &mut Config| config.endpoints.clear());
+    for host in [lost, leaf] {
+        world.bootstrap(host, &[0, 1, 2]);
+    }
+    assert_eq!(status(&mut world, lost).reachability, Reachability::Unknown);
+    world.run_for(Span::from_mins(5));
+    for host in [lost, leaf] {
+        let status = status(&mut world, host);
+        assert!(status.connected);
+        assert_eq!(status.reachability, Reachability::Unreachable, "{host}");
+        assert_eq!(status.observed[0].ip(), endpoint(host).ip());
+    }
+}
