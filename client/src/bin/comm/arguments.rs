@@ -131,7 +131,8 @@ enum Place {
 }
 
 /// Which network, if not the open one that is called comm.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[cfg_attr(not(feature = "embedded"), allow(dead_code, reason = "for a node inside alone"))]
 struct NetworkChoice {
     name: Option<String>,
     key_file: Option<PathBuf>,
