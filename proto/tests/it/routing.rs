@@ -212,7 +212,7 @@ fn a_card_published_at_one_node_is_found_from_every_other_and_the_newest_wins() 
 /// B23, B24: the nodes that keep a card see neither who publishes it nor who looks it up.
 #[test]
 fn in_a_large_network_cards_are_published_and_found_through_entries() {
-    let Large { mut world, mailbox, writer, reader, nearest } = large(29, 200);
+    let Large { mut world, mailbox, writer, reader, nearest } = large(28, 200);
     // As somebody's entry one of the two would rightly talk to the region.
     let (of_writer, of_reader) = (entries(&mut world, writer), entries(&mut world, reader));
     assert!(!of_writer.contains(&reader) && !of_reader.contains(&writer));
