@@ -8,22 +8,25 @@ mod driver;
 mod events;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use comm_proto::address::Address;
-use comm_proto::agent::{Command, CommandError, Contact, Entry, MessageNumber, Outcome};
+use comm_proto::agent::{Command, CommandError, Contact, Entry, MessageNumber, Outcome, Standing};
 use comm_proto::envelope::TTL_DEFAULT;
 use comm_proto::identity::Identity;
 use comm_proto::key::PublicKey;
 use comm_proto::payload::ContentType;
 use comm_proto::rejection::Rejection;
 use comm_proto::store::StoreError;
-use comm_proto::time::Span;
+use comm_proto::time::{Span, Time};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::link::{Ask as NodeAsk, Link, Node, NodeError, NodeStatus, PeerLine};
-use crate::store::{OpenError, SealedStore};
+use crate::reach::{Network, Reach};
+use crate::store::{OpenError, SealedStore, Snapshot};
 use driver::{Ask, Driver};
 
 pub use events::{Event, Events};
@@ -32,6 +35,8 @@ pub use events::{Event, Events};
 const ASKS_MAX: usize = 256;
 /// Events that a slow listener may be behind before it loses some.
 const EVENTS_MAX: usize = 1_024;
+/// How long the node may take to say how it is connected.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a person's data and node are.
 #[derive(Clone, Debug)]
@@ -174,6 +179,30 @@ impl Client {
         }
     }
 
+    /// Writes down what the person wants to remember of a contact; nothing, to remove it.
+    ///
+    /// # Errors
+    /// When the note is impossible, nobody with this address is a contact, or the client has ended.
+    pub async fn note_contact(&self, address: Address, note: &str) -> Result<Contact, ClientError> {
+        let note = note.to_owned();
+        match self.command(Command::NoteContact { address, note }).await? {
+            Outcome::Contact(contact) => Ok(contact),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Removes a contact with name, note and all that was said (PROTOCOL §4.8). Returns who it was, and
+    /// how many messages to them go on all the same.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn remove_contact(&self, address: Address) -> Result<(Contact, usize), ClientError> {
+        match self.command(Command::RemoveContact(address)).await? {
+            Outcome::Removed { contact, on_their_way } => Ok((contact, on_their_way)),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
     /// Takes back what has not been delivered. Returns whether copies may exist that still arrive.
     ///
     /// # Errors
@@ -193,8 +222,41 @@ impl Client {
         self.ask(Ask::Contacts).await
     }
 
+    /// Whoever has this address, if they are a contact.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn contact(&self, address: Address) -> Result<Option<Contact>, ClientError> {
+        self.ask(|reply| Ask::Contact { address, reply }).await
+    }
+
+    /// Everybody the person knows, by name, and how well each conversation is connected.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn conversations(&self) -> Result<Vec<(Contact, Reach)>, ClientError> {
+        let standings: Vec<Standing> = self.ask(Ask::Standings).await?;
+        let network = tokio::time::timeout(NETWORK_PATIENCE, self.network()).await;
+        let (network, now) = (network.ok().flatten(), Clock::default().now());
+        let reach = |standing: Standing| {
+            let reach = Reach::of(&standing, network, now);
+            (standing.contact, reach)
+        };
+        Ok(standings.into_iter().map(reach).collect())
+    }
+
+    /// Everything that is on disk now, to be saved with [`Snapshot::save`] while the client goes on. A
+    /// copy that is used beside the original is a second device: what one of them reads the other
+    /// never gets, and both number their messages alike.
+    ///
+    /// # Errors
+    /// When the disk has failed or the client has ended.
+    pub async fn snapshot(&self) -> Result<Snapshot, ClientError> {
+        self.ask(Ask::Snapshot).await
+    }
+
     /// The last `limit` messages with `contact` before number `before` (the very last, if none),
-    /// oldest first.
+    /// in the order of their authors (PROTOCOL §4.7).
     ///
     /// # Errors
     /// When the disk or the client has ended.
@@ -213,6 +275,14 @@ impl Client {
     /// When the disk or the client has ended.
     pub async fn message(&self, number: MessageNumber) -> Result<Option<Entry>, ClientError> {
         Ok(self.ask(|reply| Ask::Message { number, reply }).await??)
+    }
+
+    /// Until when one of our messages waits to be delivered; none if it does so no more.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn waits_until(&self, number: MessageNumber) -> Result<Option<Time>, ClientError> {
+        self.ask(|reply| Ask::WaitsUntil { number, reply }).await
     }
 
     /// How many messages are neither delivered nor given up.
@@ -264,6 +334,13 @@ impl Client {
         let Self { asks, driver, .. } = self;
         drop(asks);
         driver.await.map_err(|_| ClientError::Closed)?.map_err(ClientError::Store)
+    }
+
+    /// What the node tells of the relays around it; none if it does not answer.
+    async fn network(&self) -> Option<Network> {
+        let status = self.status().await.ok()?;
+        let peers = self.peers().await.ok()?;
+        Some(Network::new(&status, &peers))
     }
 
     async fn command(&self, command: Command) -> Result<Outcome, ClientError> {

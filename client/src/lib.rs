@@ -32,8 +32,10 @@
 pub mod client;
 mod clock;
 pub mod link;
+pub mod reach;
 mod rpc;
 pub mod store;
 
 pub use client::{Client, ClientError, Config, Event, Events, Message, StartError};
 pub use link::{Endpoint, Node, NodeStatus, PeerLine};
+pub use reach::Reach;

@@ -5,6 +5,7 @@
 //! What it does not hide: how many values there are and how long they are. What it does not notice:
 //! somebody putting back an older copy of the whole file, as a restored backup does.
 
+mod backup;
 mod directory;
 mod seal;
 mod writer;
@@ -15,13 +16,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use comm_proto::agent::Drawer;
-use comm_proto::store::{Batch, Entry, Seq, Store, StoreError, Write};
-use redb::{Database, DatabaseError, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use comm_proto::store::{Batch, Entry, ScanBack, Seq, Store, StoreError, Write};
+use redb::{
+    AccessGuard, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, StorageError,
+    TableDefinition,
+};
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use seal::Seal;
-use writer::Writer;
+use writer::{Work, Writer};
 
+pub use backup::{BackupError, Hold, Snapshot, back_up, restore};
 pub use directory::DirectoryError;
 pub use writer::Durability;
 
@@ -30,7 +36,9 @@ const CACHE_BYTES: usize = 16 << 20;
 /// The file in the data directory.
 const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
-const SCHEMA: u32 = 1;
+///
+/// 2: contacts have notes, histories the order of their authors. What 1 wrote is read as it is.
+const SCHEMA: u32 = 2;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// A sealed row by which the right key is told from a wrong one.
@@ -112,7 +120,15 @@ impl SealedStore {
         for write in &batch.writes {
             self.show(batch.seq, write)?;
         }
-        self.writer.write(batch).await
+        self.writer.send(Work::Batch(batch)).await
+    }
+
+    /// Has `reply` told of everything that was applied so far, as it is then on disk.
+    ///
+    /// # Errors
+    /// When the disk has failed.
+    pub async fn snapshot(&self, reply: oneshot::Sender<Snapshot>) -> Result<(), StoreError> {
+        self.writer.send(Work::Snapshot(reply)).await
     }
 
     /// Tells when batches are durable.
@@ -142,12 +158,58 @@ impl SealedStore {
                 self.fresh.insert((*table, key.clone()), (seq, None));
             }
             Write::DeleteRange { table, from, to } => {
-                for (key, _) in self.scan(*table, from, to, usize::MAX)? {
+                for key in self.keys(*table, from, to)? {
                     self.fresh.insert((*table, key), (seq, None));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Every key of a range, whether it has a value still or not.
+    fn keys(&self, drawer: Drawer, from: &[u8], to: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let mut keys: Vec<_> =
+            self.fresh_in(drawer, from, to).map(|(key, _)| key.clone()).collect();
+        let rows = self.table(drawer)?;
+        for row in rows.range(from..to).map_err(|error| failed(&error.into()))? {
+            keys.push(row.map_err(|error| failed(&error.into()))?.0.value().to_vec());
+        }
+        Ok(keys)
+    }
+
+    fn fresh_in(
+        &self,
+        drawer: Drawer,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&Vec<u8>, Option<&Vec<u8>>)> {
+        let from = Bound::Included((drawer, from.to_vec()));
+        let to = Bound::Excluded((drawer, to.to_vec()));
+        self.fresh.range((from, to)).map(|((_, key), (_, value))| (key, value.as_ref()))
+    }
+
+    /// The first `limit` of `rows` that are not overruled by what is fresh.
+    fn settled<'a>(
+        &self,
+        drawer: Drawer,
+        rows: impl Iterator<Item = Result<Row<'a>, StorageError>>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut settled = Vec::new();
+        for row in rows {
+            if settled.len() == limit {
+                break;
+            }
+            let (key, sealed) = row.map_err(|error| failed(&error.into()))?;
+            if !self.fresh.contains_key(&(drawer, key.value().to_vec())) {
+                let value = self.seal.open(drawer.name(), key.value(), sealed.value())?;
+                settled.push((key.value().to_vec(), value));
+            }
+        }
+        Ok(settled)
     }
 
     fn table(&self, drawer: Drawer) -> Result<Rows, StoreError> {
@@ -157,6 +219,7 @@ impl SealedStore {
 }
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+type Row<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>);
 
 impl Store<Drawer> for SealedStore {
     fn get(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -180,27 +243,34 @@ impl Store<Drawer> for SealedStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        let fresh_from = Bound::Included((drawer, from.to_vec()));
-        let fresh_to = Bound::Excluded((drawer, to.to_vec()));
-        let mut found: Vec<Entry> = self
-            .fresh
-            .range((fresh_from, fresh_to))
-            .filter_map(|((_, key), (_, value))| Some((key.clone(), value.clone()?)))
-            .collect();
-        let mut settled = 0;
         let rows = self.table(drawer)?;
-        for row in rows.range(from..to).map_err(|error| failed(&error.into()))? {
-            if settled == limit {
-                break;
-            }
-            let (key, sealed) = row.map_err(|error| failed(&error.into()))?;
-            if !self.fresh.contains_key(&(drawer, key.value().to_vec())) {
-                let value = self.seal.open(drawer.name(), key.value(), sealed.value())?;
-                found.push((key.value().to_vec(), value));
-                settled += 1;
-            }
-        }
+        let range = rows.range(from..to).map_err(|error| failed(&error.into()))?;
+        let mut found = self.settled(drawer, range, limit)?;
+        let fresh = self.fresh_in(drawer, from, to);
+        found.extend(fresh.filter_map(|(key, value)| Some((key.clone(), value?.clone()))));
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+impl ScanBack<Drawer> for SealedStore {
+    fn scan_back(
+        &self,
+        drawer: Drawer,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let rows = self.table(drawer)?;
+        let range = rows.range(from..to).map_err(|error| failed(&error.into()))?;
+        let mut found = self.settled(drawer, range.rev(), limit)?;
+        let fresh = self.fresh_in(drawer, from, to);
+        found.extend(fresh.filter_map(|(key, value)| Some((key.clone(), value?.clone()))));
+        found.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         found.truncate(limit);
         Ok(found)
     }
@@ -225,14 +295,32 @@ fn check(dir: &Path, db: &Database, seal: &Seal) -> Result<(), OpenError> {
     let Some((schema, sealed)) = about else {
         return initialise(db, seal).map_err(disk(dir));
     };
-    let schema = schema.as_slice().try_into().map_or(u32::MAX, u32::from_be_bytes);
-    if schema > SCHEMA {
-        return Err(OpenError::Newer { path: dir.to_owned(), schema });
-    }
+    let schema = known_layout(dir, &schema)?;
     match seal.open("about", CHECK.0.as_bytes(), &sealed) {
-        Ok(value) if value == CHECK.1 => Ok(()),
-        _ => Err(OpenError::OtherIdentity(dir.to_owned())),
+        Ok(value) if value == CHECK.1 => {}
+        _ => return Err(OpenError::OtherIdentity(dir.to_owned())),
     }
+    if schema < SCHEMA {
+        // From now on a program that knows only the older one refuses it.
+        note_layout(db).map_err(disk(dir))?;
+    }
+    Ok(())
+}
+
+/// The layout of the store at `path`, unless it is a newer one than this program knows.
+fn known_layout(path: &Path, schema: &[u8]) -> Result<u32, OpenError> {
+    let schema = schema.try_into().map_or(u32::MAX, u32::from_be_bytes);
+    if schema > SCHEMA {
+        return Err(OpenError::Newer { path: path.to_owned(), schema });
+    }
+    Ok(schema)
+}
+
+fn note_layout(db: &Database) -> Result<(), redb::Error> {
+    let write = db.begin_write()?;
+    write.open_table(ABOUT)?.insert("schema", &SCHEMA.to_be_bytes()[..])?;
+    write.commit()?;
+    Ok(())
 }
 
 /// Layout and check row, as they are stored.

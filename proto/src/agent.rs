@@ -6,7 +6,8 @@
 //! reads no clock ([`Input`], [`Output`]).
 //!
 //! `contacts` knows people, `outbox` brings messages on their way, `inbox` takes them in,
-//! `mailboxes` says where both happen, `cards` publishes and looks up prekeys, `history` remembers.
+//! `mailboxes` says where both happen, `cards` publishes and looks up prekeys, `history` remembers in
+//! the order that `received` finds.
 
 mod cards;
 mod contacts;
@@ -15,6 +16,7 @@ mod inbox;
 mod io;
 mod mailboxes;
 mod outbox;
+mod received;
 mod records;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,7 +40,7 @@ use outbox::Outbox;
 
 pub use io::{
     Author, CallId, Command, CommandError, CommandId, Contact, Drawer, Entry, Event, Input,
-    MessageNumber, MessageState, Outcome, Output, Timer,
+    MessageNumber, MessageState, Newest, Outcome, Output, Place, Standing, Timer,
 };
 
 /// Above every key of every drawer.
@@ -134,6 +136,7 @@ impl Agent {
             next_number: read_next_number(turn)?,
             identity,
         };
+        agent.open_own_mailbox();
         agent.refresh_mailboxes(turn);
         Ok(agent)
     }

@@ -1,6 +1,6 @@
 //! What the state machines need from a disk: reads through a trait, writes as values.
 //!
-//! Entry types are [`Store`] and [`Batch`]. A state machine never writes; it emits a [`Batch`], the
+//! Entry types are [`Store`], [`ScanBack`] and [`Batch`]. A state machine never writes; it emits a [`Batch`], the
 //! host applies it before the next input, and says [`Seq`] when the disk has it. `T` names the
 //! tables of one store: [`crate::node::Family`] for relays, [`crate::agent::Drawer`] for people.
 //! No caching, no transactions and no iterators that outlive a call.
@@ -29,6 +29,22 @@ pub trait Store<T> {
     /// # Errors
     /// When the disk cannot be read.
     fn scan(
+        &self,
+        table: T,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+}
+
+/// A store whose tables are read from their ends too, so that the last page of many costs what a
+/// page costs.
+pub trait ScanBack<T>: Store<T> {
+    /// At most `limit` entries with `from <= key < to`, in descending order of their keys.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn scan_back(
         &self,
         table: T,
         from: &[u8],

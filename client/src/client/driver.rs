@@ -11,7 +11,7 @@ use std::time::Duration;
 use comm_proto::address::Address;
 use comm_proto::agent::{
     Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Input, MessageNumber, Outcome,
-    Output,
+    Output, Standing,
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use super::events::{Event, Shared};
 use crate::clock::Clock;
 use crate::link::{Ask as NodeAsk, Link, Told};
-use crate::store::{Durability, SealedStore};
+use crate::store::{Durability, SealedStore, Snapshot};
 
 /// Commands whose outcome is not on disk yet.
 const COMMANDS_MAX: usize = 256;
@@ -43,6 +43,12 @@ pub(super) enum Ask {
         reply: oneshot::Sender<Result<Outcome, CommandError>>,
     },
     Contacts(oneshot::Sender<Vec<Contact>>),
+    Contact {
+        address: Address,
+        reply: oneshot::Sender<Option<Contact>>,
+    },
+    Standings(oneshot::Sender<Vec<Standing>>),
+    Snapshot(oneshot::Sender<Snapshot>),
     History {
         contact: Address,
         before: Option<MessageNumber>,
@@ -52,6 +58,10 @@ pub(super) enum Ask {
     Message {
         number: MessageNumber,
         reply: oneshot::Sender<Result<Option<Entry>, StoreError>>,
+    },
+    WaitsUntil {
+        number: MessageNumber,
+        reply: oneshot::Sender<Option<Time>>,
     },
     Pending(oneshot::Sender<usize>),
     Node(NodeAsk),
@@ -177,6 +187,9 @@ impl Driver {
                 return self.handle(Input::Command { id, command }).await;
             }
             Ask::Contacts(reply) => drop(reply.send(self.agent.contacts())),
+            Ask::Contact { address, reply } => drop(reply.send(self.agent.contact(&address))),
+            Ask::Standings(reply) => drop(reply.send(self.agent.standings())),
+            Ask::Snapshot(reply) => return self.store.snapshot(reply).await,
             Ask::History { contact, before, limit, reply } => {
                 let page = self.agent.history(&self.store, &contact, before, limit);
                 drop(reply.send(page));
@@ -184,6 +197,7 @@ impl Driver {
             Ask::Message { number, reply } => {
                 drop(reply.send(self.agent.message(&self.store, number)));
             }
+            Ask::WaitsUntil { number, reply } => drop(reply.send(self.agent.waits_until(number))),
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),
             Ask::Node(ask) => self.push_call(ask),
             Ask::Switch { online, reply } => {

@@ -1,6 +1,6 @@
 //! The directory of a person's data: for nobody but its user.
 //!
-//! Entry point is [`open_file`]. It repairs no permissions by itself, since whoever could read the
+//! Entry points are [`open_file`] and [`make`]. It repairs no permissions by itself, since whoever could read the
 //! files may have done so; the person should know.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -38,15 +38,20 @@ pub enum DirectoryError {
 
 /// Opens the file `name` in `dir` for reading and writing; makes both first if there are none.
 pub(super) fn open_file(dir: &Path, name: &str) -> Result<File, DirectoryError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir).map_err(system(dir))?;
-    refuse_exposed(dir, 0o700)?;
+    make(dir)?;
     let path = dir.join(name);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(system(&path))?;
     refuse_exposed(&path, 0o600)?;
     Ok(file)
+}
+
+/// Makes the directory if there is none; refuses one that others can open.
+pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir).map_err(system(dir))?;
+    refuse_exposed(dir, 0o700)
 }
 
 fn refuse_exposed(path: &Path, wanted: u32) -> Result<(), DirectoryError> {

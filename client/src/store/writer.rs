@@ -8,11 +8,11 @@ use std::thread::{self, JoinHandle};
 
 use comm_proto::agent::Drawer;
 use comm_proto::store::{Batch, Seq, StoreError, Write};
-use redb::{Database, WriteTransaction};
-use tokio::sync::{mpsc, watch};
+use redb::{Database, ReadableDatabase, WriteTransaction};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::seal::Seal;
-use super::{definition, failed};
+use super::{Snapshot, definition, failed};
 
 /// Batches that may wait, and the most that one commit takes.
 const BATCHES_MAX: usize = 256;
@@ -20,9 +20,17 @@ const BATCHES_MAX: usize = 256;
 /// Hands batches to its thread.
 #[derive(Debug)]
 pub(super) struct Writer {
-    batches: mpsc::Sender<Batch<Drawer>>,
+    work: mpsc::Sender<Work>,
     reports: watch::Receiver<Report>,
     thread: JoinHandle<()>,
+}
+
+/// What the thread is given, in order.
+pub(super) enum Work {
+    /// To be made durable.
+    Batch(Batch<Drawer>),
+    /// To be told of everything before it, once that is durable.
+    Snapshot(oneshot::Sender<Snapshot>),
 }
 
 /// How far the disk has come, or why it will not go further.
@@ -48,14 +56,14 @@ impl Durability {
 
 impl Writer {
     pub(super) fn start(db: Arc<Database>, seal: Arc<Seal>) -> Self {
-        let (batches, waiting) = mpsc::channel(BATCHES_MAX);
+        let (work, waiting) = mpsc::channel(BATCHES_MAX);
         let (report, reports) = watch::channel(Ok(Seq(0)));
         let thread = thread::spawn(move || run(&db, &seal, waiting, &report));
-        Self { batches, reports, thread }
+        Self { work, reports, thread }
     }
 
-    pub(super) async fn write(&self, batch: Batch<Drawer>) -> Result<(), StoreError> {
-        self.batches.send(batch).await.map_err(|_| ended(&self.reports))
+    pub(super) async fn send(&self, work: Work) -> Result<(), StoreError> {
+        self.work.send(work).await.map_err(|_| ended(&self.reports))
     }
 
     pub(super) fn durability(&self) -> Durability {
@@ -63,8 +71,8 @@ impl Writer {
     }
 
     pub(super) async fn finish(self) -> Result<(), StoreError> {
-        let Self { batches, reports, thread } = self;
-        drop(batches);
+        let Self { work, reports, thread } = self;
+        drop(work);
         let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
         match joined {
             Ok(true) => reports.borrow().clone().map(|_| ()),
@@ -81,22 +89,34 @@ fn ended(reports: &watch::Receiver<Report>) -> StoreError {
 fn run(
     db: &Database,
     seal: &Seal,
-    mut waiting: mpsc::Receiver<Batch<Drawer>>,
+    mut waiting: mpsc::Receiver<Work>,
     report: &watch::Sender<Report>,
 ) {
     while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < BATCHES_MAX
-            && let Ok(batch) = waiting.try_recv()
-        {
-            group.push(batch);
+        let (mut group, mut asked) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(work) = next.take() {
+            match work {
+                Work::Batch(batch) => group.push(batch),
+                Work::Snapshot(reply) => asked.push(reply),
+            }
+            if group.len() + asked.len() < BATCHES_MAX {
+                next = waiting.try_recv().ok();
+            }
         }
-        let last = group.last().map_or(Seq(0), |batch| batch.seq);
-        let result = commit(db, seal, &group).map(|()| last).map_err(|error| failed(&error));
-        let goes_on = result.is_ok();
-        let _earlier = report.send_replace(result);
-        if !goes_on {
-            return;
+        if let Some(last) = group.last().map(|batch| batch.seq) {
+            let result = commit(db, seal, &group).map(|()| last).map_err(|error| failed(&error));
+            let goes_on = result.is_ok();
+            let _earlier = report.send_replace(result);
+            if !goes_on {
+                return;
+            }
+        }
+        for reply in asked {
+            // Without an answer whoever asked learns that there is none.
+            if let Ok(read) = db.begin_read() {
+                let _gone = reply.send(Snapshot::new(read));
+            }
         }
     }
 }

@@ -237,6 +237,11 @@ fn a_message_that_was_taken_back_does_not_arrive() {
     bob.started();
     let first = bob.wait_for_object("received", &json!({}));
     assert_eq!((&first["text"], &first["missing_before"]), (&json!("but this"), &json!(1)));
+    // It is told once that something is missing, and the history marks where.
+    bob.wait_for_object("missing", &json!({ "messages": 1 }));
+    bob.say("/history");
+    let history = bob.wait_for_object("history", &json!({}));
+    assert_eq!(history["entries"][0]["missing_before"], 1);
     ann.quits();
     bob.quits();
 }

@@ -5,7 +5,9 @@
 
 mod alone;
 mod chatting;
+mod cut;
 mod identities;
+mod keeping;
 mod library;
 mod person;
 mod restarting;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use comm::store::{OpenError, SealedStore};
 use comm_proto::agent::Drawer;
-use comm_proto::store::{Batch, MemoryStore, Seq, Store, StoreError, Write};
+use comm_proto::store::{Batch, MemoryStore, ScanBack, Seq, Store, StoreError, Write};
 use proptest::prelude::*;
 use redb::ReadableTable;
 use tempfile::TempDir;
@@ -148,6 +148,62 @@ fn swap(path: &std::path::Path) {
     write.commit().unwrap();
 }
 
+/// A snapshot is of one moment: all that was applied before, nothing that comes after.
+#[tokio::test]
+async fn a_snapshot_has_all_that_was_applied_before_it_and_nothing_after() {
+    let (dir, other) = (private_dir(), private_dir());
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    let write = |n: u64| Batch { seq: Seq(n), writes: vec![put(&n.to_be_bytes(), b"x")] };
+    for n in 1..=50 {
+        store.apply(write(n)).await.unwrap();
+    }
+    let (reply, snapshot) = tokio::sync::oneshot::channel();
+    store.snapshot(reply).await.unwrap();
+    for n in 51..=60 {
+        store.apply(write(n)).await.unwrap();
+    }
+    let snapshot = snapshot.await.unwrap();
+    durable(&mut store, 60).await;
+    let copy = other.path().join("person.redb");
+    let bytes = snapshot.save(&copy).unwrap();
+    assert_eq!(fs::metadata(&copy).unwrap().len(), bytes);
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1, "nothing is left beside it");
+    let copied = SealedStore::open(other.path(), &KEY).unwrap();
+    let rows = copied.scan(Drawer::History, &[], HIGHEST, 1_000).unwrap();
+    assert!(
+        rows.into_iter().map(|(key, _)| key).eq((1..=50_u64).map(|n| n.to_be_bytes().to_vec()))
+    );
+    // What is there is never replaced.
+    assert!(snapshot.save(&copy).unwrap_err().to_string().contains("there already"));
+    drop(snapshot);
+    store.close().await.unwrap();
+}
+
+/// The layout before this one is read as it is, and from then on refused by older programs.
+#[tokio::test]
+async fn a_store_of_the_first_layout_is_opened_and_becomes_one_of_the_second() {
+    let dir = private_dir();
+    SealedStore::open(dir.path(), &KEY).unwrap().close().await.unwrap();
+    let path = dir.path().join("person.redb");
+    let set = |schema: u32| {
+        let about = redb::TableDefinition::<&str, &[u8]>::new("about");
+        let db = redb::Database::open(&path).unwrap();
+        let write = db.begin_write().unwrap();
+        let before = {
+            let mut rows = write.open_table(about).unwrap();
+            let before = rows.insert("schema", &schema.to_be_bytes()[..]).unwrap();
+            before.map(|value| value.value().to_vec())
+        };
+        write.commit().unwrap();
+        before
+    };
+    set(1);
+    SealedStore::open(dir.path(), &KEY).unwrap().close().await.unwrap();
+    assert_eq!(set(3), Some(vec![0, 0, 0, 2]));
+    let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { schema: 3, .. }), "{error}");
+}
+
 fn any_write() -> impl Strategy<Value = Write<Drawer>> {
     let table = prop_oneof![Just(Drawer::History), Just(Drawer::Seen)];
     let key = prop::collection::vec(0..4_u8, 0..3);
@@ -167,6 +223,8 @@ fn assert_same(store: &SealedStore, model: &MemoryStore<Drawer>) {
             for (from, to) in [(&[][..], HIGHEST), (&[1], &[3]), (&[3], &[1])] {
                 let ours = store.scan(drawer, from, to, limit);
                 assert_eq!(ours, model.scan(drawer, from, to, limit));
+                let back = store.scan_back(drawer, from, to, limit);
+                assert_eq!(back, model.scan_back(drawer, from, to, limit));
             }
         }
         for (key, value) in model.scan(drawer, &[], HIGHEST, 100).unwrap() {

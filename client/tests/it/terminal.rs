@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::person::{Home, PATIENCE};
+use crate::person::{Home, PATIENCE, comm};
 
 /// A program on a pseudo-terminal.
 struct Terminal {
@@ -23,6 +23,12 @@ struct Terminal {
 
 impl Terminal {
     fn start(home: &Home, words: &[&str]) -> Self {
+        let mut command = home.comm();
+        command.args(words);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -31,8 +37,7 @@ impl Terminal {
         tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 })
             .unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
-        let mut command = home.comm();
-        command.args(words).env("TERM", "xterm").env_remove("NO_COLOR");
+        command.env("TERM", "xterm").env_remove("NO_COLOR");
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let keys = File::from(master);
         let mut output = keys.try_clone().unwrap();
@@ -68,7 +73,11 @@ impl Terminal {
         }
     }
 
-    fn ends(mut self) {
+    fn ends(self) {
+        self.ends_with(0);
+    }
+
+    fn ends_with(mut self, code: i32) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -77,7 +86,7 @@ impl Terminal {
             assert!(Instant::now() < deadline, "it does not end: {:?}", self.seen);
             thread::sleep(Duration::from_millis(5));
         };
-        assert!(status.success());
+        assert_eq!(status.code(), Some(code));
         let modes = tcgetattr(&self.slave).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON), "the terminal is left raw");
     }
@@ -150,4 +159,32 @@ fn a_secret_that_is_asked_for_is_not_shown() {
     person.wait_for("> ");
     person.types("/quit\r");
     person.ends();
+}
+
+/// F24: whoever is asked and does not say yes keeps everything.
+#[test]
+fn removing_everything_asks_first() {
+    let home = Home::new(1);
+    let mut person = home.start(None);
+    person.started();
+    person.quits();
+    let forget = || {
+        let mut command = comm();
+        command.args(["forget", "--data-dir"]).arg(home.data());
+        Terminal::run(command)
+    };
+    let store = home.data().join("person.redb");
+    let mut asked = forget();
+    asked.wait_for(store.to_str().unwrap());
+    asked.wait_for("Type yes: ");
+    asked.types("no\n");
+    asked.wait_for("nothing was removed");
+    asked.ends_with(1);
+    assert!(store.exists());
+    let mut asked = forget();
+    asked.wait_for("Type yes: ");
+    asked.types("yes\n");
+    asked.wait_for("removed");
+    asked.ends();
+    assert!(!home.data().exists());
 }

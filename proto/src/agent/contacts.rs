@@ -3,16 +3,19 @@
 //! Entry type is [`People`]. A contact is an address; its key is taken from a card or a link and
 //! checked against the address, so it can never be another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
 use crate::conversation::Conversation;
+use crate::envelope::{CLOCK_TOLERANCE, TTL_MAX};
 use crate::identity::Identity;
 use crate::key::PublicKey;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{Command, CommandError, CommandId, Contact, Drawer, Outcome, Output};
+use super::io::{
+    Command, CommandError, CommandId, Contact, Drawer, NOTE_MAX, Outcome, Output, Standing,
+};
 use super::records::ContactRecord;
 use super::{Agent, Promise, Turn, read_all};
 
@@ -20,6 +23,8 @@ use super::{Agent, Promise, Turn, read_all};
 const CONTACTS_MAX: usize = 10_000;
 /// The longest name in characters.
 const NAME_MAX: usize = 64;
+/// How long a removed contact is listened to: as long as what they wrote before can wait.
+const LISTENED_AFTER: Span = Span::from_millis(TTL_MAX.as_millis() + CLOCK_TOLERANCE.as_millis());
 
 /// Everybody we know, by the numbers this store gave them.
 #[derive(Debug, Default)]
@@ -29,6 +34,10 @@ pub(super) struct People {
     conversations: BTreeMap<u32, Conversation>,
     /// Whose card is being looked up, or was not found: when to look again.
     lookups: BTreeMap<u32, CardLookup>,
+    /// Contacts that the person removed, the first removed first.
+    removed: BTreeSet<(Time, u32)>,
+    /// When they were last heard of since the program started.
+    heard: BTreeMap<u32, Time>,
 }
 
 /// Where the search for one card stands.
@@ -121,9 +130,31 @@ impl People {
         }
     }
 
+    pub(super) fn note_heard(&mut self, number: u32, now: Time) {
+        self.heard.insert(number, now);
+    }
+
     fn insert(&mut self, number: u32, record: ContactRecord) {
+        self.unmark(number);
+        self.removed.extend(record.removed_at.map(|at| (at, number)));
         self.by_address.insert(record.address, number);
         self.records.insert(number, record);
+    }
+
+    fn unmark(&mut self, number: u32) {
+        if let Some(at) = self.records.get(&number).and_then(|record| record.removed_at) {
+            self.removed.remove(&(at, number));
+        }
+    }
+
+    fn forget(&mut self, number: u32) {
+        self.unmark(number);
+        if let Some(record) = self.records.remove(&number) {
+            self.by_address.remove(&record.address);
+        }
+        self.conversations.remove(&number);
+        self.lookups.remove(&number);
+        self.heard.remove(&number);
     }
 
     fn next_number(&self) -> u32 {
@@ -131,16 +162,41 @@ impl People {
     }
 
     fn find_name(&self, name: &str) -> Option<u32> {
-        self.records.iter().find(|(_, record)| record.name == name).map(|(number, _)| *number)
+        let named = |record: &ContactRecord| record.removed_at.is_none() && record.name == name;
+        self.records.iter().find(|(_, record)| named(record)).map(|(number, _)| *number)
+    }
+
+    /// A contact that was not removed.
+    fn present(&self, address: &Address) -> Option<(u32, &ContactRecord)> {
+        let number = self.number_of(address)?;
+        let record = self.records.get(&number).filter(|record| record.removed_at.is_none())?;
+        Some((number, record))
     }
 }
 
 impl Agent {
     /// Everybody we know, by name.
     pub fn contacts(&self) -> Vec<Contact> {
-        let mut contacts: Vec<_> = self.people.records.values().map(shown).collect();
+        let present = self.people.records.values().filter(|record| record.removed_at.is_none());
+        let mut contacts: Vec<_> = present.map(shown).collect();
         contacts.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
         contacts
+    }
+
+    /// Whoever has this address, if they are a contact.
+    pub fn contact(&self, address: &Address) -> Option<Contact> {
+        self.people.present(address).map(|(_, record)| shown(record))
+    }
+
+    /// Where each conversation stands, by name.
+    pub fn standings(&self) -> Vec<Standing> {
+        let newest = self.newest_by_contact();
+        let standing = |contact: Contact| {
+            let number = self.people.number_of(&contact.address).unwrap_or_default();
+            let heard_at = self.people.heard.get(&number).copied();
+            Standing { contact, newest: newest.get(&number).copied(), heard_at }
+        };
+        self.contacts().into_iter().map(standing).collect()
     }
 
     /// The person wants something.
@@ -154,6 +210,10 @@ impl Agent {
             Command::AddContact { name, address, key } => {
                 self.add_contact(turn, name, address, key).map(Outcome::Contact)
             }
+            Command::NoteContact { address, note } => {
+                self.note_contact(&address, note).map(Outcome::Contact)
+            }
+            Command::RemoveContact(address) => self.remove_contact(turn, &address),
             Command::Send { to, content_type, body, ttl } => {
                 self.send(turn, to, content_type, body, ttl).map(Outcome::Queued)
             }
@@ -163,22 +223,33 @@ impl Agent {
         Ok(())
     }
 
-    /// The number of whoever has this address; they become a contact if they were none.
+    /// The number of whoever has this address; they become a contact if they were none, or were
+    /// removed.
     pub(super) fn know(&mut self, address: Address) -> Result<u32, CommandError> {
         if address == self.address() {
             return Err(CommandError::Own);
         }
         if let Some(number) = self.people.number_of(&address) {
+            if self.people.present(&address).is_none() {
+                self.change_contact(number, |record| record.removed_at = None);
+            }
             return Ok(number);
         }
-        if self.people.records.len() >= CONTACTS_MAX {
+        if self.people.records.len() >= CONTACTS_MAX && !self.forget_first_removed() {
             return Err(CommandError::TooManyContacts(CONTACTS_MAX));
         }
         let number = self.people.next_number();
-        // Strangers go by the first digits of their address until they are given a name.
-        let name = address.to_string()[..8].to_owned();
-        self.write_contact(number, ContactRecord::new(address, name));
+        self.write_contact(number, ContactRecord::new(address, digits(address)));
         Ok(number)
+    }
+
+    /// Forgets removed contacts whose last letters cannot wait anywhere any more.
+    pub(super) fn forget_removed(&mut self, now: Time) {
+        while let Some((removed_at, number)) = self.people.removed.first().copied()
+            && removed_at + LISTENED_AFTER <= now
+        {
+            self.forget_contact(number);
+        }
     }
 
     /// Changes a contact and writes it down.
@@ -194,7 +265,7 @@ impl Agent {
         let Some(record) = self.people.get(number) else { return };
         if record.key.is_none() && record.address == key.address() {
             self.change_contact(number, |record| record.key = Some(key));
-            self.refresh_mailboxes(turn);
+            self.open_conversation(turn, number);
         }
     }
 
@@ -225,6 +296,58 @@ impl Agent {
         self.people.get(number).map(shown).ok_or(CommandError::Own)
     }
 
+    fn note_contact(&mut self, address: &Address, note: String) -> Result<Contact, CommandError> {
+        if note.chars().count() > NOTE_MAX || note.chars().any(char::is_control) {
+            return Err(CommandError::Note);
+        }
+        let Some((number, _)) = self.people.present(address) else {
+            return Err(CommandError::NoContact(*address));
+        };
+        self.change_contact(number, |record| record.note = note);
+        self.contact(address).ok_or(CommandError::NoContact(*address))
+    }
+
+    /// Name, note, card and history go at once. The key and the counts stay for as long as something
+    /// they wrote can wait, so that it is read and acknowledged like a stranger's (PROTOCOL §4.8).
+    fn remove_contact(
+        &mut self,
+        turn: Turn<'_>,
+        address: &Address,
+    ) -> Result<Outcome, CommandError> {
+        let Some((number, record)) = self.people.present(address) else {
+            return Err(CommandError::NoContact(*address));
+        };
+        let contact = shown(record);
+        let changed = ContactRecord {
+            name: digits(*address),
+            is_named: false,
+            note: String::new(),
+            removed_at: Some(turn.now.max(Time::from_millis(1))),
+            card: None,
+            ..record.clone()
+        };
+        self.write_contact(number, changed);
+        self.forget_history(number);
+        Ok(Outcome::Removed { contact, on_their_way: self.on_their_way(number) })
+    }
+
+    /// Makes room for a new contact by the one that was removed first and is written nothing.
+    fn forget_first_removed(&mut self) -> bool {
+        let mut removed = self.people.removed.iter().map(|(_, number)| *number);
+        let Some(number) = removed.find(|number| self.on_their_way(*number) == 0) else {
+            return false;
+        };
+        self.forget_contact(number);
+        true
+    }
+
+    fn forget_contact(&mut self, number: u32) {
+        self.people.forget(number);
+        self.close_conversation(number);
+        self.journal.delete(Drawer::Contacts, number.to_be_bytes().to_vec());
+        self.forget_history(number);
+    }
+
     fn write_contact(&mut self, number: u32, record: ContactRecord) {
         let key = number.to_be_bytes().to_vec();
         self.journal.put(Drawer::Contacts, key, record.to_bytes());
@@ -238,7 +361,13 @@ fn shown(record: &ContactRecord) -> Contact {
         address: record.address,
         key: record.key,
         is_named: record.is_named,
+        note: record.note.clone(),
     }
+}
+
+/// What strangers go by until they are given a name: the first digits of their address.
+fn digits(address: Address) -> String {
+    address.to_string()[..8].to_owned()
 }
 
 /// A name must be typeable as `NAME: text` and must not look like an address.

@@ -14,7 +14,7 @@ use crate::sealing::{self, OpenError, Opened};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{Author, Drawer, Entry, Event, Output};
+use super::io::{Author, Drawer, Entry, Event, Output, Place};
 use super::mailboxes::CREDIT;
 use super::{Agent, Promise, Purpose, Turn};
 
@@ -162,17 +162,21 @@ impl Agent {
     }
 
     fn store_message(&mut self, turn: Turn<'_>, contact: u32, opened: Opened) {
-        let sequence = opened.payload.sequence.get();
-        let mut gap = (0, false);
+        let (sequence, number) = (opened.payload.sequence.get(), self.take_number());
+        let (mut place, mut missing_before) = (Place::Unknown, 0);
+        let (mut missing, mut were_missing) = (0, 0);
         self.change_contact(contact, |record| {
             record.established = true;
-            gap = record.received.note(sequence);
+            were_missing = record.received.missing();
+            place = record.received.note(sequence, number);
+            missing_before = record.received.missing_before(sequence);
+            missing = record.received.missing();
         });
-        let (missing_before, late) = gap;
+        self.people.note_heard(contact, turn.now);
         let entry = Entry {
-            number: self.take_number(),
+            number,
             contact: opened.sender.address(),
-            author: Author::Them { missing_before, late },
+            author: Author::Them { missing_before, place },
             content_type: opened.payload.content_type,
             body: opened.payload.body,
             sequence,
@@ -180,7 +184,15 @@ impl Agent {
             stored_at: turn.now,
         };
         self.write_entry(contact, &entry);
-        self.journal.promise(Promise::Output(Output::Event(Event::Received(entry))));
+        let changed = Event::Missing { contact: entry.contact, messages: missing };
+        self.promise_event(Event::Received(entry));
+        if missing != were_missing {
+            self.promise_event(changed);
+        }
+    }
+
+    fn promise_event(&mut self, event: Event) {
+        self.journal.promise(Promise::Output(Output::Event(event)));
     }
 
     /// What no key of ours opens stays where it is: another device of ours may have the key. What

@@ -13,13 +13,16 @@ use crate::rejection::Rejection;
 use crate::store::{Batch, Seq};
 use crate::time::{Span, Time};
 
+/// The longest note in characters.
+pub(super) const NOTE_MAX: usize = 1_000;
+
 /// The tables of a person's store. Keys are numbers that this store gives, never addresses, so that
 /// sealing the values leaves nothing to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Drawer {
     /// Contact number → the contact.
     Contacts,
-    /// Contact number ‖ message number → what was said.
+    /// Contact number ‖ place in the conversation → what was said (`agent/history.rs`).
     History,
     /// Message number → what is still on its way.
     Outbox,
@@ -104,6 +107,16 @@ pub enum Command {
         /// Their key, when a link carried it; else the network is asked.
         key: Option<PublicKey>,
     },
+    /// Writes down what the person wants to remember of a contact; nothing, to remove it.
+    NoteContact {
+        /// Of whom.
+        address: Address,
+        /// At most 1,000 characters on one line.
+        note: String,
+    },
+    /// Removes a contact with its name, its note and what was said (PROTOCOL §4.8). What is on its way
+    /// to them goes on, and can be cancelled.
+    RemoveContact(Address),
     /// Says something to somebody.
     Send {
         /// To whom; becomes a contact if it is none.
@@ -124,6 +137,13 @@ pub enum Command {
 pub enum Outcome {
     /// The contact as it is now.
     Contact(Contact),
+    /// The contact is no more.
+    Removed {
+        /// As it was.
+        contact: Contact,
+        /// Messages to them that go on.
+        on_their_way: usize,
+    },
     /// The message as it is now.
     Queued(Entry),
     /// The message will not be relayed by our node any more.
@@ -142,6 +162,12 @@ pub enum CommandError {
     /// The name belongs to somebody else.
     #[error("the name {0} belongs to another contact")]
     NameTaken(String),
+    /// The note is too long, or would not stay on its line.
+    #[error("a note has at most {NOTE_MAX} characters, all on one line")]
+    Note,
+    /// Nobody with this address is a contact.
+    #[error("{0} is no contact of yours")]
+    NoContact(Address),
     /// The key does not hash to the address.
     #[error("the key does not belong to the address")]
     WrongKey,
@@ -204,6 +230,14 @@ pub enum Output {
 pub enum Event {
     /// Somebody said something; it is on disk.
     Received(Entry),
+    /// How many of their messages are missing has changed: one that came showed that others before it
+    /// have not, or came late itself.
+    Missing {
+        /// Whose.
+        contact: Address,
+        /// How many, as far as they are remembered (PROTOCOL §4.7).
+        messages: u64,
+    },
     /// One of our messages moved on.
     State {
         /// Which.
@@ -260,6 +294,31 @@ pub struct Contact {
     pub key: Option<PublicKey>,
     /// Whether we gave the name ourselves.
     pub is_named: bool,
+    /// What we want to remember of them.
+    pub note: String,
+}
+
+/// Where a conversation stands, as far as this store knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// With whom.
+    pub contact: Contact,
+    /// The newest of our messages to them that are on their way, and how far it has come.
+    pub newest: Option<Newest>,
+    /// When they were last heard of since the program started: a message of theirs came, or one of
+    /// ours was delivered.
+    pub heard_at: Option<Time>,
+}
+
+/// One of our messages that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Its number in this store.
+    pub number: MessageNumber,
+    /// How far it has come.
+    pub state: MessageState,
+    /// When it was written.
+    pub sent_at: Time,
 }
 
 /// One line of a conversation.
@@ -295,11 +354,30 @@ pub enum Author {
     },
     /// They did.
     Them {
-        /// How many of their earlier messages had not come when this one did.
+        /// How many of theirs are missing directly before it: when it came, in an event; when it was
+        /// read, in a history.
         missing_before: u64,
-        /// Whether later ones had come before it.
-        late: bool,
+        /// Where it belongs.
+        place: Place,
     },
+}
+
+/// Where a message of somebody else belongs among those of theirs that had come before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// After all of them.
+    InTurn,
+    /// It came late and belongs before this one.
+    Before(MessageNumber),
+    /// It came late, and before which it belongs is not known any more.
+    Unknown,
+}
+
+impl Place {
+    /// Whether later ones had come before it.
+    pub const fn is_late(self) -> bool {
+        !matches!(self, Self::InTurn)
+    }
 }
 
 /// Why `poll_timeout` names the time it names.

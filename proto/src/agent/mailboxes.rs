@@ -27,13 +27,52 @@ pub(super) const CREDIT: u32 = 256;
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes {
     open: BTreeMap<Address, KeyPair>,
+    /// Those of conversations by contact and epoch, so that no key is derived twice.
+    by_epoch: BTreeMap<(u32, u64), Address>,
     next: Time,
+    /// Keys derived so far.
+    #[cfg(test)]
+    derived: usize,
 }
 
 impl Mailboxes {
     /// The key of one of our mailboxes.
     pub(super) fn key(&self, mailbox: &Address) -> Option<&KeyPair> {
         self.open.get(mailbox)
+    }
+
+    fn is_open(&self, contact: u32, epoch: u64) -> bool {
+        self.by_epoch.contains_key(&(contact, epoch))
+    }
+
+    fn insert(&mut self, place: (u32, u64), key: KeyPair) {
+        self.by_epoch.insert(place, key.address());
+        self.open.insert(key.address(), key);
+        #[cfg(test)]
+        {
+            self.derived += 1;
+        }
+    }
+
+    fn close_all_of(&mut self, contact: u32) {
+        let theirs = self.by_epoch.range((contact, 0)..=(contact, u64::MAX));
+        for (place, address) in
+            theirs.map(|(place, address)| (*place, *address)).collect::<Vec<_>>()
+        {
+            self.by_epoch.remove(&place);
+            self.open.remove(&address);
+        }
+    }
+
+    fn close(&mut self, ended: impl Fn((u32, u64)) -> bool) {
+        let open = &mut self.open;
+        self.by_epoch.retain(|place, address| {
+            let stays = !ended(*place);
+            if !stays {
+                open.remove(address);
+            }
+            stays
+        });
     }
 
     pub(super) fn next(&self) -> Time {
@@ -46,27 +85,64 @@ impl Mailboxes {
 }
 
 impl Agent {
-    /// Computes our mailboxes anew, and opens those that are new.
+    /// The mailbox that everybody can compute, from the beginning.
+    pub(super) fn open_own_mailbox(&mut self) {
+        self.mailboxes.open.insert(self.address(), self.identity.key().clone());
+    }
+
+    /// Opens mailboxes whose time has come, and closes those whose time is over.
     pub(super) fn refresh_mailboxes(&mut self, turn: Turn<'_>) {
-        let mut wanted = BTreeMap::from([(self.address(), self.identity.key().clone())]);
-        for contact in self.people.numbers().collect::<Vec<_>>() {
-            let Some(conversation) = self.people.conversation(&self.identity, contact) else {
-                continue;
-            };
-            for epoch in conversation.incoming_epochs(turn.now) {
-                let key = conversation.mailbox(Direction::Incoming, epoch);
-                wanted.insert(key.address(), key);
-            }
-        }
-        let known = std::mem::replace(&mut self.mailboxes.open, wanted);
-        let opened = self.mailboxes.open.iter().filter(|(address, _)| !known.contains_key(address));
-        let opened = opened.map(|(_, key)| key.clone()).collect::<Vec<_>>();
+        self.close_ended(turn);
+        let contacts: Vec<_> = self.people.numbers().collect();
+        let opened: Vec<_> =
+            contacts.into_iter().flat_map(|contact| self.derive_mailboxes(turn, contact)).collect();
         self.subscribe(turn, &opened);
+    }
+
+    /// Opens the mailboxes of one conversation, whose key has become known. What many others cost was
+    /// paid when they came.
+    pub(super) fn open_conversation(&mut self, turn: Turn<'_>, contact: u32) {
+        let opened = self.derive_mailboxes(turn, contact);
+        self.subscribe(turn, &opened);
+    }
+
+    /// Listens to nothing of a contact any more.
+    pub(super) fn close_conversation(&mut self, contact: u32) {
+        self.mailboxes.close_all_of(contact);
+    }
+
+    /// The keys of those mailboxes of a contact that are not open yet, which they are from now on.
+    fn derive_mailboxes(&mut self, turn: Turn<'_>, contact: u32) -> Vec<KeyPair> {
+        let Some(conversation) = self.people.conversation(&self.identity, contact) else {
+            return Vec::new();
+        };
+        let mut opened = Vec::new();
+        for epoch in conversation.incoming_epochs(turn.now) {
+            if self.mailboxes.is_open(contact, epoch) {
+                continue;
+            }
+            let key = conversation.mailbox(Direction::Incoming, epoch);
+            self.mailboxes.insert((contact, epoch), key.clone());
+            opened.push(key);
+        }
+        opened
+    }
+
+    fn close_ended(&mut self, turn: Turn<'_>) {
+        let mut live = BTreeMap::new();
+        for contact in self.people.numbers().collect::<Vec<_>>() {
+            let conversation = self.people.conversation(&self.identity, contact);
+            live.extend(conversation.map(|known| (contact, known.incoming_epochs(turn.now))));
+        }
+        self.mailboxes.close(|(contact, epoch)| {
+            live.get(&contact).is_none_or(|epochs| !epochs.contains(&epoch))
+        });
     }
 
     /// Epochs turn and grants run out: all mailboxes are looked at and opened again.
     pub(super) fn mailboxes_due(&mut self, turn: Turn<'_>) {
         if self.mailboxes.next <= turn.now {
+            self.forget_removed(turn.now);
             self.refresh_mailboxes(turn);
             self.subscribe_all(turn);
             self.forget_seen(turn.now);
@@ -93,5 +169,52 @@ impl Agent {
             self.call(request, Purpose::Subscribe);
         }
         self.top_up_credit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::store::MemoryStore;
+
+    const NOW: Time = Time::from_millis(1_760_000_000_000);
+
+    /// What a new acquaintance costs does not depend on how many there are.
+    #[test]
+    fn every_stranger_costs_the_keys_of_their_own_mailboxes_and_no_others() {
+        const STRANGERS: usize = 100;
+        let store = MemoryStore::new();
+        let identity = Identity::from_seed(&[1; 32]);
+        let mut agent = Agent::new(identity, [2; 32], &store, NOW).unwrap();
+        let turn = Turn { store: &store, now: NOW };
+        for seed in 0..STRANGERS {
+            let stranger = *Identity::from_seed(&[seed as u8 + 10; 32]).public();
+            let contact = agent.know(stranger.address()).unwrap();
+            agent.learn_key(turn, contact, stranger);
+        }
+        let open = agent.mailboxes.open.len() - 1;
+        assert!((5 * STRANGERS..=6 * STRANGERS).contains(&open), "{open}");
+        assert_eq!(agent.mailboxes.derived, open);
+        // Nor is anything derived again when the epochs are looked at.
+        agent.refresh_mailboxes(turn);
+        assert_eq!(agent.mailboxes.derived, open);
+    }
+
+    #[test]
+    fn a_new_epoch_opens_one_mailbox_and_the_oldest_is_closed() {
+        let store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let friend = *Identity::from_seed(&[9; 32]).public();
+        let contact = agent.know(friend.address()).unwrap();
+        agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+        let before = agent.mailboxes.open.clone();
+        let later = NOW + Span::from_days(7);
+        agent.refresh_mailboxes(Turn { store: &store, now: later });
+        let open = &agent.mailboxes.open;
+        assert_eq!(open.keys().filter(|address| !before.contains_key(address)).count(), 1);
+        assert_eq!(before.keys().filter(|address| !open.contains_key(address)).count(), 1);
+        agent.close_conversation(contact);
+        assert_eq!(agent.mailboxes.open.keys().copied().collect::<Vec<_>>(), [agent.address()]);
     }
 }

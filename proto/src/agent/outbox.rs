@@ -19,8 +19,8 @@ use crate::store::StoreError;
 use crate::time::{Span, Time};
 
 use super::io::{
-    Author, CommandError, CommandId, Drawer, Entry, Event, MessageNumber, MessageState, Outcome,
-    Output,
+    Author, CommandError, CommandId, Drawer, Entry, Event, MessageNumber, MessageState, Newest,
+    Outcome, Output,
 };
 use super::records::Outgoing;
 use super::{Agent, Promise, Purpose, Turn, read_all};
@@ -356,7 +356,7 @@ impl Agent {
         if state <= message.state {
             return Ok(());
         }
-        let contact = message.contact;
+        let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
         self.change_entry(turn, contact, number, |known, envelope| (known.max(state), envelope))?;
         if state.is_final() {
             self.outbox.remove(number);
@@ -364,15 +364,42 @@ impl Agent {
         } else {
             self.write_message(number, Outgoing { state, ..message });
         }
-        if matches!(state, MessageState::Delivered { .. }) {
-            // They have read us, so they know our key and listen to our conversation.
-            self.change_contact(contact, |record| record.established = true);
+        match state {
+            MessageState::Delivered { .. } => {
+                // They have read us, so they know our key and listen to our conversation.
+                self.change_contact(contact, |record| record.established = true);
+                self.people.note_heard(contact, turn.now);
+            }
+            // Perhaps they listen there no longer: they lost their data, or removed us.
+            MessageState::Expired if message_left => {
+                self.change_contact(contact, |record| record.established = false);
+            }
+            _ => {}
         }
         if let Some(contact) = self.people.get(contact).map(|record| record.address) {
             let event = Event::State { number, contact, state };
             self.journal.promise(Promise::Output(Output::Event(event)));
         }
         Ok(())
+    }
+
+    /// Until when one of our messages waits to be delivered; none if it does so no more.
+    pub fn waits_until(&self, number: MessageNumber) -> Option<Time> {
+        self.outbox.messages.get(&number).map(|message| message.expires_at)
+    }
+
+    /// How many messages to a contact are on their way.
+    pub(super) fn on_their_way(&self, contact: u32) -> usize {
+        self.outbox.messages.values().filter(|message| message.contact == contact).count()
+    }
+
+    /// The newest message to each contact that is on its way.
+    pub(super) fn newest_by_contact(&self) -> BTreeMap<u32, Newest> {
+        let newest = |(number, message): (&MessageNumber, &Outgoing)| {
+            let (number, state, sent_at) = (*number, message.state, message.sent_at);
+            (message.contact, Newest { number, state, sent_at })
+        };
+        self.outbox.messages.iter().map(newest).collect()
     }
 
     fn note_envelope(&mut self, turn: Turn<'_>, number: MessageNumber, id: EnvelopeId) {

@@ -2,8 +2,6 @@
 //!
 //! One type for each drawer. The values are sealed by the host's store; here they are plain.
 
-use std::collections::BTreeSet;
-
 use crate::address::Address;
 use crate::card::{CARD_LEN_MAX, Card};
 use crate::envelope::{Envelope, EnvelopeId};
@@ -14,14 +12,15 @@ use crate::store::StoreError;
 use crate::time::Time;
 use crate::verified::Verified;
 
-use super::io::{Author, Entry, MessageNumber, MessageState};
+use super::io::{Author, Entry, MessageNumber, MessageState, Place};
+use super::received::Received;
 
-/// Numbers of messages remembered as missing, of one contact.
-pub(super) const MISSING_MAX: usize = 256;
 /// No field on disk is longer.
 const FIELD_MAX: usize = 1 << 17;
 
-const CONTACT: &[u8] = b"comm/agent/contact/v1\0";
+const CONTACT: &[u8] = b"comm/agent/contact/v2\0";
+/// The layout before notes and removal.
+const CONTACT_V1: &[u8] = b"comm/agent/contact/v1\0";
 const OUTGOING: &[u8] = b"comm/agent/outgoing/v1\0";
 const ENTRY: &[u8] = b"comm/agent/entry/v1\0";
 
@@ -32,6 +31,9 @@ pub(super) struct ContactRecord {
     pub(super) key: Option<PublicKey>,
     pub(super) name: String,
     pub(super) is_named: bool,
+    pub(super) note: String,
+    /// When the person removed them; until it is forgotten their mailboxes are listened to.
+    pub(super) removed_at: Option<Time>,
     pub(super) card: Option<Verified<Card>>,
     /// They listen to the conversation's mailboxes: they wrote to us, or acknowledged us.
     pub(super) established: bool,
@@ -39,13 +41,6 @@ pub(super) struct ContactRecord {
     pub(super) sent: u64,
     pub(super) previous: Option<MessageId>,
     pub(super) received: Received,
-}
-
-/// Which of their messages have come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Received {
-    highest: u64,
-    missing: BTreeSet<u64>,
 }
 
 /// One of our messages that is still on its way.
@@ -63,24 +58,6 @@ pub(super) struct Outgoing {
     pub(super) envelope: Option<Envelope>,
 }
 
-impl Received {
-    /// Notes number `sequence`; returns how many before it are missing, and whether it is late.
-    pub(super) fn note(&mut self, sequence: u64) -> (u64, bool) {
-        if sequence <= self.highest {
-            self.missing.remove(&sequence);
-            let before = self.missing.range(..sequence).count() as u64;
-            return (before, true);
-        }
-        let first = (self.highest + 1).max(sequence.saturating_sub(MISSING_MAX as u64));
-        self.missing.extend(first..sequence);
-        while self.missing.len() > MISSING_MAX {
-            self.missing.pop_first();
-        }
-        self.highest = sequence;
-        (self.missing.len() as u64, false)
-    }
-}
-
 impl ContactRecord {
     pub(super) fn new(address: Address, name: String) -> Self {
         Self {
@@ -88,6 +65,8 @@ impl ContactRecord {
             key: None,
             name,
             is_named: false,
+            note: String::new(),
+            removed_at: None,
             card: None,
             established: false,
             sent: 0,
@@ -107,9 +86,9 @@ impl ContactRecord {
             .u8(u8::from(self.established))
             .u64(self.sent)
             .bytes(message_id(&self.previous))
-            .u64(self.received.highest)
-            .u32(self.received.missing.len() as u32);
-        self.received.missing.iter().fold(start, |bytes, n| bytes.u64(*n)).finish()
+            .bytes(self.note.as_bytes())
+            .u64(self.removed_at.map_or(0, Time::as_millis));
+        self.received.write(start).finish()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
@@ -118,20 +97,26 @@ impl ContactRecord {
 
     fn read(bytes: &[u8]) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(bytes);
-        fields.context(CONTACT)?;
-        let address = Address::from_bytes(fields.array()?);
-        let key = fields.bytes(PublicKey::LEN)?.try_into().ok().map(PublicKey::from_bytes);
-        let name = String::from_utf8_lossy(fields.bytes(FIELD_MAX)?).into_owned();
-        let is_named = fields.u8()? == 1;
-        let card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
-        let established = fields.u8()? == 1;
-        let sent = fields.u64()?;
-        let previous = read_message_id(&mut fields)?;
-        let highest = fields.u64()?;
-        let count = fields.u32()?;
-        let missing = (0..count).map(|_| fields.u64()).collect::<Result<_, _>>()?;
-        let received = Received { highest, missing };
-        Ok(Self { address, key, name, is_named, card, established, sent, previous, received })
+        let is_first_layout = fields.context(CONTACT_V1).is_ok();
+        if !is_first_layout {
+            fields.context(CONTACT)?;
+        }
+        let mut record = Self::new(Address::from_bytes(fields.array()?), String::new());
+        record.key = fields.bytes(PublicKey::LEN)?.try_into().ok().map(PublicKey::from_bytes);
+        record.name = text(&mut fields)?;
+        record.is_named = fields.u8()? == 1;
+        record.card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
+        record.established = fields.u8()? == 1;
+        record.sent = fields.u64()?;
+        record.previous = read_message_id(&mut fields)?;
+        if is_first_layout {
+            record.received = Received::read_first_layout(&mut fields)?;
+            return Ok(record);
+        }
+        record.note = text(&mut fields)?;
+        record.removed_at = Some(fields.u64()?).filter(|at| *at > 0).map(Time::from_millis);
+        record.received = Received::read(&mut fields)?;
+        Ok(record)
     }
 }
 
@@ -189,7 +174,10 @@ pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
             let envelope = envelope.map(|id| *id.as_bytes());
             start.u8(1).u8(code).u64(value).bytes(envelope.as_ref().map_or(&[], |id| &id[..]))
         }
-        Author::Them { missing_before, late } => start.u8(2).u64(missing_before).u8(u8::from(late)),
+        // Before which it belongs is told by its key.
+        Author::Them { missing_before, place } => {
+            start.u8(2).u64(missing_before).u8(u8::from(place.is_late()))
+        }
     }
     .finish()
 }
@@ -213,7 +201,9 @@ fn read_entry(number: MessageNumber, bytes: &[u8]) -> Result<Entry, FieldError> 
         let envelope = fields.bytes(EnvelopeId::LEN)?.try_into().ok();
         Author::Us { state, envelope: envelope.map(EnvelopeId::from_bytes) }
     } else {
-        Author::Them { missing_before: fields.u64()?, late: fields.u8()? == 1 }
+        let missing_before = fields.u64()?;
+        let place = if fields.u8()? == 1 { Place::Unknown } else { Place::InTurn };
+        Author::Them { missing_before, place }
     };
     Ok(Entry { number, contact, author, content_type, body, sequence, sent_at, stored_at })
 }
@@ -241,6 +231,10 @@ fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> 
     })
 }
 
+fn text(fields: &mut FieldReader<'_>) -> Result<String, FieldError> {
+    Ok(String::from_utf8_lossy(fields.bytes(FIELD_MAX)?).into_owned())
+}
+
 fn message_id(id: &Option<MessageId>) -> &[u8] {
     id.as_ref().map_or(&[], |id| &id.as_bytes()[..])
 }
@@ -254,20 +248,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_counted_and_close_when_the_missing_come() {
-        let mut received = Received::default();
-        assert_eq!(received.note(1), (0, false));
-        assert_eq!(received.note(4), (2, false));
-        assert_eq!(received.note(3), (1, true));
-        assert_eq!(received.note(2), (0, true));
-        assert_eq!(received.note(5), (0, false));
-    }
-
-    #[test]
-    fn a_leap_in_the_numbers_costs_bounded_memory() {
-        let mut received = Received::default();
-        assert_eq!(received.note(u64::MAX), (MISSING_MAX as u64, false));
-        assert_eq!(received.missing.len(), MISSING_MAX);
+    fn a_contact_of_the_first_layout_is_read_and_written_in_the_second() {
+        let (address, key) = (Address::from_bytes([1; 20]), [3; 32]);
+        let first = SignedBytes::new(CONTACT_V1)
+            .array(address.as_bytes())
+            .bytes(&key)
+            .bytes("ann".as_bytes())
+            .u8(1)
+            .bytes(&[])
+            .u8(1)
+            .u64(7)
+            .bytes(&[5; 32])
+            .u64(4)
+            .u32(1)
+            .u64(2)
+            .finish();
+        for bytes in [first.clone(), ContactRecord::from_bytes(&first).unwrap().to_bytes()] {
+            let record = ContactRecord::from_bytes(&bytes).unwrap();
+            assert_eq!((record.address, record.name.as_str()), (address, "ann"));
+            assert_eq!(record.key, Some(PublicKey::from_bytes(key)));
+            assert!(record.is_named && record.established && record.removed_at.is_none());
+            assert_eq!((record.sent, record.previous.is_some()), (7, true));
+            assert_eq!((record.received.missing(), record.note.as_str()), (1, ""));
+        }
     }
 
     #[test]
@@ -276,7 +279,7 @@ mod tests {
             state: MessageState::Delivered { at: Time::from_millis(9) },
             envelope: Some(EnvelopeId::from_bytes([3; 32])),
         };
-        for author in [ours, Author::Them { missing_before: 2, late: true }] {
+        for author in [ours, Author::Them { missing_before: 2, place: Place::Unknown }] {
             let entry = Entry {
                 number: MessageNumber(4),
                 contact: Address::from_bytes([1; 20]),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Batch, Entry, Store, StoreError, Write};
+use super::{Batch, Entry, ScanBack, Store, StoreError, Write};
 
 /// An ordered map for every table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,23 @@ impl<T: Ord + Copy> Store<T> for MemoryStore<T> {
     }
 }
 
+impl<T: Ord + Copy> ScanBack<T> for MemoryStore<T> {
+    fn scan_back(
+        &self,
+        table: T,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let Some(map) = self.tables.get(&table) else { return Ok(Vec::new()) };
+        let range = map.range::<[u8], _>((Included(from), Excluded(to)));
+        Ok(range.rev().take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +114,19 @@ mod tests {
         };
         assert_eq!(keys(b"a", b"c", 9), vec![b"a".to_vec(), b"b".to_vec()]);
         assert_eq!(keys(b"a", b"z", 1), vec![b"a".to_vec()]);
+        assert!(keys(b"z", b"a", 9).is_empty());
+    }
+
+    #[test]
+    fn a_scan_from_the_end_gives_the_last_first() {
+        let mut store = MemoryStore::new();
+        store.apply(&Batch { seq: Seq(1), writes: vec![put(b"c"), put(b"a"), put(b"b")] });
+        let keys = |from: &[u8], to: &[u8], limit| -> Vec<Vec<u8>> {
+            let entries = store.scan_back(0, from, to, limit).unwrap();
+            entries.into_iter().map(|(key, _)| key).collect()
+        };
+        assert_eq!(keys(b"a", b"c", 9), vec![b"b".to_vec(), b"a".to_vec()]);
+        assert_eq!(keys(b"a", b"z", 1), vec![b"c".to_vec()]);
         assert!(keys(b"z", b"a", 9).is_empty());
     }
 

@@ -3,17 +3,20 @@
 //! Entry type is [`Town`]. The relay's own network is `world`'s business; here it has one node, so that
 //! a failure is the agent's.
 
+mod contacts;
+mod order;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use comm_proto::address::Address;
 use comm_proto::agent::{
     self, Agent, Author, Command, CommandError, CommandId, Drawer, Entry, Event, MessageNumber,
-    MessageState, Outcome,
+    MessageState, Outcome, Place,
 };
 use comm_proto::envelope::TTL_DEFAULT;
 use comm_proto::identity::Identity;
 use comm_proto::key::KeyPair;
-use comm_proto::message::ClientRequest;
+use comm_proto::message::{ClientPush, ClientRequest};
 use comm_proto::node::{self, Config, Family, Node, RequestId, SessionId};
 use comm_proto::payload::ContentType;
 use comm_proto::store::{Batch, MemoryStore};
@@ -32,6 +35,8 @@ struct Town {
     next_id: u64,
     /// Whether the node loses acknowledgements.
     drops_acknowledgements: bool,
+    /// Whose envelopes wait until the test hands them over, and these.
+    held: Option<(&'static str, Vec<ClientPush>)>,
 }
 
 /// One person's program.
@@ -58,6 +63,7 @@ impl Town {
             asked: BTreeMap::new(),
             next_id: 0,
             drops_acknowledgements: false,
+            held: None,
         }
     }
 
@@ -167,6 +173,19 @@ impl Town {
             .collect()
     }
 
+    /// Hands over one of the envelopes that are held, in the order in which they came from 0; it can
+    /// be handed over again.
+    fn release(&mut self, at: usize) {
+        let (name, push) =
+            self.held.as_ref().map(|(name, held)| (*name, held[at].clone())).unwrap();
+        self.tell(name, agent::Input::Push(push));
+    }
+
+    fn history(&self, name: &str, with: &str) -> Vec<Entry> {
+        let person = &self.people[name];
+        person.agent.history(&person.store, &self.address(with), None, 1_000).unwrap()
+    }
+
     /// One input of a person's program, and all that follows from it.
     fn tell(&mut self, name: &'static str, input: agent::Input) {
         let mut inputs = VecDeque::from([input]);
@@ -223,7 +242,15 @@ impl Town {
                 }
                 node::Output::ClientPush { session, push } => {
                     let found = self.people.iter().find(|(_, p)| p.session == session);
-                    for_people.push((*found.unwrap().0, agent::Input::Push(push)));
+                    let name = *found.unwrap().0;
+                    match &mut self.held {
+                        Some((owner, held))
+                            if *owner == name && matches!(push, ClientPush::Envelope { .. }) =>
+                        {
+                            held.push(push);
+                        }
+                        _ => for_people.push((name, agent::Input::Push(push))),
+                    }
                 }
                 node::Output::Event(_) => {}
                 other => panic!("a lone node says nothing to others: {other:?}"),
@@ -360,11 +387,9 @@ fn conversations_go_on_over_turning_epochs() {
     }
     let expected: Vec<_> = (0..9).map(|week| format!("week {week}")).collect();
     assert_eq!(town.texts("bob"), expected);
-    assert!(
-        town.received("bob").iter().all(|entry| {
-            matches!(entry.author, Author::Them { missing_before: 0, late: false })
-        })
-    );
+    assert!(town.received("bob").iter().all(|entry| {
+        matches!(entry.author, Author::Them { missing_before: 0, place: Place::InTurn })
+    }));
 }
 
 /// D22: taken back before it left, nothing leaves; history says so.

@@ -10,28 +10,38 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use comm::{Config, Endpoint, Node};
 use comm_proto::address::Address;
+use comm_proto::time::Span;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::lifetime;
 use crate::secret::{SECRET_ENV, Source};
+use crate::whose::{Whose, WhoseArguments};
 
 const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP]
        comm [OPTIONS] --node NODE SECRET
        comm address SECRET
-       comm keygen [--raw]";
+       comm keygen [--raw]
+       comm backup FILE [--data-dir DIR | SECRET]
+       comm restore FILE [--data-dir DIR | SECRET]
+       comm forget [--yes] [--data-dir DIR | SECRET]";
 
 const DETAILS: &str = "\
 SECRET is what your address is made of: whoever knows it is you. Others on this machine can read it
 in the list of processes, so it is better given as \"-\" (asked for, without showing it; read from
 standard input if that is no terminal), in the environment as COMM_SECRET, or with --secret-file.
-With one of the latter two the word SECRET is left out. A secret \"keygen\" or \"address\" must be
-given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
+With one of the latter two the word SECRET is left out. A secret that is the word of a command, as
+\"keygen\", must be given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
 
 ADDR is where your node listens for others, as 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
 of any node of the network; without one, yours is where a new network begins.
 
 Type /help in the chat for what can be said there. The program ends with 0 when it was told to or its
 input ended, 1 when something failed, 2 when it was called wrongly.";
+
+const COPIES: &str = "\
+Two copies of one person's data must not be used at the same time: what one of them reads the other
+never gets, and both number their messages alike.";
 
 /// Chat over the comm network.
 #[derive(Debug, Parser)]
@@ -57,6 +67,29 @@ enum Command {
         /// As the key itself, which takes no time to derive.
         #[arg(long)]
         raw: bool,
+    },
+    /// Copy the data of a person whose comm is not running to a new file, sealed as it is.
+    Backup {
+        /// The new file. In a chat that runs, /backup FILE does the same.
+        file: PathBuf,
+        #[command(flatten)]
+        whose: WhoseArguments,
+    },
+    /// Make a backup the data of a person who has none on this machine.
+    #[command(after_help = COPIES)]
+    Restore {
+        /// The backup; it stays.
+        file: PathBuf,
+        #[command(flatten)]
+        whose: WhoseArguments,
+    },
+    /// Remove everything of a person from this machine; asks first.
+    Forget {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        whose: WhoseArguments,
     },
     /// Print the address of a secret and nothing else.
     Address {
@@ -93,6 +126,9 @@ struct ChatArguments {
     /// node given with --node has its own setting.
     #[arg(long, value_name = "FILE", env = "COMM_NETWORK_KEY_FILE")]
     network_key_file: Option<PathBuf>,
+    /// How long what you write waits for its reader: 10m to 30d, in minutes, hours or days.
+    #[arg(long, value_name = "TIME", default_value = "14d", value_parser = lifetime::parse)]
+    ttl: Span,
     /// Print everything as one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -109,6 +145,9 @@ struct ChatArguments {
 pub(crate) enum Order {
     Keygen { raw: bool },
     Address(Source),
+    Backup { file: PathBuf, whose: Whose },
+    Restore { file: PathBuf, whose: Whose },
+    Forget { whose: Whose, is_sure: bool },
     Chat(Plan),
 }
 
@@ -119,6 +158,7 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     pub(crate) daemon: bool,
     pub(crate) verbose: u8,
+    pub(crate) ttl: Span,
     place: Place,
     data_dir: Option<PathBuf>,
 }
@@ -148,6 +188,15 @@ impl Arguments {
                 let mut words = secret.into_iter().collect();
                 source(&mut words, secret_file, env).map(Order::Address)
             }
+            Some(Command::Backup { file, whose }) => {
+                Ok(Order::Backup { file, whose: whose.whose(env)? })
+            }
+            Some(Command::Restore { file, whose }) => {
+                Ok(Order::Restore { file, whose: whose.whose(env)? })
+            }
+            Some(Command::Forget { yes, whose }) => {
+                Ok(Order::Forget { whose: whose.whose(env)?, is_sure: yes })
+            }
             None => self.chat.plan(env).map(Order::Chat),
         }
     }
@@ -167,15 +216,15 @@ impl ChatArguments {
         if !words.is_empty() {
             return Err(Failure::misused(format!("{} words too many", words.len())));
         }
-        let Self { json, daemon, verbose, data_dir, .. } = self;
-        Ok(Plan { secret, json, daemon, verbose, place, data_dir })
+        let Self { json, daemon, verbose, ttl, data_dir, .. } = self;
+        Ok(Plan { secret, json, daemon, verbose, ttl, place, data_dir })
     }
 }
 
 type Words = std::collections::VecDeque<OsString>;
 
 /// Where the secret comes from; takes it from the words if nothing else names it.
-fn source(
+pub(crate) fn source(
     words: &mut Words,
     file: Option<PathBuf>,
     env: Option<OsString>,
@@ -281,7 +330,7 @@ fn with_token(endpoint: Endpoint, file: Option<&PathBuf>) -> Result<Endpoint, Fa
 }
 
 /// Where programs of a user keep their data by the XDG rules.
-fn default_data_dir(address: Address) -> Result<PathBuf, Failure> {
+pub(crate) fn default_data_dir(address: Address) -> Result<PathBuf, Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
     let home = || set("HOME").map(|home| home.join(".local/share"));

@@ -4,18 +4,22 @@
 //! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use comm::{Client, ClientError, Config, Event, Events, Message};
 use comm_proto::address::Address;
-use comm_proto::agent::{self, Contact, Entry, MessageNumber, MessageState};
+use comm_proto::agent::{self, Author, Contact, Entry, MessageNumber, MessageState, Place};
 use comm_proto::identity::{Identity, safety_number};
+use comm_proto::time::{Span, Time};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
 use crate::input::Typed;
 use crate::line::{Line, Who};
+use crate::moment::written_at;
 use crate::screen::Screen;
 use crate::shown::{Said, Shown};
 use crate::stop::Stop;
@@ -37,6 +41,10 @@ pub(crate) struct Chat {
     introduced: BTreeSet<Address>,
     /// Messages of this run that are on this machine only.
     staying: BTreeSet<MessageNumber>,
+    /// How long what is said waits.
+    ttl: Span,
+    /// Copies that are being made.
+    backups: JoinSet<Shown>,
     /// Messages that are on our node's disk count as left when the node is not ours.
     accepted_is_left: bool,
 }
@@ -53,6 +61,7 @@ impl Chat {
     pub(crate) async fn start(
         identity: Identity,
         config: Config,
+        ttl: Span,
         screen: Screen,
     ) -> Result<Self, Failure> {
         let accepted_is_left = matches!(config.node, comm::Node::Remote(_));
@@ -64,6 +73,8 @@ impl Chat {
             contacts: BTreeMap::new(),
             introduced: BTreeSet::new(),
             staying: BTreeSet::new(),
+            ttl,
+            backups: JoinSet::new(),
             accepted_is_left,
         };
         let node = chat.first_status().await;
@@ -99,8 +110,12 @@ impl Chat {
                         break;
                     }
                 },
+                Some(copied) = self.backups.join_next() => self.show_copied(copied).await,
                 () = stop.wanted() => break,
             }
+        }
+        while let Some(copied) = self.backups.join_next().await {
+            self.show_copied(copied).await;
         }
         let Self { client, screen, .. } = self;
         let closed = client.close().await;
@@ -159,15 +174,17 @@ impl Chat {
         let shown = match line {
             Line::Nothing | Line::Quit => return Ok(None),
             Line::Send { to, text } => self.send(&to, text).await?,
-            Line::AddContact { name, address } => {
-                let contact = self.client.add_contact(&name, address, None).await;
-                let contact = contact.map_err(text)?;
-                self.contacts.insert(address, contact.clone());
-                Shown::Contact(contact)
+            Line::AddContact { name, address, note } => {
+                self.add_contact(&name, address, note.as_deref()).await?
             }
-            Line::Contacts => Shown::Contacts(self.client.contacts().await.map_err(text)?),
+            Line::NoteContact { who, note } => {
+                let address = self.find(&who).await?;
+                self.note_contact(address, &note).await?
+            }
+            Line::RemoveContact(who) => self.remove_contact(&who).await?,
+            Line::Contacts => Shown::Contacts(self.client.conversations().await.map_err(text)?),
             Line::History { who, count } => self.history(who.as_ref(), count).await?,
-            Line::Status(number) => Shown::Message(self.message(number).await?),
+            Line::Status(number) => self.message(number).await?,
             Line::Cancel(number) => {
                 let copies_may_exist = self.client.cancel(number).await.map_err(text)?;
                 self.staying.remove(&number);
@@ -176,6 +193,11 @@ impl Chat {
             Line::Verify(who) => self.verify(&who).await?,
             Line::WhoAmI => self.who_am_i().await?,
             Line::Peers => Shown::Peers(self.client.peers().await.map_err(text)?),
+            Line::Lifetime(ttl) => {
+                self.ttl = ttl.unwrap_or(self.ttl);
+                Shown::Lifetime(self.ttl)
+            }
+            Line::Backup(file) => return self.back_up(file).await.map(|()| None),
             Line::Offline => return self.client.offline().await.map(|()| None).map_err(text),
             Line::Online => return self.client.online().await.map(|()| None).map_err(text),
             Line::Help => Shown::Help,
@@ -185,9 +207,54 @@ impl Chat {
 
     async fn send(&mut self, to: &Who, message: String) -> Result<Shown, String> {
         let to = self.find(to).await?;
-        let entry = self.client.send(Message::text(to, message)).await.map_err(text)?;
+        let message = Message { ttl: self.ttl, ..Message::text(to, message) };
+        let entry = self.client.send(message).await.map_err(text)?;
         self.staying.insert(entry.number);
         Ok(Shown::Queued { name: self.name(to).await, entry })
+    }
+
+    async fn add_contact(
+        &mut self,
+        name: &str,
+        address: Address,
+        note: Option<&str>,
+    ) -> Result<Shown, String> {
+        let contact = self.client.add_contact(name, address, None).await.map_err(text)?;
+        self.contacts.insert(address, contact.clone());
+        match note {
+            Some(note) => self.note_contact(address, note).await,
+            None => Ok(Shown::Contact(contact)),
+        }
+    }
+
+    async fn note_contact(&mut self, address: Address, note: &str) -> Result<Shown, String> {
+        let contact = self.client.note_contact(address, note).await.map_err(text)?;
+        self.contacts.insert(address, contact.clone());
+        Ok(Shown::Contact(contact))
+    }
+
+    async fn remove_contact(&mut self, who: &Who) -> Result<Shown, String> {
+        let address = self.find(who).await?;
+        let (contact, on_their_way) = self.client.remove_contact(address).await.map_err(text)?;
+        self.contacts.remove(&address);
+        // Should they write again, they are a stranger.
+        self.introduced.remove(&address);
+        Ok(Shown::Removed { contact, on_their_way })
+    }
+
+    /// Begins to copy what is on disk now; the chat goes on meanwhile.
+    async fn back_up(&mut self, file: PathBuf) -> Result<(), String> {
+        let snapshot = self.client.snapshot().await.map_err(text)?;
+        self.backups.spawn_blocking(move || match snapshot.save(&file) {
+            Ok(bytes) => Shown::Backup { file, bytes },
+            Err(error) => Shown::Error(error.to_string()),
+        });
+        Ok(())
+    }
+
+    async fn show_copied(&self, copied: Result<Shown, JoinError>) {
+        let shown = copied.unwrap_or_else(|error| Shown::Error(format!("no backup: {error}")));
+        self.screen.show(&shown).await;
     }
 
     async fn history(&mut self, who: Option<&Who>, count: usize) -> Result<Shown, String> {
@@ -201,7 +268,8 @@ impl Chat {
         let mut entries = Vec::new();
         for contact in contacts {
             entries.extend(self.client.history(contact, None, count).await.map_err(text)?);
-            entries.sort_unstable_by_key(|entry| entry.number);
+            // Stable: late messages of one person stay in their order.
+            entries.sort_by_key(place);
             let surplus = entries.len().saturating_sub(count);
             entries.drain(..surplus);
         }
@@ -212,10 +280,11 @@ impl Chat {
         Ok(Shown::History(said))
     }
 
-    async fn message(&mut self, number: MessageNumber) -> Result<Said, String> {
+    async fn message(&mut self, number: MessageNumber) -> Result<Shown, String> {
         let entry = self.client.message(number).await.map_err(text)?;
         let entry = entry.ok_or_else(|| format!("there is no message #{}", number.0))?;
-        Ok(self.said(entry).await)
+        let waits_until = self.client.waits_until(number).await.map_err(text)?;
+        Ok(Shown::Message { said: self.said(entry).await, waits_until })
     }
 
     async fn verify(&mut self, who: &Who) -> Result<Shown, String> {
@@ -240,7 +309,13 @@ impl Chat {
         let shown = match event {
             Event::Agent(agent::Event::Received(entry)) => {
                 let is_stranger = self.is_new_stranger(entry.contact).await;
-                Shown::Received { said: self.said(entry.clone()).await, is_stranger }
+                let belongs_before = self.belongs_before(entry).await;
+                let said = self.said(entry.clone()).await;
+                Shown::Received { said, is_stranger, belongs_before }
+            }
+            Event::Agent(agent::Event::Missing { contact, messages }) => {
+                let (name, contact) = (self.name(*contact).await, *contact);
+                Shown::Missing { name, contact, messages: *messages }
             }
             Event::Agent(agent::Event::State { number, contact, state }) => {
                 self.note_state(*number, *state);
@@ -290,6 +365,13 @@ impl Chat {
         })
     }
 
+    /// When the message was written that a late one belongs before.
+    async fn belongs_before(&self, late: &Entry) -> Option<Time> {
+        let Author::Them { place: Place::Before(number), .. } = late.author else { return None };
+        let entry = self.client.message(number).await.ok().flatten();
+        entry.map(|entry| written_at(&entry))
+    }
+
     async fn said(&mut self, entry: Entry) -> Said {
         Said { name: self.name(entry.contact).await, entry }
     }
@@ -327,7 +409,8 @@ impl Chat {
 
     async fn contact(&mut self, address: Address) -> Option<Contact> {
         if !self.contacts.contains_key(&address) {
-            self.refresh_contacts().await;
+            let known = self.client.contact(address).await.ok().flatten();
+            self.contacts.extend(known.map(|contact| (address, contact)));
         }
         self.contacts.get(&address).cloned()
     }
@@ -337,6 +420,15 @@ impl Chat {
             self.contacts =
                 contacts.into_iter().map(|contact| (contact.address, contact)).collect();
         }
+    }
+}
+
+/// Where an entry belongs among those of all people: a late one directly before the one that showed
+/// that it was missing.
+fn place(entry: &Entry) -> (MessageNumber, bool) {
+    match entry.author {
+        Author::Them { place: Place::Before(later), .. } => (later, false),
+        _ => (entry.number, true),
     }
 }
 

@@ -3,10 +3,11 @@
 //! Entry function is [`render`]. Every object has `type`; times are milliseconds since 1970, addresses
 //! and ids are hexadecimal. A body that is no text is in `body_hex` instead of `text`.
 
-use comm::{NodeStatus, PeerLine};
-use comm_proto::agent::{Author, Contact, Entry, MessageState};
+use comm::{NodeStatus, PeerLine, Reach};
+use comm_proto::agent::{Author, Contact, Entry, MessageState, Place};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
+use comm_proto::time::Time;
 use serde_json::{Map, Value, json};
 
 use crate::line::HELP;
@@ -25,7 +26,7 @@ fn object(shown: &Shown) -> Value {
             node_into(&mut object, node);
             Value::Object(object)
         }
-        Shown::Received { said, is_stranger } => {
+        Shown::Received { said, is_stranger, .. } => {
             let mut object = said_object("received", said);
             object.insert("stranger".to_owned(), json!(is_stranger));
             Value::Object(object)
@@ -34,6 +35,9 @@ fn object(shown: &Shown) -> Value {
             let said = Said { name: name.clone(), entry: entry.clone() };
             Value::Object(said_object("queued", &said))
         }
+        Shown::Missing { name, contact, messages } => json!({
+            "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
+        }),
         Shown::State { number, name, contact, state } => {
             let mut object = object_of(
                 "state",
@@ -54,20 +58,41 @@ fn object(shown: &Shown) -> Value {
             node_into(&mut object, node);
             Value::Object(object)
         }
+        Shown::Left { waiting } => json!({ "type": "left", "waiting": waiting }),
+        Shown::Error(text) => json!({ "type": "error", "text": text }),
+        answers => answer(answers),
+    }
+}
+
+/// Answers about one thing.
+fn answer(shown: &Shown) -> Value {
+    match shown {
         Shown::Contact(one) => {
             let mut object = contact(one);
             object.insert("type".to_owned(), json!("contact"));
             Value::Object(object)
         }
-        Shown::Message(said) => Value::Object(said_object("message", said)),
+        Shown::Removed { contact: one, on_their_way } => {
+            let mut object = contact(one);
+            object.insert("type".to_owned(), json!("removed"));
+            object.insert("on_their_way".to_owned(), json!(on_their_way));
+            Value::Object(object)
+        }
+        Shown::Lifetime(span) => json!({ "type": "ttl", "milliseconds": span.as_millis() }),
+        Shown::Backup { file, bytes } => json!({
+            "type": "backup", "file": file.display().to_string(), "bytes": bytes
+        }),
+        Shown::Message { said, waits_until } => {
+            let mut object = said_object("message", said);
+            object.insert("waits_until".to_owned(), json!(waits_until.map(Time::as_millis)));
+            Value::Object(object)
+        }
         Shown::Cancelled { number, copies_may_exist } => json!({
             "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
         }),
         Shown::Verify { name, contact, digits } => json!({
             "type": "verify", "name": name, "address": contact.to_string(), "digits": digits
         }),
-        Shown::Left { waiting } => json!({ "type": "left", "waiting": waiting }),
-        Shown::Error(text) => json!({ "type": "error", "text": text }),
         lists => list(lists),
     }
 }
@@ -79,7 +104,8 @@ fn list(shown: &Shown) -> Value {
             json!({ "type": "peers", "peers": peers.iter().map(peer).collect::<Vec<_>>() })
         }
         Shown::Contacts(contacts) => {
-            json!({ "type": "contacts", "contacts": contacts.iter().map(contact).collect::<Vec<_>>() })
+            let contacts: Vec<_> = contacts.iter().map(conversation).collect();
+            json!({ "type": "contacts", "contacts": contacts })
         }
         Shown::History(entries) => {
             let entries: Vec<_> = entries.iter().map(|said| said_object("entry", said)).collect();
@@ -123,10 +149,15 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
             object.insert("envelope".to_owned(), json!(envelope.map(|id| id.to_string())));
             state_into(&mut object, state);
         }
-        Author::Them { missing_before, late } => {
+        Author::Them { missing_before, place } => {
+            let belongs_before = match place {
+                Place::Before(number) => json!(number.0),
+                Place::InTurn | Place::Unknown => Value::Null,
+            };
             object.insert("author".to_owned(), json!("them"));
             object.insert("missing_before".to_owned(), json!(missing_before));
-            object.insert("late".to_owned(), json!(late));
+            object.insert("late".to_owned(), json!(place.is_late()));
+            object.insert("belongs_before".to_owned(), belongs_before);
         }
     }
     object
@@ -205,6 +236,7 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "address": contact.address.to_string(),
         "key": contact.key.map(|key| key.to_string()),
         "named": contact.is_named,
+        "note": contact.note,
     });
     match fields {
         Value::Object(object) => object,
@@ -212,11 +244,17 @@ fn contact(contact: &Contact) -> Map<String, Value> {
     }
 }
 
+fn conversation((who, reach): &(Contact, Reach)) -> Map<String, Value> {
+    let mut object = contact(who);
+    object.insert("reach".to_owned(), json!(reach.level.to_string()));
+    object.insert("reach_reason".to_owned(), json!(reach.reason.to_string()));
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
     use comm_proto::agent::MessageNumber;
-    use comm_proto::time::Time;
 
     use super::*;
 
@@ -224,7 +262,7 @@ mod tests {
         let entry = Entry {
             number: MessageNumber(7),
             contact: Address::from_bytes([1; 20]),
-            author: Author::Them { missing_before: 2, late: false },
+            author: Author::Them { missing_before: 2, place: Place::Before(MessageNumber(5)) },
             content_type,
             body: body.to_vec(),
             sequence: 3,
@@ -232,7 +270,7 @@ mod tests {
             stored_at: Time::from_millis(2_000),
         };
         let said = Said { name: "ann".to_owned(), entry };
-        let line = render(&Shown::Received { said, is_stranger: false });
+        let line = render(&Shown::Received { said, is_stranger: false, belongs_before: None });
         assert_eq!(line.lines().count(), 1, "{line}");
         serde_json::from_str(&line).unwrap()
     }
@@ -244,6 +282,7 @@ mod tests {
         assert_eq!(object["text"], text);
         assert_eq!(object["type"], "received");
         assert_eq!(object["missing_before"], 2);
+        assert_eq!((&object["late"], &object["belongs_before"]), (&json!(true), &json!(5)));
         assert_eq!(object["address"], "01".repeat(20));
     }
 

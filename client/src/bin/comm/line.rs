@@ -3,11 +3,15 @@
 //! Entry type is [`Line`]. The text of a message is taken as it is; everything around it must be
 //! spelt exactly, and what cannot be understood is answered with how to write it.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use comm_proto::address::{Address, ParseAddressError};
 use comm_proto::agent::MessageNumber;
+use comm_proto::time::Span;
 use thiserror::Error;
+
+use crate::lifetime;
 
 /// Entries of a history when no number is given, and the most of one.
 const HISTORY_DEFAULT: usize = 20;
@@ -20,14 +24,18 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("ADDRESS TEXT", "say TEXT to whoever has the address of 40 digits"),
     ("NAME: TEXT", "say TEXT to a contact"),
     ("/msg NAME TEXT", "the same"),
-    ("/contact add NAME ADDRESS", "give an address a name, or another name"),
-    ("/contacts", "everybody you know"),
+    ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
+    ("/contact note NAME [NOTE]", "what you want to remember of NAME; nothing removes it"),
+    ("/contact remove NAME", "remove NAME and all that you said to each other"),
+    ("/contacts", "everybody you know, and how well you are connected"),
     ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
     ("/status ID", "how far your message #ID has come"),
     ("/cancel ID", "take back your message #ID unless it was delivered"),
     ("/verify NAME", "the number to compare with NAME by voice"),
     ("/whoami", "your address, your node, what waits to be delivered"),
     ("/peers", "the nodes that your node knows"),
+    ("/ttl [TIME]", "how long what you write from now on waits, as 90m, 12h or 14d"),
+    ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
     ("/offline", "leave the network; what you say waits"),
     ("/online", "come back"),
     ("/help", "this list"),
@@ -46,7 +54,13 @@ pub(crate) enum Line {
     AddContact {
         name: String,
         address: Address,
+        note: Option<String>,
     },
+    NoteContact {
+        who: Who,
+        note: String,
+    },
+    RemoveContact(Who),
     Contacts,
     History {
         who: Option<Who>,
@@ -57,6 +71,8 @@ pub(crate) enum Line {
     Verify(Who),
     WhoAmI,
     Peers,
+    Lifetime(Option<Span>),
+    Backup(PathBuf),
     Offline,
     Online,
     Help,
@@ -83,6 +99,8 @@ pub(crate) enum LineError {
     Unknown(String),
     #[error("write {0}")]
     Usage(&'static str),
+    #[error("{0}")]
+    Lifetime(String),
 }
 
 impl FromStr for Line {
@@ -135,8 +153,15 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
     let words: Vec<&str> = rest.split_whitespace().collect();
     match (command, &words[..]) {
         ("msg", _) => parse_msg(rest),
-        ("contact", ["add", name, address]) => parse_contact(name, address),
-        ("contact", _) => Err(LineError::Usage("/contact add NAME ADDRESS")),
+        ("contact", _) => parse_contact(rest),
+        ("ttl", []) => Ok(Line::Lifetime(None)),
+        ("ttl", [time]) => lifetime::parse(time)
+            .map(|time| Line::Lifetime(Some(time)))
+            .map_err(LineError::Lifetime),
+        ("ttl", _) => Err(LineError::Usage("/ttl [TIME]")),
+        ("backup", []) => Err(LineError::Usage("/backup FILE")),
+        // A name of a file may have spaces.
+        ("backup", _) => Ok(Line::Backup(rest.trim().into())),
         ("history", words) => parse_history(words),
         ("status", [id]) => number(id).map(Line::Status).ok_or(LineError::Usage("/status ID")),
         ("status", _) => Err(LineError::Usage("/status ID")),
@@ -172,9 +197,34 @@ fn parse_msg(rest: &str) -> Result<Line, LineError> {
     }
 }
 
-fn parse_contact(name: &str, address: &str) -> Result<Line, LineError> {
-    let wrong = |reason| LineError::Address { word: address.to_owned(), reason };
-    Ok(Line::AddContact { name: name.to_owned(), address: address.parse().map_err(wrong)? })
+/// A note is the rest of its line.
+fn parse_contact(rest: &str) -> Result<Line, LineError> {
+    let (verb, rest) = split_word(rest);
+    let (name, rest) = split_word(rest);
+    match (verb, name, rest) {
+        ("list", "", "") => Ok(Line::Contacts),
+        ("add", name, rest) if !rest.is_empty() => {
+            let (address, note) = split_word(rest);
+            let wrong = |reason| LineError::Address { word: address.to_owned(), reason };
+            let address = address.parse().map_err(wrong)?;
+            let note = Some(note.to_owned()).filter(|note| !note.is_empty());
+            Ok(Line::AddContact { name: name.to_owned(), address, note })
+        }
+        ("note", name, note) if !name.is_empty() => {
+            Ok(Line::NoteContact { who: who(name), note: note.to_owned() })
+        }
+        ("remove", name, "") if !name.is_empty() => Ok(Line::RemoveContact(who(name))),
+        ("note", ..) => Err(LineError::Usage("/contact note NAME [NOTE]")),
+        ("remove", ..) => Err(LineError::Usage("/contact remove NAME")),
+        _ => Err(LineError::Usage("/contact add NAME ADDRESS [NOTE]")),
+    }
+}
+
+/// The first word, and what stands behind it.
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
 }
 
 /// A lone number is a count; somebody whose name is a number needs the count too.
@@ -237,6 +287,7 @@ mod tests {
                 .replace("NAME", "ann")
                 .replace("TEXT", "hi")
                 .replace("ID", "#7")
+                .replace("[TIME]", "90m")
         };
         for (usage, _) in HELP {
             assert!(parse(&line(usage)).is_ok(), "{usage}");
@@ -253,6 +304,37 @@ mod tests {
         assert_eq!(parse("/history ann"), history(Some("ann"), 20));
         assert_eq!(parse("/history ann 5"), history(Some("ann"), 5));
         assert_eq!(parse("/history ann 0"), Err(LineError::Usage("/history [NAME] [N]")));
+    }
+
+    #[test]
+    fn a_note_is_the_rest_of_its_line() {
+        let add = |note: Option<&str>| {
+            let (name, address) = ("ann".to_owned(), ADDRESS.parse().unwrap());
+            Ok(Line::AddContact { name, address, note: note.map(str::to_owned) })
+        };
+        assert_eq!(parse(&format!("/contact add ann {ADDRESS}")), add(None));
+        let line = format!("/contact add ann {ADDRESS}  met  at the mill ");
+        assert_eq!(parse(&line), add(Some("met  at the mill")));
+        let note = |note: &str| {
+            Ok(Line::NoteContact { who: Who::Name("ann".to_owned()), note: note.to_owned() })
+        };
+        assert_eq!(parse("/contact note ann two words"), note("two words"));
+        assert_eq!(parse("/contact note ann"), note(""));
+        let remove = Line::RemoveContact(Who::Name("ann".to_owned()));
+        assert_eq!(parse("/contact remove ann"), Ok(remove));
+        assert_eq!(parse("/contact list"), Ok(Line::Contacts));
+        for wrong in ["/contact", "/contact add ann", "/contact remove", "/contact remove a b"] {
+            assert!(matches!(parse(wrong), Err(LineError::Usage(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_has_bounds_and_a_file_may_have_spaces() {
+        assert_eq!(parse("/ttl"), Ok(Line::Lifetime(None)));
+        assert_eq!(parse("/ttl 3d"), Ok(Line::Lifetime(Some(Span::from_days(3)))));
+        assert!(matches!(parse("/ttl 31d"), Err(LineError::Lifetime(_))));
+        assert_eq!(parse("/backup my copy"), Ok(Line::Backup("my copy".into())));
+        assert_eq!(parse("/backup"), Err(LineError::Usage("/backup FILE")));
     }
 
     #[test]

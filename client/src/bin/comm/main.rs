@@ -7,8 +7,10 @@
 mod arguments;
 mod chat;
 mod failure;
+mod forget;
 mod input;
 mod json;
+mod lifetime;
 mod line;
 mod logging;
 mod moment;
@@ -18,10 +20,12 @@ mod screen;
 mod secret;
 mod shown;
 mod stop;
+mod whose;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use comm::store;
 use comm_proto::identity::Identity;
 
 use arguments::{Arguments, Order, Plan};
@@ -54,6 +58,18 @@ fn obey(order: Order) -> Result<(), Failure> {
             println!("{}", source.identity()?.address());
             Ok(())
         }
+        Order::Backup { file, whose } => {
+            let bytes = store::back_up(&whose.data_dir()?, &file).map_err(Failure::failed)?;
+            println!("copied to {} ({bytes} bytes)", file.display());
+            Ok(())
+        }
+        Order::Restore { file, whose } => {
+            let dir = whose.data_dir()?;
+            store::restore(&file, &dir).map_err(Failure::failed)?;
+            println!("restored to {}; do not run the original any more", dir.display());
+            Ok(())
+        }
+        Order::Forget { whose, is_sure } => forget::forget(&whose.data_dir()?, is_sure),
         Order::Chat(plan) => {
             let identity = plan.secret.identity()?;
             let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
@@ -71,7 +87,7 @@ async fn chat(identity: Identity, plan: &Plan) -> Result<(), Failure> {
     logging::start(plan.verbose, &screen)?;
     let mut stop = Stop::new().map_err(Failure::failed)?;
     let chat = tokio::select! {
-        chat = Chat::start(identity, config, screen) => chat?,
+        chat = Chat::start(identity, config, plan.ttl, screen) => chat?,
         () = stop.wanted() => return Ok(()),
     };
     chat.run(input.read(), &mut stop, plan.daemon).await

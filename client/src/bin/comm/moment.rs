@@ -58,7 +58,7 @@ pub(crate) fn written_at(entry: &Entry) -> Time {
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
-    use comm_proto::agent::MessageNumber;
+    use comm_proto::agent::{MessageNumber, Place};
     use comm_proto::payload::ContentType;
     use comm_proto::time::Span;
 
@@ -68,7 +68,7 @@ mod tests {
         Entry {
             number: MessageNumber(1),
             contact: Address::from_bytes([1; 20]),
-            author: Author::Them { missing_before: 0, late: false },
+            author: Author::Them { missing_before: 0, place: Place::InTurn },
             content_type: ContentType::TEXT,
             body: Vec::new(),
             sequence: 1,

@@ -7,11 +7,13 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use comm::{NodeStatus, PeerLine};
-use comm_proto::agent::{Author, Contact, Entry, MessageState};
+use comm::{NodeStatus, PeerLine, Reach};
+use comm_proto::agent::{Author, Contact, Entry, MessageState, Place};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
+use comm_proto::time::Time;
 
+use crate::lifetime;
 use crate::line::HELP;
 use crate::moment::{Moments, written_at};
 use crate::shown::{Said, Shown};
@@ -25,7 +27,10 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         Shown::Started { address, node } => {
             format!("your address: {address}\n{}\n/help lists what you can write", node_line(node))
         }
-        Shown::Received { said, is_stranger } => received(said, *is_stranger, moments),
+        Shown::Received { said, is_stranger, belongs_before } => {
+            received(said, *is_stranger, *belongs_before, moments)
+        }
+        Shown::Missing { name, messages, .. } => missing(&safe(name), *messages),
         Shown::Queued { name, entry } => {
             format!("#{} to {}: queued", entry.number.0, safe(name))
         }
@@ -51,12 +56,22 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         }
         Shown::Peers(peers) => peers_text(peers, moments),
         Shown::Contact(one) => contact(one),
-        Shown::Contacts(contacts) => or_none(contacts.iter().map(contact), "no contacts yet"),
+        Shown::Removed { contact, on_their_way } => removed(contact, *on_their_way),
+        Shown::Contacts(contacts) => {
+            or_none(contacts.iter().map(|(who, reach)| conversation(who, reach)), "no contacts yet")
+        }
         Shown::History(entries) => {
             or_none(entries.iter().map(|said| history_line(said, moments)), "nothing was said yet")
         }
-        Shown::Message(said) => message(said, moments),
+        Shown::Message { said, waits_until } => message(said, *waits_until, moments),
         Shown::Cancelled { number, copies_may_exist } => cancelled(number.0, *copies_may_exist),
+        Shown::Lifetime(span) => {
+            format!("what you write from now on waits for {}", lifetime::show(*span))
+        }
+        Shown::Backup { file, bytes } => format!(
+            "copied to {} ({bytes} bytes); do not run both copies at once",
+            safe(&file.display().to_string())
+        ),
         Shown::Verify { name, contact, digits } => {
             let name = safe(name);
             format!("{digits}\n{name} ({contact}) must see the same number when verifying you")
@@ -93,25 +108,36 @@ fn turns_text(c: char) -> bool {
     )
 }
 
-fn received(said: &Said, is_stranger: bool, moments: &Moments) -> String {
+fn received(
+    said: &Said,
+    is_stranger: bool,
+    belongs_before: Option<Time>,
+    moments: &Moments,
+) -> String {
     let Said { name, entry } = said;
     let mut text = String::new();
-    let (missing, late) = match entry.author {
-        Author::Them { missing_before, late } => (missing_before, late),
-        Author::Us { .. } => (0, false),
-    };
     if is_stranger {
         let (name, address) = (safe(name), entry.contact);
         let _ = writeln!(text, "({name} is new: /contact add NAME {address} gives them a name)");
     }
-    if missing > 0 {
-        let _ = writeln!(text, "({missing} earlier {} missing)", plural(missing, "message"));
-    }
     text.push_str(&line_of(name, entry, moments));
-    if late {
-        text.push_str(" (late)");
+    match (entry.author, belongs_before) {
+        (Author::Them { place: Place::Before(number), .. }, Some(at)) => {
+            let (number, at) = (number.0, moments.show(at));
+            let _ = write!(text, " (late: it belongs before #{number} of {at})");
+        }
+        (Author::Them { place, .. }, _) if place.is_late() => text.push_str(" (late)"),
+        _ => {}
     }
     text
+}
+
+fn missing(name: &str, messages: u64) -> String {
+    match messages {
+        0 => format!("(no message of {name} is missing any more)"),
+        1 => format!("(1 message of {name} is missing; /history shows where)"),
+        more => format!("({more} messages of {name} are missing; /history shows where)"),
+    }
 }
 
 fn line_of(author: &str, entry: &Entry, moments: &Moments) -> String {
@@ -135,22 +161,29 @@ fn history_line(said: &Said, moments: &Moments) -> String {
             let line = line_of(&to, &said.entry, moments);
             format!("{line} ({})", state_text(state, moments))
         }
-        Author::Them { .. } => received(said, false, moments),
+        Author::Them { missing_before: 0, .. } => line_of(&said.name, &said.entry, moments),
+        Author::Them { missing_before, .. } => format!(
+            "    … {} missing\n{}",
+            count_of(*missing_before, "message"),
+            line_of(&said.name, &said.entry, moments)
+        ),
     }
 }
 
-fn message(said: &Said, moments: &Moments) -> String {
+fn message(said: &Said, waits_until: Option<Time>, moments: &Moments) -> String {
     let Said { name, entry } = said;
     let (number, name) = (entry.number.0, safe(name));
     let written = moments.show(written_at(entry));
     match &entry.author {
         Author::Us { state, envelope } => {
             let envelope = envelope.map_or("not sealed yet".to_owned(), |id| id.to_string());
+            let until = waits_until.map(|at| format!("\n  waits until: {}", moments.show(at)));
             format!(
-                "#{number} to {name} ({})\n  state: {}\n  written: {written}\n  envelope: \
+                "#{number} to {name} ({})\n  state: {}{}\n  written: {written}\n  envelope: \
                  {envelope}\n  text: {}",
                 entry.contact,
                 state_text(state, moments),
+                until.unwrap_or_default(),
                 body(entry)
             )
         }
@@ -222,7 +255,31 @@ fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {
 }
 
 fn contact(contact: &Contact) -> String {
-    format!("{} {}", contact.address, safe(&contact.name))
+    with_note(format!("{} {}", contact.address, safe(&contact.name)), contact)
+}
+
+fn conversation(contact: &Contact, reach: &Reach) -> String {
+    let (address, name) = (contact.address, safe(&contact.name));
+    let Reach { level, reason } = reach;
+    with_note(format!("{address} {name} (connected: {level}; {reason})"), contact)
+}
+
+fn with_note(line: String, contact: &Contact) -> String {
+    match contact.note.as_str() {
+        "" => line,
+        note => format!("{line}\n    {}", safe(note)),
+    }
+}
+
+fn removed(contact: &Contact, on_their_way: usize) -> String {
+    let name = safe(&contact.name);
+    let gone = format!("{name} ({}) is removed, with all that was said", contact.address);
+    match on_their_way {
+        0 => gone,
+        some => {
+            format!("{gone}; {} to {name} on the way still, see /cancel", count(some, "message"))
+        }
+    }
 }
 
 fn cancelled(number: u64, copies_may_exist: bool) -> String {
@@ -249,7 +306,11 @@ fn or_none(lines: impl Iterator<Item = String>, none: &str) -> String {
 }
 
 fn count(number: usize, thing: &str) -> String {
-    format!("{number} {}", plural(number as u64, thing))
+    count_of(number as u64, thing)
+}
+
+fn count_of(number: u64, thing: &str) -> String {
+    format!("{number} {}", plural(number, thing))
 }
 
 fn plural(number: u64, thing: &str) -> String {
@@ -260,7 +321,7 @@ fn plural(number: u64, thing: &str) -> String {
 mod tests {
     use comm_proto::address::Address;
     use comm_proto::agent::MessageNumber;
-    use comm_proto::time::{Span, Time};
+    use comm_proto::time::Span;
 
     use super::*;
 
@@ -279,32 +340,59 @@ mod tests {
         }
     }
 
-    fn from(missing_before: u64, late: bool, text: &str) -> Said {
-        let entry = entry(Author::Them { missing_before, late }, text);
+    fn from(missing_before: u64, place: Place, text: &str) -> Said {
+        let entry = entry(Author::Them { missing_before, place }, text);
         Said { name: "ann".to_owned(), entry }
     }
 
+    fn in_turn(text: &str) -> Said {
+        from(0, Place::InTurn, text)
+    }
+
     fn show(said: Said) -> String {
-        render(&Shown::Received { said, is_stranger: false }, &Moments::utc(NOON))
+        let shown = Shown::Received { said, is_stranger: false, belongs_before: Some(NOON) };
+        render(&shown, &Moments::utc(NOON))
     }
 
     #[test]
     fn a_message_is_shown_with_its_time_and_its_author() {
-        assert_eq!(show(from(0, false, "hi")), "[12:00:00] ann: hi");
+        assert_eq!(show(in_turn("hi")), "[12:00:00] ann: hi");
     }
 
     #[test]
     fn gaps_and_late_messages_are_told() {
-        assert_eq!(show(from(1, false, "x")), "(1 earlier message missing)\n[12:00:00] ann: x");
+        assert_eq!(show(from(1, Place::InTurn, "x")), "[12:00:00] ann: x");
         assert_eq!(
-            show(from(2, true, "x")),
-            "(2 earlier messages missing)\n[12:00:00] ann: x (late)"
+            show(from(1, Place::Before(MessageNumber(3)), "x")),
+            "[12:00:00] ann: x (late: it belongs before #3 of 12:00:00)"
+        );
+        assert_eq!(show(from(0, Place::Unknown, "x")), "[12:00:00] ann: x (late)");
+        let told = |messages| {
+            let (name, contact) = ("ann".to_owned(), Address::from_bytes([1; 20]));
+            render(&Shown::Missing { name, contact, messages }, &Moments::utc(NOON))
+        };
+        assert_eq!(told(1), "(1 message of ann is missing; /history shows where)");
+        assert_eq!(told(2), "(2 messages of ann are missing; /history shows where)");
+        assert_eq!(told(0), "(no message of ann is missing any more)");
+    }
+
+    #[test]
+    fn a_history_marks_its_gaps() {
+        let ours = entry(Author::Us { state: MessageState::Expired, envelope: None }, "b");
+        let ours = Said { name: "ann".to_owned(), entry: ours };
+        let late = Place::Before(MessageNumber(3));
+        let history = Shown::History(vec![in_turn("a"), ours, from(2, late, "c"), in_turn("d")]);
+        assert_eq!(
+            render(&history, &Moments::utc(NOON)),
+            "[12:00:00] ann: a\n[12:00:00] #7 to ann: b (expired)\n    … 2 messages missing\n\
+             [12:00:00] ann: c\n[12:00:00] ann: d"
         );
     }
 
     #[test]
     fn a_stranger_is_shown_with_their_address() {
-        let shown = Shown::Received { said: from(0, false, "hi"), is_stranger: true };
+        let said = in_turn("hi");
+        let shown = Shown::Received { said, is_stranger: true, belongs_before: None };
         let text = render(&shown, &Moments::utc(NOON));
         assert!(text.contains(&Address::from_bytes([1; 20]).to_string()), "{text}");
         assert!(text.ends_with("\n[12:00:00] ann: hi"), "{text}");
@@ -312,9 +400,9 @@ mod tests {
 
     #[test]
     fn nobody_can_command_the_terminal_or_pretend_to_be_another_line() {
-        let text = show(from(0, false, "\x1b[2Jx\r[12:00:01] bob: y\u{7}\u{202e}\u{9b}"));
+        let text = show(in_turn("\x1b[2Jx\r[12:00:01] bob: y\u{7}\u{202e}\u{9b}"));
         assert!(!text.contains(|c: char| c.is_control() || turns_text(c)), "{text:?}");
-        let text = show(from(0, false, "one\n[12:00:01] bob: two"));
+        let text = show(in_turn("one\n[12:00:01] bob: two"));
         assert_eq!(text, "[12:00:00] ann: one\n    | [12:00:01] bob: two");
     }
 
@@ -328,7 +416,7 @@ mod tests {
 
     #[test]
     fn content_of_other_types_is_shown_as_unsupported() {
-        let mut said = from(0, false, "\x1b[2J");
+        let mut said = in_turn("\x1b[2J");
         said.entry.content_type = ContentType::FILE;
         assert_eq!(show(said), "[12:00:00] ann: (unsupported: content of type 3, 4 bytes)");
     }

@@ -3,10 +3,13 @@
 //! Entry type is [`Shown`]. [`crate::plain`] makes lines for people of it, [`crate::json`] lines for
 //! programs; both say the same.
 
-use comm::{NodeStatus, PeerLine};
+use std::path::PathBuf;
+
+use comm::{NodeStatus, PeerLine, Reach};
 use comm_proto::address::Address;
 use comm_proto::agent::{Contact, Entry, MessageNumber, MessageState};
 use comm_proto::envelope::EnvelopeId;
+use comm_proto::time::{Span, Time};
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +21,14 @@ pub(crate) enum Shown {
         node: Result<NodeStatus, String>,
     },
     /// Somebody said something.
-    Received { said: Said, is_stranger: bool },
+    Received {
+        said: Said,
+        is_stranger: bool,
+        /// When the message was written that it belongs before, if it came late.
+        belongs_before: Option<Time>,
+    },
+    /// How many messages of somebody are missing has changed.
+    Missing { name: String, contact: Address, messages: u64 },
     /// What we said is on disk.
     Queued { name: String, entry: Entry },
     /// One of our messages moved on.
@@ -39,14 +49,24 @@ pub(crate) enum Shown {
     Peers(Vec<PeerLine>),
     /// A contact as it is now.
     Contact(Contact),
+    /// A contact is no more.
+    Removed { contact: Contact, on_their_way: usize },
     /// Everybody we know.
-    Contacts(Vec<Contact>),
+    Contacts(Vec<(Contact, Reach)>),
     /// What was said.
     History(Vec<Said>),
     /// One of our messages, or of somebody else's.
-    Message(Said),
+    Message {
+        said: Said,
+        /// Until when it waits to be delivered, if it does.
+        waits_until: Option<Time>,
+    },
     /// A message was taken back.
     Cancelled { number: MessageNumber, copies_may_exist: bool },
+    /// How long what is said from now on waits.
+    Lifetime(Span),
+    /// Everything has been copied.
+    Backup { file: PathBuf, bytes: u64 },
     /// What to compare by voice.
     Verify { name: String, contact: Address, digits: String },
     /// The program ends and these have not left the machine.
