@@ -93,14 +93,15 @@ fn run(
     report: &watch::Sender<Report>,
 ) {
     while let Some(first) = waiting.blocking_recv() {
-        let (mut group, mut asked) = (Vec::new(), Vec::new());
+        let (mut group, mut asked) = (Vec::new(), None);
         let mut next = Some(first);
         while let Some(work) = next.take() {
             match work {
                 Work::Batch(batch) => group.push(batch),
-                Work::Snapshot(reply) => asked.push(reply),
+                Work::Snapshot(reply) => asked = Some(reply),
             }
-            if group.len() + asked.len() < BATCHES_MAX {
+            // What comes after a question is no part of its answer.
+            if group.len() < BATCHES_MAX && asked.is_none() {
                 next = waiting.try_recv().ok();
             }
         }
@@ -112,11 +113,11 @@ fn run(
                 return;
             }
         }
-        for reply in asked {
-            // Without an answer whoever asked learns that there is none.
-            if let Ok(read) = db.begin_read() {
-                let _gone = reply.send(Snapshot::new(read));
-            }
+        // Without an answer whoever asked learns that there is none.
+        if let Some(reply) = asked
+            && let Ok(read) = db.begin_read()
+        {
+            let _gone = reply.send(Snapshot::new(read));
         }
     }
 }

@@ -57,3 +57,24 @@ impl Whose {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whose(secret: Option<&str>, data_dir: Option<&str>) -> Result<Whose, Failure> {
+        let (secret, data_dir) = (secret.map(OsString::from), data_dir.map(PathBuf::from));
+        WhoseArguments { secret, secret_file: None, data_dir }.whose(None)
+    }
+
+    #[test]
+    fn a_data_directory_needs_no_secret_and_takes_none() {
+        let found = whose(None, Some("/d")).unwrap();
+        assert_eq!(found.data_dir().unwrap(), PathBuf::from("/d"));
+        let refused = whose(Some("hush"), Some("/d"));
+        let Err(Failure::Misused(text)) = refused else { panic!("{refused:?}") };
+        assert!(text.contains("leave it out") && !text.contains("hush"), "{text}");
+        assert!(matches!(whose(Some("hush"), None), Ok(Whose::Person(Source::Word(_)))));
+        assert!(matches!(whose(None, None), Err(Failure::Misused(_))));
+    }
+}
