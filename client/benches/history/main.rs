@@ -100,7 +100,6 @@ async fn fill(dir: &Path, identity: &Identity, friend: Address) {
     let Write::Put { key, value, .. } = writes.remove(at) else { panic!("it is one") };
     let contact = &key[..4];
     let mut store = SealedStore::open(dir, &identity.storage_key()).unwrap();
-    let mut durability = store.durability();
     let mut seq = 1;
     store.apply(Batch { seq: Seq(seq), writes }).await.unwrap();
     for first in (0..STORED).step_by(BATCH as usize) {
@@ -112,15 +111,23 @@ async fn fill(dir: &Path, identity: &Identity, friend: Address) {
         let writes = (first + 1..=first + BATCH).map(entry).collect();
         seq += 1;
         store.apply(Batch { seq: Seq(seq), writes }).await.unwrap();
-        while seq % GROUP == 0 {
-            let durable = durability.next().await.unwrap();
-            store.settle(durable);
-            if durable >= Seq(seq) {
-                break;
-            }
+        if seq % GROUP == 0 {
+            settle(&mut store, Seq(seq)).await;
         }
     }
     store.close().await.unwrap();
+}
+
+/// Waits until the disk has everything up to `wanted`.
+async fn settle(store: &mut SealedStore, wanted: Seq) {
+    let mut durability = store.durability();
+    loop {
+        let durable = durability.next().await.unwrap();
+        store.settle(durable);
+        if durable >= wanted {
+            return;
+        }
+    }
 }
 
 /// What an agent writes when it says something that is not on its way any more.
