@@ -159,6 +159,7 @@ impl fmt::Display for Reason {
 mod tests {
     use comm_proto::address::Address;
     use comm_proto::agent::{Contact, Newest};
+    use comm_proto::message::Reachability;
 
     use super::*;
 
@@ -229,6 +230,8 @@ mod tests {
         let mut status = NodeStatus {
             node: address(9),
             endpoints: Vec::new(),
+            observed: Vec::new(),
+            reachability: Reachability::Unknown,
             peers: 4,
             network_size: 5,
             envelopes: 0,

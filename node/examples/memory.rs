@@ -92,7 +92,8 @@ impl Measured {
 
     fn ask(&mut self, request: Request) {
         let id = RequestId(self.number);
-        self.input(Input::Request { id, from: self.stranger.public(), request });
+        let source = ([127, 0, 0, 1], 9).into();
+        self.input(Input::Request { id, from: self.stranger.public(), source, request });
     }
 
     fn input(&mut self, input: Input) {
@@ -100,8 +101,8 @@ impl Measured {
         let mut written = None;
         while let Some(output) = self.node.poll_output() {
             if let Output::Write(batch) = output {
-                self.store.apply(&batch).unwrap();
                 written = Some(batch.seq);
+                self.store.apply(batch).unwrap();
             }
         }
         if let Some(seq) = written {

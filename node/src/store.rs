@@ -209,6 +209,16 @@ impl RocksStore {
     }
 }
 
+/// What has gathered is written out, as far as the disk takes it: whoever closes a store in order
+/// finds everything again. It was promised to nobody.
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        if let Err(error) = self.write_out() {
+            tracing::error!(%error, "the last rows of the store could not be written");
+        }
+    }
+}
+
 impl Store<Family> for RocksStore {
     fn get(&self, table: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         if let Some(value) = self.gathered.get(table, key) {

@@ -87,11 +87,13 @@ fn the_space_of_acknowledged_envelopes_comes_back_within_a_minute() {
     for i in 0..count {
         accept(&store, 20_000, i);
     }
+    store.sync().unwrap();
     let full = store.disk_use().total();
     assert!(full >= count * BODY as u64, "{full} bytes");
     for i in 0..count {
         end(&store, 20_000, i);
     }
+    store.sync().unwrap();
     let small = || store.disk_use().total() * 10 <= full;
     assert!(within(Duration::from_secs(60), small), "{:?} of {full}", store.disk_use());
     assert!(upkeep.disk_bytes() > 0);
@@ -103,10 +105,12 @@ fn what_a_store_at_rest_has_in_logs_is_written_out() {
     let store = open(dir.path());
     let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
     (0..30_000).for_each(|i| accept(&store, 20_000, i));
+    store.sync().unwrap();
     let rests = || store.disk_use().logs < 1 << 20;
     assert!(within(Duration::from_secs(60), rests), "{:?}", store.disk_use());
     // Little beside what is in tables.
     (30_000..31_500).for_each(|i| accept(&store, 20_000, i));
+    store.sync().unwrap();
     assert!(store.disk_use().logs > 1 << 20, "{:?}", store.disk_use());
     assert!(within(Duration::from_secs(60), rests), "{:?}", store.disk_use());
     drop(upkeep);
@@ -125,6 +129,7 @@ fn half_of_the_envelopes_take_half_of_the_space() {
     for i in (0..count).step_by(2) {
         end(&store, 20_000, i);
     }
+    store.sync().unwrap();
     // What lives: bodies, their keys, and what the other tables hold of them.
     let live = count / 2 * (BODY as u64 + 36 + 96 + 60 + 40);
     let small = || store.disk_use().total() * 10 <= live * 12;
@@ -142,6 +147,7 @@ fn a_day_that_is_over_goes_and_the_next_day_stays() {
     for i in 0..count {
         accept(&store, if i % 4 == 0 { 20_001 } else { 20_000 }, i);
     }
+    store.sync().unwrap();
     let range = Write::DeleteRange { table: Family::Envelopes, from: vec![], to: midnight(20_001) };
     let before = store.disk_use().total();
     store.apply(Batch { seq: Seq(count), writes: vec![range] }).unwrap();
@@ -183,6 +189,7 @@ fn stopping_does_not_wait_for_a_compaction() {
     for i in 0..10_000 {
         end(&store, 20_000, i);
     }
+    store.sync().unwrap();
     let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
     std::thread::sleep(Duration::from_millis(1_050));
     let started = Instant::now();

@@ -118,7 +118,7 @@ fn a_relay_whose_clock_jumps_a_day_ahead_and_stays_there_removes_nothing() {
 fn liar(world: &mut World, number: u64, time: Time) -> At {
     let answer = move |_: &Address, request: &Request| {
         Some(Ok::<_, Rejection>(match request {
-            Request::Ping { .. } => Response::Pong { time },
+            Request::Ping { .. } => Response::Pong { time, observed: None },
             Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
             Request::Offer { .. } => Response::Offered {
                 wanted: Vec::new(),

@@ -61,7 +61,7 @@ fn source(
     move |_, request| {
         let shelf = shelf.borrow();
         Some(Ok(match request {
-            Request::Ping { .. } => Response::Pong { time: START },
+            Request::Ping { .. } => Response::Pong { time: START, observed: None },
             Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
             // Pages of what was invented come first, then those of the shelf.
             Request::Subscribe { after, .. } if *after < invented_pages => {
@@ -243,7 +243,7 @@ fn claimant(
     move |_, request| {
         let acknowledgements = Vec::new();
         Some(Ok(match request {
-            Request::Ping { .. } => Response::Pong { time: START },
+            Request::Ping { .. } => Response::Pong { time: START, observed: None },
             Request::FindNode { .. } => {
                 named += 20;
                 Response::Nodes {

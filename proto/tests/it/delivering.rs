@@ -55,7 +55,7 @@ fn greedy(request: &Request) -> Option<Result<Response, Rejection>> {
     let (receipts, acknowledgements) = (Vec::new(), Vec::new());
     let mut rng = ChaCha12Rng::seed_from_u64(1);
     Some(Ok(match request {
-        Request::Ping { .. } => Response::Pong { time: START },
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
         Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
         Request::Offer { ids } => {
             Response::Offered { wanted: ids.clone(), receipts, acknowledgements }

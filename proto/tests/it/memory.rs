@@ -97,7 +97,7 @@ fn a_million_lost_queries_are_counted_once_each_and_leave_nothing() {
         // An answer that comes too late is none, and no second failure either.
         let before = alone.node.stats();
         if let Some(id) = last {
-            let result = Ok(Response::Pong { time: alone.now });
+            let result = Ok(Response::Pong { time: alone.now, observed: None });
             alone.input(Input::Response { id, result });
             alone.input(Input::Response { id, result: Err(Rejection::Unreachable) });
             let after = alone.node.stats();
@@ -129,7 +129,8 @@ fn a_hundred_thousand_envelopes_that_have_ended_take_no_memory() {
             [Request::Deliver { envelopes }, Request::Acknowledge { acknowledgements: vec![read] }]
         {
             let id = RequestId(round);
-            alone.input(Input::Request { id, from: stranger, request });
+            let source = ([127, 0, 0, 1], 9).into();
+            alone.input(Input::Request { id, from: stranger, source, request });
             most = most.max(alone.node.stats().in_memory);
         }
     }
