@@ -23,6 +23,13 @@ impl Clock {
         Self { latest: Mutex::new(None) }
     }
 
+    /// What the machine's clock shows: for comparing with the clocks of others, which a jump that was
+    /// put right must not spoil.
+    pub fn machine(&self) -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The time now, never earlier than any it told before.
     pub fn now(&self) -> Time {
         self.at(SystemTime::now(), Instant::now())

@@ -160,7 +160,7 @@ pub struct ProtocolConfig {
     pub region_nodes: u64,
     /// How many nodes hide this one's clients (PROTOCOL §6.8).
     pub entries: usize,
-    /// Receipts from which on an envelope counts as stored (PROTOCOL §6.2).
+    /// Receipts of one envelope that an entry reports (PROTOCOL §6.8).
     pub stored_receipts: usize,
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Entry type is [`RocksStore`]. A write is visible at once, gathers with others before RocksDB has
 //! it, and is durable only after [`RocksStore::sync`], which [`syncer::Syncer`] calls for many
-//! batches together;
-//! [`upkeep::Upkeep`] gives the space of what was deleted back. One writer is assumed: the driver.
-//! No transactions, no caching of values, no compression, since sealed bodies do not compress.
+//! batches together; [`upkeep::Upkeep`] gives the space of what was deleted back. Only the driver
+//! applies. No transactions, no cache but RocksDB's own, no compression, since sealed bodies do not
+//! compress.
 
 mod copy;
 mod ended;
@@ -17,7 +17,7 @@ pub mod syncer;
 pub mod upkeep;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use comm_proto::node::Family;
 use comm_proto::store::{Batch, Entry, Store, StoreError, Write};
@@ -39,8 +39,10 @@ pub struct RocksStore {
     db: DB,
     path: PathBuf,
     gathered: Gathered,
-    /// Held by whoever writes to RocksDB, so that batches reach it in their order.
-    writing: Mutex<()>,
+    /// Held by whoever writes to RocksDB, so that batches reach it in their order. After the first
+    /// failure nothing is written or synced any more, whichever thread asks: rows are lost then
+    /// that only the driver may answer for, by ending the node.
+    writing: Mutex<Result<(), StoreError>>,
     lowest: LowestKeys,
     ended: EndedRanges,
 }
@@ -93,7 +95,7 @@ impl RocksStore {
             db,
             path: path.to_owned(),
             gathered: Gathered::default(),
-            writing: Mutex::default(),
+            writing: Mutex::new(Ok(())),
             lowest: LowestKeys::default(),
             ended: EndedRanges::default(),
         };
@@ -104,7 +106,7 @@ impl RocksStore {
     /// Makes the writes of `batch` visible, all or none. They are durable after [`Self::sync`].
     ///
     /// # Errors
-    /// When the disk cannot be written. Nothing of this batch was applied then.
+    /// When the disk cannot be written. The batch may be visible all the same: stop the node.
     pub fn apply(&self, batch: Batch<Family>) -> Result<(), StoreError> {
         self.ended.forget_rewritten(&batch.writes);
         if batch.writes.iter().any(|write| matches!(write, Write::DeleteRange { .. })) {
@@ -123,7 +125,11 @@ impl RocksStore {
     /// and trying again could only pretend otherwise: stop the node.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.write_out()?;
-        self.db.flush_wal(true).map_err(failed)
+        self.db.flush_wal(true).map_err(|error| {
+            let error = failed(error);
+            *self.lock_writing() = Err(error.clone());
+            error
+        })
     }
 
     /// Where it is.
@@ -133,7 +139,8 @@ impl RocksStore {
 
     /// Gives RocksDB everything that has gathered, in one write.
     fn write_out(&self) -> Result<(), StoreError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock_writing();
+        writing.clone()?;
         let Some(rows) = self.gathered.leave() else { return Ok(()) };
         let mut writes = WriteBatch::default();
         for (table, rows) in rows.tables() {
@@ -145,7 +152,7 @@ impl RocksStore {
                 }
             }
         }
-        self.db.write_opt(writes, &WriteOptions::default()).map_err(failed)?;
+        self.write(&mut writing, writes)?;
         for (table, rows) in rows.tables() {
             if let Some((key, _)) = rows.iter().find(|(_, value)| value.is_some()) {
                 self.lowest.lower(table, key);
@@ -155,15 +162,29 @@ impl RocksStore {
         Ok(())
     }
 
+    fn write(
+        &self,
+        writing: &mut Result<(), StoreError>,
+        writes: WriteBatch,
+    ) -> Result<(), StoreError> {
+        *writing = self.db.write_opt(writes, &WriteOptions::default()).map_err(failed);
+        writing.clone()
+    }
+
+    fn lock_writing(&self) -> MutexGuard<'_, Result<(), StoreError>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// For the rare batch with a range in it, whose writes must keep their order.
     fn apply_at_once(&self, batch: &[Write<Family>]) -> Result<(), StoreError> {
         self.write_out()?;
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock_writing();
+        writing.clone()?;
         let mut writes = WriteBatch::default();
         for write in batch {
             self.add(&mut writes, write);
         }
-        self.db.write_opt(writes, &WriteOptions::default()).map_err(failed)?;
+        self.write(&mut writing, writes)?;
         for write in batch {
             if let Write::Put { table, key, .. } = write {
                 self.lowest.lower(*table, key);
@@ -267,5 +288,35 @@ fn open_error(path: &Path, error: &rocksdb::Error) -> OpenError {
         OpenError::InUse(path)
     } else {
         OpenError::Disk { path, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comm_proto::store::Seq;
+
+    fn put(key: u8) -> Batch<Family> {
+        let write = Write::Put { table: Family::Custody, key: vec![key], value: vec![key] };
+        Batch { seq: Seq(key.into()), writes: vec![write] }
+    }
+
+    #[test]
+    fn after_a_failed_write_no_thread_is_told_that_the_disk_has_anything() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksStore::open(directory.path()).unwrap();
+        store.apply(put(1)).unwrap();
+        store.sync().unwrap();
+        store.apply(put(2)).unwrap();
+        // Whoever made a copy meanwhile took the rows along and met the full disk.
+        store.gathered.leave().unwrap();
+        let full = Err(StoreError::Disk("no space left".to_owned()));
+        store.lock_writing().clone_from(&full);
+        assert_eq!(store.sync(), full);
+        assert_eq!(store.apply(put(3)).and_then(|()| store.sync()), full);
+        assert_eq!(store.scan(Family::Custody, &[], &[9], 9).map(drop), full);
+        drop(store);
+        let store = RocksStore::open(directory.path()).unwrap();
+        assert_eq!(store.scan(Family::Custody, &[], &[9], 9), Ok(vec![(vec![1], vec![1])]));
     }
 }

@@ -9,8 +9,10 @@
 //! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
 //! over, `collect`, `fetching` and `subscribers` bring them to their readers, `acknowledge` and
 //! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
-//! people. `desk` is the outgoing side: batches, promises and outputs. `upgrade` reads what an older
-//! program left on the disk.
+//! people. `dial_backs` and `standing` deal with callers and with how they see us, `clocks` with
+//! wrong clocks, `outage` with being cut off, `room` with the budget. `desk` is the outgoing side:
+//! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
+//! program left there.
 
 mod accept;
 mod acknowledge;

@@ -134,7 +134,7 @@ settings! {
     /// How many nodes hide this one's clients.
     protocol_entries: usize,
         "protocol.entries", "protocol-entries", "COMM_NODE_PROTOCOL_ENTRIES";
-    /// Receipts from which on an envelope counts as stored.
+    /// Receipts of one envelope that are reported to the node it came from.
     protocol_stored_receipts: usize,
         "protocol.stored_receipts", "protocol-stored-receipts",
         "COMM_NODE_PROTOCOL_STORED_RECEIPTS";

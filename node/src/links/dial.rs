@@ -80,7 +80,7 @@ impl Default for DialLimits {
             idle: Duration::from_secs(120),
             links: 512,
             nodes: 8_192,
-            dials: 64,
+            dials: 256,
             calls: 2_048,
             listens: 2_048,
         }
@@ -254,15 +254,26 @@ impl Peers {
         dialling.await.ok().flatten().ok_or(Rejection::Unreachable)
     }
 
-    /// Tries the node's endpoints in turn.
+    /// Tries the node's endpoints in turn, all of them together for no longer than a single one may
+    /// take: a node that names many where nobody answers must not keep places from others.
     async fn dial(self, to: Contact, mut state: OwnedMutexGuard<State>) -> Option<OpenLink> {
+        let patience = self.0.limits.connect + self.0.limits.handshake;
+        match timeout(patience, self.open_any(&to)).await {
+            Ok(Some(channel)) => Some(state.succeed(channel)),
+            Ok(None) | Err(_) => {
+                state.fail(to.endpoints());
+                None
+            }
+        }
+    }
+
+    async fn open_any(&self, to: &Contact) -> Option<Channel> {
         for endpoint in to.endpoints() {
             match self.open(*endpoint, *to.key()).await {
-                Ok(channel) => return Some(state.succeed(channel)),
+                Ok(channel) => return Some(channel),
                 Err(error) => debug!(peer = %to.address(), %endpoint, %error, "a dial failed"),
             }
         }
-        state.fail(to.endpoints());
         None
     }
 

@@ -98,7 +98,7 @@ impl PrivateNetwork {
     {
         let mut stream = BufReader::with_capacity(READ_AHEAD, stream);
         let ours = nonce();
-        let opening = self.opening(&ours, expected, self.clock.now(), &padding())?;
+        let opening = self.opening(&ours, expected, self.clock.machine(), &padding())?;
         stream.write_all(&opening).await?;
         stream.flush().await?;
         let mut theirs = [0; NONCE_LEN];
@@ -164,7 +164,7 @@ impl PrivateNetwork {
         let is_for_us = called == self.node.as_bytes() || called == &[0; PublicKey::LEN];
         let at = Time::from_millis(u64::from_be_bytes(*at));
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_for_us && heard.is_new(nonce, at, self.clock.now()) {
+        if is_for_us && heard.is_new(nonce, at, self.clock.machine()) {
             Ok(nonce)
         } else {
             Err(broken())

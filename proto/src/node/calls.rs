@@ -105,7 +105,7 @@ impl Node {
         let to = match &purpose {
             Purpose::DialBack(caller) => {
                 self.dial_backs.end();
-                caller.clone()
+                dialled_first(&to, caller)
             }
             _ => to,
         };
@@ -137,10 +137,10 @@ impl Node {
                 // A refusal that names a reason is an answer: the node lives.
                 if matches!(reason, Rejection::Unreachable | Rejection::OtherNetwork) {
                     self.stats.calls_unanswered += 1;
-                    self.table.failed(&to.address(), turn.now);
-                    self.entries.failed(&to.address(), turn.now);
-                    // Strangers may name as many endpoints as they like where nobody answers.
+                    // A caller may name endpoints where nobody answers, and only some were tried.
                     if !matches!(purpose, Purpose::DialBack(_)) {
+                        self.table.failed(&to.address(), turn.now);
+                        self.entries.failed(&to.address(), turn.now);
                         self.note_silence(turn);
                     }
                 } else {
@@ -235,4 +235,13 @@ impl Node {
             | Purpose::Tell => Ok(()),
         }
     }
+}
+
+/// A caller as it describes itself, the endpoints that were dialled before those that are hearsay.
+fn dialled_first(dialled: &Contact, caller: &Contact) -> Contact {
+    let mut endpoints = dialled.endpoints().to_vec();
+    let hearsay = caller.endpoints().iter().filter(|endpoint| !endpoints.contains(endpoint));
+    let hearsay: Vec<_> = hearsay.copied().collect();
+    endpoints.extend(hearsay);
+    Contact::new(*caller.key(), endpoints)
 }

@@ -21,6 +21,8 @@ use super::regions::{Aim, Found};
 use super::routing::SearchPurpose;
 use super::{Node, Turn};
 
+/// How long a card waits for the region in which it is to be published to be found.
+const PUBLISHING_PATIENCE: Span = Span::from_mins(2);
 /// Searches for cards, and cards to be published, under way at a time.
 const SEARCHES_MAX: usize = 1_024;
 /// How many of them may be for other nodes, so that our own clients always have room.
@@ -84,7 +86,13 @@ impl Node {
         if !self.has_room_for_asker(&asker) {
             return false;
         }
-        let ends_at = turn.now + self.patience_with(&asker);
+        // Whoever has a card published is answered at once; somebody who keeps its region from being
+        // found quickly must not keep the card from being published.
+        let patience = match goal {
+            Goal::Publish(_) => PUBLISHING_PATIENCE,
+            Goal::Find(_) => self.patience_with(&asker),
+        };
+        let ends_at = turn.now + patience;
         let asked = BTreeSet::new();
         let search = CardSearch { asker, owner, goal, begun: false, asked, ends_at };
         let id = self.draw_number();

@@ -1,4 +1,5 @@
-//! Every bound and interval a node keeps, in one place.
+//! The bounds and intervals of a node that its host may set; the others are constants beside the
+//! code that keeps them.
 //!
 //! Entry type is [`Config`]; its defaults are the numbers of PROTOCOL §9.1. The host may change
 //! them before it makes a node, never while it runs.
@@ -22,7 +23,8 @@ pub struct Config {
     pub region_nodes: u64,
     /// How many other nodes a person's node submits through and collects by (PROTOCOL §6.8).
     pub entries: usize,
-    /// Receipts of other nodes from which on an envelope counts as stored (PROTOCOL §6.2).
+    /// Receipts of one envelope that an entry reports (PROTOCOL §6.8); also the fewest nodes of a
+    /// region.
     pub stored_receipts: usize,
     /// Wait before the first repetition of a relay round; doubles each time (PROTOCOL §6.3).
     pub backoff_first: Span,

@@ -170,6 +170,8 @@ impl Node {
                 self.deliveries.take_turn(peer);
             }
             self.deliveries.forget_if_empty(&peer);
+            // Its line may have ended without a call that would take the settling up.
+            self.go_on_settling(&peer);
         }
         Ok(())
     }

@@ -143,7 +143,7 @@ impl Fetching {
 
     /// What `source` may be asked for now, oldest first and as many as one call takes.
     pub(super) fn next_for(&self, source: &Address, now: Time) -> Vec<EnvelopeId> {
-        let Some(known) = self.sources.get(source).filter(|known| known.has_call(now)) else {
+        let Some(known) = self.sources.get(source).filter(|known| known.may_be_called(now)) else {
             return Vec::new();
         };
         let waits = known.has_failed(now) && self.has_better(now);
@@ -263,7 +263,9 @@ impl Fetching {
 
     /// A further page of `source` is to be asked for, once there is room for what it tells.
     pub(super) fn page_waits(&mut self, source: &Address, page: Page) {
-        self.sources.entry(*source).or_default().pages.push_back(page);
+        if let Some(known) = self.sources.get_mut(source).filter(|known| known.needed) {
+            known.pages.push_back(page);
+        }
     }
 
     /// The next page to ask `source` for.
@@ -322,7 +324,7 @@ impl Fetching {
     ) -> Option<Address> {
         let wanted = self.wanted.get(id)?;
         let able = wanted.told.iter().filter_map(|address| {
-            let source = self.sources.get(address).filter(|source| source.has_call(now))?;
+            let source = self.sources.get(address).filter(|source| source.may_be_called(now))?;
             let failed = source.has_failed(now);
             wanted.may_be_asked(failed && better, now).then_some(())?;
             Some((if failed { source.failures } else { 0 }, rng.next_u64(), *address))
@@ -376,7 +378,7 @@ impl Source {
         self.late || self.failures > 0 && now.since(self.failed_at) < FORGIVEN_AFTER
     }
 
-    fn has_call(&self, now: Time) -> bool {
+    fn may_be_called(&self, now: Time) -> bool {
         self.calls < if self.has_failed(now) { CALLS_MAX_FAILED } else { CALLS_MAX }
     }
 

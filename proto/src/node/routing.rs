@@ -69,6 +69,8 @@ pub(super) struct Bootstrap {
     contacts: Vec<Contact>,
     next: Option<Time>,
     attempts: u32,
+    /// When it was last looked for: a node that refuses everything makes us look no faster.
+    looked_at: Time,
     /// Whether a search for ourselves has ended without finding anybody new.
     settled: bool,
     /// When the table is to be written down.
@@ -80,7 +82,14 @@ impl Bootstrap {
     pub(super) fn with(contacts: Vec<Contact>, now: Time) -> Self {
         let next = (!contacts.is_empty()).then_some(now);
         let settled = contacts.is_empty();
-        Self { contacts, next, attempts: 0, settled, save_at: now + SAVE_EVERY }
+        Self {
+            contacts,
+            next,
+            attempts: 0,
+            looked_at: Time::ZERO,
+            settled,
+            save_at: now + SAVE_EVERY,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -114,6 +123,7 @@ impl Node {
         if self.bootstrap.next.is_none_or(|at| at > turn.now) {
             return Ok(());
         }
+        self.bootstrap.looked_at = turn.now;
         let cut_off = self.reach.is_cut_off() || self.is_alone(turn.now);
         let longest = if cut_off { LOOK_MAX_ALONE } else { LOOK_MAX };
         let doubled = LOOK_FIRST.times(1 << self.bootstrap.attempts.min(16)).min(longest);
@@ -132,10 +142,11 @@ impl Node {
         Ok(())
     }
 
-    /// Looks for the network as if anew: at once, and then ever more seldom.
+    /// Looks for the network as if anew: at once, unless it has just done so, and then ever more
+    /// seldom.
     pub(super) fn look_for_network_again(&mut self, now: Time) {
         self.bootstrap.attempts = 0;
-        self.bootstrap.next = Some(now);
+        self.bootstrap.next = Some(now.max(self.bootstrap.looked_at + LOOK_FIRST));
     }
 
     /// Up to `max` entries that failed too often, at random: nobody else asks them for hours.

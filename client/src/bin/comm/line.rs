@@ -25,7 +25,7 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("NAME: TEXT", "say TEXT to a contact"),
     ("/msg NAME TEXT", "the same"),
     ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
-    ("/contact note NAME [NOTE]", "what you want to remember of NAME; nothing removes it"),
+    ("/contact note NAME [NOTE]", "remember NOTE about NAME; without one, forget it"),
     ("/contact remove NAME", "remove NAME and all that you said to each other"),
     ("/contacts", "everybody you know, and how well you are connected"),
     ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),

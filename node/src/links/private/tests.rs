@@ -31,7 +31,7 @@ async fn is_answered(network: &PrivateNetwork, bytes: &[u8]) -> bool {
 }
 
 fn opening(network: &PrivateNetwork, expected: Option<PublicKey>) -> Vec<u8> {
-    network.opening(&nonce(), expected, network.clock.now(), &padding()).unwrap()
+    network.opening(&nonce(), expected, network.clock.machine(), &padding()).unwrap()
 }
 
 async fn pair(
@@ -76,7 +76,7 @@ async fn an_opening_is_answered_once_and_by_whom_it_is_for() {
 #[tokio::test]
 async fn an_opening_of_another_time_is_not_answered() {
     let (alice, bob) = (network(1, 1), network(1, 2));
-    let now = bob.clock.now();
+    let now = bob.clock.machine();
     let minute = comm_proto::time::Span::from_mins(1);
     for (at, expected) in [
         (now - CLOCK_TOLERANCE + minute, true),
