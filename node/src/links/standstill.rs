@@ -1,6 +1,6 @@
 //! How long a link may stand still, whoever opened it (PROTOCOL §5.2).
 //!
-//! Entry type is [`Patient`], a stream that gives up on the other side. Living nodes send something
+//! Entry type is `Patient`, a stream that gives up on the other side. Living nodes send something
 //! every now and then, if only the answer to a keep-alive ping, and take what they are sent; one
 //! that does neither for long is broken or held for show. It sends no pings itself.
 
