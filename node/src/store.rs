@@ -34,6 +34,9 @@ pub use schema::SCHEMA;
 /// waiting for a slow disk then.
 const GATHERED_BYTES_MAX: usize = 4 << 20;
 
+/// Keys come in the order in which they are wanted.
+const NOT_SORTED: bool = false;
+
 /// A store on disk. Shared between threads by `Arc`; closed when the last of them drops it.
 pub struct RocksStore {
     db: DB,
@@ -210,23 +213,42 @@ impl RocksStore {
         self.db.cf_handle(family.name()).expect("every family is opened with the store")
     }
 
-    fn range(
+    /// As [`Self::stored`], without stepping over what was deleted at the front of the table.
+    fn stored_beyond_lowest(
         &self,
         table: Family,
         from: &[u8],
         to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> {
+        let mut lowest = self.lowest.lock(table);
+        let start = from.max(lowest.as_slice());
+        let mut entries = (start < to).then(|| self.stored(table, start, to).peekable());
+        if let Some(entries) = &mut entries
+            && from <= lowest.as_slice()
+            && let Some(first) =
+                entries.peek().map_or(Some(to), |first| Some(&first.as_ref().ok()?.0))
+        {
+            lowest.clear();
+            lowest.extend_from_slice(first);
+        }
+        entries.into_iter().flatten()
+    }
+
+    /// The entries that RocksDB has with `from <= key < to`, of which there is one at least.
+    fn stored<'a>(
+        &'a self,
+        table: Family,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> + use<'a> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(to);
         let start = IteratorMode::From(from, Direction::Forward);
         self.db
             .iterator_cf_opt(self.family(table), options, start)
-            .take(limit)
             .map(|entry| entry.map(|(key, value)| (key.into_vec(), value.into_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(failed)
+            .map(|entry| entry.map_err(failed))
     }
 }
 
@@ -248,6 +270,29 @@ impl Store<Family> for RocksStore {
         self.db.get_cf(self.family(table), key).map_err(failed)
     }
 
+    fn get_many(
+        &self,
+        table: Family,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let gathered: Vec<_> = keys.iter().map(|key| self.gathered.get(table, key)).collect();
+        let missing = keys.iter().zip(&gathered).filter(|(_, row)| row.is_none());
+        let stored = self.db.batched_multi_get_cf(
+            self.family(table),
+            missing.map(|(key, _)| key.as_slice()),
+            NOT_SORTED,
+        );
+        let mut stored = stored.into_iter();
+        let value = |row: Option<Option<Vec<u8>>>| match row {
+            Some(value) => Ok(value),
+            None => match stored.next() {
+                Some(value) => value.map(|value| value.map(|bytes| bytes.to_vec())).map_err(failed),
+                None => Ok(None),
+            },
+        };
+        gathered.into_iter().map(value).collect()
+    }
+
     fn scan(
         &self,
         table: Family,
@@ -255,18 +300,11 @@ impl Store<Family> for RocksStore {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.write_out()?;
-        let mut lowest = self.lowest.lock(table);
-        let start = from.max(lowest.as_slice());
-        if start >= to || limit == 0 {
+        if from >= to {
             return Ok(Vec::new());
         }
-        let entries = self.range(table, start, to, limit)?;
-        if from <= lowest.as_slice() {
-            lowest.clear();
-            lowest.extend_from_slice(entries.first().map_or(to, |(key, _)| key));
-        }
-        Ok(entries)
+        self.gathered
+            .lay_over((table, from, to), limit, || self.stored_beyond_lowest(table, from, to))
     }
 }
 
@@ -314,7 +352,6 @@ mod tests {
         store.lock_writing().clone_from(&full);
         assert_eq!(store.sync(), full);
         assert_eq!(store.apply(put(3)).and_then(|()| store.sync()), full);
-        assert_eq!(store.scan(Family::Custody, &[], &[9], 9).map(drop), full);
         drop(store);
         let store = RocksStore::open(directory.path()).unwrap();
         assert_eq!(store.scan(Family::Custody, &[], &[9], 9), Ok(vec![(vec![1], vec![1])]));

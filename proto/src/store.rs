@@ -24,6 +24,18 @@ pub trait Store<T> {
     /// When the disk cannot be read.
     fn get(&self, table: T, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// The values under `keys`, each at the place of its key. A disk reads many in fewer steps than
+    /// one by one.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn get_many(&self, table: T, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>
+    where
+        T: Copy,
+    {
+        keys.iter().map(|key| self.get(table, key)).collect()
+    }
+
     /// At most `limit` entries with `from <= key < to`, in ascending order of their keys.
     ///
     /// # Errors

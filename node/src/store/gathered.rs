@@ -2,14 +2,22 @@
 //!
 //! Entry type is [`Gathered`]. The driver only lays rows down here, which costs it a fraction of a
 //! write to RocksDB; one write then takes those of many batches at once, of a row that was written
-//! several times only the last. It answers for single keys; whoever wants a range has everything
-//! written out first. It writes nothing itself.
+//! several times only the last. It answers for single keys and lays itself over a range of what
+//! RocksDB has. It writes nothing itself.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comm_proto::node::Family;
-use comm_proto::store::Write;
+use comm_proto::store::{Entry, Write};
+use itertools::EitherOrBoth::{Both, Left, Right};
+use itertools::Itertools as _;
+
+/// What a row takes in memory beside its key and its value, about. Counted so that rows without
+/// values have a bound too.
+const ROW_BYTES: usize = 64;
 
 /// The rows of one table: a value, or nothing where one was deleted.
 type Table = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -43,14 +51,14 @@ impl Rows {
         &self.0[table as usize]
     }
 
-    /// How many bytes this adds at most.
+    /// How many bytes this takes at most.
     fn add(&mut self, write: Write<Family>) -> usize {
         let (table, key, value) = match write {
             Write::Put { table, key, value } => (table, key, Some(value)),
             Write::Delete { table, key } => (table, key, None),
             Write::DeleteRange { .. } => unreachable!("ranges do not gather"),
         };
-        let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+        let bytes = ROW_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
         self.0[table as usize].insert(key, value);
         bytes
     }
@@ -73,6 +81,36 @@ impl Gathered {
         let state = self.lock();
         let row = state.gathering.table(table).get(key);
         row.or_else(|| state.leaving.table(table).get(key)).cloned()
+    }
+
+    /// At most `limit` entries of `table` with `from <= key < to`, in the order of their keys: what
+    /// `stored` gives of them, and laid over it what RocksDB may not have yet. Nothing can leave
+    /// meanwhile, so that no row is missed on its way.
+    pub(super) fn lay_over<E, I: Iterator<Item = Result<Entry, E>>>(
+        &self,
+        (table, from, to): (Family, &[u8], &[u8]),
+        limit: usize,
+        stored: impl FnOnce() -> I,
+    ) -> Result<Vec<Entry>, E> {
+        let state = self.lock();
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        let [gathering, leaving] = [&state.gathering, &*state.leaving]
+            .map(|rows| rows.table(table).range::<[u8], _>(bounds));
+        gathering
+            .merge_join_by(leaving, |(newer, _), (older, _)| newer.cmp(older))
+            .map(|rows| rows.reduce(|newer, _| newer))
+            .merge_join_by(stored(), |(newer, _), stored| match stored {
+                Ok((older, _)) => (*newer).cmp(older),
+                Err(_) => Ordering::Greater,
+            })
+            .filter_map(|rows| match rows {
+                Right(stored) => Some(stored),
+                Left((key, value)) | Both((key, value), _) => {
+                    value.clone().map(|value| Ok((key.clone(), value)))
+                }
+            })
+            .take(limit)
+            .collect()
     }
 
     /// What has gathered, to be written out; nothing if there is nothing. It is still found here
@@ -124,12 +162,31 @@ mod tests {
     }
 
     #[test]
+    fn a_range_shows_the_newest_of_every_row_wherever_it_is() {
+        let gathered = Gathered::default();
+        gathered.add(vec![put(1, 2), put(3, 2), put(5, 2), put(7, 2)]);
+        gathered.leave().unwrap();
+        let delete = |key| Write::Delete { table: TABLE, key: vec![key] };
+        gathered.add(vec![put(3, 3), delete(5), put(8, 3), delete(9)]);
+        let seen = |from: u8, limit| {
+            let stored = [2, 3, 5, 6, 9].into_iter().filter(|key| *key >= from);
+            let stored = || stored.map(|key| Ok::<_, ()>((vec![key], vec![1])));
+            let entries = gathered.lay_over((TABLE, &[from], &[10]), limit, stored).unwrap();
+            entries.into_iter().map(|(key, value)| (key[0], value[0])).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(0, 99), [(1, 2), (2, 1), (3, 3), (6, 1), (7, 2), (8, 3)]);
+        assert_eq!(seen(2, 2), [(2, 1), (3, 3)]);
+        assert_eq!(seen(4, 1), [(6, 1)]);
+        assert_eq!(seen(0, 0), []);
+    }
+
+    #[test]
     fn bytes_are_counted_until_they_leave() {
         let gathered = Gathered::default();
-        assert_eq!(gathered.add(vec![put(1, 1)]), 2);
-        assert_eq!(gathered.add(vec![put(2, 1)]), 4);
+        assert_eq!(gathered.add(vec![put(1, 1)]), ROW_BYTES + 2);
+        assert_eq!(gathered.add(vec![put(2, 1)]), 2 * (ROW_BYTES + 2));
         assert!(gathered.leave().is_some());
         assert!(gathered.leave().is_none());
-        assert_eq!(gathered.add(vec![put(3, 1)]), 2);
+        assert_eq!(gathered.add(vec![put(3, 1)]), ROW_BYTES + 2);
     }
 }

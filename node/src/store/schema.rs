@@ -69,7 +69,7 @@ fn version(store: &RocksStore) -> Result<Option<u32>, StoreError> {
 
 fn is_empty(store: &RocksStore) -> Result<bool, StoreError> {
     for family in Family::ALL {
-        if !store.range(family, &[], &[0xff; 64], 1)?.is_empty() {
+        if store.stored(family, &[], &[0xff; 64]).next().transpose()?.is_some() {
             return Ok(false);
         }
     }

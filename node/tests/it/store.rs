@@ -35,6 +35,7 @@ enum Step {
     Apply(Vec<Write<Family>>),
     Scan(Family, Vec<u8>, Vec<u8>, usize),
     Get(Family, Vec<u8>),
+    Sync,
     Reopen,
 }
 
@@ -44,12 +45,13 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => (tables(), keys(), keys(), 0_usize..5)
             .prop_map(|(table, from, to, limit)| Step::Scan(table, from, to, limit)),
         3 => (tables(), keys()).prop_map(|(table, key)| Step::Get(table, key)),
+        2 => Just(Step::Sync),
         1 => Just(Step::Reopen),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn the_disk_tells_what_memory_tells(steps in prop::collection::vec(steps(), 1..120)) {
@@ -69,7 +71,10 @@ proptest! {
                 ),
                 Step::Get(table, key) => {
                     prop_assert_eq!(disk.get(table, &key), memory.get(table, &key));
+                    let many = [key, vec![1], vec![], vec![2, 1], vec![1]];
+                    prop_assert_eq!(disk.get_many(table, &many), memory.get_many(table, &many));
                 }
+                Step::Sync => disk.sync().unwrap(),
                 Step::Reopen => {
                     drop(disk);
                     disk = RocksStore::open(dir.path()).unwrap();
@@ -225,6 +230,7 @@ fn the_head_of_a_queue_is_read_without_stepping_over_what_was_taken() {
     all(|key| Write::Put { table: Family::Schedule, key, value: vec![] });
     all(|key| Write::Delete { table: Family::Schedule, key });
     store.apply(put(2, Family::Schedule, &name(count), b"")).unwrap();
+    store.sync().unwrap();
     let timed = || {
         let started = Instant::now();
         let head = store.scan(Family::Schedule, &[], &[0xff; 8], 1).unwrap();

@@ -105,18 +105,23 @@ impl Node {
         id: &EnvelopeId,
         expires_at: Time,
     ) -> Result<Option<Envelope>, StoreError> {
-        if expires_at <= self.clock.agreed() {
-            return Ok(None);
-        }
-        let value = turn.store.get(Family::Envelopes, &keys::envelope(expires_at, id))?;
-        value
-            .map(|bytes| {
-                Envelope::from_stored(bytes)
-                    .ok()
-                    .filter(|envelope| envelope.id() == *id)
-                    .ok_or(StoreError::Damaged("envelopes"))
-            })
-            .transpose()
+        Ok(self.envelopes(turn, &[(*id, expires_at)])?.pop().flatten())
+    }
+
+    /// The same of many, each at its place.
+    pub(super) fn envelopes(
+        &self,
+        turn: Turn<'_>,
+        wanted: &[(EnvelopeId, Time)],
+    ) -> Result<Vec<Option<Envelope>>, StoreError> {
+        let now = self.clock.agreed();
+        let keys: Vec<_> = wanted.iter().map(|(id, end)| keys::envelope(*end, id)).collect();
+        let stored = turn.store.get_many(Family::Envelopes, &keys)?;
+        let read = |((id, expires_at), bytes): (&(EnvelopeId, Time), Option<Vec<u8>>)| {
+            let live = bytes.filter(|_| *expires_at > now);
+            live.map(|bytes| parse_envelope(id, bytes)).transpose()
+        };
+        wanted.iter().zip(stored).map(read).collect()
     }
 
     /// A submission of what another node had brought before: from now on it is our client's own.
@@ -199,4 +204,11 @@ impl Node {
         }
         arrival
     }
+}
+
+fn parse_envelope(id: &EnvelopeId, bytes: Vec<u8>) -> Result<Envelope, StoreError> {
+    Envelope::from_stored(bytes)
+        .ok()
+        .filter(|envelope| envelope.id() == *id)
+        .ok_or(StoreError::Damaged("envelopes"))
 }

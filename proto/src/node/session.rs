@@ -21,6 +21,8 @@ const LINE_MAX: usize = 1_024;
 /// Fewest and most entries read of one mailbox at a time.
 const PAGE_MIN: usize = 8;
 const PAGE_MAX: usize = 256;
+/// Envelopes read from the store together.
+const READ_MAX: usize = 64;
 /// The most envelopes a session's credit may add up to.
 const CREDIT_MAX: u32 = 4_096;
 
@@ -122,9 +124,14 @@ impl Node {
             if session.line.is_empty() && session.more {
                 session.read_on(turn, self.arrivals.end())?;
             }
-            let Some((cursor, next)) = session.line.pop_first() else { break };
+            let page = session.next_page();
+            if page.is_empty() {
+                break;
+            }
+            let wanted: Vec<_> = page.iter().map(|(_, next)| (next.id, next.expires_at)).collect();
             // What has ended or expired since it was lined up is gone.
-            if let Some(envelope) = self.envelope(turn, &next.id, next.expires_at)? {
+            let read = page.iter().zip(self.envelopes(turn, &wanted)?);
+            for (cursor, envelope) in read.filter_map(|((cursor, _), one)| Some((*cursor, one?))) {
                 session.credit -= 1;
                 let push = ClientPush::Envelope { cursor, envelope };
                 self.desk.push(Output::ClientPush { session: id, push });
@@ -144,6 +151,12 @@ impl Session {
     /// How much is remembered of it.
     pub(super) fn len(&self) -> usize {
         1 + self.mailboxes.len() + self.line.len()
+    }
+
+    /// Takes from the line what is read together: no more than the credit allows.
+    fn next_page(&mut self) -> Vec<(u64, InLine)> {
+        let len = READ_MAX.min(self.credit as usize);
+        std::iter::from_fn(|| self.line.pop_first()).take(len).collect()
     }
 
     /// Lines up the next page over all mailboxes of what arrived before `upto`. Where one mailbox has more than a page, nothing
