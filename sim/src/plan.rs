@@ -1,0 +1,133 @@
+//! What one experiment is: the network, its traffic, its adversaries and how long to look.
+//!
+//! Entry type is [`Plan`], every field of which stands in a scenario file under the same name
+//! (`sim/README.md`). Nothing here runs.
+
+use comm_proto::time::Span;
+
+/// One experiment, to be run on several networks drawn from consecutive seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Who takes part and what lies between them.
+    pub network: Network,
+    /// What people send.
+    pub traffic: Traffic,
+    /// Who wants to prevent it.
+    pub adversary: Adversary,
+    /// Who comes and goes.
+    pub churn: Churn,
+    /// How many networks, and how long each is looked at.
+    pub run: Run,
+}
+
+/// Who takes part and what lies between them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Relays, adversaries included. At least 2.
+    pub nodes: usize,
+    /// The least and the greatest latency of one way; each message draws its own.
+    pub latency: (Span, Span),
+    /// The chance of every message to be lost, of a million.
+    pub loss: Millionths,
+    /// How long a disk takes to make a batch durable.
+    pub disk: Span,
+}
+
+/// What people send. Every envelope has a sender, a recipient and a mailbox of its own, so that
+/// none profits from what was found for another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traffic {
+    /// Envelopes sent in one network.
+    pub envelopes: usize,
+    /// The time between two of them.
+    pub spacing: Span,
+    /// How long they may wait, from 10 minutes to 30 days.
+    pub ttl: Span,
+    /// How long recipients are away, counted from when the envelope is sent; zero when they are
+    /// there.
+    pub away: Span,
+}
+
+/// Who wants to prevent it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adversary {
+    /// The part of all relays that is theirs, of a million. Their places are random.
+    pub share: Millionths,
+    /// What they do, by the names of [`crate::behaviour`]; the first that has an opinion decides.
+    pub behaviours: Vec<String>,
+}
+
+/// Who comes and goes: honest relays alone; sessions and pauses are drawn from exponential
+/// distributions. A relay that comes back has kept its disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Churn {
+    /// The mean length of a session; zero means that all stay.
+    pub session: Span,
+    /// The mean length of a pause.
+    pub pause: Span,
+}
+
+/// How many networks, and how long each is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Independent networks.
+    pub networks: u64,
+    /// The seed of the first; the others follow it.
+    pub seed: u64,
+    /// Time to find each other before the first envelope is sent.
+    pub settle: Span,
+    /// Time from the last envelope to the end.
+    pub look: Span,
+}
+
+/// Parts of a million: exact, so that every machine draws the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millionths(u32);
+
+impl Millionths {
+    /// All of it.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// `parts` of a million; more than a million are all.
+    pub const fn new(parts: u32) -> Self {
+        Self(if parts > Self::ALL.0 { Self::ALL.0 } else { parts })
+    }
+
+    /// How many parts.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The share of a count, rounded to the nearest.
+    pub const fn of(self, count: usize) -> usize {
+        ((count as u64 * self.0 as u64 + 500_000) / 1_000_000) as usize
+    }
+}
+
+impl Default for Plan {
+    /// A small network in which nothing goes wrong.
+    fn default() -> Self {
+        Self {
+            network: Network {
+                nodes: 1_000,
+                latency: (Span::from_millis(50), Span::from_millis(150)),
+                loss: Millionths::default(),
+                disk: Span::from_millis(5),
+            },
+            traffic: Traffic {
+                envelopes: 100,
+                spacing: Span::from_secs(1),
+                ttl: Span::from_days(14),
+                away: Span::from_millis(0),
+            },
+            adversary: Adversary { share: Millionths::default(), behaviours: Vec::new() },
+            churn: Churn { session: Span::from_millis(0), pause: Span::from_mins(10) },
+            run: Run {
+                networks: 10,
+                seed: 1,
+                settle: Span::from_mins(20),
+                look: Span::from_mins(10),
+            },
+        }
+    }
+}
