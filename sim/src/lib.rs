@@ -1,8 +1,19 @@
 //! Whole networks on virtual time: the production state machine of `comm-proto`, and everything that
 //! may befall it.
 //!
-//! A [`plan::Plan`] says what one experiment is and [`measured::Measured`] what was seen in one of its
-//! networks.
+//! A [`plan::Plan`] says what one experiment is, [`experiment::run`] plays it on one network, and
+//! [`measured::Measured`] is what was seen there. Inside, [`world::World`] hosts nodes as `comm-node`
+//! does, on a clock that only it moves; adversaries are the same nodes behind a
+//! [`behaviour::Behaviour`].
 
+pub mod behaviour;
+mod disk;
+pub mod experiment;
+pub mod host;
 pub mod measured;
+mod people;
 pub mod plan;
+mod queue;
+mod streams;
+mod trace;
+pub mod world;
