@@ -26,7 +26,7 @@ use crate::measured::Fate;
 /// How long a client waits before it submits again what its node has refused.
 const SUBMIT_AGAIN: Span = Span::from_secs(5);
 /// How often a client asks its node for its entries and opens its mailbox at new ones.
-const LOOK_AFTER_ENTRIES: Span = Span::from_mins(10);
+const LOOK_AFTER_ENTRIES: Span = Span::from_mins(5);
 /// How long a client's own disk takes.
 const OWN_DISK: Span = Span::from_millis(5);
 

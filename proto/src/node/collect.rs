@@ -155,6 +155,7 @@ impl Node {
             if !self.collections.get(mailbox).is_some_and(|c| c.sources.contains(from)) {
                 continue;
             }
+            self.canaries.heard(id, from);
             if let Some(tombstone) = self.tombstone(turn, id)? {
                 read.insert(tombstone);
             } else if self.custody(turn, id)?.is_none() {
@@ -351,7 +352,8 @@ impl Node {
         gone.iter().for_each(|source| self.stop_listening_unneeded(source));
     }
 
-    fn end_collection(&mut self, mailbox: &Address) {
+    /// Nobody wants this mailbox collected any more.
+    pub(super) fn end_collection(&mut self, mailbox: &Address) {
         let Some(collection) = self.collections.remove(mailbox) else { return };
         collection.sources.iter().for_each(|source| self.stop_listening_unneeded(source));
     }

@@ -8,6 +8,7 @@
 )]
 
 mod acknowledging;
+mod canaries;
 mod clocks;
 mod collecting;
 mod costs;
