@@ -472,6 +472,24 @@ mod tests {
         assert_eq!(fetching.next_for(&source(0), at(700)), [id(2), id(3)]);
     }
 
+    #[test]
+    fn a_page_of_a_source_that_is_not_collected_from_any_more_leaves_nothing() {
+        let (mut fetching, who) = (Fetching::default(), source(1));
+        let page = Page { mailboxes: vec![source(9)], number: 2, after: 1 };
+        fetching.begin(&who);
+        fetching.page_waits(&who, page.clone());
+        assert_eq!(fetching.next_page(&who), Some(page.clone()));
+        fetching.end(&who);
+        fetching.page_waits(&who, page.clone());
+        assert_eq!((fetching.len(), fetching.next_page(&who)), (0, None));
+        // While one that is known is still being asked for something.
+        fetching.begin(&who);
+        fetching.announce(&id(1), &who, Time::ZERO);
+        fetching.end(&who);
+        fetching.page_waits(&who, page);
+        assert_eq!(fetching.next_page(&who), None);
+    }
+
     proptest! {
         #[test]
         fn no_order_of_events_breaks_the_bounds(
