@@ -171,7 +171,7 @@ impl Fetching {
 
     /// The call for these has come to its end. Those that did not come may be asked for elsewhere,
     /// and again here if the message was full.
-    pub(super) fn asked(
+    pub(super) fn call_ended(
         &mut self,
         source: &Address,
         ids: &[EnvelopeId],
@@ -458,9 +458,9 @@ mod tests {
             }
             assert_eq!(count, expected, "after {second} s");
         }
-        (0..19).for_each(|n| fetching.asked(&source(n), &[id(1)], Handed::Less, at(6)));
+        (0..19).for_each(|n| fetching.call_ended(&source(n), &[id(1)], Handed::Less, at(6)));
         fetching.settled(&id(1));
-        fetching.asked(&source(19), &[id(1)], Handed::All, at(6));
+        fetching.call_ended(&source(19), &[id(1)], Handed::All, at(6));
         (0..20).for_each(|n| fetching.begin(&source(n)));
         // Those who failed tell first, and wait for whoever did not.
         (0..20).for_each(|n| fetching.announce(&id(2), &source(n), at(7)));
@@ -513,7 +513,7 @@ mod tests {
                         if handed == Handed::All {
                             ids.iter().for_each(|id| fetching.settled(id));
                         }
-                        fetching.asked(&who, &ids, handed, now);
+                        fetching.call_ended(&who, &ids, handed, now);
                     }
                     5 => fetching.settled(&id(what)),
                     6 => {
