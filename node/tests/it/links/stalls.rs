@@ -125,6 +125,21 @@ async fn a_node_is_dialled_no_longer_than_one_endpoint_may_take_and_gives_its_pl
     assert_eq!(alice.ping(&bob.contact()).await, Ok(PONG));
 }
 
+/// What one dial has no time for comes first in a later one.
+#[tokio::test]
+async fn a_node_is_reached_however_many_of_its_endpoints_stall_before_the_right_one() {
+    let backoff_first = SOON / 10;
+    let limits = DialLimits { connect: SOON / 3, handshake: SOON, backoff_first, ..patient() };
+    let (alice, bob) = (dialler(limits).await, Stub::start(2).await);
+    let mut endpoints = Vec::new();
+    for _ in 1..ENDPOINTS_MAX {
+        endpoints.push(dripping(&Arc::default()).await);
+    }
+    endpoints.push(bob.endpoints[0]);
+    let contact = Contact::new(bob.key.public(), endpoints);
+    eventually(async || alice.ping(&contact).await.ok()).await;
+}
+
 /// A node with this key that proves it, says `first`, and then neither reads nor writes.
 async fn frozen(key: &KeyPair, first: &'static [u8]) -> Contact {
     let credentials = Credentials::new(key).unwrap();
