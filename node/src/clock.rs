@@ -35,7 +35,8 @@ impl Clock {
         self.at(SystemTime::now(), Instant::now())
     }
 
-    fn at(&self, machine: SystemTime, steady: Instant) -> Time {
+    /// The time when the machine's clock shows this, and one that nobody sets shows `steady`.
+    pub(crate) fn at(&self, machine: SystemTime, steady: Instant) -> Time {
         // Before the epoch there is no time to tell.
         let machine = machine.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 //! Entry type is [`Contact`]. A contact is hearsay until an authenticated exchange that we began has
 //! confirmed it ([`crate::table`]); it never names a person (PROTOCOL §5.1).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::address::Address;
@@ -79,10 +79,27 @@ impl Contact {
     }
 }
 
+/// The source that an IP address belongs to (PROTOCOL §9.1): whoever has one address of an IPv6 /64 has
+/// them all.
+pub fn source_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::KeyPair;
+
+    #[test]
+    fn a_64_is_one_source_and_so_is_ipv4_in_the_clothes_of_ipv6() {
+        let ip = |text: &str| source_of(text.parse().unwrap());
+        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:ffff:ffff:ffff"));
+        assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
+        assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));
+    }
 
     #[test]
     fn the_stored_layout_reads_back() {

@@ -9,10 +9,10 @@
 //! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
 //! over, `collect`, `fetching` and `subscribers` bring them to their readers, `acknowledge` and
 //! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
-//! people; `canaries` tests the entries. `dial_backs` and `standing` deal with callers and with how they see us, `clocks` with
-//! wrong clocks, `outage` with being cut off, `room` with the budget. `desk` is the outgoing side:
-//! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
-//! program left there.
+//! people; `canaries` tests the entries. `dial_backs` and `outside_view` deal with callers and with how
+//! they see us, `clocks` with wrong clocks, `outage` with being cut off, `room` with the budget. `desk`
+//! is the outgoing side: batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads
+//! what an older program left there.
 
 mod accept;
 mod acknowledge;
@@ -36,6 +36,7 @@ mod fetching;
 mod io;
 mod keys;
 mod outage;
+mod outside_view;
 mod peers;
 mod records;
 mod recovery;
@@ -43,7 +44,6 @@ mod regions;
 mod room;
 mod routing;
 mod session;
-mod standing;
 mod stats;
 mod subscribers;
 mod targets;
@@ -74,11 +74,11 @@ use dial_backs::DialBacks;
 use entries::Entries;
 use expire::HoldingClock;
 use fetching::Fetching;
-use outage::Reach;
+use outage::Outage;
+use outside_view::OutsideView;
 use regions::Regions;
 use routing::{Bootstrap, Search};
 use session::Session;
-use standing::Standing;
 use subscribers::Subscribers;
 
 pub use config::Config;
@@ -106,7 +106,7 @@ pub struct Node {
     book: Book,
     bootstrap: Bootstrap,
     dial_backs: DialBacks,
-    standing: Standing,
+    outside_view: OutsideView,
     searches: BTreeMap<u64, Search>,
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
@@ -131,7 +131,7 @@ pub struct Node {
     /// The same for those that are still busy with what was offered before.
     settling: BTreeMap<Address, Vec<u8>>,
     deliveries: Deliveries,
-    reach: Reach,
+    outage: Outage,
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,

@@ -255,10 +255,11 @@ impl Peers {
     }
 
     /// Tries the node's endpoints in turn, all of them together for no longer than a single one may
-    /// take: a node that names many where nobody answers must not keep places from others.
+    /// take: a node that names many where nobody answers must not keep places from others. Those for
+    /// which there was no time come first in a later dial.
     async fn dial(self, to: Contact, mut state: OwnedMutexGuard<State>) -> Option<OpenLink> {
         let patience = self.0.limits.connect + self.0.limits.handshake;
-        match timeout(patience, self.open_any(&to)).await {
+        match timeout(patience, self.open_any(&to, &state.in_turn(to.endpoints()))).await {
             Ok(Some(channel)) => Some(state.succeed(channel)),
             Ok(None) | Err(_) => {
                 state.fail(to.endpoints());
@@ -267,8 +268,8 @@ impl Peers {
         }
     }
 
-    async fn open_any(&self, to: &Contact) -> Option<Channel> {
-        for endpoint in to.endpoints() {
+    async fn open_any(&self, to: &Contact, endpoints: &[SocketAddr]) -> Option<Channel> {
+        for endpoint in endpoints {
             match self.open(*endpoint, *to.key()).await {
                 Ok(channel) => return Some(channel),
                 Err(error) => debug!(peer = %to.address(), %endpoint, %error, "a dial failed"),

@@ -43,6 +43,8 @@ pub(super) struct State {
     backoff: Backoff,
     /// Which endpoints failed, and until when they are left alone.
     failed: Option<(Vec<SocketAddr>, Instant)>,
+    /// The endpoint that the next dial begins with, if it is still one of the node's.
+    begin_with: Option<SocketAddr>,
     opened: u64,
 }
 
@@ -120,7 +122,7 @@ fn unpinned_link(slot: &Arc<Slot>) -> Option<(u64, Arc<Slot>)> {
 
 impl Slot {
     fn new(backoff: Backoff) -> Self {
-        let state = State { link: None, backoff, failed: None, opened: 0 };
+        let state = State { link: None, backoff, failed: None, begin_with: None, opened: 0 };
         Self {
             state: Arc::new(AsyncMutex::new(state)),
             used: AtomicU64::new(0),
@@ -148,6 +150,15 @@ impl State {
             .is_some_and(|(failed, until)| failed == endpoints && Instant::now() < *until)
     }
 
+    /// These endpoints in the order in which they are to be dialled: best first, but after a dial that
+    /// failed from the next one on, since it may have had no time for all of them.
+    pub(super) fn in_turn(&self, endpoints: &[SocketAddr]) -> Vec<SocketAddr> {
+        let first = endpoints.iter().position(|endpoint| Some(*endpoint) == self.begin_with);
+        let mut in_turn = endpoints.to_vec();
+        in_turn.rotate_left(first.unwrap_or(0));
+        in_turn
+    }
+
     /// A link was opened.
     pub(super) fn succeed(&mut self, channel: Channel) -> OpenLink {
         self.backoff.reset();
@@ -162,6 +173,7 @@ impl State {
     pub(super) fn fail(&mut self, endpoints: &[SocketAddr]) {
         let until = Instant::now() + self.backoff.next_wait();
         self.failed = Some((endpoints.to_vec(), until));
+        self.begin_with = self.in_turn(endpoints).get(1).copied();
     }
 
     /// The link of this number is broken; a newer one may be whole.
@@ -195,6 +207,25 @@ mod tests {
         state.fail(&old);
         assert!(state.is_backing_off(&old));
         assert!(!state.is_backing_off(&new));
+    }
+
+    #[test]
+    fn each_dial_that_failed_lets_the_next_begin_one_endpoint_later() {
+        let slots = Slots::new(8, 8);
+        let slot = slots.slot(node(1), &backoff());
+        let mut state = slot.state.try_lock().unwrap();
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let all = [at(1), at(2), at(3)];
+        for first in [0, 1, 2, 0] {
+            let mut expected = all;
+            expected.rotate_left(first);
+            assert_eq!(state.in_turn(&all), expected);
+            state.fail(&all);
+        }
+        assert_eq!(state.in_turn(&[at(7), at(8)]), [at(7), at(8)], "others have failed");
+        assert_eq!(state.in_turn(&[]), []);
+        state.fail(&[at(7)]);
+        assert_eq!(state.in_turn(&[at(7)]), [at(7)]);
     }
 
     #[tokio::test]

@@ -199,7 +199,7 @@ impl Node {
             }
             (Purpose::Ping | Purpose::DialBack(_), Response::Pong { time, observed }) => {
                 self.note_clock(turn, from.address(), time);
-                self.standing.note_answer(from.address(), observed, turn.now);
+                self.outside_view.note_answer(from.address(), observed, turn.now);
                 Ok(())
             }
             (

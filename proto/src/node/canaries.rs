@@ -108,7 +108,8 @@ impl Node {
             return Some(canary.judged_at);
         }
         let has_readers = self.sessions.values().any(|session| !session.mailboxes.is_empty());
-        let wanted = self.config.canary_interval > Span::from_millis(0) && !self.reach.is_cut_off();
+        let wanted =
+            self.config.canary_interval > Span::from_millis(0) && !self.outage.is_cut_off();
         (wanted && has_readers && self.is_behind_entries()).then_some(self.canaries.next)
     }
 

@@ -167,8 +167,8 @@ impl Node {
         Status {
             node: self.address,
             endpoints: self.config.endpoints.clone(),
-            observed: self.standing.observed(),
-            reachability: self.standing.reachability(&self.config.endpoints, now),
+            observed: self.outside_view.observed(),
+            reachability: self.outside_view.reachability(&self.config.endpoints, now),
             peers: self.table.len() as u64,
             network_size: self.network_size(),
             envelopes: self.stats.envelopes,

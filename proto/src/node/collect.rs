@@ -13,7 +13,7 @@ use crate::grant::Grant;
 use crate::message::{BODY_BYTES_MAX, Push, Request, SIGNED_MAX, Waiting};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
-use crate::time::{Span, Time};
+use crate::time::Time;
 use crate::verified::Verified;
 
 use super::accept::Taken;
@@ -21,11 +21,9 @@ use super::calls::Purpose;
 use super::fetching::{Handed, Page};
 use super::io::Output;
 use super::records::Role;
-use super::regions::{Aim, Found};
+use super::regions::{Aim, Found, LOOKUP_PATIENCE};
 use super::{Node, Turn};
 
-/// How soon a mailbox whose region is being looked up is tried again.
-const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 /// Nodes one mailbox is collected from at a time.
 const SOURCES_MAX: usize = 64;
 /// Grants for other nodes kept with one mailbox; its owner has few entries.
@@ -214,7 +212,7 @@ impl Node {
         asked: &[EnvelopeId],
         handed: Handed,
     ) -> Result<(), StoreError> {
-        self.fetching.asked(source, asked, handed, turn.now);
+        self.fetching.call_ended(source, asked, handed, turn.now);
         self.fetch_due(turn)?;
         self.fetch_from(turn, source)
     }

@@ -19,13 +19,9 @@ use crate::verified::Verified;
 use super::io::{Event, Family};
 use super::keys;
 use super::records::{Custody, Role};
-use super::regions::{Aim, Found};
+use super::regions::{Aim, Found, LOOKUP_PATIENCE};
 use super::targets::PROBE_WAIT;
 use super::{Node, Turn};
-
-/// How long envelopes whose region is being looked up are put off; the end of the lookup takes
-/// them up earlier.
-const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 
 /// How long what seems over, but is still held, is put off.
 const JUMP_PATIENCE: Span = Span::from_mins(15);
@@ -56,16 +52,16 @@ impl Rounds {
 impl Node {
     /// When the next envelope is due; never while there is nobody to relay to.
     pub(super) fn next_relay(&self) -> Option<Time> {
-        if self.table.is_empty() || self.reach.is_cut_off() {
+        if self.table.is_empty() || self.outage.is_cut_off() {
             return None;
         }
         let due = if self.unsettled.is_empty() { self.relay_at } else { Time::ZERO };
-        Some(due).filter(|at| *at < Time::MAX).map(|at| at.max(self.reach.resume_at()))
+        Some(due).filter(|at| *at < Time::MAX).map(|at| at.max(self.outage.resume_at()))
     }
 
     /// Takes up what is due, a bounded number at a time.
     pub(super) fn relay_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        let waits = self.reach.is_cut_off() || self.reach.resume_at() > turn.now;
+        let waits = self.outage.is_cut_off() || self.outage.resume_at() > turn.now;
         if self.table.is_empty() || waits {
             return Ok(());
         }
@@ -93,7 +89,7 @@ impl Node {
         ids: &[EnvelopeId],
     ) -> Result<(), StoreError> {
         // Who was looked for in vain while nobody answers comes round again.
-        let ids = if self.reach.is_cut_off() { &[][..] } else { ids };
+        let ids = if self.outage.is_cut_off() { &[][..] } else { ids };
         let mut rounds = Rounds::default();
         for id in ids {
             if let Some(custody) = self.custody(turn, id)? {

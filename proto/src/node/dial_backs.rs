@@ -4,9 +4,9 @@
 //! that lie where the call came from: whoever calls can make us dial themselves and nobody else.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::contact::Contact;
+use crate::contact::{Contact, source_of};
 use crate::message::Request;
 use crate::table::Status;
 use crate::time::{Span, Time};
@@ -59,7 +59,7 @@ impl Scope {
 impl DialBacks {
     /// Takes note of one that begins; false if there are too many.
     fn begin(&mut self, source: IpAddr, now: Time) -> bool {
-        let source = group(source);
+        let source = source_of(source);
         if self.sources.len() >= SOURCES_MAX {
             self.sources.retain(|_, (since, _)| now < *since + WINDOW);
         }
@@ -108,14 +108,6 @@ fn is_near(endpoint: IpAddr, source: IpAddr) -> bool {
     let (endpoint, source) = (endpoint.to_canonical(), source.to_canonical());
     let scope = Scope::of(source);
     endpoint == source || (scope != Scope::World && scope == Scope::of(endpoint))
-}
-
-/// Whoever has one address of an IPv6 /64 has them all.
-fn group(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-    }
 }
 
 #[cfg(test)]

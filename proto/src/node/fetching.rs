@@ -171,7 +171,7 @@ impl Fetching {
 
     /// The call for these has come to its end. Those that did not come may be asked for elsewhere,
     /// and again here if the message was full.
-    pub(super) fn asked(
+    pub(super) fn call_ended(
         &mut self,
         source: &Address,
         ids: &[EnvelopeId],
@@ -458,9 +458,9 @@ mod tests {
             }
             assert_eq!(count, expected, "after {second} s");
         }
-        (0..19).for_each(|n| fetching.asked(&source(n), &[id(1)], Handed::Less, at(6)));
+        (0..19).for_each(|n| fetching.call_ended(&source(n), &[id(1)], Handed::Less, at(6)));
         fetching.settled(&id(1));
-        fetching.asked(&source(19), &[id(1)], Handed::All, at(6));
+        fetching.call_ended(&source(19), &[id(1)], Handed::All, at(6));
         (0..20).for_each(|n| fetching.begin(&source(n)));
         // Those who failed tell first, and wait for whoever did not.
         (0..20).for_each(|n| fetching.announce(&id(2), &source(n), at(7)));
@@ -470,6 +470,24 @@ mod tests {
         assert_eq!(fetching.next_for(&source(0), at(8)), [id(2)]);
         fetching.announce(&id(3), &source(0), at(700));
         assert_eq!(fetching.next_for(&source(0), at(700)), [id(2), id(3)]);
+    }
+
+    #[test]
+    fn a_page_of_a_source_that_is_not_collected_from_any_more_leaves_nothing() {
+        let (mut fetching, who) = (Fetching::default(), source(1));
+        let page = Page { mailboxes: vec![source(9)], number: 2, after: 1 };
+        fetching.begin(&who);
+        fetching.page_waits(&who, page.clone());
+        assert_eq!(fetching.next_page(&who), Some(page.clone()));
+        fetching.end(&who);
+        fetching.page_waits(&who, page.clone());
+        assert_eq!((fetching.len(), fetching.next_page(&who)), (0, None));
+        // While one that is known is still being asked for something.
+        fetching.begin(&who);
+        fetching.announce(&id(1), &who, Time::ZERO);
+        fetching.end(&who);
+        fetching.page_waits(&who, page);
+        assert_eq!(fetching.next_page(&who), None);
     }
 
     proptest! {
@@ -495,7 +513,7 @@ mod tests {
                         if handed == Handed::All {
                             ids.iter().for_each(|id| fetching.settled(id));
                         }
-                        fetching.asked(&who, &ids, handed, now);
+                        fetching.call_ended(&who, &ids, handed, now);
                     }
                     5 => fetching.settled(&id(what)),
                     6 => {

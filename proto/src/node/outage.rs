@@ -1,6 +1,6 @@
 //! Whether anybody can be reached at all, and going on when somebody can again (PROTOCOL §6.3).
 //!
-//! Entry type is [`Reach`]. While nobody answers no rounds are made: they would reach nobody and yet
+//! Entry type is [`Outage`]. While nobody answers no rounds are made: they would reach nobody and yet
 //! count, so that after a long outage the next would be hours away. Nodes that come back together must
 //! not all begin at the same moment, and what has piled up goes out a step at a time.
 
@@ -21,7 +21,7 @@ const PAUSE: Span = Span::from_millis(500);
 
 /// What calls of late tell of our own connection.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(super) struct Outage {
     answered_at: Time,
     silent_calls: u32,
     cut_off: bool,
@@ -31,7 +31,7 @@ pub(super) struct Reach {
     catching_up: bool,
 }
 
-impl Reach {
+impl Outage {
     pub(super) const fn new(now: Time) -> Self {
         Self {
             answered_at: now,
@@ -55,36 +55,36 @@ impl Reach {
 impl Node {
     /// Somebody has answered a call of ours.
     pub(super) fn note_reached(&mut self, turn: Turn<'_>) {
-        self.reach.answered_at = turn.now;
-        self.reach.silent_calls = 0;
-        if !std::mem::take(&mut self.reach.cut_off) {
+        self.outage.answered_at = turn.now;
+        self.outage.silent_calls = 0;
+        if !std::mem::take(&mut self.outage.cut_off) {
             return;
         }
-        self.reach.catching_up = true;
-        self.reach.resume_at = turn.now + self.draw_span(RESUME_WITHIN);
+        self.outage.catching_up = true;
+        self.outage.resume_at = turn.now + self.draw_span(RESUME_WITHIN);
         self.regions.forget();
-        self.collect_again_by(self.reach.resume_at);
+        self.collect_again_by(self.outage.resume_at);
         // Those who failed meanwhile are looked for one after the other.
         self.look_for_network_again(turn.now);
     }
 
     /// A call of ours got no answer.
     pub(super) fn note_silence(&mut self, turn: Turn<'_>) {
-        self.reach.silent_calls = self.reach.silent_calls.saturating_add(1);
-        let long = turn.now.since(self.reach.answered_at) >= SILENT_FOR;
-        let silent = self.reach.silent_calls >= SILENT_CALLS && long;
-        if !self.reach.cut_off && !self.table.is_empty() && (silent || self.is_alone(turn.now)) {
-            self.reach.cut_off = true;
+        self.outage.silent_calls = self.outage.silent_calls.saturating_add(1);
+        let long = turn.now.since(self.outage.answered_at) >= SILENT_FOR;
+        let silent = self.outage.silent_calls >= SILENT_CALLS && long;
+        if !self.outage.cut_off && !self.table.is_empty() && (silent || self.is_alone(turn.now)) {
+            self.outage.cut_off = true;
             self.look_for_network_again(turn.now);
         }
     }
 
     /// A step of rounds was made; `more` are due.
     pub(super) fn pause_rounds(&mut self, turn: Turn<'_>, more: bool) {
-        self.reach.catching_up &= more;
-        if self.reach.catching_up {
+        self.outage.catching_up &= more;
+        if self.outage.catching_up {
             let half = Span::from_millis(PAUSE.as_millis() / 2);
-            self.reach.resume_at = turn.now + half + self.draw_span(PAUSE);
+            self.outage.resume_at = turn.now + half + self.draw_span(PAUSE);
         }
     }
 

@@ -27,7 +27,7 @@ impl Node {
     ) -> Result<(), StoreError> {
         let peer = from.address();
         self.table.heard(&peer, turn.now);
-        self.standing.note_call(source, &self.config.endpoints, turn.now);
+        self.outside_view.note_call(source, &self.config.endpoints, turn.now);
         match request {
             Request::Ping { endpoints } => {
                 let observed = Some(source);

@@ -28,10 +28,10 @@ use super::expire::{CLOCK_KEY, HoldingClock};
 use super::fetching::Fetching;
 use super::io::Family;
 use super::keys;
-use super::outage::Reach;
+use super::outage::Outage;
+use super::outside_view::OutsideView;
 use super::regions::Regions;
 use super::routing::Bootstrap;
-use super::standing::Standing;
 use super::stats::Stats;
 use super::{Config, Node, Turn};
 
@@ -71,7 +71,7 @@ pub(super) fn recover(
         size: NetworkSize::new(),
         book: Book::new(config.address_book_max),
         dial_backs: DialBacks::default(),
-        standing: Standing::new(contacts.iter().map(Contact::address)),
+        outside_view: OutsideView::new(contacts.iter().map(Contact::address)),
         bootstrap: Bootstrap::with(contacts, turn.now),
         searches: BTreeMap::new(),
         regions: Regions::new(config.regions_max),
@@ -89,7 +89,7 @@ pub(super) fn recover(
         unsettled: BTreeMap::new(),
         settling: BTreeMap::new(),
         deliveries: Deliveries::default(),
-        reach: Reach::new(turn.now),
+        outage: Outage::new(turn.now),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
         fetching: Fetching::default(),

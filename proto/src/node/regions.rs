@@ -9,11 +9,14 @@ use crate::address::Address;
 use crate::contact::Contact;
 use crate::envelope::EnvelopeId;
 use crate::store::StoreError;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 use super::routing::SearchPurpose;
 use super::{Node, Turn};
 
+/// How long envelopes and mailboxes whose region is being looked up are put off; the end of the lookup
+/// takes them up earlier.
+pub(super) const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 /// Envelopes of one mailbox that may wait for its region; further ones come round by their schedule.
 const AWAITING_MAX: usize = 1_024;
 /// Nodes remembered of one region; of more, some at random.

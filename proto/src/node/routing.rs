@@ -124,7 +124,7 @@ impl Node {
             return Ok(());
         }
         self.bootstrap.looked_at = turn.now;
-        let cut_off = self.reach.is_cut_off() || self.is_alone(turn.now);
+        let cut_off = self.outage.is_cut_off() || self.is_alone(turn.now);
         let longest = if cut_off { LOOK_MAX_ALONE } else { LOOK_MAX };
         let doubled = LOOK_FIRST.times(1 << self.bootstrap.attempts.min(16)).min(longest);
         let jitter = Span::from_millis(self.rng.next_u64() % (doubled.as_millis() / 2).max(1));

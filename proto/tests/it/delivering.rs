@@ -144,3 +144,50 @@ fn the_rest_is_not_handed_to_a_node_whose_store_is_full() {
     assert!((1..=UNDER_WAY_MAX).contains(&handed), "{handed}");
     assert!(letters.iter().all(|letter| world.host(host).holds(&letter.id())));
 }
+
+/// D19: what is settled page by page goes on although a page ends before its turn comes.
+#[test]
+fn a_new_neighbour_gets_the_next_page_when_all_of_the_one_before_has_ended() {
+    const PAGE: usize = 4_096;
+    let mut world = World::new(5);
+    let host = world.add(|_| {});
+    let mailbox = Mailbox::new(1);
+    let letters: Vec<_> = (0..4_300).map(|number| world.letter(&mailbox, number)).collect();
+    for some in letters.chunks(64) {
+        let request = Request::Deliver { envelopes: some.to_vec() };
+        world.ask_as(KeyPair::from_seed(&fill(9)).public(), host, request);
+    }
+    // Their rounds are long over, so that only a new neighbour brings them up again.
+    let first = world.add(|_| {});
+    world.bootstrap(host, &[first]);
+    world.run_for(Span::from_mins(3));
+    world.crash(first);
+    // As many as may be handed something at a time take it, and do not answer.
+    let puppets: Vec<_> = (0..32)
+        .map(|n| {
+            let puppet = Box::new(|_: &Address, request: &Request| greedy(request));
+            world.add_puppet(KeyPair::from_seed(&fill(100 + n)), puppet)
+        })
+        .collect();
+    world.bootstrap(host, &puppets);
+    world.run_for(Span::from_secs(2));
+    let second = world.add(|_| {});
+    world.sent.clear();
+    world.bootstrap(second, &[host]);
+    let address = world.address(second);
+    let digests = |world: &World| {
+        let to_second = world.sent.iter().filter(|sent| sent.from == host && sent.to == address);
+        to_second.filter(|sent| matches!(sent.request, Request::Digest { .. })).count()
+    };
+    assert!(world.run_while(Span::from_secs(2), |world| digests(world) == 0), "not settled with");
+    world.run_for(Span::from_millis(200));
+    assert!(bodies(&world).iter().all(|(_, to, _)| *to != address), "it is its turn already");
+    for read in letters[..PAGE].chunks(64) {
+        world.acknowledge(host, &mailbox, &read.iter().collect::<Vec<_>>());
+    }
+    world.run_for(Span::from_secs(30));
+    let rest = &letters[PAGE..];
+    let held = rest.iter().filter(|letter| world.host(second).holds(&letter.id())).count();
+    // A digest hides about one in a hundred for a round.
+    assert!(held >= rest.len() * 97 / 100, "{held} of {}", rest.len());
+}

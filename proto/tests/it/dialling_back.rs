@@ -1,14 +1,17 @@
 //! Callers that want to be dialled back, and what a node learns about itself by it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use comm_proto::contact::Contact;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{ClientRequest, ClientResponse, Reachability, Request, Response, Status};
+use comm_proto::message::{
+    ClientRequest, ClientResponse, Peer, PeerStatus, Reachability, Request, Response, Status,
+};
 use comm_proto::node::Config;
 use comm_proto::time::Span;
 
-use crate::world::{At, Sent, World, endpoint, fill};
+use crate::world::{At, START, Sent, World, endpoint, fill};
 
 fn place(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -16,6 +19,13 @@ fn place(text: &str) -> SocketAddr {
 
 fn stranger(n: u64) -> KeyPair {
     KeyPair::from_seed(&fill(500 + n))
+}
+
+fn peers(world: &mut World, host: At) -> Vec<Peer> {
+    match world.call(host, 0, ClientRequest::Peers) {
+        Ok(ClientResponse::Peers(peers)) => peers,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Which endpoints are dialled when a stranger calls from `source` and says that it listens there.
@@ -52,12 +62,79 @@ fn a_caller_that_answers_enters_with_all_it_said() {
     let second = world.add(|config: &mut Config| config.endpoints.push(elsewhere));
     world.bootstrap(second, &[first]);
     world.run_for(Span::from_secs(5));
-    let Ok(ClientResponse::Peers(peers)) = world.call(first, 0, ClientRequest::Peers) else {
-        panic!("no peers")
-    };
-    let known: Vec<&Contact> = peers.iter().map(|peer| &peer.contact).collect();
+    let known: Vec<_> = peers(&mut world, first).into_iter().map(|peer| peer.contact).collect();
     assert_eq!(known.len(), 1);
     assert_eq!(known[0].endpoints(), [endpoint(second), elsewhere]);
+}
+
+/// B19: those endpoints come first that have been tried, whatever the caller would rather be reached at.
+#[test]
+fn where_a_caller_has_answered_comes_before_what_it_only_says() {
+    let mut world = World::new(7);
+    let first = world.add(|_| {});
+    let elsewhere = place("203.0.113.1:7667");
+    let answer = |_: &_, request: &Request| {
+        Some(Ok(match request {
+            Request::Ping { .. } => Response::Pong { time: START, observed: None },
+            Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+            _ => return None,
+        }))
+    };
+    let caller = world.add_puppet(stranger(0), Box::new(answer));
+    let endpoints = vec![elsewhere, endpoint(caller)];
+    let source = SocketAddr::new(endpoint(caller).ip(), 5_000);
+    world.ask_from(source, stranger(0).public(), first, Request::Ping { endpoints });
+    world.run_for(Span::from_secs(5));
+    let known: Vec<_> = peers(&mut world, first).into_iter().map(|peer| peer.contact).collect();
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].endpoints(), [endpoint(caller), elsewhere]);
+}
+
+/// B3: only some of a caller's endpoints are dialled back. That nobody answers there says nothing about
+/// those at which it is known: it is looked for there as soon as before.
+#[test]
+fn a_dial_back_in_vain_is_not_held_against_the_caller() {
+    let mut world = World::new(8);
+    let first = world.add(|_| {});
+    let silent = Rc::new(Cell::new(false));
+    let callers = [0, 1].map(|n| {
+        let silent = Rc::clone(&silent);
+        let answer = move |_: &_, request: &Request| {
+            Some(Ok(match request {
+                _ if n == 0 && silent.get() => return None,
+                Request::Ping { .. } => Response::Pong { time: START, observed: None },
+                Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+                _ => return None,
+            }))
+        };
+        world.add_puppet(stranger(n), Box::new(answer))
+    });
+    let call = |world: &mut World, caller: At, port| {
+        let source = SocketAddr::new(endpoint(caller).ip(), 5_000);
+        let endpoints = vec![SocketAddr::new(source.ip(), port)];
+        let key = world.host(caller).key().public();
+        world.ask_from(source, key, first, Request::Ping { endpoints });
+        world.run_for(Span::from_secs(5));
+    };
+    for caller in callers {
+        call(&mut world, caller, 4_000);
+    }
+    let status = |world: &mut World| {
+        let address = stranger(0).address();
+        let peers = peers(world, first);
+        peers.iter().find(|peer| peer.contact.address() == address).unwrap().status
+    };
+    assert_eq!(status(&mut world), PeerStatus::Good);
+    silent.set(true);
+    world.run_for(Span::HOUR.times(6));
+    assert_eq!(status(&mut world), PeerStatus::Bad);
+    for _ in 0..4 {
+        call(&mut world, callers[0], 9);
+    }
+    silent.set(false);
+    // That it has called is a reason to ping it, after as long as anybody who was heard of.
+    world.run_for(Span::from_mins(16));
+    assert_eq!(status(&mut world), PeerStatus::Good);
 }
 
 #[test]

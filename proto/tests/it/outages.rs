@@ -1,11 +1,15 @@
 //! Nobody answers for hours or days, and then everybody does again.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use comm_proto::envelope::Envelope;
 use comm_proto::key::KeyPair;
-use comm_proto::message::Request;
+use comm_proto::message::{Request, Response};
+use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 
-use crate::world::{At, Mailbox, Sent, World, fill};
+use crate::world::{At, Mailbox, START, Sent, World, fill};
 
 /// How long a node may take to notice that others are there again.
 const NOTICED_WITHIN: Span = Span::from_secs(92);
@@ -92,4 +96,33 @@ fn what_piled_up_in_an_outage_leaves_in_steps_and_not_in_one_burst() {
             assert!(pause >= Span::from_millis(250), "a pause of {} ms", pause.as_millis());
         }
     }
+}
+
+/// B10: a node that knows one other, which refuses some calls with a reason and others without one, is
+/// cut off and reached again with each of them.
+#[test]
+fn a_node_that_refuses_everything_makes_nobody_look_for_the_network_more_than_once_a_second() {
+    let mut world = World::new(9);
+    let node = world.add(|_| {});
+    let refuses = Rc::new(Cell::new(false));
+    let does = Rc::clone(&refuses);
+    let puppet = move |_: &_, request: &Request| {
+        Some(match request {
+            Request::Ping { .. } if does.get() => Err(Rejection::Busy),
+            Request::Ping { .. } => Ok(Response::Pong { time: START, observed: None }),
+            Request::FindNode { .. } if !does.get() => Ok(Response::Nodes { contacts: Vec::new() }),
+            _ => Err(Rejection::OtherNetwork),
+        })
+    };
+    let other = world.add_puppet(KeyPair::from_seed(&fill(66)), Box::new(puppet));
+    world.bootstrap(node, &[other]);
+    world.run_for(Span::from_mins(1));
+    assert_eq!(world.stats(node).peers, 1);
+    refuses.set(true);
+    // Until it has failed so often that nobody is known any more.
+    world.run_for(Span::HOUR.times(2));
+    world.sent.clear();
+    world.run_for(Span::from_mins(1));
+    let looks = world.sent.iter().filter(|s| matches!(s.request, Request::FindNode { .. })).count();
+    assert!((1..=61).contains(&looks), "{looks} times in a minute");
 }

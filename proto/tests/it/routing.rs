@@ -330,6 +330,64 @@ fn thirty_cards_that_one_node_asks_for_at_once_are_all_found() {
     assert_eq!(asked.iter().filter(found).count(), owners.len());
 }
 
+/// A node of a large network that makes so few lookups at a time for others' cards, of `lookups_max`
+/// a quarter.
+fn busy_entry(lookups_max: usize) -> (World, At) {
+    let Large { mut world, .. } = large(35, 60);
+    let busy = world.add(|config| config.lookups_max = lookups_max);
+    world.bootstrap(busy, &[0]);
+    world.run_for(Span::from_mins(20));
+    (world, busy)
+}
+
+/// B24: whoever has a card published is answered long before its region has been found.
+#[test]
+fn a_card_that_is_to_be_published_waits_for_its_region() {
+    let (mut world, busy) = busy_entry(4);
+    world.links.latency = (Span::from_millis(200), Span::from_millis(200));
+    let owners: Vec<_> = (0..12).map(|n| KeyPair::from_seed(&fill(7_000 + n))).collect();
+    let asker = KeyPair::from_seed(&fill(1)).public();
+    for owner in &owners {
+        let card = card(owner, world.now(), Span::DAY);
+        let id = world.ask_as(asker, busy, Request::PublishCard { card });
+        world.run_for(Span::from_millis(10));
+        assert_eq!(world.answer(id), Some(&Ok(Response::Done)));
+    }
+    world.run_for(Span::from_mins(2));
+    for owner in &owners {
+        let key = owner.address().as_bytes().to_vec();
+        let keeps = |host: &At| {
+            let cards = crate::world::entries(world.host(*host), Family::Cards);
+            cards.iter().any(|(owner, _)| *owner == key)
+        };
+        let kept = world.hosts().filter(keeps).count();
+        assert!(kept >= 10, "{kept} keep the card of {owner:?}");
+    }
+}
+
+/// B24, D19: a region that is never found keeps the place of another card for two minutes.
+#[test]
+fn a_card_that_is_to_be_published_waits_no_longer_than_two_minutes() {
+    // A quarter of three lookups is none.
+    let (mut world, busy) = busy_entry(3);
+    let asker = KeyPair::from_seed(&fill(1)).public();
+    let publish = |world: &mut World, number: u64| {
+        let card = card(&KeyPair::from_seed(&fill(7_000 + number)), world.now(), Span::DAY);
+        let id = world.ask_as(asker, busy, Request::PublishCard { card });
+        world.run_for(Span::from_millis(10));
+        world.answer(id).cloned().unwrap()
+    };
+    let began = world.now();
+    for number in 0..32 {
+        assert_eq!(publish(&mut world, number), Ok(Response::Done));
+    }
+    let later = began + Span::from_secs(119);
+    world.run_for(later.since(world.now()));
+    assert_eq!(publish(&mut world, 32), Err(Rejection::Busy));
+    world.run_for(Span::from_secs(2));
+    assert_eq!(publish(&mut world, 33), Ok(Response::Done));
+}
+
 /// B24.
 #[test]
 fn a_card_that_has_expired_is_gone_and_one_that_is_published_again_stays() {

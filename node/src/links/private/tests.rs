@@ -1,6 +1,6 @@
 //! The two first messages of a link in a private network, over streams in memory.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::timeout;
@@ -86,6 +86,19 @@ async fn an_opening_of_another_time_is_not_answered() {
     ] {
         let said = alice.opening(&nonce(), None, at, &[]).unwrap();
         assert_eq!(is_answered(&bob, &said).await, expected, "{at:?} at {now:?}");
+    }
+}
+
+/// A clock that was far ahead and is put right goes on from there at half its pace, for hours.
+#[tokio::test]
+async fn a_node_whose_clock_was_put_right_calls_and_answers_at_once() {
+    let (alice, bob) = (network(1, 1), network(1, 2));
+    let ahead = Duration::from_millis(CLOCK_TOLERANCE.as_millis() * 2);
+    alice.clock.at(SystemTime::now() + ahead, Instant::now());
+    assert!(alice.clock.now() > bob.clock.now() + CLOCK_TOLERANCE);
+    for (caller, answerer) in [(&alice, &bob), (&bob, &alice)] {
+        let linked = timeout(DEADLINE, pair(caller, answerer)).await;
+        assert!(matches!(linked, Ok((Ok(_), Ok(_)))), "{:?} is not understood", caller.node);
     }
 }
 

@@ -52,6 +52,33 @@ impl Catcher {
     }
 }
 
+/// What is the same for the proofs of callers and of callees.
+macro_rules! keeps_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _cert: &CertificateDer<'_>,
+            _dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            unreachable!("only TLS 1.3 is spoken")
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.keep(cert, dss)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+    };
+}
+
 impl ServerCertVerifier for Catcher {
     fn verify_server_cert(
         &self,
@@ -64,27 +91,7 @@ impl ServerCertVerifier for Catcher {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        unreachable!("only TLS 1.3 is spoken")
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.keep(cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    keeps_signatures!();
 }
 
 impl ClientCertVerifier for Catcher {
@@ -101,27 +108,7 @@ impl ClientCertVerifier for Catcher {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        unreachable!("only TLS 1.3 is spoken")
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.keep(cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    keeps_signatures!();
 }
 
 /// Signs everything with a signature it has heard.

@@ -2,6 +2,8 @@
 //! set, and nothing else would end the test.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use comm_node::links::KeepAlive;
@@ -9,15 +11,15 @@ use comm_node::links::accept::AcceptLimits;
 use comm_node::links::dial::DialLimits;
 use comm_node::links::standstill::Standstill;
 use comm_node::links::tls::Credentials;
-use comm_proto::contact::Contact;
+use comm_proto::contact::{Contact, ENDPOINTS_MAX};
 use comm_proto::key::KeyPair;
 use comm_proto::message::Request;
 use comm_proto::rejection::Rejection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{DEADLINE, Options, Stub, envelopes, eventually};
+use super::{DEADLINE, Options, PONG, Stub, envelopes, eventually};
 
 const SOON: Duration = Duration::from_millis(300);
 /// Longer than any test.
@@ -50,17 +52,17 @@ async fn full_listener() -> (TcpListener, SocketAddr, Vec<tokio::task::JoinHandl
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let place = listener.local_addr().unwrap();
-    let made = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let made = Arc::new(AtomicUsize::new(0));
     let queued = (0..8).map(|_| {
-        let made = std::sync::Arc::clone(&made);
+        let made = Arc::clone(&made);
         tokio::spawn(async move {
             let _held = TcpStream::connect(place).await;
-            made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            made.fetch_add(1, Ordering::Relaxed);
             std::future::pending::<()>().await;
         })
     });
     let queued = queued.collect();
-    eventually(async || (made.load(std::sync::atomic::Ordering::Relaxed) >= 2).then_some(())).await;
+    eventually(async || (made.load(Ordering::Relaxed) >= 2).then_some(())).await;
     (listener, place, queued)
 }
 
@@ -80,6 +82,62 @@ async fn a_node_that_shakes_no_hands_is_given_up() {
     let place = silent.local_addr().unwrap();
     let answer = timeout(DEADLINE, alice.peers.identify(place)).await.expect("it is not given up");
     assert_eq!(answer.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+}
+
+/// Takes connections, which it counts, and says so little at a time that no handshake comes to an end.
+async fn dripping(taken: &Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = listener.local_addr().unwrap();
+    let taken = Arc::clone(taken);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            taken.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                // The head of the longest record of a handshake, and then a byte of it now and then.
+                let mut said = stream.write_all(b"\x16\x03\x03\x40\x00").await;
+                while said.is_ok() {
+                    sleep(SOON / 30).await;
+                    said = stream.write_all(&[0]).await;
+                }
+            });
+        }
+    });
+    place
+}
+
+/// However many endpoints it names, and although each of them says something all the time.
+#[tokio::test]
+async fn a_node_is_dialled_no_longer_than_one_endpoint_may_take_and_gives_its_place_back() {
+    let limits = DialLimits { connect: SOON / 3, handshake: SOON, dials: 1, ..patient() };
+    let (alice, bob) = (dialler(limits).await, Stub::start(2).await);
+    let taken = Arc::<AtomicUsize>::default();
+    let mut endpoints = Vec::new();
+    for _ in 0..ENDPOINTS_MAX {
+        endpoints.push(dripping(&taken).await);
+    }
+    let contact = Contact::new(KeyPair::from_seed(&[3; 32]).public(), endpoints);
+    let ping = alice.peers.call(&contact, Request::Ping { endpoints: Vec::new() }, NEVER);
+    let answer = timeout(DEADLINE, ping).await.expect("it is not given up");
+    assert_eq!(answer, Err(Rejection::Unreachable));
+    // The first has used up three quarters of the time by the time the second is dialled.
+    assert!((1..=2).contains(&taken.load(Ordering::Relaxed)), "{taken:?} endpoints were dialled");
+    assert_eq!(alice.ping(&bob.contact()).await, Ok(PONG));
+}
+
+/// What one dial has no time for comes first in a later one.
+#[tokio::test]
+async fn a_node_is_reached_however_many_of_its_endpoints_stall_before_the_right_one() {
+    let backoff_first = SOON / 10;
+    let limits = DialLimits { connect: SOON / 3, handshake: SOON, backoff_first, ..patient() };
+    let (alice, bob) = (dialler(limits).await, Stub::start(2).await);
+    let mut endpoints = Vec::new();
+    for _ in 1..ENDPOINTS_MAX {
+        endpoints.push(dripping(&Arc::default()).await);
+    }
+    endpoints.push(bob.endpoints[0]);
+    let contact = Contact::new(bob.key.public(), endpoints);
+    eventually(async || alice.ping(&contact).await.ok()).await;
 }
 
 /// A node with this key that proves it, says `first`, and then neither reads nor writes.

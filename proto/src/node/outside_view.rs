@@ -1,6 +1,6 @@
 //! How other nodes see this one: from where its calls come, and whether they reach it (PROTOCOL §5.1).
 //!
-//! Entry type is [`Standing`]. Nothing in the protocol depends on it; it is for people to look at.
+//! Entry type is [`OutsideView`]. Nothing in the protocol depends on it; it is for people to look at.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ const DIAL_BACK_WAIT: Span = Span::from_mins(1);
 
 /// What others have said and done.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct OutsideView {
     /// From where each of the nodes asked last has seen us call, oldest first.
     witnesses: VecDeque<(Address, SocketAddr)>,
     /// Nodes that knew us before we started: they need not dial us to know that we are there.
@@ -32,7 +32,7 @@ pub(super) struct Standing {
     reached_at: Option<Time>,
 }
 
-impl Standing {
+impl OutsideView {
     /// Nobody has said anything yet; `acquainted` are those that knew us before.
     pub(super) fn new(acquainted: impl IntoIterator<Item = Address>) -> Self {
         Self { acquainted: acquainted.into_iter().collect(), ..Self::default() }
@@ -107,11 +107,11 @@ mod tests {
     }
 
     fn seen(words: &[(u8, &str)]) -> Vec<SocketAddr> {
-        let mut standing = Standing::default();
+        let mut view = OutsideView::default();
         for (by, observed) in words {
-            standing.note_answer(node(*by), Some(place(observed)), Time::ZERO);
+            view.note_answer(node(*by), Some(place(observed)), Time::ZERO);
         }
-        standing.observed()
+        view.observed()
     }
 
     #[test]
@@ -128,13 +128,13 @@ mod tests {
 
     #[test]
     fn the_latest_witnesses_are_remembered() {
-        let mut standing = Standing::default();
+        let mut view = OutsideView::default();
         for n in 0..=u8::MAX {
             let observed = if n < 200 { "192.0.2.1:1" } else { "192.0.2.2:1" };
-            standing.note_answer(node(n), Some(place(observed)), Time::ZERO);
+            view.note_answer(node(n), Some(place(observed)), Time::ZERO);
         }
-        assert_eq!(standing.witnesses.len(), WITNESSES_MAX);
-        assert_eq!(standing.observed(), [place("192.0.2.2:1")]);
+        assert_eq!(view.witnesses.len(), WITNESSES_MAX);
+        assert_eq!(view.observed(), [place("192.0.2.2:1")]);
     }
 
     #[test]
@@ -142,17 +142,17 @@ mod tests {
         use Reachability::{Reachable, Unknown, Unreachable};
         let endpoints = [place("192.0.2.1:7667")];
         let (start, soon) = (Time::ZERO, Time::ZERO + DIAL_BACK_WAIT);
-        let mut standing = Standing::new([node(1)]);
-        standing.note_answer(node(1), None, start);
-        assert_eq!(standing.reachability(&endpoints, soon), Unknown, "it knew us before");
-        standing.note_answer(node(2), None, start);
-        assert_eq!(standing.reachability(&endpoints, start), Unknown);
-        assert_eq!(standing.reachability(&endpoints, soon), Unreachable);
-        standing.note_call(place("127.0.0.1:1"), &endpoints, soon);
-        assert_eq!(standing.reachability(&endpoints, soon), Unreachable, "from this machine");
-        standing.note_call(place("198.51.100.1:1"), &endpoints, soon);
-        assert_eq!(standing.reachability(&endpoints, soon), Reachable);
-        assert_eq!(standing.reachability(&endpoints, soon + REACHED_FOR), Unknown);
-        assert_eq!(standing.reachability(&[], soon), Unreachable);
+        let mut view = OutsideView::new([node(1)]);
+        view.note_answer(node(1), None, start);
+        assert_eq!(view.reachability(&endpoints, soon), Unknown, "it knew us before");
+        view.note_answer(node(2), None, start);
+        assert_eq!(view.reachability(&endpoints, start), Unknown);
+        assert_eq!(view.reachability(&endpoints, soon), Unreachable);
+        view.note_call(place("127.0.0.1:1"), &endpoints, soon);
+        assert_eq!(view.reachability(&endpoints, soon), Unreachable, "from this machine");
+        view.note_call(place("198.51.100.1:1"), &endpoints, soon);
+        assert_eq!(view.reachability(&endpoints, soon), Reachable);
+        assert_eq!(view.reachability(&endpoints, soon + REACHED_FOR), Unknown);
+        assert_eq!(view.reachability(&[], soon), Unreachable);
     }
 }
