@@ -98,6 +98,9 @@ struct Path {
     ranked: BTreeMap<Rank, Distance>,
     tried: BTreeSet<Distance>,
     pending: usize,
+    /// Nobody was left to ask, and neither has a candidate come since nor has a node been silent,
+    /// which alone can change that. Spares going through all candidates after each answer.
+    idle: bool,
 }
 
 /// How many answers led to a candidate, and a number drawn at random.
@@ -193,13 +196,16 @@ impl Lookup {
         for _ in 0..self.paths.len() {
             let path = self.turn;
             self.turn = (self.turn + 1) % self.paths.len();
-            if self.paths[path].pending < self.config.parallelism.max(1)
-                && let Some(contact) = self.wanted(path).cloned()
-            {
+            let is_busy = self.paths[path].pending >= self.config.parallelism.max(1);
+            if is_busy || self.paths[path].idle {
+                continue;
+            }
+            if let Some(contact) = self.wanted(path).cloned() {
                 let about = self.draw_subject();
                 self.ask(path, contact.clone());
                 return Some(Question { to: contact, about });
             }
+            self.paths[path].idle = true;
         }
         None
     }
@@ -231,7 +237,8 @@ impl Lookup {
 
     /// Whether nobody is left to ask and no answer is awaited.
     pub fn is_finished(&self) -> bool {
-        let is_over = |path: usize| self.paths[path].pending == 0 && self.wanted(path).is_none();
+        let has_nobody = |path: usize| self.paths[path].idle || self.wanted(path).is_none();
+        let is_over = |path: usize| self.paths[path].pending == 0 && has_nobody(path);
         self.finished || (0..self.paths.len()).all(is_over)
     }
 
@@ -352,8 +359,12 @@ impl Lookup {
             return None;
         }
         query.outcome = outcome;
-        self.paths[query.path].pending -= 1;
-        Some((query.path, query.hearsay))
+        let settled = (query.path, query.hearsay);
+        self.paths[settled.0].pending -= 1;
+        if outcome == Outcome::Failed {
+            self.paths.iter_mut().for_each(|path| path.idle = false);
+        }
+        Some(settled)
     }
 }
 
@@ -366,6 +377,7 @@ impl Path {
             self.ranked.insert(candidate.rank, distance);
         }
         self.candidates.insert(distance, candidate);
+        self.idle = false;
         if self.ranked.len() > RANKED_PER_PATH_MAX {
             let last = self.ranked.pop_last();
             last.and_then(|(_, distance)| self.candidates.remove(&distance));
