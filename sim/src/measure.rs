@@ -131,7 +131,9 @@ impl Measure {
                 let time = percentile(envelopes.iter().map(time), rank.part, rank.whole)?;
                 if time == u64::MAX { None } else { Ratio::new(time, 1) }
             }
-            Figure::Mean(count) => Ratio::new(envelopes.iter().map(|fate| count.of(fate)).sum(), all),
+            Figure::Mean(count) => {
+                Ratio::new(envelopes.iter().map(|fate| count.of(fate)).sum(), all)
+            }
             Figure::Percentile(count, rank) => {
                 let counts = envelopes.iter().map(|fate| count.of(fate));
                 percentile(counts, rank.part, rank.whole).and_then(|count| Ratio::new(count, 1))
@@ -217,13 +219,18 @@ fn figure(name: &str) -> Option<Figure> {
         return Some(Figure::Time(*stage, rank(how)?));
     }
     let (_, count) = COUNTS.iter().find(|(known, _)| *known == of)?;
-    if how == "mean" { Some(Figure::Mean(*count)) } else { Some(Figure::Percentile(*count, rank(how)?)) }
+    if how == "mean" {
+        Some(Figure::Mean(*count))
+    } else {
+        Some(Figure::Percentile(*count, rank(how)?))
+    }
 }
 
 /// `p50`, `p99`, `p999`: the digits after `0.`, at least two of them.
 fn rank(text: &str) -> Option<Rank> {
     let digits = text.strip_prefix('p')?;
-    let is_rank = (2..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_rank =
+        (2..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let whole = 10_u64.pow(u32::try_from(digits.len()).ok()?);
     let rank = Rank { part: digits.parse().ok()?, whole };
     (is_rank && rank.part > 0).then_some(rank)
@@ -272,7 +279,15 @@ mod tests {
 
     #[test]
     fn an_unknown_measure_says_which_there_are() {
-        for name in ["", "deliverd", "first_copy", "first_copy_p5", "first_copy_p00", "left_p", "delivered_within_5"] {
+        for name in [
+            "",
+            "deliverd",
+            "first_copy",
+            "first_copy_p5",
+            "first_copy_p00",
+            "left_p",
+            "delivered_within_5",
+        ] {
             assert!(Measure::parse(name).unwrap_err().contains("first_copy_p99"), "{name}");
         }
     }

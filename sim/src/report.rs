@@ -58,7 +58,9 @@ pub enum MergeError {
         seed: u64,
     },
     /// The same network twice, and not with the same result.
-    #[error("network {seed} of \"{settings}\" was run twice with different results: keep the results of one program")]
+    #[error(
+        "network {seed} of \"{settings}\" was run twice with different results: keep the results of one program"
+    )]
     Differs {
         /// Of the network.
         settings: String,
@@ -72,15 +74,10 @@ impl Report {
     ///
     /// # Errors
     /// Results that do not fit; what came before stays.
-    pub fn add(
-        &mut self,
-        manifest: Manifest,
-        networks: Vec<Network>,
-        behaviours: &[&str],
-    ) -> Result<(), MergeError> {
+    pub fn add(&mut self, manifest: Manifest, networks: Vec<Network>) -> Result<(), MergeError> {
         let identity = manifest.identity.clone();
         if !self.studies.contains_key(&identity) {
-            let study = Study::new(manifest.clone(), behaviours)?;
+            let study = Study::new(manifest.clone())?;
             self.studies.insert(identity.clone(), study);
         }
         let Some(study) = self.studies.get_mut(&identity) else { return Ok(()) };
@@ -100,13 +97,13 @@ impl Report {
 }
 
 impl Study {
-    fn new(manifest: Manifest, behaviours: &[&str]) -> Result<Self, MergeError> {
+    fn new(manifest: Manifest) -> Result<Self, MergeError> {
         let identity = &manifest.identity;
         let file = &identity.scenario.file;
         if manifest::sha256(&identity.scenario.text) != identity.scenario.sha256 {
             return Err(MergeError::Changed(file.clone()));
         }
-        let scenario = Scenario::parse(file, &identity.scenario.text, &identity.overrides, behaviours)?;
+        let scenario = Scenario::parse(file, &identity.scenario.text, &identity.overrides)?;
         let cells = if identity.sweep { scenario.cells() } else { vec![scenario.single()] };
         Ok(Self { manifest, scenario, cells, networks: BTreeMap::new() })
     }

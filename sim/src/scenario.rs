@@ -14,6 +14,7 @@ use comm_proto::time::Span;
 use thiserror::Error;
 use toml::{Table, Value};
 
+use crate::behaviour::{self, Kind};
 use crate::plan::Plan;
 use expectation::Expectation;
 use grid::{Cell, Grid};
@@ -23,7 +24,16 @@ use keys::KEYS;
 const SCHEMA: i64 = 1;
 /// What may stand at the top of a file.
 const TOP: [&str; 10] = [
-    "schema", "title", "about", "network", "traffic", "adversary", "churn", "run", "expect", "grid",
+    "schema",
+    "title",
+    "about",
+    "network",
+    "traffic",
+    "adversary",
+    "churn",
+    "run",
+    "expect",
+    "grid",
 ];
 
 /// One experiment.
@@ -51,25 +61,21 @@ pub struct ScenarioError {
 /// A scenario while it is read.
 struct Reader<'a> {
     file: &'a str,
-    behaviours: &'a [&'a str],
     /// Keys that came from the command line, and in which words.
     overridden: BTreeMap<String, &'a str>,
 }
 
 impl Scenario {
     /// Reads the text of a file (whose name is for messages alone), with overrides of the form
-    /// `network.nodes=500`. `behaviours` are the names that an adversary may be given.
+    /// `network.nodes=500`.
     ///
     /// # Errors
     /// The first thing that is wrong, with its file, key and value.
-    pub fn parse(
-        file: &str,
-        text: &str,
-        overrides: &[String],
-        behaviours: &[&str],
-    ) -> Result<Self, ScenarioError> {
-        let mut reader = Reader { file, behaviours, overridden: BTreeMap::new() };
-        let syntax = |error: toml::de::Error| reader.error(format!("is no TOML: {}", error.to_string().trim()));
+    pub fn parse(file: &str, text: &str, overrides: &[String]) -> Result<Self, ScenarioError> {
+        let mut reader = Reader { file, overridden: BTreeMap::new() };
+        let syntax = |error: toml::de::Error| {
+            reader.error(format!("is no TOML: {}", error.to_string().trim()))
+        };
         let mut table = text.parse::<Table>().map_err(syntax)?;
         for setting in overrides {
             reader.put(&mut table, setting)?;
@@ -96,23 +102,28 @@ impl<'a> Reader<'a> {
     /// An error about a key, which may come from the command line.
     fn error_at(&self, key: &str, what: &str) -> ScenarioError {
         match self.overridden.get(key) {
-            Some(setting) => ScenarioError { origin: format!("--set {setting}"), what: format!("{key} {what}") },
+            Some(setting) => {
+                ScenarioError { origin: format!("--set {setting}"), what: format!("{key} {what}") }
+            }
             None => self.error(format!("{key} {what}")),
         }
     }
 
     /// Puts an override into the table, as if it stood in the file. A swept key is no longer swept.
     fn put(&mut self, table: &mut Table, setting: &'a str) -> Result<(), ScenarioError> {
-        let origin = || format!("--set {setting}");
-        let refused = |what: &str| ScenarioError { origin: origin(), what: what.to_owned() };
+        let refused = |what: &str| ScenarioError {
+            origin: format!("--set {setting}"),
+            what: what.to_owned(),
+        };
         let form = "write KEY=VALUE, such as network.nodes=500";
-        let (name, value) = setting.split_once('=').ok_or_else(|| refused(form))?;
-        let (name, value) = (name.trim(), value.trim());
-        self.overridden.insert(name.to_owned(), setting);
+        let (name, text) = setting.split_once('=').ok_or_else(|| refused(form))?;
+        let (name, text) = (name.trim(), text.trim());
         let (place, field) = name.split_once('.').ok_or_else(|| refused(form))?;
-        let bare = format!("value = {value}").parse::<Table>().ok();
-        let value = bare.and_then(|mut table| table.remove("value"));
-        let value = value.unwrap_or_else(|| Value::String(setting.split_once('=').map_or("", |s| s.1).trim().to_owned()));
+        let parsed = format!("value = {text}").parse::<Table>().ok();
+        // What is no value of TOML is a text whose quotes were left out.
+        let value = parsed.and_then(|mut table| table.remove("value"));
+        let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+        self.overridden.insert(name.to_owned(), setting);
         self.known(name.strip_prefix("grid.").unwrap_or(name), name)?;
         if let Some(Value::Table(grid)) = table.get_mut("grid") {
             remove(grid, name.strip_prefix("grid.").unwrap_or(name));
@@ -126,7 +137,9 @@ impl<'a> Reader<'a> {
     fn scenario(&self, table: &Table) -> Result<Scenario, ScenarioError> {
         if let Some(key) = table.keys().find(|key| !TOP.contains(&key.as_str())) {
             let nearest = keys::nearest(key, TOP).unwrap_or_default();
-            return Err(self.error(format!("{key} is no key of a scenario; did you mean {nearest}?")));
+            return Err(
+                self.error(format!("{key} is no key of a scenario; did you mean {nearest}?"))
+            );
         }
         self.schema(table)?;
         let plan = self.plan(table)?;
@@ -147,7 +160,8 @@ impl<'a> Reader<'a> {
         match table.get("schema") {
             Some(Value::Integer(SCHEMA)) => Ok(()),
             Some(other) => {
-                Err(self.error(format!("schema = {other}: this program reads schema {SCHEMA} alone")))
+                Err(self
+                    .error(format!("schema = {other}: this program reads schema {SCHEMA} alone")))
             }
             None => Err(self.error(format!("schema is missing; write schema = {SCHEMA}"))),
         }
@@ -177,7 +191,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one value into the plan; `at` is where it stands.
-    fn read(&self, plan: &mut Plan, name: &str, at: &str, value: &Value) -> Result<(), ScenarioError> {
+    fn read(
+        &self,
+        plan: &mut Plan,
+        name: &str,
+        at: &str,
+        value: &Value,
+    ) -> Result<(), ScenarioError> {
         let key = self.known(name, at)?;
         let read = key.read(plan, value);
         read.map_err(|instead| self.error_at(at, &format!("= {value}: {instead}")))
@@ -204,20 +224,29 @@ impl<'a> Reader<'a> {
             }
             let list = values.as_array().filter(|list| !list.is_empty());
             let list = list.ok_or_else(|| {
-                self.error_at(&at, &format!("= {values}: write a list of values, such as [\"10%\", \"30%\"]"))
+                self.error_at(
+                    &at,
+                    &format!("= {values}: write a list of values, such as [\"10%\", \"30%\"]"),
+                )
             })?;
             list.iter().try_for_each(|value| self.read(&mut plan.clone(), &name, &at, value))?;
             grid.axes.push((key, list.clone()));
         }
         if grid.len() > grid::CELLS_MAX {
-            return Err(self.error(format!("grid has {} cells; {} are possible", grid.len(), grid::CELLS_MAX)));
+            return Err(self.error(format!(
+                "grid has {} cells; {} are possible",
+                grid.len(),
+                grid::CELLS_MAX
+            )));
         }
         Ok(grid)
     }
 
     fn expectations(&self, table: &Table) -> Result<Vec<Expectation>, ScenarioError> {
         let Some(entries) = table.get("expect") else { return Ok(Vec::new()) };
-        let entries = entries.as_array().map(|list| list.iter().map(Value::as_table).collect::<Option<Vec<_>>>());
+        let entries = entries
+            .as_array()
+            .map(|list| list.iter().map(Value::as_table).collect::<Option<Vec<_>>>());
         let Some(Some(entries)) = entries else {
             return Err(self.error("expect is no list of tables; write [[expect]]".to_owned()));
         };
@@ -236,11 +265,13 @@ impl<'a> Reader<'a> {
             return Err(self.error_at("traffic.away", what));
         }
         if plan.run.seed.checked_add(plan.run.networks).is_none() {
-            return Err(self.error_at("run.seed", "leaves no room for so many networks; write a smaller one"));
+            return Err(self
+                .error_at("run.seed", "leaves no room for so many networks; write a smaller one"));
         }
-        let unknown = |name: &&String| !self.behaviours.contains(&name.as_str());
+        let unknown = |name: &&String| Kind::find(name).is_none();
         if let Some(name) = plan.adversary.behaviours.iter().find(unknown) {
-            let nearest = keys::nearest(name, self.behaviours.iter().copied()).unwrap_or("none at all");
+            let known = behaviour::ALL.iter().map(|kind| kind.name);
+            let nearest = keys::nearest(name, known).unwrap_or_default();
             let what = format!("has no behaviour \"{name}\"; did you mean \"{nearest}\"?");
             return Err(self.error_at("adversary.behaviours", &what));
         }
@@ -251,10 +282,10 @@ impl<'a> Reader<'a> {
 /// Removes a dotted key, however its dots were written.
 fn remove(table: &mut Table, name: &str) {
     table.remove(name);
-    if let Some((place, field)) = name.split_once('.') {
-        if let Some(Value::Table(inner)) = table.get_mut(place) {
-            inner.remove(field);
-        }
+    if let Some((place, field)) = name.split_once('.')
+        && let Some(Value::Table(inner)) = table.get_mut(place)
+    {
+        inner.remove(field);
     }
 }
 

@@ -15,12 +15,20 @@ pub fn compare(left: &Report, right: &Report) -> String {
         for b in right.studies().filter(|b| b.manifest.identity.scenario.file == *file) {
             for (label, x, y) in pairs(a, b) {
                 let mut rows = vec![head.map(str::to_owned).to_vec()];
-                rows.extend(USUAL.iter().filter_map(|name| row(&Measure::parse(name).ok()?, (a, x), (b, y))));
+                rows.extend(
+                    USUAL
+                        .iter()
+                        .filter_map(|name| row(&Measure::parse(name).ok()?, (a, x), (b, y))),
+                );
                 text += &format!("{file} {label}\n{}\n", columns(&rows));
             }
         }
     }
-    if text.is_empty() { "Nothing in common: no scenario with the same name and settings.\n".to_owned() } else { text }
+    if text.is_empty() {
+        "Nothing in common: no scenario with the same name and settings.\n".to_owned()
+    } else {
+        text
+    }
 }
 
 /// Numbers of cells with the same settings.

@@ -16,10 +16,17 @@ pub fn envelopes(report: &Report) -> String {
             for network in study.networks(number) {
                 for (envelope, fate) in network.fates().iter().enumerate() {
                     let times = [fate.accepted, fate.stored, fate.delivered, fate.acknowledged];
-                    let times = times.map(|time| time.map_or(String::new(), |time| time.as_millis().to_string()));
-                    let counts = [fate.messages, fate.bodies, fate.left].map(|count| count.to_string());
+                    let times = times.map(|time| {
+                        time.map_or(String::new(), |time| time.as_millis().to_string())
+                    });
+                    let counts =
+                        [fate.messages, fate.bodies, fate.left].map(|count| count.to_string());
                     let seed = network.seed;
-                    text += &format!("{file},{label},{seed},{envelope},{},{}\n", times.join(","), counts.join(","));
+                    text += &format!(
+                        "{file},{label},{seed},{envelope},{},{}\n",
+                        times.join(","),
+                        counts.join(",")
+                    );
                 }
             }
         }
@@ -28,5 +35,9 @@ pub fn envelopes(report: &Report) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }

@@ -42,9 +42,14 @@ pub fn html(report: &Report, summary: &Summary) -> String {
 }
 
 fn section(study: &Study, figures: &StudySummary) -> String {
-    let mut text = format!("<h1>{}</h1>\n<p>{}</p>\n", escaped(&figures.title), escaped(&figures.about));
+    let mut text =
+        format!("<h1>{}</h1>\n<p>{}</p>\n", escaped(&figures.title), escaped(&figures.about));
     if figures.finished < figures.planned {
-        let _ = write!(text, "<p class=\"missed\">{} of {} networks are finished; the others are missing here.</p>\n", figures.finished, figures.planned);
+        let _ = writeln!(
+            text,
+            "<p class=\"missed\">{} of {} networks are finished; the others are missing here.</p>",
+            figures.finished, figures.planned
+        );
     }
     text += &sweeps(figures);
     text += &latencies(study);
@@ -60,12 +65,15 @@ fn table(cell: &CellSummary) -> String {
     let mut text = format!(
         "<h2>{}</h2>\n<p>{} networks, {} envelopes in all</p>\n<table><tr><th>measure</th><th>mean</th>\
          <th>95 % over networks</th><th>least</th><th>greatest</th><th>expected</th><th></th></tr>\n",
-        escaped(&label), cell.seeds.len(), cell.envelopes
+        escaped(&label),
+        cell.seeds.len(),
+        cell.envelopes
     );
     for figure in &cell.figures {
         let outcomes = cell.expectations.iter().filter(|outcome| outcome.measure == figure.measure);
         let outcomes = outcomes.collect::<Vec<_>>();
-        let bounds = outcomes.iter().map(|outcome| outcome.bounds.as_str()).collect::<Vec<_>>().join(", ");
+        let bounds =
+            outcomes.iter().map(|outcome| outcome.bounds.as_str()).collect::<Vec<_>>().join(", ");
         let verdict = match outcomes.iter().all(|outcome| outcome.met) {
             _ if outcomes.is_empty() => "",
             true => "<span class=\"met\">met</span>",
@@ -73,10 +81,12 @@ fn table(cell: &CellSummary) -> String {
         };
         let mean = figure.mean.map_or("never".to_owned(), |mean| figure.show(Some(mean)));
         let (least, greatest) = (figure.show(figure.least), figure.show(figure.greatest));
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "<tr><td>{}</td><td>{mean}</td><td>{}</td><td>{least}</td><td>{greatest}</td><td>{}</td><td>{verdict}</td></tr>\n",
-            escaped(&figure.measure), interval(figure), escaped(&bounds)
+            "<tr><td>{}</td><td>{mean}</td><td>{}</td><td>{least}</td><td>{greatest}</td><td>{}</td><td>{verdict}</td></tr>",
+            escaped(&figure.measure),
+            interval(figure),
+            escaped(&bounds)
         );
     }
     text + "</table>\n"
@@ -88,19 +98,31 @@ fn kinds(cell: &CellSummary) -> String {
         (kind.clone(), *count, format!("{count:.0} ({:.1} per envelope)", count / envelopes))
     };
     let found = cell.messages.iter().map(bar).collect::<Vec<_>>();
-    if found.is_empty() { String::new() } else { bars("Messages of all relays per network, by kind", &found) }
+    if found.is_empty() {
+        String::new()
+    } else {
+        bars("Messages of all relays per network, by kind", &found)
+    }
 }
 
 fn origin(study: &Study, figures: &StudySummary) -> String {
     let identity = &study.manifest.identity;
     let seeds = &study.manifest.seeds;
-    let first = seeds.first().zip(seeds.last()).map_or(String::new(), |(first, last)| format!("{first} to {last}"));
-    let overrides = if figures.overrides.is_empty() { "none".to_owned() } else { figures.overrides.join(", ") };
+    let first = seeds
+        .first()
+        .zip(seeds.last())
+        .map_or(String::new(), |(first, last)| format!("{first} to {last}"));
+    let overrides =
+        if figures.overrides.is_empty() { "none".to_owned() } else { figures.overrides.join(", ") };
     format!(
         "<h2>Made from</h2>\n<p>comm-sim {} at commit {}; {} with SHA-256 {}; overrides: {}; seeds {first}.</p>\n\
          <details><summary>The scenario</summary><pre>{}</pre></details>\n",
-        escaped(&identity.program.version), escaped(&identity.program.commit), escaped(&identity.scenario.file),
-        escaped(&identity.scenario.sha256), escaped(&overrides), escaped(&identity.scenario.text)
+        escaped(&identity.program.version),
+        escaped(&identity.program.commit),
+        escaped(&identity.scenario.file),
+        escaped(&identity.scenario.sha256),
+        escaped(&overrides),
+        escaped(&identity.scenario.text)
     )
 }
 
@@ -110,14 +132,19 @@ fn latencies(study: &Study) -> String {
     for (number, cell) in study.cells.iter().enumerate() {
         let networks = study.networks(number);
         let fates = networks.iter().flat_map(|network| network.fates()).collect::<Vec<_>>();
-        let mut times = fates.iter().filter_map(|fate| fate.stored).map(|time| time.as_millis() as f64).collect::<Vec<_>>();
+        let mut times = fates
+            .iter()
+            .filter_map(|fate| fate.stored)
+            .map(|time| time.as_millis() as f64)
+            .collect::<Vec<_>>();
         times.sort_by(f64::total_cmp);
         if !times.is_empty() {
             let points = distribution(&times, fates.len());
             series.push(Series { name: cell.label(), points, band: Vec::new() });
         }
     }
-    let ends = series.iter().flat_map(|series| [series.points.first(), series.points.last()]).flatten();
+    let ends =
+        series.iter().flat_map(|series| [series.points.first(), series.points.last()]).flatten();
     let ends = ends.map(|(time, _)| time.max(1.0)).collect::<Vec<_>>();
     if ends.is_empty() {
         return String::new();
@@ -126,7 +153,12 @@ fn latencies(study: &Study) -> String {
     let greatest = ends.iter().copied().fold(0.0, f64::max) * 1.25;
     let ticks = TIMES.iter().filter(|(at, _)| (least..=greatest).contains(at));
     let ticks = ticks.map(|(at, text)| (*at, (*text).to_owned())).collect();
-    let x = Axis { label: "time until the first copy".to_owned(), range: (least, greatest), logarithmic: true, ticks };
+    let x = Axis {
+        label: "time until the first copy".to_owned(),
+        range: (least, greatest),
+        logarithmic: true,
+        ticks,
+    };
     let y = share_axis("envelopes with a copy".to_owned(), (0.0, 1.0));
     plot("Time until the first copy on another relay", &x, &y, &series, &[])
 }
@@ -155,7 +187,9 @@ fn sweeps(study: &StudySummary) -> String {
             names.push(outcome.measure.clone());
         }
     }
-    let drawn = keys.flat_map(|key| names.iter().filter_map(move |name| sweep(study, &key, name)).collect::<Vec<_>>());
+    let drawn = keys.flat_map(|key| {
+        names.iter().filter_map(move |name| sweep(study, &key, name)).collect::<Vec<_>>()
+    });
     drawn.collect()
 }
 
@@ -166,9 +200,14 @@ fn sweep(study: &StudySummary, key: &str, name: &str) -> Option<String> {
     for cell in &study.cells {
         let (_, text) = cell.settings.iter().find(|(swept, _)| swept == key)?;
         let at = number(text)?;
-        let rest = cell.settings.iter().filter(|(swept, _)| swept != key).cloned().collect::<Vec<_>>();
+        let rest =
+            cell.settings.iter().filter(|(swept, _)| swept != key).cloned().collect::<Vec<_>>();
         let rest = crate::scenario::grid::label(&rest);
-        let Some((mean, figure)) = cell.figure(name).and_then(|figure| Some((figure.mean?, figure))) else { continue };
+        let Some((mean, figure)) =
+            cell.figure(name).and_then(|figure| Some((figure.mean?, figure)))
+        else {
+            continue;
+        };
         let found = series.iter().position(|series| series.name == rest);
         let found = found.unwrap_or_else(|| {
             series.push(Series { name: rest, points: Vec::new(), band: Vec::new() });
@@ -188,8 +227,14 @@ fn sweep(study: &StudySummary, key: &str, name: &str) -> Option<String> {
         series.band.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
     let levels = levels(study, key, &measure);
-    let x = Axis { label: key.to_owned(), range: extent(positions.iter().map(|(at, _)| *at)), logarithmic: false, ticks: positions };
-    let values = series.iter().flat_map(|series| &series.band).flat_map(|(_, low, high)| [*low, *high]);
+    let x = Axis {
+        label: key.to_owned(),
+        range: extent(positions.iter().map(|(at, _)| *at)),
+        logarithmic: false,
+        ticks: positions,
+    };
+    let values =
+        series.iter().flat_map(|series| &series.band).flat_map(|(_, low, high)| [*low, *high]);
     let y = height(&measure, values.chain(levels.iter().map(|level| level.at)));
     Some(plot(&format!("{name} against {key}"), &x, &y, &series, &levels))
 }
@@ -198,14 +243,28 @@ fn sweep(study: &StudySummary, key: &str, name: &str) -> Option<String> {
 fn levels(study: &StudySummary, key: &str, measure: &Measure) -> Vec<Level> {
     let mut levels = Vec::<Level>::new();
     for cell in &study.cells {
-        let at = cell.settings.iter().find(|(swept, _)| swept == key).and_then(|(_, text)| number(text));
-        for outcome in cell.expectations.iter().filter(|outcome| outcome.measure == measure.name()) {
+        let at =
+            cell.settings.iter().find(|(swept, _)| swept == key).and_then(|(_, text)| number(text));
+        for outcome in cell.expectations.iter().filter(|outcome| outcome.measure == measure.name())
+        {
             let goals = [outcome.at_least, outcome.at_most].into_iter().flatten();
-            let goals = goals.map(|goal| Level { name: outcome.bounds.clone(), at: goal, only: at, goal: true });
+            let goals = goals.map(|goal| Level {
+                name: outcome.bounds.clone(),
+                at: goal,
+                only: at,
+                goal: true,
+            });
             let source = outcome.source.clone().unwrap_or_else(|| "published".to_owned());
-            let published = outcome.published.map(|published| Level { name: source, at: published, only: None, goal: false });
+            let published = outcome.published.map(|published| Level {
+                name: source,
+                at: published,
+                only: None,
+                goal: false,
+            });
             for level in goals.chain(published) {
-                let known = |other: &Level| other.name == level.name && other.at == level.at && other.only == level.only;
+                let known = |other: &Level| {
+                    other.name == level.name && other.at == level.at && other.only == level.only
+                };
                 if !levels.iter().any(known) {
                     levels.push(level);
                 }
@@ -228,12 +287,15 @@ fn height(measure: &Measure, values: impl Iterator<Item = f64>) -> Axis {
 }
 
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
 }
 
 /// A swept value as a number: a count, a share in percent, or a time in seconds.
 fn number(text: &str) -> Option<f64> {
     let share = text.strip_suffix('%').and_then(|number| number.parse().ok());
-    let time = || crate::scenario::units::span(text).ok().map(|time| time.as_millis() as f64 / 1_000.0);
+    let time =
+        || crate::scenario::units::span(text).ok().map(|time| time.as_millis() as f64 / 1_000.0);
     share.or_else(|| text.parse().ok()).or_else(time)
 }

@@ -71,13 +71,12 @@ impl Manifest {
             setting.split('=').next().is_some_and(|key| EXTENT.contains(&key.trim()))
         };
         let overrides = overrides.iter().filter(|setting| !extent(setting)).cloned().collect();
-        let scenario =
-            Text { file: file.to_owned(), sha256: sha256(text), text: text.to_owned() };
+        let scenario = Text { file: file.to_owned(), sha256: sha256(text), text: text.to_owned() };
         Self { identity: Identity { scenario, sweep, overrides, program }, seeds }
     }
 
     /// Has the other's seeds, too.
-    pub(super) fn unite(&mut self, other: &Self) {
+    pub fn unite(&mut self, other: &Self) {
         self.seeds.extend(&other.seeds);
         self.seeds.sort_unstable();
         self.seeds.dedup();

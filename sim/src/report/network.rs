@@ -51,6 +51,20 @@ impl Network {
         }
     }
 
+    /// As the text of a file.
+    pub fn to_json(&self) -> String {
+        // Compact: most of it are rows of numbers.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+
+    /// From the text of a file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
     /// Fates of all envelopes in the order in which they were sent.
     pub fn fates(&self) -> Vec<Fate> {
         self.rows.iter().map(fate).collect()

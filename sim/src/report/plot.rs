@@ -104,7 +104,8 @@ pub(super) fn round_ticks((least, greatest): (f64, f64)) -> Vec<f64> {
     while step * 10.0 <= rough {
         step *= 10.0;
     }
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| step * times).find(|step| *step >= rough);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| step * times).find(|step| *step >= rough);
     let step = step.unwrap_or(rough);
     let first = (least / step - 1e-9).ceil() as i64;
     let last = (greatest / step + 1e-9).floor() as i64;
@@ -116,7 +117,11 @@ impl Axis {
     fn part(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.logarithmic { value.max(1e-9).ln() } else { value };
         let (least, greatest) = (scale(self.range.0), scale(self.range.1));
-        if greatest <= least { 0.5 } else { ((scale(value) - least) / (greatest - least)).clamp(0.0, 1.0) }
+        if greatest <= least {
+            0.5
+        } else {
+            ((scale(value) - least) / (greatest - least)).clamp(0.0, 1.0)
+        }
     }
 }
 
@@ -151,7 +156,12 @@ fn grid(x: &Axis, y: &Axis) -> String {
         );
     }
     let middle = (LEFT + right) / 2.0;
-    let _ = write!(svg, "<text class=\"middle\" x=\"{middle}\" y=\"{}\">{}</text>", HEIGHT - 10.0, escaped(&x.label));
+    let _ = write!(
+        svg,
+        "<text class=\"middle\" x=\"{middle}\" y=\"{}\">{}</text>",
+        HEIGHT - 10.0,
+        escaped(&x.label)
+    );
     let _ = write!(svg, "<text x=\"4\" y=\"11\">{}</text>", escaped(&y.label));
     svg
 }
@@ -169,7 +179,12 @@ fn line(series: &Series, colour: usize, x: &Axis, y: &Axis) -> String {
     let _ = write!(svg, "<polyline class=\"line c{colour}\" points=\"{}\"/>", points.join(" "));
     // Where a band is, there are few points, and each was measured: show which.
     for (a, b) in series.points.iter().filter(|_| !series.band.is_empty()) {
-        let _ = write!(svg, "<circle class=\"dot c{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>", across(x, *a), up(y, *b));
+        let _ = write!(
+            svg,
+            "<circle class=\"dot c{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+            across(x, *a),
+            up(y, *b)
+        );
     }
     svg
 }
@@ -177,7 +192,9 @@ fn line(series: &Series, colour: usize, x: &Axis, y: &Axis) -> String {
 fn reference(level: &Level, x: &Axis, y: &Axis) -> String {
     let at = up(y, level.at);
     let (from, to) = match level.only {
-        Some(only) => ((across(x, only) - 24.0).max(LEFT), (across(x, only) + 24.0).min(WIDTH - RIGHT)),
+        Some(only) => {
+            ((across(x, only) - 24.0).max(LEFT), (across(x, only) + 24.0).min(WIDTH - RIGHT))
+        }
         None => (LEFT, WIDTH - RIGHT),
     };
     let class = if level.goal { "goal" } else { "published" };

@@ -157,7 +157,10 @@ impl CellSummary {
             seeds: networks.iter().map(|network| network.seed).collect(),
             envelopes: fates.iter().map(Vec::len).sum(),
             events: networks.iter().map(|network| network.events).sum(),
-            figures: measures(&expected).iter().map(|measure| Figure::new(measure, &fates)).collect(),
+            figures: measures(&expected)
+                .iter()
+                .map(|measure| Figure::new(measure, &fates))
+                .collect(),
             expectations: expected.iter().map(|wish| Outcome::new(wish, &fates)).collect(),
             messages: messages.into_iter().map(per_network).collect(),
         })
@@ -217,7 +220,8 @@ impl Outcome {
 
 /// The usual measures and those of which something is expected.
 fn measures(expected: &[&Expectation]) -> Vec<Measure> {
-    let mut measures = USUAL.iter().filter_map(|name| Measure::parse(name).ok()).collect::<Vec<_>>();
+    let mut measures =
+        USUAL.iter().filter_map(|name| Measure::parse(name).ok()).collect::<Vec<_>>();
     for wish in expected {
         if !measures.contains(&wish.measure) {
             measures.push(wish.measure.clone());

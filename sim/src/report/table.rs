@@ -13,7 +13,10 @@ fn study(study: &StudySummary) -> String {
         text += &format!("with {}\n", study.overrides.join(", "));
     }
     if study.finished < study.planned {
-        text += &format!("{} of {} networks are finished; the others are missing here.\n", study.finished, study.planned);
+        text += &format!(
+            "{} of {} networks are finished; the others are missing here.\n",
+            study.finished, study.planned
+        );
     }
     text + &study.cells.iter().map(cell).collect::<String>()
 }
@@ -32,7 +35,11 @@ fn cell(cell: &CellSummary) -> String {
         let unit = cell.figure(&outcome.measure);
         let published = outcome.published.and_then(|value| Some(unit?.show(Some(value)) + ", "));
         let source = outcome.source.as_deref().unwrap_or_default();
-        text += &format!("{}: best published {}{source}\n", outcome.measure, published.unwrap_or_default());
+        text += &format!(
+            "{}: best published {}{source}\n",
+            outcome.measure,
+            published.unwrap_or_default()
+        );
     }
     text
 }
@@ -49,14 +56,23 @@ fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
         figure.show(figure.least),
         figure.show(figure.greatest),
         bounds.join(", "),
-        if bounds.is_empty() { "" } else if met { "met" } else { "MISSED" }.to_owned(),
+        if bounds.is_empty() {
+            ""
+        } else if met {
+            "met"
+        } else {
+            "MISSED"
+        }
+        .to_owned(),
     ]
 }
 
 /// The confidence interval for people.
 pub(super) fn interval(figure: &Figure) -> String {
     match (figure.low, figure.high) {
-        (Some(low), Some(high)) => format!("{} .. {}", figure.show(Some(low)), figure.show(Some(high))),
+        (Some(low), Some(high)) => {
+            format!("{} .. {}", figure.show(Some(low)), figure.show(Some(high)))
+        }
         _ => "–".to_owned(),
     }
 }
@@ -65,13 +81,21 @@ pub(super) fn interval(figure: &Figure) -> String {
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths = (0..count).map(width).collect::<Vec<_>>();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).enumerate();
         let padded = cells.map(|(column, (cell, width))| {
-            if column == 0 || column + 2 >= count { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            if column == 0 || column + 2 >= count {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };

@@ -33,22 +33,31 @@ impl Expectation {
     /// # Errors
     /// The key and what is wrong about it.
     pub(super) fn parse(table: &Table) -> Result<Self, (String, String)> {
-        for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             let nearest = keys::nearest(key, KEYS).unwrap_or_default();
-            return Err((key.clone(), format!("is no key of an expectation; did you mean {nearest}?")));
+            return Err((
+                key.clone(),
+                format!("is no key of an expectation; did you mean {nearest}?"),
+            ));
         }
         let measure = keys::text(table.get("measure").unwrap_or(&Value::Boolean(false)));
-        let measure = measure.and_then(|name| Measure::parse(&name)).map_err(wrong("measure", table))?;
+        let measure =
+            measure.and_then(|name| Measure::parse(&name)).map_err(wrong("measure", table))?;
         let bound = |key: &str| {
             let value = table.get(key);
             let read = |value| keys::text(value).and_then(|text| measure.unit().read(&text));
             value.map(read).transpose().map_err(wrong(key, table))
         };
-        let (at_least, at_most, published) = (bound("at_least")?, bound("at_most")?, bound("published")?);
+        let (at_least, at_most, published) =
+            (bound("at_least")?, bound("at_most")?, bound("published")?);
         if at_least.is_none() && at_most.is_none() {
-            return Err(("at_least".to_owned(), "is missing, as is at_most; write one of them".to_owned()));
+            return Err((
+                "at_least".to_owned(),
+                "is missing, as is at_most; write one of them".to_owned(),
+            ));
         }
-        let source = table.get("source").map(keys::text).transpose().map_err(wrong("source", table))?;
+        let source =
+            table.get("source").map(keys::text).transpose().map_err(wrong("source", table))?;
         let conditions = conditions(table)?;
         Ok(Self { measure, at_least, at_most, published, source, conditions })
     }
@@ -64,7 +73,8 @@ impl Expectation {
     /// Whether a mean satisfies it; what never came satisfies nothing.
     pub fn is_met(&self, mean: Option<Ratio>) -> bool {
         mean.is_some_and(|mean| {
-            self.at_least.is_none_or(|bound| mean >= bound) && self.at_most.is_none_or(|bound| mean <= bound)
+            self.at_least.is_none_or(|bound| mean >= bound)
+                && self.at_most.is_none_or(|bound| mean <= bound)
         })
     }
 
@@ -87,14 +97,20 @@ fn wrong(key: &str, table: &Table) -> impl FnOnce(String) -> (String, String) {
 fn conditions(table: &Table) -> Result<Vec<(String, String)>, (String, String)> {
     let Some(table) = table.get("where") else { return Ok(Vec::new()) };
     let Value::Table(table) = table else {
-        return Err(("where".to_owned(), "is no table; write { adversary.share = \"30%\" }".to_owned()));
+        return Err((
+            "where".to_owned(),
+            "is no table; write { adversary.share = \"30%\" }".to_owned(),
+        ));
     };
     let mut conditions = Vec::new();
     for (name, value) in super::grid::flat(table) {
         let Some(key) = keys::key(&name) else {
             let known = keys::KEYS.iter().map(|key| key.name);
             let nearest = keys::nearest(&name, known).unwrap_or_default();
-            return Err((format!("where.{name}"), format!("is no key of a plan; did you mean {nearest}?")));
+            return Err((
+                format!("where.{name}"),
+                format!("is no key of a plan; did you mean {nearest}?"),
+            ));
         };
         let mut plan = Plan::default();
         key.read(&mut plan, value)

@@ -44,7 +44,8 @@ impl Grid {
     pub(super) fn cells(&self, base: &Plan) -> Vec<Cell> {
         let start = vec![Cell { settings: Vec::new(), plan: base.clone() }];
         self.axes.iter().fold(start, |cells, (key, values)| {
-            let with = |cell: &Cell| values.iter().map(|value| cell.with(key, value)).collect::<Vec<_>>();
+            let with =
+                |cell: &Cell| values.iter().map(|value| cell.with(key, value)).collect::<Vec<_>>();
             cells.iter().flat_map(with).collect()
         })
     }

@@ -54,7 +54,9 @@ pub static KEYS: [Key; 16] = [
     Key {
         name: "network.latency",
         about: "least and greatest latency of one way; each message draws its own",
-        read: |plan, value| put(&mut plan.network.latency, text(value).and_then(|text| units::range(&text))),
+        read: |plan, value| {
+            put(&mut plan.network.latency, text(value).and_then(|text| units::range(&text)))
+        },
         show: |plan| units::show_range(plan.network.latency),
     },
     Key {
@@ -167,9 +169,9 @@ fn whole(value: &Value, least: u64) -> Result<u64, String> {
 
 fn count(value: &Value, least: u64) -> Result<usize, String> {
     let number = whole(value, least)?;
-    u32::try_from(number).map(|number| number as usize).map_err(|_| {
-        format!("write a number up to {}", u32::MAX)
-    })
+    u32::try_from(number)
+        .map(|number| number as usize)
+        .map_err(|_| format!("write a number up to {}", u32::MAX))
 }
 
 fn span(value: &Value) -> Result<Span, String> {

@@ -1,0 +1,98 @@
+//! A host's disk: what reads see, and what is left after the power went.
+//!
+//! Entry type is [`Disk`]. It never fails and never lies. Nothing is held twice: what a crash undoes is
+//! remembered only until the disk has it.
+
+use std::collections::VecDeque;
+
+use comm_proto::node::Family;
+use comm_proto::store::{Batch, Entry, MemoryStore, Seq, Store, StoreError, Write};
+
+/// What reads see, and how to undo what is not durable yet.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    applied: MemoryStore<Family>,
+    unsynced: VecDeque<Batch<Family>>,
+}
+
+impl Disk {
+    /// What reads see.
+    pub(crate) fn applied(&self) -> &MemoryStore<Family> {
+        &self.applied
+    }
+
+    /// Makes a batch visible.
+    ///
+    /// # Errors
+    /// Never yet; a store in memory can be read.
+    pub(crate) fn write(&mut self, batch: Batch<Family>) -> Result<(), StoreError> {
+        let mut undo = Vec::new();
+        for write in &batch.writes {
+            undo.extend(self.undo(write)?);
+        }
+        // Undone in the reverse order: of two writes to one key, the first knows the old value.
+        undo.reverse();
+        self.unsynced.push_back(Batch { seq: batch.seq, writes: undo });
+        self.applied.apply(&batch);
+        Ok(())
+    }
+
+    /// The disk has everything up to `seq`.
+    pub(crate) fn sync(&mut self, seq: Seq) {
+        while self.unsynced.pop_front_if(|batch| batch.seq <= seq).is_some() {}
+    }
+
+    /// Power goes: what was not synced is lost.
+    pub(crate) fn crash(&mut self) {
+        while let Some(undo) = self.unsynced.pop_back() {
+            self.applied.apply(&undo);
+        }
+    }
+
+    /// The writes that make a write undone, by what is there now.
+    fn undo(&self, write: &Write<Family>) -> Result<Vec<Write<Family>>, StoreError> {
+        let put = |table, (key, value): Entry| Write::Put { table, key, value };
+        Ok(match write {
+            Write::Put { table, key, .. } | Write::Delete { table, key } => {
+                vec![match self.applied.get(*table, key)? {
+                    Some(value) => put(*table, (key.clone(), value)),
+                    None => Write::Delete { table: *table, key: key.clone() },
+                }]
+            }
+            Write::DeleteRange { table, from, to } => {
+                let gone = self.applied.scan(*table, from, to, usize::MAX)?;
+                gone.into_iter().map(|entry| put(*table, entry)).collect()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: Family = Family::Custody;
+
+    fn put(key: u8, value: u8) -> Write<Family> {
+        Write::Put { table: TABLE, key: vec![key], value: vec![value] }
+    }
+
+    fn batch(seq: u64, writes: Vec<Write<Family>>) -> Batch<Family> {
+        Batch { seq: Seq(seq), writes }
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_synced_and_nothing_else() {
+        let mut disk = Disk::default();
+        disk.write(batch(1, vec![put(1, 1), put(2, 1)])).unwrap();
+        disk.write(batch(2, vec![put(2, 2), put(2, 3), put(3, 3)])).unwrap();
+        disk.sync(Seq(2));
+        let synced = disk.applied().clone();
+        let range = Write::DeleteRange { table: TABLE, from: vec![1], to: vec![3] };
+        disk.write(batch(3, vec![put(2, 4), range, put(1, 9), put(4, 4)])).unwrap();
+        disk.write(batch(4, vec![Write::Delete { table: TABLE, key: vec![3] }])).unwrap();
+        assert_ne!(*disk.applied(), synced);
+        disk.crash();
+        assert_eq!(disk.applied().scan(TABLE, &[], &[9], 9), synced.scan(TABLE, &[], &[9], 9));
+    }
+}

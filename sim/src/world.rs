@@ -1,0 +1,391 @@
+//! A whole network: hosts, what lies between them, and a clock that only this moves.
+//!
+//! Entry type is [`World`]. Everything that is drawn is drawn from one seed, so that a world does the
+//! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
+//! it is done, late or not at all.
+
+mod links;
+
+use std::collections::BTreeMap;
+
+use comm_proto::address::Address;
+use comm_proto::key::KeyPair;
+use comm_proto::message::{Push, Request, Response};
+use comm_proto::node::{CallId, Command, Input, Output, RequestId};
+use comm_proto::rejection::Rejection;
+use comm_proto::store::Seq;
+use comm_proto::time::{Span, Time};
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use crate::behaviour::{Behaviour, Colluders, Reaction};
+use crate::disk::Disk;
+use crate::host::{At, Host, Stage};
+use crate::people::{self, Deed, Later, Letter, People};
+use crate::plan::Network;
+use crate::queue::Queue;
+use crate::streams::Streams;
+use crate::trace::Trace;
+
+/// When every world begins: a quarter past noon, far from the end of a day.
+pub const START: Time = Time::from_millis(1_700_007_300_000);
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    from: At,
+    /// After a restart nobody waits for it any more.
+    boot: u32,
+    /// None when a behaviour has asked, which does not care.
+    call: Option<CallId>,
+}
+
+/// What is on its way.
+#[derive(Debug)]
+enum Happening {
+    /// A node may want something.
+    Wake { host: At },
+    /// A behaviour may want something.
+    Act { host: At },
+    /// A disk has a batch.
+    Durable { host: At, boot: u32, seq: Seq },
+    /// A request reaches whoever listens there.
+    Asked { asked: Asked, to: At, request: Request },
+    /// An answer reaches the caller, or the caller gives up.
+    Answered { asked: Asked, result: Result<Response, Rejection> },
+    /// A stream for pushes is tried.
+    Opening { from: At, to: At },
+    /// A push reaches its subscriber.
+    Pushed { from: At, to: At, push: Push },
+    /// A client asks its node.
+    Client { asked: Box<people::Asked> },
+    /// Somebody does something.
+    Deed { letter: Letter, deed: Deed },
+    /// A host is switched on or off.
+    Switch { host: At, on: bool },
+}
+
+/// Hosts and everything between them.
+pub struct World {
+    now: Time,
+    rng: ChaCha12Rng,
+    network: Network,
+    hosts: Vec<Host>,
+    by_address: BTreeMap<Address, At>,
+    colluders: Colluders,
+    queue: Queue<Happening>,
+    streams: Streams,
+    pub(crate) people: People,
+    /// Calls and pushes between nodes, by kind.
+    messages: BTreeMap<&'static str, u64>,
+    inputs: u64,
+    trace: Trace,
+    /// Mean session and pause of hosts that come and go.
+    churn: Option<(Span, Span)>,
+}
+
+/// Making it.
+impl World {
+    /// `network.nodes` hosts, all off.
+    pub fn new(network: &Network, seed: u64) -> Self {
+        let mut world = Self {
+            now: START,
+            rng: ChaCha12Rng::seed_from_u64(seed),
+            network: network.clone(),
+            hosts: Vec::new(),
+            by_address: BTreeMap::new(),
+            colluders: Colluders::default(),
+            queue: Queue::default(),
+            streams: Streams::default(),
+            people: People::default(),
+            messages: BTreeMap::new(),
+            inputs: 0,
+            trace: Trace::default(),
+            churn: None,
+        };
+        for at in 0..network.nodes {
+            let key = world.draw_key();
+            world.by_address.insert(key.address(), at);
+            world.hosts.push(Host::new(at, key, Disk::default()));
+        }
+        world
+    }
+
+    /// A key that no other world draws.
+    pub(crate) fn draw_key(&mut self) -> KeyPair {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        KeyPair::from_seed(&seed)
+    }
+
+    /// Hands these hosts to an adversary; `behave` makes what stands before each of their nodes.
+    pub(crate) fn corrupt(&mut self, hosts: &[At], behave: impl Fn() -> Vec<Box<dyn Behaviour>>) {
+        self.colluders = Colluders::new(hosts.iter().map(|at| self.hosts[*at].contact().clone()));
+        for at in hosts {
+            self.hosts[*at].behave(behave());
+        }
+    }
+
+    /// Switches a host on, and tells it of `known` to begin with.
+    pub(crate) fn start(&mut self, host: At, known: &[At]) {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.hosts[host].start(seed, self.now);
+        let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
+        if contacts.is_empty() {
+            self.wake(host);
+        } else {
+            self.input(host, Input::Command(Command::Bootstrap(contacts)));
+        }
+        for from in self.streams.wanted_to(host) {
+            let latency = self.latency();
+            self.later(latency, Happening::Opening { from, to: host });
+        }
+    }
+
+    /// Honest hosts that nobody uses come and go from now on.
+    pub(crate) fn begin_churn(&mut self, session: Span, pause: Span) {
+        self.churn = Some((session, pause));
+        for host in
+            self.honest_hosts().filter(|host| !self.people.use_host(*host)).collect::<Vec<_>>()
+        {
+            let span = self.exponential(session);
+            self.later(span, Happening::Switch { host, on: false });
+        }
+    }
+
+    /// Somebody does something in a while.
+    pub(crate) fn plan_deed(&mut self, after: Span, letter: Letter, deed: Deed) {
+        self.later(after, Happening::Deed { letter, deed });
+    }
+
+    /// From now on messages are counted.
+    pub(crate) fn count_from_now(&mut self) {
+        self.messages.clear();
+    }
+}
+
+/// Looking at it.
+impl World {
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Hosts that are nobody's adversary.
+    pub(crate) fn honest_hosts(&self) -> impl Iterator<Item = At> + '_ {
+        (0..self.hosts.len()).filter(|at| self.hosts[*at].is_honest())
+    }
+
+    /// How many honest hosts have the envelope in custody.
+    pub(crate) fn holders(&self, id: &comm_proto::envelope::EnvelopeId) -> u64 {
+        self.honest_hosts().filter(|at| self.hosts[*at].holds(id)).count() as u64
+    }
+
+    /// Inputs handled by all nodes so far.
+    pub fn inputs(&self) -> u64 {
+        self.inputs
+    }
+
+    /// Calls and pushes by kind since they are counted.
+    pub(crate) fn messages(&self) -> &BTreeMap<&'static str, u64> {
+        &self.messages
+    }
+
+    /// A hash over everything that every node has wanted done so far.
+    pub(crate) fn trace(&self) -> String {
+        self.trace.to_hex()
+    }
+
+    /// How many others the nodes have in their tables, in the mean over all that are up.
+    pub fn mean_peers(&self) -> f64 {
+        let nodes = self.hosts.iter().filter_map(Host::node);
+        let (count, peers) =
+            nodes.fold((0, 0), |(count, peers), node| (count + 1, peers + node.stats().peers));
+        peers as f64 / f64::from(count.max(1))
+    }
+}
+
+/// Moving it.
+impl World {
+    /// Runs until `end`.
+    pub fn run_until(&mut self, end: Time) {
+        while let Some((at, happening)) = self.queue.pop_until(end) {
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Wake { host } => {
+                if self.hosts[host].wake == Some(self.now) {
+                    self.hosts[host].wake = None;
+                    self.input(host, Input::Tick);
+                }
+            }
+            Happening::Act { host } => self.act(host),
+            Happening::Durable { host, boot, seq } => {
+                if self.hosts[host].boots() == boot {
+                    self.hosts[host].sync(seq);
+                    self.input(host, Input::Durable(seq));
+                }
+            }
+            Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
+            Happening::Answered { asked, result } => self.deliver_answer(asked, result),
+            Happening::Opening { from, to } => {
+                let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
+                if possible && self.streams.is_wanted(from, to) && self.streams.open(from, to) {
+                    let peer = self.hosts[from].key().address();
+                    self.input(to, Input::ListenerOpened { peer });
+                }
+            }
+            Happening::Pushed { from, to, push } => {
+                let from = self.hosts[from].key().address();
+                self.input(to, Input::Push { from, push });
+            }
+            Happening::Client { asked } => {
+                let id = RequestId(self.rng.next_u64());
+                self.ask(id, *asked);
+            }
+            Happening::Deed { letter, deed } => {
+                let (asked, again) = self.people.act(self.now, letter, deed);
+                let id = RequestId(self.rng.next_u64());
+                self.people.asked(id, letter, deed);
+                self.ask(id, asked);
+                self.plan(again);
+            }
+            Happening::Switch { host, on } => self.switch(host, on),
+        }
+    }
+
+    /// Hands a node one input and does what it wants done.
+    fn input(&mut self, host: At, input: Input) {
+        let now = self.now;
+        let Some((node, store)) = self.hosts[host].running() else { return };
+        node.handle(input, store, now).expect("a store in memory does not fail");
+        self.inputs += 1;
+        while let Some(output) = self.hosts[host].running().and_then(|(node, _)| node.poll_output())
+        {
+            self.trace.note(now, host, &output);
+            let stage = Stage { now, colluders: &self.colluders, rng: &mut self.rng };
+            if let Some(output) = self.hosts[host].pass(stage, output) {
+                self.perform(host, output);
+            }
+        }
+        self.wake(host);
+    }
+
+    fn perform(&mut self, host: At, output: Output) {
+        match output {
+            Output::Write(batch) => {
+                let (boot, seq) = (self.hosts[host].boots(), batch.seq);
+                self.hosts[host].write(batch);
+                self.later(self.network.disk, Happening::Durable { host, boot, seq });
+            }
+            Output::Call { id, to, request, deadline } => {
+                let asked = Asked { from: host, boot: self.hosts[host].boots(), call: Some(id) };
+                self.hosts[host].calls.insert(id);
+                let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
+                self.queue.push(deadline.max(self.now), late);
+                self.send_call(asked, &to, request);
+            }
+            Output::Reply { id, result } => {
+                if let Some(asked) = self.hosts[host].asked.remove(&id) {
+                    self.send_answer(asked, result);
+                }
+            }
+            Output::Listen { to, open } => self.listen(host, &to, open),
+            Output::Push { to, push } => self.send_push(host, &to, push),
+            Output::ClientReply { id, result } => {
+                let (asked, later) = self.people.answered(self.now, id, result);
+                for asked in asked {
+                    // Not at once: this node's outputs are still being done.
+                    self.queue.push(self.now, Happening::Client { asked: Box::new(asked) });
+                }
+                self.plan(later);
+            }
+            Output::ClientPush { push, .. } => {
+                let later = self.people.told(self.now, &push);
+                self.plan(later);
+            }
+            Output::Event(_) => {}
+        }
+    }
+
+    fn plan(&mut self, later: Option<Later>) {
+        if let Some((span, letter, deed)) = later {
+            self.plan_deed(span, letter, deed);
+        }
+    }
+}
+
+/// What hosts do that their nodes know nothing of.
+impl World {
+    fn ask(&mut self, id: RequestId, asked: people::Asked) {
+        let people::Asked { host, session, request } = asked;
+        self.input(host, Input::ClientRequest { id, session, request });
+    }
+
+    fn act(&mut self, host: At) {
+        if self.hosts[host].act.take_if(|at| *at == self.now).is_none() {
+            return;
+        }
+        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
+        let boot = self.hosts[host].boots();
+        for call in self.hosts[host].perform(stage) {
+            self.send_call(Asked { from: host, boot, call: None }, &call.to, call.request);
+        }
+        self.wake(host);
+    }
+
+    fn switch(&mut self, host: At, on: bool) {
+        let Some((session, pause)) = self.churn else { return };
+        if on {
+            self.start(host, &[]);
+        } else {
+            self.hosts[host].stop();
+            for (from, to) in self.streams.unplug(host) {
+                self.close_stream(from, to);
+            }
+        }
+        let span = self.exponential(if on { session } else { pause });
+        self.later(span, Happening::Switch { host, on: !on });
+    }
+
+    /// Looks when a host wants to do something next.
+    fn wake(&mut self, host: At) {
+        let one = &mut self.hosts[host];
+        let tick = one.node().and_then(comm_proto::node::Node::poll_timeout).map(|(at, _)| at);
+        let tick = tick.filter(|at| *at < Time::MAX).map(|at| at.max(self.now));
+        if tick != one.wake {
+            one.wake = tick;
+            if let Some(at) = tick {
+                self.queue.push(at, Happening::Wake { host });
+            }
+        }
+        let act = one.next_act().map(|at| at.max(self.now));
+        if act != one.act {
+            one.act = act;
+            if let Some(at) = act {
+                self.queue.push(at, Happening::Act { host });
+            }
+        }
+    }
+
+    fn later(&mut self, span: Span, happening: Happening) {
+        self.queue.push(self.now + span, happening);
+    }
+
+    /// A span drawn from the exponential distribution with this mean, by steps of 1/4096 of it.
+    fn exponential(&mut self, mean: Span) -> Span {
+        // The number of failures before a success whose chance is one in 4096 is geometric; it is
+        // counted without floating point, bit by bit, so that every machine draws the same.
+        let mut steps = 0;
+        while !self.rng.next_u32().is_multiple_of(4_096) {
+            steps += 1;
+        }
+        Span::from_millis(mean.as_millis() * steps / 4_096)
+    }
+}
