@@ -185,11 +185,17 @@ impl fmt::Display for Measure {
     }
 }
 
+/// When the sender knew of a first copy elsewhere. Whom the acknowledgement reaches before any receipt
+/// knows of one, too.
+pub fn first_copy(fate: &Fate) -> Option<Span> {
+    [fate.stored, fate.acknowledged].into_iter().flatten().min()
+}
+
 impl Stage {
     fn of(self, fate: &Fate) -> Option<Span> {
         match self {
             Self::Accepted => fate.accepted,
-            Self::Stored => fate.stored,
+            Self::Stored => first_copy(fate),
             Self::Delivered => fate.delivered,
             Self::Acknowledged => fate.acknowledged,
         }
@@ -275,6 +281,18 @@ mod tests {
     fn a_percentile_among_what_never_came_is_never() {
         assert_eq!(of("delivery_p50"), Ratio::new(10_000, 1));
         assert_eq!(of("delivery_p51"), None);
+    }
+
+    #[test]
+    fn who_knows_of_the_delivery_knows_of_a_copy() {
+        let times = |stored: Option<u64>, acknowledged: Option<u64>| Fate {
+            stored: stored.map(Span::from_millis),
+            acknowledged: acknowledged.map(Span::from_millis),
+            ..Fate::default()
+        };
+        assert_eq!(first_copy(&times(None, Some(9))), Some(Span::from_millis(9)));
+        assert_eq!(first_copy(&times(Some(5), Some(9))), Some(Span::from_millis(5)));
+        assert_eq!(first_copy(&times(None, None)), None);
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn behaviours(value: &Value) -> Result<Vec<String>, String> {
     let names = value.as_array().and_then(|names| {
         names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
     });
-    names.ok_or_else(|| "write a list of names, such as [\"drop\"]".to_owned())
+    names.ok_or_else(|| "write a list of names, such as [\"mute\"]".to_owned())
 }
 
 fn names(names: &[String]) -> String {
