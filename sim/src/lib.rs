@@ -5,15 +5,22 @@
 //! [`measured::Measured`] is what was seen there. Inside, [`world::World`] hosts nodes as `comm-node`
 //! does, on a clock that only it moves; adversaries are the same nodes behind a
 //! [`behaviour::Behaviour`].
+//!
+//! Around it, [`scenario::Scenario`] reads a plan and what it must show from a file, and a
+//! [`report::Report`] says what many networks showed together.
 
 pub mod behaviour;
 mod disk;
 pub mod experiment;
 pub mod host;
+pub mod measure;
 pub mod measured;
 mod people;
 pub mod plan;
 mod queue;
+pub mod report;
+pub mod scenario;
+pub mod statistics;
 mod streams;
 mod trace;
 pub mod world;

@@ -1,0 +1,148 @@
+//! The command line. What its values mean to a scenario is the scenario's business.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+
+const AFTER: &str = "\
+SCENARIO is a file, or the name of one that `comm-sim list` shows.
+
+Exit codes: 0 all expectations are met; 1 an expectation is missed, or a network broke; \
+2 wrong arguments, a wrong scenario, or files that cannot be read or written; \
+3 interrupted (the report is about what was finished).";
+
+/// Runs whole simulated networks of comm and reports what became of their envelopes.
+#[derive(Parser)]
+#[command(name = "comm-sim", version, after_help = AFTER)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a scenario's plan on its networks, all cores at work.
+    Run {
+        #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Run every cell of a scenario's grid; what is in --out already is not run again.
+    Sweep {
+        #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
+        shown: Shown,
+        /// Run the i-th of n parts, so that n machines share the work; `report` joins them.
+        #[arg(long, value_name = "i/n")]
+        shard: Option<Shard>,
+    },
+    /// Join the results of runs, sweeps and shards to one report.
+    Report {
+        /// Directories that were given to --out.
+        #[arg(required = true, value_name = "DIR")]
+        directories: Vec<PathBuf>,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Show what differs between two results by more than chance.
+    Compare {
+        /// What was there before.
+        #[arg(value_name = "DIR")]
+        left: PathBuf,
+        /// What is there now.
+        #[arg(value_name = "DIR")]
+        right: PathBuf,
+    },
+    /// Run one network and print the hash of everything that happened in it.
+    Replay {
+        /// Seed of the network.
+        seed: u64,
+        /// What to run.
+        scenario: PathBuf,
+        /// Change a value of the scenario, as in network.nodes=500; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// List scenarios and behaviours, a line each.
+    List,
+}
+
+/// What to run.
+#[derive(Args)]
+pub(crate) struct Chosen {
+    /// What to run.
+    pub(crate) scenario: PathBuf,
+    /// Relays of each network; the same as --set network.nodes=N.
+    #[arg(long, value_name = "N")]
+    nodes: Option<u64>,
+    /// Envelopes of each network; the same as --set traffic.envelopes=N.
+    #[arg(long, value_name = "N")]
+    envelopes: Option<u64>,
+    /// Networks; the same as --set run.networks=N.
+    #[arg(long, value_name = "N")]
+    networks: Option<u64>,
+    /// Seed of the first network; the same as --set run.seed=N.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Change a value of the scenario, as in network.latency=20ms..80ms; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// How to show results.
+#[derive(Args)]
+pub(crate) struct Shown {
+    /// Write results and the report (HTML, JSON, CSV, text) into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A part of the work, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    part: usize,
+    parts: usize,
+}
+
+impl Chosen {
+    /// All overrides in the form of --set.
+    pub(crate) fn overrides(&self) -> Vec<String> {
+        let short = [
+            ("network.nodes", self.nodes),
+            ("traffic.envelopes", self.envelopes),
+            ("run.networks", self.networks),
+            ("run.seed", self.seed),
+        ];
+        let short = short.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
+        self.set.iter().cloned().chain(short).collect()
+    }
+}
+
+impl Shard {
+    /// All of the work.
+    pub(crate) const ALL: Self = Self { part: 0, parts: 1 };
+
+    /// Whether it does the piece of work of this number.
+    pub(crate) fn has(self, number: usize) -> bool {
+        number % self.parts == self.part
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (part, parts) = text.split_once('/')?;
+            let (part, parts) = (part.parse::<usize>().ok()?, parts.parse::<usize>().ok()?);
+            (1..=parts).contains(&part).then(|| Self { part: part - 1, parts })
+        };
+        read().ok_or_else(|| "write the part and how many there are, such as 1/4 to 4/4".to_owned())
+    }
+}

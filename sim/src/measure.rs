@@ -1,0 +1,326 @@
+//! What can be asked of a network: one figure for each, by name.
+//!
+//! A figure is an exact fraction, so that a goal is met or missed by whole numbers alone. What several
+//! figures of one kind say together is the business of [`crate::statistics`].
+
+use std::fmt;
+
+use comm_proto::time::Span;
+
+use crate::measured::Fate;
+use crate::scenario::units;
+use crate::statistics::{Ratio, percentile};
+
+/// Forms of a measure's name, for messages and documentation.
+pub const FORMS: &str = "accepted, stored, delivered, acknowledged (shares of all envelopes); \
+    delivered_within_10s and the like; acceptance_p50, first_copy_p99, delivery_p999, acknowledgement_p50 \
+    and the like (times); messages_mean, bodies_mean, left_mean, messages_p99 and the like (counts)";
+
+/// What every report shows, asked for or not.
+pub const USUAL: [&str; 11] = [
+    "accepted",
+    "delivered",
+    "delivered_within_10s",
+    "acknowledged",
+    "first_copy_p50",
+    "first_copy_p99",
+    "delivery_p50",
+    "delivery_p99",
+    "messages_mean",
+    "bodies_mean",
+    "left_mean",
+];
+
+/// A figure of a network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Measure {
+    name: String,
+    figure: Figure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Figure {
+    Share(Stage),
+    Within(Stage, Span),
+    Time(Stage, Rank),
+    Mean(Count),
+    Percentile(Count, Rank),
+}
+
+/// How far an envelope has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Accepted,
+    Stored,
+    Delivered,
+    Acknowledged,
+}
+
+/// What an envelope costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Count {
+    Messages,
+    Bodies,
+    Left,
+}
+
+/// A percentile: `part` of `whole`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    part: u64,
+    whole: u64,
+}
+
+/// What a figure is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A part of all envelopes.
+    Share,
+    /// Milliseconds.
+    Time,
+    /// A plain number.
+    Count,
+}
+
+const STAGES: [(&str, &str, Stage); 4] = [
+    ("accepted", "acceptance", Stage::Accepted),
+    ("stored", "first_copy", Stage::Stored),
+    ("delivered", "delivery", Stage::Delivered),
+    ("acknowledged", "acknowledgement", Stage::Acknowledged),
+];
+const COUNTS: [(&str, Count); 3] =
+    [("messages", Count::Messages), ("bodies", Count::Bodies), ("left", Count::Left)];
+
+impl Measure {
+    /// The measure of this name.
+    ///
+    /// # Errors
+    /// Which names there are.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let figure = figure(name).ok_or_else(|| format!("write one of {FORMS}"))?;
+        Ok(Self { name: name.to_owned(), figure })
+    }
+
+    /// As it stands in a scenario.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is counted in.
+    pub fn unit(&self) -> Unit {
+        match self.figure {
+            Figure::Share(_) | Figure::Within(..) => Unit::Share,
+            Figure::Time(..) => Unit::Time,
+            Figure::Mean(_) | Figure::Percentile(..) => Unit::Count,
+        }
+    }
+
+    /// The figure of one network; `None` stands for *never* or *nothing to count*.
+    pub fn of(&self, envelopes: &[Fate]) -> Option<Ratio> {
+        let all = envelopes.len() as u64;
+        let share = |met: &dyn Fn(&Fate) -> bool| {
+            Ratio::new(envelopes.iter().filter(|fate| met(fate)).count() as u64, all)
+        };
+        match self.figure {
+            Figure::Share(stage) => share(&|fate| stage.of(fate).is_some()),
+            Figure::Within(stage, limit) => {
+                share(&|fate| stage.of(fate).is_some_and(|time| time <= limit))
+            }
+            Figure::Time(stage, rank) => {
+                let time = |fate: &Fate| stage.of(fate).map_or(u64::MAX, Span::as_millis);
+                let time = percentile(envelopes.iter().map(time), rank.part, rank.whole)?;
+                if time == u64::MAX { None } else { Ratio::new(time, 1) }
+            }
+            Figure::Mean(count) => {
+                Ratio::new(envelopes.iter().map(|fate| count.of(fate)).sum(), all)
+            }
+            Figure::Percentile(count, rank) => {
+                let counts = envelopes.iter().map(|fate| count.of(fate));
+                percentile(counts, rank.part, rank.whole).and_then(|count| Ratio::new(count, 1))
+            }
+        }
+    }
+}
+
+impl Unit {
+    /// A bound in this unit, as text of a scenario.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn read(self, text: &str) -> Result<Ratio, String> {
+        let (number, parts) = match self {
+            Self::Share => (u64::from(units::share(text)?.get()), 1_000_000),
+            Self::Time => (units::span(text)?.as_millis(), 1),
+            Self::Count => (units::thousandths(text)?, 1_000),
+        };
+        Ratio::new(number, parts).ok_or_else(|| "write a number".to_owned())
+    }
+
+    /// A figure for people. Shares are cut off rather than rounded: 100 % means all.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::Share => show_share(value),
+            Self::Time if value < 1_000.0 => format!("{value:.0} ms"),
+            Self::Time if value < 120_000.0 => format!("{:.2} s", value / 1_000.0),
+            Self::Time if value < 7_200_000.0 => format!("{:.1} min", value / 60_000.0),
+            Self::Time => format!("{:.1} h", value / 3_600_000.0),
+            Self::Count if value < 1_000.0 => format!("{value:.2}"),
+            Self::Count => format!("{value:.0}"),
+        }
+    }
+
+    /// How it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Share => "share",
+            Self::Time => "ms",
+            Self::Count => "count",
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// When the sender knew of a first copy elsewhere. Whom the acknowledgement reaches before any receipt
+/// knows of one, too.
+pub fn first_copy(fate: &Fate) -> Option<Span> {
+    [fate.stored, fate.acknowledged].into_iter().flatten().min()
+}
+
+impl Stage {
+    fn of(self, fate: &Fate) -> Option<Span> {
+        match self {
+            Self::Accepted => fate.accepted,
+            Self::Stored => first_copy(fate),
+            Self::Delivered => fate.delivered,
+            Self::Acknowledged => fate.acknowledged,
+        }
+    }
+}
+
+impl Count {
+    fn of(self, fate: &Fate) -> u64 {
+        match self {
+            Self::Messages => fate.messages,
+            Self::Bodies => fate.bodies,
+            Self::Left => fate.left,
+        }
+    }
+}
+
+fn figure(name: &str) -> Option<Figure> {
+    if let Some((_, _, stage)) = STAGES.iter().find(|(share, ..)| *share == name) {
+        return Some(Figure::Share(*stage));
+    }
+    if let Some((share, limit)) = name.split_once("_within_") {
+        let (_, _, stage) = STAGES.iter().find(|(known, ..)| *known == share)?;
+        return Some(Figure::Within(*stage, units::span(limit).ok()?));
+    }
+    let (of, how) = name.rsplit_once('_')?;
+    if let Some((_, _, stage)) = STAGES.iter().find(|(_, time, _)| *time == of) {
+        return Some(Figure::Time(*stage, rank(how)?));
+    }
+    let (_, count) = COUNTS.iter().find(|(known, _)| *known == of)?;
+    if how == "mean" {
+        Some(Figure::Mean(*count))
+    } else {
+        Some(Figure::Percentile(*count, rank(how)?))
+    }
+}
+
+/// `p50`, `p99`, `p999`: the digits after `0.`, at least two of them.
+fn rank(text: &str) -> Option<Rank> {
+    let digits = text.strip_prefix('p')?;
+    let is_rank =
+        (2..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = 10_u64.pow(u32::try_from(digits.len()).ok()?);
+    let rank = Rank { part: digits.parse().ok()?, whole };
+    (is_rank && rank.part > 0).then_some(rank)
+}
+
+fn show_share(value: f64) -> String {
+    let parts = (value * 1_000_000.0 + 1e-6).floor();
+    let text = format!("{:.4}", parts / 10_000.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates() -> Vec<Fate> {
+        let fate = |millis: u64| Fate {
+            stored: Some(Span::from_millis(millis)),
+            delivered: (millis < 300).then(|| Span::from_millis(millis * 50)),
+            messages: millis,
+            ..Fate::default()
+        };
+        [100, 200, 300, 400].map(fate).to_vec()
+    }
+
+    fn of(name: &str) -> Option<Ratio> {
+        Measure::parse(name).unwrap().of(&fates())
+    }
+
+    #[test]
+    fn figures_are_exact_fractions() {
+        assert_eq!(of("delivered"), Ratio::new(2, 4));
+        assert_eq!(of("delivered_within_5s"), Ratio::new(1, 4));
+        assert_eq!(of("accepted"), Ratio::new(0, 4));
+        assert_eq!(of("first_copy_p50"), Ratio::new(200, 1));
+        assert_eq!(of("first_copy_p99"), Ratio::new(400, 1));
+        assert_eq!(of("messages_mean"), Ratio::new(1_000, 4));
+        assert_eq!(of("messages_p75"), Ratio::new(300, 1));
+    }
+
+    #[test]
+    fn a_percentile_among_what_never_came_is_never() {
+        assert_eq!(of("delivery_p50"), Ratio::new(10_000, 1));
+        assert_eq!(of("delivery_p51"), None);
+    }
+
+    #[test]
+    fn who_knows_of_the_delivery_knows_of_a_copy() {
+        let times = |stored: Option<u64>, acknowledged: Option<u64>| Fate {
+            stored: stored.map(Span::from_millis),
+            acknowledged: acknowledged.map(Span::from_millis),
+            ..Fate::default()
+        };
+        assert_eq!(first_copy(&times(None, Some(9))), Some(Span::from_millis(9)));
+        assert_eq!(first_copy(&times(Some(5), Some(9))), Some(Span::from_millis(5)));
+        assert_eq!(first_copy(&times(None, None)), None);
+    }
+
+    #[test]
+    fn an_unknown_measure_says_which_there_are() {
+        for name in [
+            "",
+            "deliverd",
+            "first_copy",
+            "first_copy_p5",
+            "first_copy_p00",
+            "left_p",
+            "delivered_within_5",
+        ] {
+            assert!(Measure::parse(name).unwrap_err().contains("first_copy_p99"), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_usual_measure_is_one() {
+        for name in USUAL {
+            assert_eq!(Measure::parse(name).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn a_hundred_percent_means_all() {
+        assert_eq!(Unit::Share.show(1.0), "100 %");
+        assert_eq!(Unit::Share.show(0.999_999_9), "99.9999 %");
+        assert_eq!(Unit::Share.show(0.999), "99.9 %");
+    }
+}

@@ -1,0 +1,92 @@
+//! One network's result as it is kept on disk.
+
+use std::collections::BTreeMap;
+
+use comm_proto::time::Span;
+use serde::{Deserialize, Serialize};
+
+use crate::measured::{Fate, Measured};
+use crate::scenario::grid::Cell;
+
+/// What was seen in one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Swept keys and what they were.
+    pub settings: Vec<(String, String)>,
+    /// From which it was drawn.
+    pub seed: u64,
+    /// Relays.
+    pub nodes: usize,
+    /// Of those, the adversary's.
+    pub adversaries: usize,
+    /// Messages between nodes by kind.
+    pub messages: BTreeMap<String, u64>,
+    /// Inputs handled.
+    pub events: u64,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// The hash over everything that happened.
+    pub trace: String,
+    /// Fates of all envelopes.
+    rows: Vec<Row>,
+}
+
+/// Milliseconds until accepted, stored, delivered and acknowledged; messages, bodies, left.
+type Row = (Option<u64>, Option<u64>, Option<u64>, Option<u64>, u64, u64, u64);
+
+impl Network {
+    /// From what was measured in a cell.
+    pub fn new(cell: &Cell, measured: &Measured) -> Self {
+        let kinds = measured.messages.iter();
+        Self {
+            settings: cell.settings.clone(),
+            seed: measured.seed,
+            nodes: measured.nodes,
+            adversaries: measured.adversaries,
+            messages: kinds.map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
+            events: measured.events,
+            simulated_ms: measured.simulated.as_millis(),
+            trace: measured.trace.clone(),
+            rows: measured.envelopes.iter().map(row).collect(),
+        }
+    }
+
+    /// As the text of a file.
+    pub fn to_json(&self) -> String {
+        // Compact: most of it are rows of numbers.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+
+    /// From the text of a file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Fates of all envelopes in the order in which they were sent.
+    pub fn fates(&self) -> Vec<Fate> {
+        self.rows.iter().map(fate).collect()
+    }
+}
+
+fn row(fate: &Fate) -> Row {
+    let time = |time: Option<Span>| time.map(Span::as_millis);
+    let times = [fate.accepted, fate.stored, fate.delivered, fate.acknowledged].map(time);
+    let [accepted, stored, delivered, acknowledged] = times;
+    (accepted, stored, delivered, acknowledged, fate.messages, fate.bodies, fate.left)
+}
+
+fn fate(row: &Row) -> Fate {
+    let time = |time: Option<u64>| time.map(Span::from_millis);
+    Fate {
+        accepted: time(row.0),
+        stored: time(row.1),
+        delivered: time(row.2),
+        acknowledged: time(row.3),
+        messages: row.4,
+        bodies: row.5,
+        left: row.6,
+    }
+}

@@ -1,0 +1,103 @@
+//! A report as lines of text, the same in a terminal and in a pipe.
+
+use super::summary::{CellSummary, Figure, Outcome, StudySummary, Summary};
+
+/// The whole report.
+pub fn table(summary: &Summary) -> String {
+    summary.studies.iter().map(study).collect::<Vec<_>>().join("\n")
+}
+
+fn study(study: &StudySummary) -> String {
+    let mut text = format!("{}: {}\n", study.file, study.title);
+    if !study.overrides.is_empty() {
+        text += &format!("with {}\n", study.overrides.join(", "));
+    }
+    if study.finished < study.planned {
+        text += &format!(
+            "{} of {} networks are finished; the others are missing here.\n",
+            study.finished, study.planned
+        );
+    }
+    text + &study.cells.iter().map(cell).collect::<String>()
+}
+
+fn cell(cell: &CellSummary) -> String {
+    let mut text = String::new();
+    if !cell.settings.is_empty() {
+        text += &format!("\n{}", cell.label());
+    }
+    text += &format!("\n{} networks, {} envelopes in all\n\n", cell.seeds.len(), cell.envelopes);
+    let head = ["measure", "mean", "95 % over networks", "least", "greatest", "expected", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(cell.figures.iter().map(|figure| row(figure, &cell.expectations)));
+    text += &columns(&rows);
+    for outcome in cell.expectations.iter().filter(|outcome| outcome.source.is_some()) {
+        let unit = cell.figure(&outcome.measure);
+        let published = outcome.published.and_then(|value| Some(unit?.show(Some(value)) + ", "));
+        let source = outcome.source.as_deref().unwrap_or_default();
+        text += &format!(
+            "{}: best published {}{source}\n",
+            outcome.measure,
+            published.unwrap_or_default()
+        );
+    }
+    text
+}
+
+fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
+    let outcomes = outcomes.iter().filter(|outcome| outcome.measure == figure.measure);
+    let outcomes = outcomes.collect::<Vec<_>>();
+    let met = outcomes.iter().all(|outcome| outcome.met);
+    let bounds = outcomes.iter().map(|outcome| outcome.bounds.clone()).collect::<Vec<_>>();
+    vec![
+        figure.measure.clone(),
+        figure.mean.map_or("never".to_owned(), |mean| figure.show(Some(mean))),
+        interval(figure),
+        figure.show(figure.least),
+        figure.show(figure.greatest),
+        bounds.join(", "),
+        if bounds.is_empty() {
+            ""
+        } else if met {
+            "met"
+        } else {
+            "MISSED"
+        }
+        .to_owned(),
+    ]
+}
+
+/// The confidence interval for people.
+pub(super) fn interval(figure: &Figure) -> String {
+    match (figure.low, figure.high) {
+        (Some(low), Some(high)) => {
+            format!("{} .. {}", figure.show(Some(low)), figure.show(Some(high)))
+        }
+        _ => "–".to_owned(),
+    }
+}
+
+/// Columns as wide as they must be, the first to the left and numbers to the right.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths = (0..count).map(width).collect::<Vec<_>>();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let padded = cells.map(|(column, (cell, width))| {
+            if column == 0 || column + 2 >= count {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}

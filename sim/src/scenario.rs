@@ -1,0 +1,293 @@
+//! Scenario files: one experiment as text, and everything that may be wrong about it.
+//!
+//! [`Scenario::parse`] takes the text and the overrides of the command line, which go through the same
+//! reading. Nothing here opens a file; `sim/README.md` documents the format.
+
+pub mod expectation;
+pub mod grid;
+pub mod keys;
+pub mod units;
+
+use std::collections::BTreeMap;
+
+use comm_proto::time::Span;
+use thiserror::Error;
+use toml::{Table, Value};
+
+use crate::behaviour::{self, Kind};
+use crate::plan::Plan;
+use expectation::Expectation;
+use grid::{Cell, Grid};
+use keys::KEYS;
+
+/// The version of the format that this program reads.
+const SCHEMA: i64 = 1;
+/// What may stand at the top of a file.
+const TOP: [&str; 10] = [
+    "schema",
+    "title",
+    "about",
+    "network",
+    "traffic",
+    "adversary",
+    "churn",
+    "run",
+    "expect",
+    "grid",
+];
+
+/// One experiment.
+pub struct Scenario {
+    /// Its name for people.
+    pub title: String,
+    /// What it is about.
+    pub about: String,
+    /// What is run when nothing is swept.
+    pub plan: Plan,
+    /// What is swept.
+    pub grid: Grid,
+    /// What it must show.
+    pub expectations: Vec<Expectation>,
+}
+
+/// What is wrong with a scenario: where, and what to write instead.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{origin}: {what}")]
+pub struct ScenarioError {
+    origin: String,
+    what: String,
+}
+
+/// A scenario while it is read.
+struct Reader<'a> {
+    file: &'a str,
+    /// Keys that came from the command line, and in which words.
+    overridden: BTreeMap<String, &'a str>,
+}
+
+impl Scenario {
+    /// Reads the text of a file (whose name is for messages alone), with overrides of the form
+    /// `network.nodes=500`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its file, key and value.
+    pub fn parse(file: &str, text: &str, overrides: &[String]) -> Result<Self, ScenarioError> {
+        let mut reader = Reader { file, overridden: BTreeMap::new() };
+        let syntax = |error: toml::de::Error| {
+            reader.error(format!("is no TOML: {}", error.to_string().trim()))
+        };
+        let mut table = text.parse::<Table>().map_err(syntax)?;
+        for setting in overrides {
+            reader.put(&mut table, setting)?;
+        }
+        reader.scenario(&table)
+    }
+
+    /// What is swept, every combination; one cell if nothing is.
+    pub fn cells(&self) -> Vec<Cell> {
+        self.grid.cells(&self.plan)
+    }
+
+    /// The plan alone, as a cell.
+    pub fn single(&self) -> Cell {
+        Cell { settings: Vec::new(), plan: self.plan.clone() }
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn error(&self, what: String) -> ScenarioError {
+        ScenarioError { origin: self.file.to_owned(), what }
+    }
+
+    /// An error about a key, which may come from the command line.
+    fn error_at(&self, key: &str, what: &str) -> ScenarioError {
+        match self.overridden.get(key) {
+            Some(setting) => {
+                ScenarioError { origin: format!("--set {setting}"), what: format!("{key} {what}") }
+            }
+            None => self.error(format!("{key} {what}")),
+        }
+    }
+
+    /// Puts an override into the table, as if it stood in the file. A swept key is no longer swept.
+    fn put(&mut self, table: &mut Table, setting: &'a str) -> Result<(), ScenarioError> {
+        let refused = |what: &str| ScenarioError {
+            origin: format!("--set {setting}"),
+            what: what.to_owned(),
+        };
+        let form = "write KEY=VALUE, such as network.nodes=500";
+        let (name, text) = setting.split_once('=').ok_or_else(|| refused(form))?;
+        let (name, text) = (name.trim(), text.trim());
+        let (place, field) = name.split_once('.').ok_or_else(|| refused(form))?;
+        let parsed = format!("value = {text}").parse::<Table>().ok();
+        // What is no value of TOML is a text whose quotes were left out.
+        let value = parsed.and_then(|mut table| table.remove("value"));
+        let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+        self.overridden.insert(name.to_owned(), setting);
+        self.known(name.strip_prefix("grid.").unwrap_or(name), name)?;
+        if let Some(Value::Table(grid)) = table.get_mut("grid") {
+            remove(grid, name.strip_prefix("grid.").unwrap_or(name));
+        }
+        let place = table.entry(place).or_insert_with(|| Value::Table(Table::new()));
+        let place = place.as_table_mut().ok_or_else(|| refused("is no table in the file"))?;
+        place.insert(field.to_owned(), value);
+        Ok(())
+    }
+
+    fn scenario(&self, table: &Table) -> Result<Scenario, ScenarioError> {
+        if let Some(key) = table.keys().find(|key| !TOP.contains(&key.as_str())) {
+            let nearest = keys::nearest(key, TOP).unwrap_or_default();
+            return Err(
+                self.error(format!("{key} is no key of a scenario; did you mean {nearest}?"))
+            );
+        }
+        self.schema(table)?;
+        let plan = self.plan(table)?;
+        let grid = self.grid(table, &plan)?;
+        let scenario = Scenario {
+            title: self.line(table, "title")?,
+            about: self.line(table, "about")?,
+            expectations: self.expectations(table)?,
+            plan,
+            grid,
+        };
+        self.check(&scenario.plan)?;
+        scenario.cells().iter().try_for_each(|cell| self.check(&cell.plan))?;
+        Ok(scenario)
+    }
+
+    fn schema(&self, table: &Table) -> Result<(), ScenarioError> {
+        match table.get("schema") {
+            Some(Value::Integer(SCHEMA)) => Ok(()),
+            Some(other) => {
+                Err(self
+                    .error(format!("schema = {other}: this program reads schema {SCHEMA} alone")))
+            }
+            None => Err(self.error(format!("schema is missing; write schema = {SCHEMA}"))),
+        }
+    }
+
+    fn line(&self, table: &Table, key: &str) -> Result<String, ScenarioError> {
+        match table.get(key) {
+            None => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.trim().to_owned()),
+            Some(other) => Err(self.error(format!("{key} = {other}: write a text in quotes"))),
+        }
+    }
+
+    fn plan(&self, table: &Table) -> Result<Plan, ScenarioError> {
+        let mut plan = Plan::default();
+        for place in ["network", "traffic", "adversary", "churn", "run"] {
+            let Some(fields) = table.get(place) else { continue };
+            let Value::Table(fields) = fields else {
+                return Err(self.error(format!("{place} = {fields}: write a table, [{place}]")));
+            };
+            for (field, value) in fields {
+                let name = format!("{place}.{field}");
+                self.read(&mut plan, &name, &name, value)?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Reads one value into the plan; `at` is where it stands.
+    fn read(
+        &self,
+        plan: &mut Plan,
+        name: &str,
+        at: &str,
+        value: &Value,
+    ) -> Result<(), ScenarioError> {
+        let key = self.known(name, at)?;
+        let read = key.read(plan, value);
+        read.map_err(|instead| self.error_at(at, &format!("= {value}: {instead}")))
+    }
+
+    fn known(&self, name: &str, at: &str) -> Result<&'static keys::Key, ScenarioError> {
+        keys::key(name).ok_or_else(|| {
+            let nearest = keys::nearest(name, KEYS.iter().map(|key| key.name)).unwrap_or_default();
+            self.error_at(at, &format!("is no key of a scenario; did you mean {nearest}?"))
+        })
+    }
+
+    fn grid(&self, table: &Table, plan: &Plan) -> Result<Grid, ScenarioError> {
+        let mut grid = Grid::default();
+        let Some(axes) = table.get("grid") else { return Ok(grid) };
+        let Value::Table(axes) = axes else {
+            return Err(self.error(format!("grid = {axes}: write a table, [grid]")));
+        };
+        for (name, values) in grid::flat(axes) {
+            let at = format!("grid.{name}");
+            let key = self.known(&name, &at)?;
+            if ["run.seed", "run.networks"].contains(&key.name) {
+                return Err(self.error_at(&at, "cannot be swept; every cell is run with all seeds"));
+            }
+            let list = values.as_array().filter(|list| !list.is_empty());
+            let list = list.ok_or_else(|| {
+                self.error_at(
+                    &at,
+                    &format!("= {values}: write a list of values, such as [\"10%\", \"30%\"]"),
+                )
+            })?;
+            list.iter().try_for_each(|value| self.read(&mut plan.clone(), &name, &at, value))?;
+            grid.axes.push((key, list.clone()));
+        }
+        if grid.len() > grid::CELLS_MAX {
+            return Err(self.error(format!(
+                "grid has {} cells; {} are possible",
+                grid.len(),
+                grid::CELLS_MAX
+            )));
+        }
+        Ok(grid)
+    }
+
+    fn expectations(&self, table: &Table) -> Result<Vec<Expectation>, ScenarioError> {
+        let Some(entries) = table.get("expect") else { return Ok(Vec::new()) };
+        let entries = entries
+            .as_array()
+            .map(|list| list.iter().map(Value::as_table).collect::<Option<Vec<_>>>());
+        let Some(Some(entries)) = entries else {
+            return Err(self.error("expect is no list of tables; write [[expect]]".to_owned()));
+        };
+        let numbered = entries.into_iter().zip(1..);
+        let parse = |(entry, number): (&Table, usize)| {
+            let parsed = Expectation::parse(entry);
+            parsed.map_err(|(key, what)| self.error(format!("expect {number}: {key} {what}")))
+        };
+        numbered.map(parse).collect()
+    }
+
+    /// What no single key can know.
+    fn check(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        if plan.traffic.away != Span::ZERO && plan.traffic.away >= plan.traffic.ttl {
+            let what = "is not shorter than traffic.ttl: recipients would come back to nothing";
+            return Err(self.error_at("traffic.away", what));
+        }
+        if plan.run.seed.checked_add(plan.run.networks).is_none() {
+            return Err(self
+                .error_at("run.seed", "leaves no room for so many networks; write a smaller one"));
+        }
+        let unknown = |name: &&String| Kind::find(name).is_none();
+        if let Some(name) = plan.adversary.behaviours.iter().find(unknown) {
+            let known = behaviour::ALL.iter().map(|kind| kind.name);
+            let nearest = keys::nearest(name, known).unwrap_or_default();
+            let what = format!("has no behaviour \"{name}\"; did you mean \"{nearest}\"?");
+            return Err(self.error_at("adversary.behaviours", &what));
+        }
+        Ok(())
+    }
+}
+
+/// Removes a dotted key, however its dots were written.
+fn remove(table: &mut Table, name: &str) {
+    table.remove(name);
+    if let Some((place, field)) = name.split_once('.')
+        && let Some(Value::Table(inner)) = table.get_mut(place)
+    {
+        inner.remove(field);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What an experiment must show, so that it is a test: `[[expect]]` in a scenario file.
+
+use toml::{Table, Value};
+
+use super::keys;
+use crate::measure::Measure;
+use crate::plan::Plan;
+use crate::statistics::Ratio;
+
+/// A bound on the mean of a measure over networks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// Of which figure.
+    pub measure: Measure,
+    /// The least it may be.
+    pub at_least: Option<Ratio>,
+    /// The greatest it may be.
+    pub at_most: Option<Ratio>,
+    /// The best figure that others have published, for comparison.
+    pub published: Option<Ratio>,
+    /// Whose figure that is, and where it stands.
+    pub source: Option<String>,
+    /// Keys and their values in a plan for which alone it is expected.
+    pub conditions: Vec<(String, String)>,
+}
+
+/// Keys of an `[[expect]]` entry.
+const KEYS: [&str; 6] = ["measure", "at_least", "at_most", "published", "source", "where"];
+
+impl Expectation {
+    /// From a table of a scenario.
+    ///
+    /// # Errors
+    /// The key and what is wrong about it.
+    pub(super) fn parse(table: &Table) -> Result<Self, (String, String)> {
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            let nearest = keys::nearest(key, KEYS).unwrap_or_default();
+            return Err((
+                key.clone(),
+                format!("is no key of an expectation; did you mean {nearest}?"),
+            ));
+        }
+        let measure = keys::text(table.get("measure").unwrap_or(&Value::Boolean(false)));
+        let measure =
+            measure.and_then(|name| Measure::parse(&name)).map_err(wrong("measure", table))?;
+        let bound = |key: &str| {
+            let value = table.get(key);
+            let read = |value| keys::text(value).and_then(|text| measure.unit().read(&text));
+            value.map(read).transpose().map_err(wrong(key, table))
+        };
+        let (at_least, at_most, published) =
+            (bound("at_least")?, bound("at_most")?, bound("published")?);
+        if at_least.is_none() && at_most.is_none() {
+            return Err((
+                "at_least".to_owned(),
+                "is missing, as is at_most; write one of them".to_owned(),
+            ));
+        }
+        let source =
+            table.get("source").map(keys::text).transpose().map_err(wrong("source", table))?;
+        let conditions = conditions(table)?;
+        Ok(Self { measure, at_least, at_most, published, source, conditions })
+    }
+
+    /// Whether it says something about this plan.
+    pub fn is_about(&self, plan: &Plan) -> bool {
+        let holds = |(name, value): &(String, String)| {
+            keys::key(name).is_some_and(|key| key.show(plan) == *value)
+        };
+        self.conditions.iter().all(holds)
+    }
+
+    /// Whether a mean satisfies it; what never came satisfies nothing.
+    pub fn is_met(&self, mean: Option<Ratio>) -> bool {
+        mean.is_some_and(|mean| {
+            self.at_least.is_none_or(|bound| mean >= bound)
+                && self.at_most.is_none_or(|bound| mean <= bound)
+        })
+    }
+
+    /// Its bounds for people, as in `≥ 99.9 %`.
+    pub fn bounds(&self) -> String {
+        let show = |sign: &str, bound: Option<Ratio>| {
+            bound.map(|bound| format!("{sign} {}", self.measure.unit().show(bound.value())))
+        };
+        let bounds = [show("≥", self.at_least), show("≤", self.at_most)];
+        bounds.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn wrong(key: &str, table: &Table) -> impl FnOnce(String) -> (String, String) {
+    let shown = table.get(key).map_or("is missing".to_owned(), |value| format!("= {value}"));
+    let key = key.to_owned();
+    move |instead| (key, format!("{shown}: {instead}"))
+}
+
+fn conditions(table: &Table) -> Result<Vec<(String, String)>, (String, String)> {
+    let Some(table) = table.get("where") else { return Ok(Vec::new()) };
+    let Value::Table(table) = table else {
+        return Err((
+            "where".to_owned(),
+            "is no table; write { adversary.share = \"30%\" }".to_owned(),
+        ));
+    };
+    let mut conditions = Vec::new();
+    for (name, value) in super::grid::flat(table) {
+        let Some(key) = keys::key(&name) else {
+            let known = keys::KEYS.iter().map(|key| key.name);
+            let nearest = keys::nearest(&name, known).unwrap_or_default();
+            return Err((
+                format!("where.{name}"),
+                format!("is no key of a plan; did you mean {nearest}?"),
+            ));
+        };
+        let mut plan = Plan::default();
+        key.read(&mut plan, value)
+            .map_err(|instead| (format!("where.{name}"), format!("= {value}: {instead}")))?;
+        conditions.push((name, key.show(&plan)));
+    }
+    Ok(conditions)
+}

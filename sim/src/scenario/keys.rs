@@ -1,0 +1,200 @@
+//! Every key that a plan has in a scenario file: how it is read, shown and explained.
+//!
+//! One list for files, `--set`, grids, conditions and the documentation.
+
+use comm_proto::time::Span;
+use toml::Value;
+
+use super::units;
+use crate::plan::{Millionths, Plan};
+
+/// One field of a [`Plan`].
+pub struct Key {
+    /// Table and field, as in `network.nodes`.
+    pub name: &'static str,
+    /// What it says, in one line.
+    pub about: &'static str,
+    read: fn(&mut Plan, &Value) -> Result<(), String>,
+    show: fn(&Plan) -> String,
+}
+
+impl Key {
+    /// Puts a value into a plan.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn read(&self, plan: &mut Plan, value: &Value) -> Result<(), String> {
+        (self.read)(plan, value)
+    }
+
+    /// The value in a plan, the same text for the same value.
+    pub fn show(&self, plan: &Plan) -> String {
+        (self.show)(plan)
+    }
+}
+
+/// The key of this name.
+pub fn key(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whichever of the known names is most like this one.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(name, known))
+}
+
+/// All of them, in the order of the documentation.
+pub static KEYS: [Key; 16] = [
+    Key {
+        name: "network.nodes",
+        about: "relays, adversaries included; at least 2",
+        read: |plan, value| put(&mut plan.network.nodes, count(value, 2)),
+        show: |plan| plan.network.nodes.to_string(),
+    },
+    Key {
+        name: "network.latency",
+        about: "least and greatest latency of one way; each message draws its own",
+        read: |plan, value| {
+            put(&mut plan.network.latency, text(value).and_then(|text| units::range(&text)))
+        },
+        show: |plan| units::show_range(plan.network.latency),
+    },
+    Key {
+        name: "network.loss",
+        about: "chance of every message to be lost",
+        read: |plan, value| put(&mut plan.network.loss, share(value)),
+        show: |plan| units::show_share(plan.network.loss),
+    },
+    Key {
+        name: "network.disk",
+        about: "how long a disk takes to make a batch durable",
+        read: |plan, value| put(&mut plan.network.disk, span(value)),
+        show: |plan| units::show_span(plan.network.disk),
+    },
+    Key {
+        name: "traffic.envelopes",
+        about: "envelopes sent in one network; at least 1",
+        read: |plan, value| put(&mut plan.traffic.envelopes, count(value, 1)),
+        show: |plan| plan.traffic.envelopes.to_string(),
+    },
+    Key {
+        name: "traffic.spacing",
+        about: "time between two envelopes",
+        read: |plan, value| put(&mut plan.traffic.spacing, span(value)),
+        show: |plan| units::show_span(plan.traffic.spacing),
+    },
+    Key {
+        name: "traffic.ttl",
+        about: "how long an envelope may wait, from 10m to 30d",
+        read: |plan, value| put(&mut plan.traffic.ttl, ttl(value)),
+        show: |plan| units::show_span(plan.traffic.ttl),
+    },
+    Key {
+        name: "traffic.away",
+        about: "how long recipients are away from when the envelope is sent; 0s: they are there",
+        read: |plan, value| put(&mut plan.traffic.away, span(value)),
+        show: |plan| units::show_span(plan.traffic.away),
+    },
+    Key {
+        name: "adversary.share",
+        about: "part of all relays that is the adversary's, at random places",
+        read: |plan, value| put(&mut plan.adversary.share, share(value)),
+        show: |plan| units::show_share(plan.adversary.share),
+    },
+    Key {
+        name: "adversary.behaviours",
+        about: "what they do; the first that has an opinion decides",
+        read: |plan, value| put(&mut plan.adversary.behaviours, behaviours(value)),
+        show: |plan| names(&plan.adversary.behaviours),
+    },
+    Key {
+        name: "churn.session",
+        about: "mean time for which an honest relay stays; 0s: all stay",
+        read: |plan, value| put(&mut plan.churn.session, span(value)),
+        show: |plan| units::show_span(plan.churn.session),
+    },
+    Key {
+        name: "churn.pause",
+        about: "mean time for which it is gone",
+        read: |plan, value| put(&mut plan.churn.pause, span(value)),
+        show: |plan| units::show_span(plan.churn.pause),
+    },
+    Key {
+        name: "run.networks",
+        about: "independent networks; at least 1",
+        read: |plan, value| put(&mut plan.run.networks, whole(value, 1)),
+        show: |plan| plan.run.networks.to_string(),
+    },
+    Key {
+        name: "run.seed",
+        about: "seed of the first network; the others follow it",
+        read: |plan, value| put(&mut plan.run.seed, whole(value, 0)),
+        show: |plan| plan.run.seed.to_string(),
+    },
+    Key {
+        name: "run.settle",
+        about: "time to find each other before the first envelope",
+        read: |plan, value| put(&mut plan.run.settle, span(value)),
+        show: |plan| units::show_span(plan.run.settle),
+    },
+    Key {
+        name: "run.look",
+        about: "time from the last envelope to the end",
+        read: |plan, value| put(&mut plan.run.look, span(value)),
+        show: |plan| units::show_span(plan.run.look),
+    },
+];
+
+fn put<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
+    Ok(())
+}
+
+/// A text; a bare number too, so that what reads it can say which unit is missing.
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
+        _ => Err("write a text in quotes".to_owned()),
+    }
+}
+
+fn whole(value: &Value, least: u64) -> Result<u64, String> {
+    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+    number.filter(|number| *number >= least).ok_or_else(|| {
+        format!("write a whole number without quotes, at least {least}, such as {}", least.max(100))
+    })
+}
+
+fn count(value: &Value, least: u64) -> Result<usize, String> {
+    let number = whole(value, least)?;
+    u32::try_from(number)
+        .map(|number| number as usize)
+        .map_err(|_| format!("write a number up to {}", u32::MAX))
+}
+
+fn span(value: &Value) -> Result<Span, String> {
+    units::span(&text(value)?)
+}
+
+fn share(value: &Value) -> Result<Millionths, String> {
+    units::share(&text(value)?)
+}
+
+fn ttl(value: &Value) -> Result<Span, String> {
+    let ttl = span(value)?;
+    let bounds = Span::from_mins(10)..=Span::from_days(30);
+    if bounds.contains(&ttl) { Ok(ttl) } else { Err("write \"10m\" to \"30d\"".to_owned()) }
+}
+
+fn behaviours(value: &Value) -> Result<Vec<String>, String> {
+    let names = value.as_array().and_then(|names| {
+        names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+    });
+    names.ok_or_else(|| "write a list of names, such as [\"mute\"]".to_owned())
+}
+
+fn names(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join("+") }
+}

@@ -1,0 +1,330 @@
+//! Every mistake in a scenario, and what is said about it; overrides; grids.
+
+use comm_proto::time::Span;
+use proptest::prelude::*;
+
+use super::keys::KEYS;
+use super::*;
+use crate::plan::Millionths;
+
+fn parse(text: &str) -> Scenario {
+    Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &[])
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn error(text: &str) -> String {
+    refusal(&format!("schema = 1\n{text}"), &[])
+}
+
+fn refusal(text: &str, overrides: &[&str]) -> String {
+    let overrides = overrides.iter().map(|setting| (*setting).to_owned()).collect::<Vec<_>>();
+    match Scenario::parse("a.toml", text, &overrides) {
+        Ok(_) => panic!("{text} {overrides:?} is taken"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn with(text: &str, overrides: &[&str]) -> Scenario {
+    let overrides = overrides.iter().map(|setting| (*setting).to_owned()).collect::<Vec<_>>();
+    Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &overrides)
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn an_empty_scenario_is_the_default_plan() {
+    assert_eq!(parse("").plan, Plan::default());
+}
+
+#[test]
+fn every_key_is_read_into_its_field() {
+    let plan = parse(
+        r#"
+        [network]
+        nodes = 500
+        latency = "20ms..1s"
+        loss = "1%"
+        disk = "7ms"
+        [traffic]
+        envelopes = 10
+        spacing = "2s"
+        ttl = "1d"
+        away = "1h"
+        [adversary]
+        share = "30%"
+        behaviours = ["collude", "mute"]
+        [churn]
+        session = "10h"
+        pause = "1m"
+        [run]
+        networks = 3
+        seed = 7
+        settle = "5m"
+        look = "30s"
+        "#,
+    )
+    .plan;
+    assert_eq!(plan.network.nodes, 500);
+    assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));
+    assert_eq!(plan.network.loss, Millionths::new(10_000));
+    assert_eq!(plan.network.disk, Span::from_millis(7));
+    assert_eq!((plan.traffic.envelopes, plan.traffic.spacing), (10, Span::from_secs(2)));
+    assert_eq!((plan.traffic.ttl, plan.traffic.away), (Span::DAY, Span::HOUR));
+    assert_eq!(plan.adversary.share, Millionths::new(300_000));
+    assert_eq!(plan.adversary.behaviours, ["collude", "mute"]);
+    assert_eq!((plan.churn.session, plan.churn.pause), (Span::HOUR.times(10), Span::from_mins(1)));
+    assert_eq!((plan.run.networks, plan.run.seed), (3, 7));
+    assert_eq!((plan.run.settle, plan.run.look), (Span::from_mins(5), Span::from_secs(30)));
+}
+
+#[test]
+fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
+    for (text, message) in [
+        (
+            "[network]\nnodes = 1",
+            "a.toml: network.nodes = 1: write a whole number without quotes, at least 2, such as 100",
+        ),
+        (
+            "[network]\nnodes = \"many\"",
+            "a.toml: network.nodes = \"many\": write a whole number without quotes, at least 2, such as 100",
+        ),
+        (
+            "[network]\nlatency = \"50ms\"",
+            "a.toml: network.latency = \"50ms\": write the least and the greatest, such as \"50ms..150ms\"",
+        ),
+        (
+            "[network]\nloss = 0.01",
+            "a.toml: network.loss = 0.01: a share needs its unit; write it in percent, such as \"30%\" or \"0.5%\"",
+        ),
+        (
+            "[run]\nsettle = 20",
+            "a.toml: run.settle = 20: a time needs its unit; write \"20ms\", \"20s\", \"20m\", \"20h\" or \"20d\"",
+        ),
+        ("[run]\nlook = true", "a.toml: run.look = true: write a text in quotes"),
+        ("[traffic]\nttl = \"31d\"", "a.toml: traffic.ttl = \"31d\": write \"10m\" to \"30d\""),
+        (
+            "[traffic]\nttl = \"1h\"\naway = \"1h\"",
+            "a.toml: traffic.away is not shorter than traffic.ttl: recipients would come back to nothing",
+        ),
+        (
+            "[adversary]\nbehaviours = \"mute\"",
+            "a.toml: adversary.behaviours = \"mute\": write a list of names, such as [\"mute\"]",
+        ),
+        (
+            "[adversary]\nbehaviours = [\"colude\"]",
+            "a.toml: adversary.behaviours has no behaviour \"colude\"; did you mean \"collude\"?",
+        ),
+        (
+            "[network]\nnode = 5",
+            "a.toml: network.node is no key of a scenario; did you mean network.nodes?",
+        ),
+        ("[netwrok]\nnodes = 5", "a.toml: netwrok is no key of a scenario; did you mean network?"),
+        ("network = 5", "a.toml: network = 5: write a table, [network]"),
+        ("title = 5", "a.toml: title = 5: write a text in quotes"),
+        (
+            "[run]\nseed = 9223372036854775807\nnetworks = 0",
+            "a.toml: run.networks = 0: write a whole number without quotes, at least 1, such as 100",
+        ),
+        ("expect = 5", "a.toml: expect is no list of tables; write [[expect]]"),
+        (
+            "[grid]\nnetwork.nodes = 5",
+            "a.toml: grid.network.nodes = 5: write a list of values, such as [\"10%\", \"30%\"]",
+        ),
+        (
+            "[grid]\nnetwork.nodes = []",
+            "a.toml: grid.network.nodes = []: write a list of values, such as [\"10%\", \"30%\"]",
+        ),
+        (
+            "[grid]\nnetwork.nodse = [5]",
+            "a.toml: grid.network.nodse is no key of a scenario; did you mean network.nodes?",
+        ),
+        (
+            "[grid]\nrun.seed = [5]",
+            "a.toml: grid.run.seed cannot be swept; every cell is run with all seeds",
+        ),
+        (
+            "[grid]\nadversary.share = [\"10%\", \"300%\"]",
+            "a.toml: grid.adversary.share = \"300%\": write a share from \"0%\" to \"100%\" with at most four decimals",
+        ),
+    ] {
+        assert_eq!(error(text), message);
+    }
+}
+
+#[test]
+fn each_mistake_in_an_expectation_is_named() {
+    for (text, message) in [
+        (
+            "measure = \"delivered\"",
+            "a.toml: expect 1: at_least is missing, as is at_most; write one of them",
+        ),
+        (
+            "measure = \"delivered\"\nat_last = \"1%\"",
+            "a.toml: expect 1: at_last is no key of an expectation; did you mean at_least?",
+        ),
+        (
+            "measure = \"delivered\"\nat_least = 0.9",
+            "a.toml: expect 1: at_least = 0.9: a share needs its unit; write it in percent, such as \"30%\" or \"0.5%\"",
+        ),
+        (
+            "measure = \"first_copy_p99\"\nat_most = 8",
+            "a.toml: expect 1: at_most = 8: a time needs its unit; write \"8ms\", \"8s\", \"8m\", \"8h\" or \"8d\"",
+        ),
+        (
+            "measure = \"messages_mean\"\nat_most = \"many\"",
+            "a.toml: expect 1: at_most = \"many\": write a number with at most three decimals, such as 100 or 0.5",
+        ),
+        (
+            "measure = \"delivered\"\nat_least = \"1%\"\nwhere = 5",
+            "a.toml: expect 1: where is no table; write { adversary.share = \"30%\" }",
+        ),
+        (
+            "measure = \"delivered\"\nat_least = \"1%\"\nwhere = { network.node = 5 }",
+            "a.toml: expect 1: where.network.node is no key of a plan; did you mean network.nodes?",
+        ),
+        (
+            "measure = \"delivered\"\nat_least = \"1%\"\nwhere = { network.loss = 5 }",
+            "a.toml: expect 1: where.network.loss = 5: a share needs its unit; write it in percent, such as \"30%\" or \"0.5%\"",
+        ),
+    ] {
+        assert_eq!(error(&format!("[[expect]]\n{text}")), message);
+    }
+    let unknown = error("[[expect]]\nmeasure = \"deliverd\"\nat_least = \"1%\"");
+    assert!(
+        unknown.starts_with("a.toml: expect 1: measure = \"deliverd\": write one of accepted, "),
+        "{unknown}"
+    );
+    assert!(
+        error("[[expect]]\nat_least = \"1%\"").starts_with("a.toml: expect 1: measure is missing")
+    );
+}
+
+#[test]
+fn a_scenario_says_its_schema() {
+    assert_eq!(refusal("", &[]), "a.toml: schema is missing; write schema = 1");
+    assert_eq!(refusal("schema = 2", &[]), "a.toml: schema = 2: this program reads schema 1 alone");
+    assert!(refusal("schema = ", &[]).starts_with("a.toml: is no TOML: "));
+}
+
+#[test]
+fn overrides_are_read_as_if_they_stood_in_the_file() {
+    let text =
+        "[network]\nnodes = 5\n[grid]\nadversary.share = [\"10%\"]\n\"network.loss\" = [\"1%\"]";
+    let set = [
+        "network.nodes=500",
+        "network.latency=20ms..80ms",
+        "adversary.share=30%",
+        "adversary.behaviours=[\"mute\"]",
+    ];
+    let scenario = with(text, &set);
+    assert_eq!(scenario.plan.network.nodes, 500);
+    assert_eq!(scenario.plan.network.latency, (Span::from_millis(20), Span::from_millis(80)));
+    assert_eq!(scenario.plan.adversary.behaviours, ["mute"]);
+    assert_eq!(
+        scenario.grid.keys().collect::<Vec<_>>(),
+        ["network.loss"],
+        "what is set is not swept"
+    );
+    let scenario = with(text, &["grid.adversary.share=[\"30%\", \"50%\"]"]);
+    assert_eq!(scenario.cells().len(), 2);
+}
+
+#[test]
+fn a_mistake_in_an_override_is_named_with_its_words() {
+    for (set, message) in [
+        ("network.nodes", "--set network.nodes: write KEY=VALUE, such as network.nodes=500"),
+        ("nodes=5", "--set nodes=5: write KEY=VALUE, such as network.nodes=500"),
+        (
+            "network.node=5",
+            "--set network.node=5: network.node is no key of a scenario; did you mean network.nodes?",
+        ),
+        (
+            "run.settle=20",
+            "--set run.settle=20: run.settle = 20: a time needs its unit; write \"20ms\", \"20s\", \"20m\", \"20h\" or \"20d\"",
+        ),
+        (
+            "adversary.behaviours=[\"mtue\"]",
+            "--set adversary.behaviours=[\"mtue\"]: adversary.behaviours has no behaviour \"mtue\"; did you mean \"mute\"?",
+        ),
+        (
+            "grid.run.seed=[1]",
+            "--set grid.run.seed=[1]: grid.run.seed cannot be swept; every cell is run with all seeds",
+        ),
+    ] {
+        assert_eq!(refusal("schema = 1", &[set]), message);
+    }
+}
+
+#[test]
+fn the_cells_of_a_grid_are_all_combinations() {
+    let scenario =
+        parse("[grid]\nnetwork.nodes = [10, 20]\nadversary.share = [\"0%\", \"10%\", \"20%\"]");
+    let labels = scenario.cells().iter().map(Cell::label).collect::<Vec<_>>();
+    assert_eq!(labels.len(), 6);
+    assert_eq!(labels[0], "adversary.share=0% network.nodes=10");
+    assert_eq!(labels[1], "adversary.share=0% network.nodes=20");
+    assert_eq!(labels[5], "adversary.share=20% network.nodes=20");
+    assert_eq!(scenario.cells()[5].plan.network.nodes, 20);
+    assert_eq!(scenario.cells()[5].plan.adversary.share, Millionths::new(200_000));
+}
+
+#[test]
+fn a_grid_has_an_end() {
+    let many = (2..2_000).map(|nodes| nodes.to_string()).collect::<Vec<_>>().join(",");
+    let text = format!("[grid]\nnetwork.nodes = [{many}]\ntraffic.envelopes = [{many}]");
+    assert_eq!(error(&text), "a.toml: grid has 3992004 cells; 10000 are possible");
+}
+
+#[test]
+fn an_expectation_is_about_the_cells_it_names() {
+    let text = "[grid]\nadversary.share = [\"0%\", \"30%\"]\n[[expect]]\nmeasure = \"delivered\"\nat_least = \"99%\"\nwhere = { \"adversary.share\" = \"30.0%\" }";
+    let scenario = parse(text);
+    let about = scenario
+        .cells()
+        .iter()
+        .map(|cell| scenario.expectations[0].is_about(&cell.plan))
+        .collect::<Vec<_>>();
+    assert_eq!(about, [false, true]);
+}
+
+#[test]
+fn every_value_is_shown_as_it_can_be_read() {
+    let plan = Plan::default();
+    for key in KEYS.iter().filter(|key| key.name != "adversary.behaviours") {
+        let shown = key.show(&plan);
+        let scenario = with("", &[&format!("{}={shown}", key.name)]);
+        assert_eq!(scenario.plan, plan, "{} {shown}", key.name);
+    }
+}
+
+#[test]
+fn every_key_and_its_default_stand_in_the_documentation() {
+    let readme = include_str!("../../README.md");
+    for key in &KEYS {
+        let row = format!("| `{}` | {} |", key.name, key.show(&Plan::default()));
+        assert!(readme.contains(&row), "sim/README.md lacks {row}");
+    }
+}
+
+#[test]
+fn the_scenarios_of_the_repository_are_right() {
+    for text in [
+        include_str!("../../scenarios/e20-null.toml"),
+        include_str!("../../scenarios/e17-latency.toml"),
+        include_str!("../../scenarios/e15-cost.toml"),
+        include_str!("../../scenarios/e2-colluders.toml"),
+    ] {
+        let scenario =
+            Scenario::parse("a.toml", text, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let is_used =
+            |wish: &Expectation| scenario.cells().iter().any(|cell| wish.is_about(&cell.plan));
+        assert!(!scenario.expectations.is_empty() && scenario.expectations.iter().all(is_used));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_and_no_override_makes_the_reader_panic(text in ".*", set in "[a-z.]*=.*") {
+        let _ = Scenario::parse("a.toml", &text, std::slice::from_ref(&set));
+        let _ = Scenario::parse("a.toml", "schema = 1", &[set]);
+    }
+}

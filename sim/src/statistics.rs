@@ -1,0 +1,237 @@
+//! What several networks say together: the mean with its interval over networks, and exact percentiles.
+//!
+//! Whether a goal is met is decided on exact fractions. Floating point serves what is shown, uses only
+//! operations that are the same on every machine, and always adds in the order of the networks.
+
+use std::cmp::Ordering;
+
+/// An exact fraction.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio {
+    part: u128,
+    whole: u128,
+}
+
+/// The mean of a figure over networks, and how sure it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Exactly: the sum of the parts over the sum of the wholes. The plain mean, since the networks of
+    /// one experiment have equally many envelopes.
+    pub mean: Ratio,
+    /// The 95 % confidence interval; with one network there is none.
+    pub interval: Option<(f64, f64)>,
+    /// The least of all networks.
+    pub least: f64,
+    /// The greatest of all networks.
+    pub greatest: f64,
+    /// How many networks.
+    pub networks: usize,
+}
+
+impl Ratio {
+    /// `part` of `whole`, if there is a whole.
+    pub fn new(part: u64, whole: u64) -> Option<Self> {
+        (whole > 0).then_some(Self { part: part.into(), whole: whole.into() })
+    }
+
+    /// The nearest floating-point number, or one beside it.
+    pub fn value(self) -> f64 {
+        self.part as f64 / self.whole as f64
+    }
+
+    /// The sum of the parts over the sum of the wholes.
+    fn pooled(figures: &[Self]) -> Option<Self> {
+        let part = figures.iter().map(|figure| figure.part).sum();
+        let whole = figures.iter().map(|figure| figure.whole).sum();
+        (whole > 0).then_some(Self { part, whole })
+    }
+}
+
+impl PartialEq for Ratio {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ratio {}
+
+impl PartialOrd for Ratio {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ratio {
+    /// Parts are sums of 64-bit numbers and wholes at most sums of counts of envelopes or a million, so that the
+    /// products fit.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.part.saturating_mul(other.whole).cmp(&other.part.saturating_mul(self.whole))
+    }
+}
+
+/// The mean over networks of a figure that each of them has.
+pub fn estimate(figures: &[Ratio]) -> Option<Estimate> {
+    let mean = Ratio::pooled(figures)?;
+    let values = figures.iter().map(|figure| figure.value()).collect::<Vec<_>>();
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Some(Estimate { mean, interval: interval(&values), least, greatest, networks: values.len() })
+}
+
+/// The same for a share of trials: within 0 and 1, and when every trial went the same way the other way
+/// is still possible up to 3 in as many trials (the rule of three).
+pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
+    let mut estimate = estimate(figures)?;
+    let Ratio { part, whole } = estimate.mean;
+    let three = (3.0 / whole as f64).min(1.0);
+    estimate.interval = if part == whole {
+        Some((1.0 - three, 1.0))
+    } else if part == 0 {
+        Some((0.0, three))
+    } else {
+        estimate.interval.map(|(low, high)| (low.max(0.0), high.min(1.0)))
+    };
+    Some(estimate)
+}
+
+/// The difference `b - a` of two means over networks with its 95 % confidence interval (Welch).
+pub fn difference(a: &[f64], b: &[f64]) -> Option<(f64, f64, f64)> {
+    let ((mean_a, var_a), (mean_b, var_b)) = (moments(a)?, moments(b)?);
+    let (part_a, part_b) = (var_a / a.len() as f64, var_b / b.len() as f64);
+    let square = part_a + part_b;
+    let freedom = if square > 0.0 {
+        let below = part_a * part_a / (a.len() - 1) as f64 + part_b * part_b / (b.len() - 1) as f64;
+        square * square / below
+    } else {
+        1.0
+    };
+    let half = student(freedom as usize) * square.sqrt();
+    Some((mean_b - mean_a, mean_b - mean_a - half, mean_b - mean_a + half))
+}
+
+/// The value that `part` of `whole` of all values do not exceed: always one of them (nearest rank).
+pub fn percentile(values: impl Iterator<Item = u64>, part: u64, whole: u64) -> Option<u64> {
+    let mut values = values.collect::<Vec<_>>();
+    let rank = (values.len() as u128 * u128::from(part)).div_ceil(whole.into()).max(1);
+    let at = usize::try_from(rank).ok()? - 1;
+    if at >= values.len() {
+        return None;
+    }
+    Some(*values.select_nth_unstable(at).1)
+}
+
+fn interval(values: &[f64]) -> Option<(f64, f64)> {
+    let (mean, variance) = moments(values)?;
+    let half = student(values.len() - 1) * (variance / values.len() as f64).sqrt();
+    Some((mean - half, mean + half))
+}
+
+/// Mean and variance of at least two values.
+fn moments(values: &[f64]) -> Option<(f64, f64)> {
+    if values.len() < 2 {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let squares = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>();
+    Some((mean, squares / (values.len() - 1) as f64))
+}
+
+/// The 97.5 % quantile of Student's distribution.
+fn student(freedom: usize) -> f64 {
+    const TABLE: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+        2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+        2.052, 2.048, 2.045, 2.042,
+    ];
+    if let Some(quantile) = TABLE.get(freedom.max(1) - 1) {
+        return *quantile;
+    }
+    // The first terms of the expansion around the normal distribution; exact to four digits from here.
+    let (z, n) = (1.959_964, freedom as f64);
+    let (z3, z5) = (z * z * z, z * z * z * z * z);
+    z + (z3 + z) / (4.0 * n) + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * n * n)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ratios(parts: &[u64], whole: u64) -> Vec<Ratio> {
+        parts.iter().map(|part| Ratio::new(*part, whole).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_interval_is_students_over_networks() {
+        let found = estimate(&ratios(&[10, 12, 14, 16, 18], 1)).unwrap();
+        assert_eq!(found.mean, Ratio::new(14, 1).unwrap());
+        let (low, high) = found.interval.unwrap();
+        // Standard deviation sqrt(10), five networks, quantile 2.776: 14 -+ 3.926.
+        assert!((low - 10.074).abs() < 0.001 && (high - 17.926).abs() < 0.001, "{low} {high}");
+        assert_eq!((found.least, found.greatest), (10.0, 18.0));
+    }
+
+    #[test]
+    fn one_network_has_no_interval() {
+        assert_eq!(estimate(&ratios(&[10], 1)).unwrap().interval, None);
+        assert_eq!(estimate(&[]), None);
+    }
+
+    #[test]
+    fn nothing_lost_is_not_nothing_ever_lost() {
+        let found = estimate_share(&ratios(&[1_000; 3], 1_000)).unwrap();
+        assert_eq!(found.interval, Some((0.999, 1.0)));
+        let found = estimate_share(&ratios(&[0; 3], 1_000)).unwrap();
+        assert_eq!(found.interval, Some((0.0, 0.001)));
+    }
+
+    #[test]
+    fn a_goal_that_is_just_met_is_met() {
+        let mean = estimate(&ratios(&[999; 7], 1_000)).unwrap().mean;
+        assert!(mean >= Ratio::new(999_000, 1_000_000).unwrap());
+        assert!(mean < Ratio::new(999_001, 1_000_000).unwrap());
+    }
+
+    #[test]
+    fn quantiles_fall_towards_the_normal_distribution() {
+        assert!((1..500).all(|freedom| student(freedom) > student(freedom + 1) - 1e-9));
+        assert!((student(60) - 2.000).abs() < 0.001);
+        assert!((student(1_000_000) - 1.960).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_difference_is_told_from_none() {
+        let (mean, low, high) = difference(&[1.0, 1.1, 0.9], &[2.0, 2.1, 1.9]).unwrap();
+        assert!((mean - 1.0).abs() < 1e-9 && low > 0.7 && high < 1.3, "{low} {high}");
+        let (_, low, high) = difference(&[1.0, 2.0, 3.0], &[1.1, 2.1, 3.1]).unwrap();
+        assert!(low < 0.0 && high > 0.0);
+        assert_eq!(difference(&[1.0], &[2.0, 3.0]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_percentile_is_a_value_that_enough_do_not_exceed(
+            values in prop::collection::vec(0..1_000_u64, 1..200),
+            part in 1..100_u64,
+        ) {
+            let found = percentile(values.iter().copied(), part, 100).unwrap();
+            let below = values.iter().filter(|value| **value < found).count() as u64;
+            let up_to = values.iter().filter(|value| **value <= found).count() as u64;
+            let all = values.len() as u64;
+            prop_assert!(values.contains(&found));
+            prop_assert!(up_to * 100 >= part * all && below * 100 < part * all);
+        }
+
+        #[test]
+        fn the_mean_lies_in_its_interval_and_between_the_extremes(
+            parts in prop::collection::vec(0..=1_000_u64, 2..30),
+        ) {
+            let found = estimate_share(&ratios(&parts, 1_000)).unwrap();
+            let (mean, (low, high)) = (found.mean.value(), found.interval.unwrap());
+            prop_assert!(low <= mean + 1e-9 && mean <= high + 1e-9, "{} {} {}", low, mean, high);
+            prop_assert!(found.least <= mean + 1e-9 && mean <= found.greatest + 1e-9);
+            prop_assert!((0.0..=1.0).contains(&low) && (0.0..=1.0).contains(&high));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The program `comm-sim` as its users meet it: what it prints, writes, and ends with.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "these tests start a program and read the files it writes; what fails in them is a failed test"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Small enough to be over soon: 2 networks of 20 relays with 3 envelopes.
+const SMALL: &str = r#"
+schema = 1
+title = "small"
+[network]
+nodes = 20
+[traffic]
+envelopes = 3
+[run]
+networks = 2
+settle = "2m"
+look = "1m"
+[grid]
+network.nodes = [20, 25]
+[[expect]]
+measure = "delivered"
+at_least = "100%"
+"#;
+/// Nothing is delivered before the sender has it.
+const MISSED: &str = r#"
+[[expect]]
+measure = "delivery_p50"
+at_most = "0s"
+"#;
+/// How long a busy machine may take for one small network.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn with(text: &str) -> Self {
+        let place = Self { directory: tempfile::tempdir().unwrap() };
+        fs::write(place.path("small.toml"), text).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Runs `comm-sim` in this directory.
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_comm-sim"));
+        command.args(arguments).current_dir(self.directory.path());
+        command
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn networks(&self, out: &str) -> usize {
+        let entries = fs::read_dir(Path::new(&self.path(out)).join("networks"));
+        let names = entries.into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".json")).count()
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("ended by a signal: {}", errors(output)))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_run_whose_expectations_are_met_ends_with_0_and_writes_every_form_of_the_report() {
+    let place = Place::with(SMALL);
+    let output = place.run(&["run", "small.toml", "--out", "out"]);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    assert!(text(&output).contains("2 networks, 6 envelopes in all"), "{}", text(&output));
+    assert!(text(&output).contains("met"));
+    assert!(!errors(&output).contains('\r'), "no progress bar in a pipe");
+    assert_eq!(place.read("out/summary.txt"), text(&output));
+    assert_eq!(place.read("out/envelopes.csv").lines().count(), 7);
+    assert!(place.read("out/report.html").starts_with("<!doctype html>"));
+    assert!(place.read("out/manifest.json").contains("\"sha256\""));
+    let json = place.run(&["run", "small.toml", "--json"]);
+    assert_eq!(text(&json), place.read("out/summary.json"), "the same with and without --out");
+}
+
+#[test]
+fn a_missed_expectation_ends_with_1() {
+    let place = Place::with(&format!("{SMALL}{MISSED}"));
+    let output = place.run(&["run", "small.toml", "--networks", "1"]);
+    assert_eq!(code(&output), 1, "{}", errors(&output));
+    assert!(text(&output).contains("MISSED"));
+}
+
+#[test]
+fn misuse_ends_with_2_and_says_what_to_do() {
+    let place = Place::with(SMALL);
+    for (arguments, message) in [
+        (
+            &["run", "nowhere.toml"][..],
+            "nowhere.toml is no file and no known scenario; see `comm-sim list`",
+        ),
+        (&["run", "small.toml", "--set", "network.node=5"], "did you mean network.nodes?"),
+        (
+            &["run", "small.toml", "--nodes", "1"],
+            "--set network.nodes=1: network.nodes = 1: write a whole number",
+        ),
+        (&["sweep", "small.toml", "--shard", "3/2"], "1/4 to 4/4"),
+        (&["sweep", "small.toml", "--shard", "1/2"], "--out"),
+        (&["report", "nowhere"], "give a directory that was given to --out"),
+        (&["run"], "SCENARIO"),
+    ] {
+        let output = place.run(arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        assert!(errors(&output).contains(message), "{arguments:?}: {}", errors(&output));
+    }
+}
+
+#[test]
+fn shards_joined_in_any_order_are_the_sweep_byte_for_byte() {
+    let place = Place::with(SMALL);
+    assert_eq!(code(&place.run(&["sweep", "small.toml", "--out", "whole"])), 0);
+    for shard in ["1/3", "2/3", "3/3"] {
+        let out = format!("part{}", &shard[..1]);
+        let output = place.run(&["sweep", "small.toml", "--shard", shard, "--out", &out]);
+        assert_eq!(code(&output), 0, "{}", errors(&output));
+        assert!(text(&output).contains("of 4 networks are finished"), "{}", text(&output));
+    }
+    assert_eq!(place.networks("part1") + place.networks("part2") + place.networks("part3"), 4);
+    for (out, order) in [("ab", ["part1", "part2", "part3"]), ("ba", ["part3", "part1", "part2"])] {
+        let output = place.run(&[&["report"], &order[..], &["--out", out]].concat());
+        assert_eq!(code(&output), 0, "{}", errors(&output));
+        for file in ["manifest.json", "summary.json", "summary.txt", "envelopes.csv", "report.html"]
+        {
+            assert!(
+                place.read(&format!("{out}/{file}")) == place.read(&format!("whole/{file}")),
+                "{file}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_there_is_not_run_again() {
+    let place = Place::with(SMALL);
+    assert_eq!(code(&place.run(&["sweep", "small.toml", "--out", "out"])), 0);
+    let before = place.read("out/summary.json");
+    let networks = fs::read_dir(place.path("out/networks")).unwrap();
+    let mut files = networks.map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    files.sort();
+    fs::remove_file(&files[0]).unwrap();
+    let kept = fs::metadata(&files[1]).unwrap().modified().unwrap();
+    let output = place.run(&["sweep", "small.toml", "--out", "out"]);
+    assert!(errors(&output).contains("3 of 4 networks are there already"), "{}", errors(&output));
+    assert_eq!(fs::metadata(&files[1]).unwrap().modified().unwrap(), kept);
+    assert_eq!(place.read("out/summary.json"), before);
+}
+
+#[test]
+fn a_directory_with_other_results_is_left_alone() {
+    let place = Place::with(SMALL);
+    assert_eq!(code(&place.run(&["run", "small.toml", "--networks", "1", "--out", "out"])), 0);
+    let output =
+        place.run(&["run", "small.toml", "--networks", "1", "--nodes", "22", "--out", "out"]);
+    assert_eq!(code(&output), 2);
+    assert!(errors(&output).contains("give another directory with --out"), "{}", errors(&output));
+    let more = place.run(&["run", "small.toml", "--networks", "3", "--out", "out"]);
+    assert!(errors(&more).contains("1 of 3 networks are there already"), "{}", errors(&more));
+}
+
+#[test]
+fn a_replay_repeats_what_a_run_has_seen() {
+    let place = Place::with(SMALL);
+    assert_eq!(
+        code(&place.run(&["run", "small.toml", "--seed", "7", "--networks", "1", "--out", "out"])),
+        0
+    );
+    let network = fs::read_dir(place.path("out/networks")).unwrap().next().unwrap().unwrap().path();
+    let network = fs::read_to_string(network).unwrap();
+    let output = place.run(&["replay", "7", "small.toml"]);
+    let shown = text(&output);
+    let trace = shown.split_whitespace().nth(3).unwrap();
+    assert!(trace.len() >= 16 && network.contains(trace), "{shown}");
+}
+
+#[test]
+fn two_results_are_compared() {
+    let place = Place::with(SMALL);
+    assert_eq!(code(&place.run(&["run", "small.toml", "--out", "a"])), 0);
+    assert_eq!(
+        code(&place.run(&[
+            "run",
+            "small.toml",
+            "--set",
+            "network.latency=500ms..900ms",
+            "--out",
+            "b"
+        ])),
+        0
+    );
+    let output = place.run(&["compare", "a", "b"]);
+    assert_eq!(code(&output), 0);
+    let shown = text(&output);
+    let row = shown.lines().find(|line| line.starts_with("delivery_p50")).unwrap();
+    assert!(row.contains('+'), "{row}");
+}
+
+#[test]
+fn scenarios_and_behaviours_are_listed() {
+    let output = Place::with(SMALL).run(&["list"]);
+    assert_eq!(code(&output), 0);
+    for name in
+        ["e20-null.toml", "e17-latency.toml", "e15-cost.toml", "e2-colluders.toml", "collude"]
+    {
+        assert!(text(&output).contains(name), "{name}");
+    }
+}
+
+/// Stops the program should the test fail before it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_interrupted_run_reports_what_is_finished_and_ends_with_3() {
+    let place = Place::with(SMALL);
+    let mut command = place.command(&["run", "small.toml", "--networks", "100000", "--out", "out"]);
+    let mut running =
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let began = Instant::now();
+    while place.networks("out") == 0 {
+        assert!(began.elapsed() < PATIENCE, "no network is finished");
+        assert!(running.0.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let status = running.0.wait().unwrap();
+    assert_eq!(status.code(), Some(3));
+    assert!(place.read("out/summary.txt").contains("of 100000 networks are finished"));
+}
