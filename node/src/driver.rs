@@ -402,10 +402,6 @@ fn note(event: &Event) {
              envelopes are kept too long here, and long-lived ones refused"
         ),
         Event::ClockAgreed => info!("this machine's clock agrees with other relays' again"),
-        Event::EntryReplaced { .. } => warn!(
-            "a relay through which people here receive kept back what it was to bring; another \
-             takes its place"
-        ),
         _ => debug!(?event),
     }
 }

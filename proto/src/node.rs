@@ -9,16 +9,15 @@
 //! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
 //! over, `collect`, `fetching` and `subscribers` bring them to their readers, `acknowledge` and
 //! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
-//! people; `canaries` tests the entries. `dial_backs` and `outside_view` deal with callers and with how
-//! they see us, `clocks` with wrong clocks, `outage` with being cut off, `room` with the budget. `desk`
-//! is the outgoing side: batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads
-//! what an older program left there.
+//! people. `dial_backs` and `outside_view` deal with callers and with how they see us, `clocks` with
+//! wrong clocks, `outage` with being cut off, `room` with the budget. `desk` is the outgoing side:
+//! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
+//! program left there.
 
 mod accept;
 mod acknowledge;
 mod book;
 mod calls;
-mod canaries;
 mod card_searches;
 mod cards;
 mod clients;
@@ -64,7 +63,6 @@ use crate::time::Time;
 use accept::Arrivals;
 use book::Book;
 use calls::Call;
-use canaries::Canaries;
 use card_searches::{CardSearch, Published};
 use clocks::PeerClocks;
 use collect::Collection;
@@ -111,7 +109,6 @@ pub struct Node {
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
     entries: Entries,
-    canaries: Canaries,
 
     calls: BTreeMap<CallId, Call>,
     /// Peers that keep a stream for pushes open here.
@@ -217,7 +214,6 @@ impl Node {
             Some((self.next_table_work(), Timer::Table)),
             self.next_collection().map(|at| (at, Timer::Collect)),
             self.next_card_timeout().map(|at| (at, Timer::CardLookup)),
-            self.next_canary().map(|at| (at, Timer::Canary)),
             self.bootstrap.next_attempt().map(|at| (at, Timer::Bootstrap)),
         ]
         .into_iter()
@@ -251,7 +247,6 @@ impl Node {
         let others = self.listeners.len() + self.unsettled.len() + self.settling.len();
         let read = self.subscribers.len() + self.collections.len() + self.fetching.len();
         let clients = self.sessions.values().map(Session::len).sum::<usize>() + self.watchers.len();
-        let nodes = nodes + self.canaries.len();
         let cards = self.card_searches.len() + self.published.len();
         let leaving = self.deliveries.len() + self.desk.promises();
         nodes + asked + others + read + clients + cards + leaving
@@ -264,7 +259,6 @@ impl Node {
         self.table_due(turn)?;
         self.clocks_due(turn);
         self.collect_due(turn)?;
-        self.canaries_due(turn)?;
         self.cards_due(turn);
         self.relay_due(turn)
     }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use comm_proto::node::Config;
 use comm_proto::time::Span;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -29,7 +28,7 @@ const BEFORE: Span = Span::from_mins(1);
 /// Does not return before all is done; a plan of a thousand nodes takes seconds.
 pub fn run(plan: &Plan, seed: u64) -> Measured {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
-    let mut world = World::new(&plan.network, config(plan), seed);
+    let mut world = World::new(&plan.network, seed);
     let adversaries = corrupt(&mut world, plan, &mut rng);
     start_all(&mut world, plan.network.nodes, &mut rng);
     write_letters(&mut world, plan, &mut rng);
@@ -40,10 +39,6 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
     world.count_from_now();
     world.run_until(world.now() + last_letter(plan) + plan.traffic.away + plan.run.look);
     measure(&world, plan, seed, adversaries)
-}
-
-fn config(plan: &Plan) -> Config {
-    Config { canary_interval: plan.protocol.canary_interval, ..Config::default() }
 }
 
 fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {

@@ -113,8 +113,8 @@ impl Host {
     }
 
     /// Starts the node from what the disk has.
-    pub(crate) fn start(&mut self, config: Config, seed: [u8; 32], now: Time) {
-        let config = Config { endpoints: self.contact.endpoints().to_vec(), ..config };
+    pub(crate) fn start(&mut self, seed: [u8; 32], now: Time) {
+        let config = Config { endpoints: self.contact.endpoints().to_vec(), ..Config::default() };
         let node = Node::new(config, self.key.clone(), seed, self.disk.applied(), now);
         self.node = Some(node.expect("a store in memory does not fail"));
     }

@@ -3,7 +3,6 @@
 //! Entry type is [`Plan`], every field of which stands in a scenario file under the same name
 //! (`sim/README.md`). Nothing here runs.
 
-use comm_proto::node::Config;
 use comm_proto::time::Span;
 
 /// One experiment, to be run on several networks drawn from consecutive seeds.
@@ -17,8 +16,6 @@ pub struct Plan {
     pub adversary: Adversary,
     /// Who comes and goes.
     pub churn: Churn,
-    /// What of the protocol is changed, to see what it is good for.
-    pub protocol: Protocol,
     /// How many networks, and how long each is looked at.
     pub run: Run,
 }
@@ -68,13 +65,6 @@ pub struct Churn {
     pub session: Span,
     /// The mean length of a pause.
     pub pause: Span,
-}
-
-/// What of the protocol is changed at honest nodes and adversaries alike.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Protocol {
-    /// The mean time between two tests of a node's entries (PROTOCOL §6.10); zero for none.
-    pub canary_interval: Span,
 }
 
 /// How many networks, and how long each is looked at.
@@ -132,7 +122,6 @@ impl Default for Plan {
             },
             adversary: Adversary { share: Millionths::default(), behaviours: Vec::new() },
             churn: Churn { session: Span::from_millis(0), pause: Span::from_mins(10) },
-            protocol: Protocol { canary_interval: Config::default().canary_interval },
             run: Run {
                 networks: 10,
                 seed: 1,

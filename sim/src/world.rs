@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{Push, Request, Response};
-use comm_proto::node::{CallId, Command, Config, Input, Output, RequestId};
+use comm_proto::node::{CallId, Command, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
@@ -70,7 +70,6 @@ pub struct World {
     now: Time,
     rng: ChaCha12Rng,
     network: Network,
-    config: Config,
     hosts: Vec<Host>,
     by_address: BTreeMap<Address, At>,
     colluders: Colluders,
@@ -88,12 +87,11 @@ pub struct World {
 /// Making it.
 impl World {
     /// `network.nodes` hosts, all off.
-    pub fn new(network: &Network, config: Config, seed: u64) -> Self {
+    pub fn new(network: &Network, seed: u64) -> Self {
         let mut world = Self {
             now: START,
             rng: ChaCha12Rng::seed_from_u64(seed),
             network: network.clone(),
-            config,
             hosts: Vec::new(),
             by_address: BTreeMap::new(),
             colluders: Colluders::default(),
@@ -132,7 +130,7 @@ impl World {
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        self.hosts[host].start(self.config.clone(), seed, self.now);
+        self.hosts[host].start(seed, self.now);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
         if contacts.is_empty() {
             self.wake(host);

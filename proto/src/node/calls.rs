@@ -47,8 +47,6 @@ pub(super) enum Purpose {
     Fetch { ids: Vec<EnvelopeId> },
     /// A card somebody looks for, by the number of the search.
     FindCard(u64),
-    /// To see whether entries bring what this node is given.
-    Canary,
     /// To have an entry publish the card of this owner.
     PublishCard(Address),
 }
@@ -202,13 +200,6 @@ impl Node {
                 self.outside_view.note_answer(from.address(), observed, turn.now);
                 Ok(())
             }
-            (
-                Purpose::Canary,
-                response @ (Response::Offered { .. } | Response::Delivered { .. }),
-            ) => {
-                self.on_canary_answer(turn, &from, &response);
-                Ok(())
-            }
             (Purpose::Tell, Response::Done) => Ok(()),
             (purpose, _) => {
                 self.note_refusal(Rejection::Malformed("an answer to another question"));
@@ -241,7 +232,6 @@ impl Node {
             | Purpose::PublishCard(_)
             | Purpose::Ping
             | Purpose::DialBack(_)
-            | Purpose::Canary
             | Purpose::Tell => Ok(()),
         }
     }

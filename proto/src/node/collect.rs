@@ -153,7 +153,6 @@ impl Node {
             if !self.collections.get(mailbox).is_some_and(|c| c.sources.contains(from)) {
                 continue;
             }
-            self.canaries.heard(id, from);
             if let Some(tombstone) = self.tombstone(turn, id)? {
                 read.insert(tombstone);
             } else if self.custody(turn, id)?.is_none() {
@@ -350,8 +349,7 @@ impl Node {
         gone.iter().for_each(|source| self.stop_listening_unneeded(source));
     }
 
-    /// Nobody wants this mailbox collected any more.
-    pub(super) fn end_collection(&mut self, mailbox: &Address) {
+    fn end_collection(&mut self, mailbox: &Address) {
         let Some(collection) = self.collections.remove(mailbox) else { return };
         collection.sources.iter().for_each(|source| self.stop_listening_unneeded(source));
     }

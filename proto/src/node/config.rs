@@ -34,8 +34,6 @@ pub struct Config {
     pub region_kept: Span,
     /// How often a collecting node renews its subscriptions (PROTOCOL §6.5).
     pub subscription_renewal: Span,
-    /// The mean time between two tests of the entries; zero for none (PROTOCOL §6.10).
-    pub canary_interval: Span,
     /// Silence after which a subscription of a peer is forgotten.
     pub subscription_kept: Span,
     /// How long the answer to a call may take.
@@ -84,7 +82,6 @@ impl Default for Config {
             backoff_max: Span::from_secs(6 * 3_600),
             region_kept: Span::from_mins(10),
             subscription_renewal: Span::from_mins(10),
-            canary_interval: Span::from_mins(120),
             subscription_kept: Span::from_mins(30),
             call_timeout: Span::from_secs(5),
             card_lookup_timeout: Span::from_secs(10),

@@ -5,8 +5,6 @@
 //! stand in for them, which are kept as well for the next time. How entries are used is the business of
 //! `regions` and `targets`.
 
-use std::collections::VecDeque;
-
 use crate::address::Address;
 use crate::contact::Contact;
 use crate::store::StoreError;
@@ -23,17 +21,12 @@ const GONE_AFTER: u32 = 5;
 /// Only so often does a failure count; as often is an entry called that does not answer.
 const COUNTED_EVERY: Span = Span::from_mins(1);
 
-/// The most nodes remembered that failed a test.
-const FAILED_TEST_MAX: usize = 64;
-
 /// Nodes chosen once, and how they have answered since.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     kept: Vec<Entry>,
     /// Whether they come from the disk, and this node has yet to find its place again.
     restored: bool,
-    /// Those that failed a test, the first first: others are preferred to them.
-    failed_test: VecDeque<Address>,
 }
 
 #[derive(Debug)]
@@ -63,7 +56,7 @@ impl Entries {
             bytes = rest;
         }
         let restored = !kept.is_empty();
-        Ok(Self { kept, restored, failed_test: VecDeque::new() })
+        Ok(Self { kept, restored })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -95,22 +88,6 @@ impl Entries {
             self.kept.iter().partition(|entry| !entry.is_away());
         use_first.extend(away);
         use_first.into_iter().take(count).map(|entry| entry.contact.clone()).collect()
-    }
-
-    /// Whether it is an entry and answers.
-    pub(super) fn is_present(&self, node: &Address) -> bool {
-        self.kept.iter().any(|entry| entry.failures == 0 && entry.contact.address() == *node)
-    }
-
-    /// It did not bring what arrived: another is to be chosen in its place.
-    pub(super) fn replace(&mut self, node: &Address) {
-        for entry in self.kept.iter_mut().filter(|entry| entry.contact.address() == *node) {
-            entry.failures = GONE_AFTER;
-        }
-        if self.failed_test.len() == FAILED_TEST_MAX {
-            self.failed_test.pop_front();
-        }
-        self.failed_test.push_back(*node);
     }
 
     fn present(&self) -> usize {
@@ -210,18 +187,14 @@ impl Node {
         }
     }
 
-    /// Nodes that may become entries; those that failed a test only where there are no others.
-    pub(super) fn entry_candidates(&self, now: Time) -> Vec<Contact> {
+    fn entry_candidates(&self, now: Time) -> Vec<Contact> {
         let entries = self.table.entries().map(|entry| entry.contact());
         let may_be = |contact: &&Contact| {
             let address = contact.address();
             let alive = self.table.status(&address, now).is_some_and(|s| s != Status::Bad);
             alive && !self.entries.contains(&address)
         };
-        let candidates: Vec<_> = entries.filter(may_be).cloned().collect();
-        let passed = |contact: &&Contact| !self.entries.failed_test.contains(&contact.address());
-        let untainted: Vec<_> = candidates.iter().filter(passed).cloned().collect();
-        if untainted.is_empty() { candidates } else { untainted }
+        entries.filter(may_be).cloned().collect()
     }
 }
 
@@ -237,7 +210,7 @@ mod tests {
 
     fn of_two() -> Entries {
         let kept = [1, 2].map(|n| Entry::new(contact(n), Time::from_millis(n.into())));
-        Entries { kept: kept.into(), ..Entries::default() }
+        Entries { kept: kept.into(), restored: false }
     }
 
     fn failures(entries: &Entries) -> [u32; 2] {

@@ -269,11 +269,6 @@ pub enum Event {
     },
     /// This node's clock is again within the tolerance of most others'.
     ClockAgreed,
-    /// An entry did not bring what arrives, and is replaced (PROTOCOL §6.10).
-    EntryReplaced {
-        /// Which.
-        entry: Address,
-    },
     /// A lookup came to its end.
     LookedUp {
         /// Queries it took.
@@ -298,8 +293,6 @@ pub enum Timer {
     Collect,
     /// A card lookup of a client ends.
     CardLookup,
-    /// An entry is to be tested.
-    Canary,
     /// The network has not been found yet.
     Bootstrap,
 }

@@ -17,7 +17,6 @@ use crate::time::Time;
 
 use super::accept::{ARRIVALS_KEY, Arrivals};
 use super::book::Book;
-use super::canaries::Canaries;
 use super::card_searches::Published;
 use super::clocks::PeerClocks;
 use super::deliveries::Deliveries;
@@ -76,7 +75,6 @@ pub(super) fn recover(
         searches: BTreeMap::new(),
         regions: Regions::new(config.regions_max),
         entries,
-        canaries: Canaries::default(),
         calls: BTreeMap::new(),
         listeners: BTreeSet::new(),
         arrivals,

@@ -8,7 +8,6 @@
 )]
 
 mod acknowledging;
-mod canaries;
 mod clocks;
 mod collecting;
 mod costs;

@@ -429,22 +429,13 @@ pub(crate) struct Large {
 }
 
 pub(crate) fn large(seed: u64, count: usize) -> Large {
-    settled(seed, World::of(seed, count))
-}
-
-/// The same where nobody tests their entries: canaries are told to others than entries on purpose.
-fn large_without_canaries(seed: u64, count: usize) -> Large {
-    let off = |config: &mut Config| config.canary_interval = Span::from_millis(0);
-    settled(seed, World::with(seed, count, off))
-}
-
-fn settled(seed: u64, mut world: World) -> Large {
+    let mut world = World::of(seed, count);
     world.run_for(Span::from_mins(20));
     let mailbox = Mailbox::new(seed + 1);
     let mut nearest: Vec<_> = world.hosts().collect();
     nearest.sort_by_key(|host| mailbox.address().distance(&world.address(*host)));
     // Neither of the two is in the region, or it would have every reason to talk to its nodes.
-    let (writer, reader) = (nearest[nearest.len() - 1], nearest[nearest.len() - 2]);
+    let (writer, reader) = (nearest[count - 1], nearest[count - 2]);
     nearest.truncate(20);
     Large { world, mailbox, writer, reader, nearest }
 }
@@ -466,7 +457,7 @@ fn assert_within(world: &mut World, span: Span, what: &str, done: impl Fn(&World
 /// D4, D12: through entries on both sides, which alone talk to the region.
 #[test]
 fn in_a_large_network_everything_goes_through_entries_and_arrives() {
-    let Large { mut world, mailbox, writer, reader, nearest } = large_without_canaries(20, 200);
+    let Large { mut world, mailbox, writer, reader, nearest } = large(20, 200);
     let reply_to = Mailbox::new(7);
     world.subscribe(writer, 1, &reply_to, 0);
     world.subscribe(reader, 1, &mailbox, 0);
@@ -518,7 +509,7 @@ fn in_a_large_network_who_was_away_gets_everything_soon_after_returning() {
 /// D10: people's nodes go through few others, whoever turns up in their tables.
 #[test]
 fn a_persons_node_offers_its_envelopes_to_no_new_neighbour() {
-    let Large { mut world, mailbox, writer, .. } = large_without_canaries(22, 30);
+    let Large { mut world, mailbox, writer, .. } = large(22, 30);
     let letter = world.letter(&mailbox, 1);
     let entries: BTreeSet<_> = entries(&mut world, writer).into_iter().collect();
     world.submit(writer, &letter).unwrap();
