@@ -1,6 +1,6 @@
 //! The store on disk against the store in memory, and what it refuses to open.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -280,4 +280,46 @@ fn durable_is_not_said_of_what_was_not_noted() {
     syncer.written(Seq(1));
     syncer.stop();
     assert_eq!(newest.load(Ordering::SeqCst), 1);
+}
+
+/// Rows are on their way to RocksDB most of the time here, and the front of the queue moves on.
+#[test]
+fn a_queue_that_is_synced_all_the_time_shows_what_memory_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RocksStore::open(dir.path()).unwrap());
+    let mut memory = MemoryStore::new();
+    let over = Arc::new(AtomicBool::new(false));
+    let syncing = std::thread::spawn({
+        let (disk, over) = (Arc::clone(&disk), Arc::clone(&over));
+        move || {
+            let mut rounds = 0;
+            while !over.load(Ordering::Relaxed) {
+                disk.sync().unwrap();
+                rounds += 1;
+            }
+            rounds
+        }
+    });
+    let name = |number: u64| (number % 1_009 * 7).to_be_bytes().to_vec();
+    for number in 0..6_000_u64 {
+        let mut writes =
+            vec![Write::Put { table: Family::Schedule, key: name(number), value: vec![1] }];
+        let head = memory.scan(Family::Schedule, &[], &[0xff; 8], 3).unwrap();
+        // It grows for a while, so that there is much that only RocksDB has, and is emptied again.
+        let taken = if number % 1_000 < 600 { number % 2 } else { 3 };
+        let taken = head.into_iter().take(taken as usize).map(|(key, _)| key);
+        writes.extend(taken.map(|key| Write::Delete { table: Family::Schedule, key }));
+        let batch = Batch { seq: Seq(number), writes };
+        disk.apply(batch.clone()).unwrap();
+        memory.apply(&batch);
+        let from = if number % 5 == 0 { name(number / 2) } else { vec![] };
+        for limit in [1, 4] {
+            let shown = |store: &dyn Store<Family>| {
+                store.scan(Family::Schedule, &from, &[0xff; 8], limit).unwrap()
+            };
+            assert_eq!(shown(&*disk), shown(&memory), "{number}, {limit} from {from:?}");
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    assert!(syncing.join().unwrap() > 50, "hardly anything was synced meanwhile");
 }
