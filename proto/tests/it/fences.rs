@@ -81,6 +81,11 @@ fn every_ban_of_the_workspace_is_told_of_where_it_is_broken() {
     assert_eq!(untold("fences-workspace", &root().join("clippy.toml")), Vec::<String>::new());
 }
 
+#[test]
+fn every_ban_of_the_simulated_world_is_told_of_where_it_is_broken() {
+    assert_eq!(untold("fences-sim", &root().join("sim/clippy.toml")), Vec::<String>::new());
+}
+
 /// Clippy warns of a path that it does not find, unless it is allowed to be none; then it is silent.
 #[test]
 fn a_ban_that_catches_nothing_is_noticed() {
