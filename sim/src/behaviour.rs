@@ -97,7 +97,7 @@ pub const ALL: &[Kind] = &[
     Kind { name: "mute", about: "answers nothing but pings", make: || Box::new(mute::Mute) },
     Kind {
         name: "drop-acknowledgements",
-        about: "answers to acknowledgements as if it obeyed, and neither obeys nor passes them on",
+        about: "answers to acknowledgements as if it obeyed, and passes none on",
         make: || Box::new(mute::DropAcknowledgements),
     },
 ];

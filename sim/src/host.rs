@@ -1,6 +1,6 @@
 //! One machine: a node, its disk, and whatever stands before the node.
 //!
-//! Entry type is [`Host`]. It moves nothing by itself; [`crate::world`] does.
+//! Entry type is `Host`. It moves nothing by itself; [`crate::world`] does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +28,7 @@ const FIRST_GROUP: u32 = 1 << 16;
 
 /// A machine, up or down.
 pub(crate) struct Host {
+    at: At,
     key: KeyPair,
     contact: Contact,
     node: Option<Node>,
@@ -61,6 +62,7 @@ pub fn listener(endpoint: &SocketAddr) -> Option<At> {
 impl Host {
     pub(crate) fn new(at: At, key: KeyPair, disk: Disk) -> Self {
         Self {
+            at,
             contact: Contact::new(key.public(), [endpoint(at)]),
             key,
             node: None,
@@ -150,6 +152,23 @@ impl Host {
             .map(|behaviour| behaviour.on_request(&mut scene, &from.address(), request))
             .find(|reaction| *reaction != Reaction::Pass)
             .unwrap_or(Reaction::Pass)
+    }
+
+    /// The host of a node drops one of its outputs, and does all the same what the node counts on: a call
+    /// comes to its end, and nothing is kept for an answer that will not come.
+    pub(crate) fn swallowed(&mut self, output: &Output) -> Option<(Asked, Time)> {
+        match output {
+            Output::Call { id, deadline, .. } => {
+                self.calls.insert(*id);
+                let asked = Asked { from: self.at, boot: self.boots, call: Some(*id) };
+                Some((asked, *deadline))
+            }
+            Output::Reply { id, .. } => {
+                self.asked.remove(id);
+                None
+            }
+            _ => None,
+        }
     }
 
     /// What its behaviours leave of an output.

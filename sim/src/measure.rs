@@ -12,8 +12,8 @@ use crate::scenario::units;
 use crate::statistics::{Ratio, percentile};
 
 /// Forms of a measure's name, for messages and documentation.
-pub const FORMS: &str = "accepted, stored, delivered, acknowledged (shares of all envelopes); \
-    delivered_within_10s and the like; acceptance_p50, first_copy_p99, delivery_p999, acknowledgement_p50 \
+pub const FORMS: &str = "accepted, copied, stored, delivered, acknowledged (shares of all envelopes); \
+    delivered_within_10s and the like; acceptance_p50, first_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
     and the like (times); messages_mean, bodies_mean, left_mean, messages_p99 and the like (counts)";
 
 /// What every report shows, asked for or not.
@@ -51,6 +51,7 @@ enum Figure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Accepted,
+    Copied,
     Stored,
     Delivered,
     Acknowledged,
@@ -82,9 +83,10 @@ pub enum Unit {
     Count,
 }
 
-const STAGES: [(&str, &str, Stage); 4] = [
+const STAGES: [(&str, &str, Stage); 5] = [
     ("accepted", "acceptance", Stage::Accepted),
-    ("stored", "first_copy", Stage::Stored),
+    ("copied", "first_copy", Stage::Copied),
+    ("stored", "receipt", Stage::Stored),
     ("delivered", "delivery", Stage::Delivered),
     ("acknowledged", "acknowledgement", Stage::Acknowledged),
 ];
@@ -185,17 +187,13 @@ impl fmt::Display for Measure {
     }
 }
 
-/// When the sender knew of a first copy elsewhere. Whom the acknowledgement reaches before any receipt
-/// knows of one, too.
-pub fn first_copy(fate: &Fate) -> Option<Span> {
-    [fate.stored, fate.acknowledged].into_iter().flatten().min()
-}
-
 impl Stage {
     fn of(self, fate: &Fate) -> Option<Span> {
         match self {
             Self::Accepted => fate.accepted,
-            Self::Stored => first_copy(fate),
+            Self::Copied => fate.copied,
+            // Whom the acknowledgement reaches before any receipt knows of a copy, too.
+            Self::Stored => [fate.stored, fate.acknowledged].into_iter().flatten().min(),
             Self::Delivered => fate.delivered,
             Self::Acknowledged => fate.acknowledged,
         }
@@ -254,7 +252,7 @@ mod tests {
 
     fn fates() -> Vec<Fate> {
         let fate = |millis: u64| Fate {
-            stored: Some(Span::from_millis(millis)),
+            copied: Some(Span::from_millis(millis)),
             delivered: (millis < 300).then(|| Span::from_millis(millis * 50)),
             messages: millis,
             ..Fate::default()
@@ -290,9 +288,9 @@ mod tests {
             acknowledged: acknowledged.map(Span::from_millis),
             ..Fate::default()
         };
-        assert_eq!(first_copy(&times(None, Some(9))), Some(Span::from_millis(9)));
-        assert_eq!(first_copy(&times(Some(5), Some(9))), Some(Span::from_millis(5)));
-        assert_eq!(first_copy(&times(None, None)), None);
+        assert_eq!(Stage::Stored.of(&times(None, Some(9))), Some(Span::from_millis(9)));
+        assert_eq!(Stage::Stored.of(&times(Some(5), Some(9))), Some(Span::from_millis(5)));
+        assert_eq!(Stage::Stored.of(&times(None, None)), None);
     }
 
     #[test]

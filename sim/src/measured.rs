@@ -34,7 +34,10 @@ pub struct Measured {
 pub struct Fate {
     /// Until the sender's node had it on its disk.
     pub accepted: Option<Span>,
-    /// Until the sender was told of the first other relay that has it on its disk.
+    /// Until an honest relay other than the sender's had it on its disk.
+    pub copied: Option<Span>,
+    /// Until the sender was told of the first other relay that has it on its disk. Adversaries may say
+    /// so of what they have thrown away.
     pub stored: Option<Span>,
     /// Until the recipient had it; with an absent recipient from their return.
     pub delivered: Option<Span>,
@@ -46,4 +49,11 @@ pub struct Fate {
     pub bodies: u64,
     /// Honest relays that still have it at the end.
     pub left: u64,
+}
+
+impl Fate {
+    /// Accepted, copied, stored, delivered, acknowledged.
+    pub fn times(&self) -> [Option<Span>; 5] {
+        [self.accepted, self.copied, self.stored, self.delivered, self.acknowledged]
+    }
 }

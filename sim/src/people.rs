@@ -16,8 +16,9 @@ use comm_proto::key::KeyPair;
 use comm_proto::message::{
     ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Status,
 };
-use comm_proto::node::{RequestId, SessionId};
+use comm_proto::node::{Family, RequestId, SessionId};
 use comm_proto::rejection::Rejection;
+use comm_proto::store::{Batch, Write};
 use comm_proto::time::{Span, Time};
 
 use crate::host::At;
@@ -184,6 +185,26 @@ impl People {
                 None
             }
             ClientPush::CaughtUp => None,
+        }
+    }
+
+    /// Envelopes of which a batch lays down a copy.
+    pub(crate) fn copies_in(&self, batch: &Batch<Family>) -> Vec<Letter> {
+        let name = |write: &Write<Family>| match write {
+            Write::Put { table: Family::Custody, key, .. } => key.as_slice().try_into().ok(),
+            _ => None,
+        };
+        let ids = batch.writes.iter().filter_map(name).map(EnvelopeId::from_bytes);
+        ids.filter_map(|id| self.by_id.get(&id).copied()).collect()
+    }
+
+    /// An honest host has these on its disk; the writer's own does not count.
+    pub(crate) fn copied(&mut self, now: Time, host: At, letters: Vec<Letter>) {
+        for letter in letters {
+            let one = &mut self.letters[letter];
+            if host != one.writer {
+                one.fate.copied.get_or_insert(now.since(one.at));
+            }
         }
     }
 

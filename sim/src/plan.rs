@@ -27,7 +27,8 @@ pub struct Network {
     pub nodes: usize,
     /// The least and the greatest latency of one way; each message draws its own.
     pub latency: (Span, Span),
-    /// The chance of every message to be lost, of a million.
+    /// The chance of every call and of every answer to be lost, of a million. Pushes go over streams,
+    /// which lose nothing.
     pub loss: Millionths,
     /// How long a disk takes to make a batch durable.
     pub disk: Span,
@@ -57,7 +58,7 @@ pub struct Adversary {
     pub behaviours: Vec<String>,
 }
 
-/// Who comes and goes: honest relays alone; sessions and pauses are drawn from exponential
+/// Who comes and goes: honest relays that no sender and no recipient uses; sessions and pauses are drawn from exponential
 /// distributions. A relay that comes back has kept its disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Churn {

@@ -15,7 +15,7 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::behaviour::{self, Kind};
-use crate::plan::Plan;
+use crate::plan::{Millionths, Plan};
 use expectation::Expectation;
 use grid::{Cell, Grid};
 use keys::KEYS;
@@ -267,6 +267,10 @@ impl<'a> Reader<'a> {
         if plan.run.seed.checked_add(plan.run.networks).is_none() {
             return Err(self
                 .error_at("run.seed", "leaves no room for so many networks; write a smaller one"));
+        }
+        if plan.adversary.share > Millionths::default() && plan.adversary.behaviours.is_empty() {
+            let what = "is given, but nothing that they do; write adversary.behaviours too";
+            return Err(self.error_at("adversary.share", what));
         }
         let unknown = |name: &&String| Kind::find(name).is_none();
         if let Some(name) = plan.adversary.behaviours.iter().find(unknown) {

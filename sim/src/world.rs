@@ -33,11 +33,11 @@ pub const START: Time = Time::from_millis(1_700_007_300_000);
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    from: At,
+    pub(crate) from: At,
     /// After a restart nobody waits for it any more.
-    boot: u32,
+    pub(crate) boot: u32,
     /// None when a behaviour has asked, which does not care.
-    call: Option<CallId>,
+    pub(crate) call: Option<CallId>,
 }
 
 /// What is on its way.
@@ -47,8 +47,8 @@ enum Happening {
     Wake { host: At },
     /// A behaviour may want something.
     Act { host: At },
-    /// A disk has a batch.
-    Durable { host: At, boot: u32, seq: Seq },
+    /// A disk has a batch, and with it copies of these envelopes.
+    Durable { host: At, boot: u32, seq: Seq, copies: Vec<Letter> },
     /// A request reaches whoever listens there.
     Asked { asked: Asked, to: At, request: Request },
     /// An answer reaches the caller, or the caller gives up.
@@ -226,9 +226,10 @@ impl World {
                 }
             }
             Happening::Act { host } => self.act(host),
-            Happening::Durable { host, boot, seq } => {
+            Happening::Durable { host, boot, seq, copies } => {
                 if self.hosts[host].boots() == boot {
                     self.hosts[host].sync(seq);
+                    self.people.copied(self.now, host, copies);
                     self.input(host, Input::Durable(seq));
                 }
             }
@@ -269,9 +270,10 @@ impl World {
         while let Some(output) = self.hosts[host].running().and_then(|(node, _)| node.poll_output())
         {
             self.trace.note(now, host, &output);
-            let stage = Stage { now, colluders: &self.colluders, rng: &mut self.rng };
-            if let Some(output) = self.hosts[host].pass(stage, output) {
+            if self.hosts[host].is_honest() {
                 self.perform(host, output);
+            } else {
+                self.perform_changed(host, output);
             }
         }
         self.wake(host);
@@ -281,8 +283,10 @@ impl World {
         match output {
             Output::Write(batch) => {
                 let (boot, seq) = (self.hosts[host].boots(), batch.seq);
+                let is_honest = self.hosts[host].is_honest();
+                let copies = if is_honest { self.people.copies_in(&batch) } else { Vec::new() };
                 self.hosts[host].write(batch);
-                self.later(self.network.disk, Happening::Durable { host, boot, seq });
+                self.later(self.network.disk, Happening::Durable { host, boot, seq, copies });
             }
             Output::Call { id, to, request, deadline } => {
                 let asked = Asked { from: host, boot: self.hosts[host].boots(), call: Some(id) };
@@ -311,6 +315,18 @@ impl World {
                 self.plan(later);
             }
             Output::Event(_) => {}
+        }
+    }
+
+    /// Does what the behaviours before a node leave of an output.
+    fn perform_changed(&mut self, host: At, output: Output) {
+        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
+        let original = output.clone();
+        if let Some(output) = self.hosts[host].pass(stage, output) {
+            self.perform(host, output);
+        } else if let Some((asked, deadline)) = self.hosts[host].swallowed(&original) {
+            let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
+            self.queue.push(deadline.max(self.now), late);
         }
     }
 
@@ -381,11 +397,11 @@ impl World {
     /// A span drawn from the exponential distribution with this mean, by steps of 1/4096 of it.
     fn exponential(&mut self, mean: Span) -> Span {
         // The number of failures before a success whose chance is one in 4096 is geometric; it is
-        // counted without floating point, bit by bit, so that every machine draws the same.
-        let mut steps = 0;
+        // counted without floating point, so that every machine draws the same.
+        let mut steps = 0_u64;
         while !self.rng.next_u32().is_multiple_of(4_096) {
             steps += 1;
         }
-        Span::from_millis(mean.as_millis() * steps / 4_096)
+        Span::from_millis(mean.as_millis().saturating_mul(steps) / 4_096)
     }
 }

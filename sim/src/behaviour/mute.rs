@@ -9,7 +9,7 @@ use super::{Behaviour, Reaction, Scene};
 /// Answers nothing but pings, and so stays in tables.
 pub(super) struct Mute;
 
-/// Swallows acknowledgements.
+/// Swallows acknowledgements. What its node learns of by pushes and from answers it still obeys.
 pub(super) struct DropAcknowledgements;
 
 impl Behaviour for Mute {
@@ -29,12 +29,54 @@ impl Behaviour for DropAcknowledgements {
         }
     }
 
-    fn on_output(&mut self, _: &mut Scene<'_>, output: Output) -> Option<Output> {
-        let passes_on = matches!(
-            output,
+    fn on_output(&mut self, _: &mut Scene<'_>, mut output: Output) -> Option<Output> {
+        match &mut output {
             Output::Call { request: Request::Acknowledge { .. }, .. }
-                | Output::Push { push: Push::Acknowledgements(_), .. }
-        );
-        (!passes_on).then_some(output)
+            | Output::Push { push: Push::Acknowledgements(_), .. } => return None,
+            Output::Reply {
+                result:
+                    Ok(
+                        Response::Offered { acknowledgements, .. }
+                        | Response::Digested { acknowledgements, .. }
+                        | Response::Delivered { acknowledgements, .. },
+                    ),
+                ..
+            } => acknowledgements.clear(),
+            _ => {}
+        }
+        Some(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::acknowledgement::Acknowledgement;
+    use comm_proto::envelope::EnvelopeId;
+    use comm_proto::key::KeyPair;
+    use comm_proto::node::RequestId;
+    use comm_proto::time::Time;
+    use rand_chacha::ChaCha12Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::behaviour::Colluders;
+
+    #[test]
+    fn no_acknowledgement_leaves_by_whatever_way_and_all_else_does() {
+        let (key, colluders) = (KeyPair::from_seed(&[1; 32]), Colluders::default());
+        let rng = &mut ChaCha12Rng::seed_from_u64(1);
+        let mut scene = Scene { now: Time::ZERO, key: &key, colluders: &colluders, rng };
+        let id = EnvelopeId::from_bytes([7; 32]);
+        let acknowledgement = Acknowledgement::sign(&key, vec![id], Time::ZERO).unwrap();
+        let mut left = |output| DropAcknowledgements.on_output(&mut scene, output);
+        let push = Push::Acknowledgements(vec![acknowledgement.clone()]);
+        assert_eq!(left(Output::Push { to: key.address(), push }), None);
+        let answer = |acknowledgements| Output::Reply {
+            id: RequestId(1),
+            result: Ok(Response::Offered { wanted: vec![id], receipts: vec![], acknowledgements }),
+        };
+        assert_eq!(left(answer(vec![acknowledgement])), Some(answer(vec![])));
+        let other = Output::Push { to: key.address(), push: Push::Waiting(vec![]) };
+        assert_eq!(left(other.clone()), Some(other));
     }
 }

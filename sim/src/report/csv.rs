@@ -3,7 +3,7 @@
 use super::Report;
 
 /// Columns that are there whatever is swept; times in milliseconds, empty for *never*.
-const COLUMNS: &str = "scenario,settings,seed,envelope,accepted_ms,stored_ms,delivered_ms,\
+const COLUMNS: &str = "scenario,settings,seed,envelope,accepted_ms,copied_ms,stored_ms,delivered_ms,\
     acknowledged_ms,messages,bodies,left\n";
 
 /// All envelopes, in the order of scenarios, cells, seeds and sending.
@@ -15,8 +15,7 @@ pub fn envelopes(report: &Report) -> String {
             let label = quoted(&cell.label());
             for network in study.networks(number) {
                 for (envelope, fate) in network.fates().iter().enumerate() {
-                    let times = [fate.accepted, fate.stored, fate.delivered, fate.acknowledged];
-                    let times = times.map(|time| {
+                    let times = fate.times().map(|time| {
                         time.map_or(String::new(), |time| time.as_millis().to_string())
                     });
                     let counts =

@@ -6,7 +6,7 @@ use super::plot::{Axis, Level, Series, bars, escaped, plot, round_ticks};
 use super::summary::{CellSummary, StudySummary, Summary};
 use super::table::interval;
 use super::{Report, Study};
-use crate::measure::{Measure, Unit, first_copy};
+use crate::measure::{Measure, Unit};
 
 const STYLE: &str = include_str!("style.css");
 /// Points of a distribution that are drawn at most; a page stays small however many envelopes there are.
@@ -134,7 +134,7 @@ fn latencies(study: &Study) -> String {
         let fates = networks.iter().flat_map(|network| network.fates()).collect::<Vec<_>>();
         let mut times = fates
             .iter()
-            .filter_map(first_copy)
+            .filter_map(|fate| fate.copied)
             .map(|time| time.as_millis() as f64)
             .collect::<Vec<_>>();
         times.sort_by(f64::total_cmp);

@@ -31,8 +31,8 @@ pub struct Network {
     rows: Vec<Row>,
 }
 
-/// Milliseconds until accepted, stored, delivered and acknowledged; messages, bodies, left.
-type Row = (Option<u64>, Option<u64>, Option<u64>, Option<u64>, u64, u64, u64);
+/// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left.
+type Row = ([Option<u64>; 5], u64, u64, u64);
 
 impl Network {
     /// From what was measured in a cell.
@@ -72,21 +72,13 @@ impl Network {
 }
 
 fn row(fate: &Fate) -> Row {
-    let time = |time: Option<Span>| time.map(Span::as_millis);
-    let times = [fate.accepted, fate.stored, fate.delivered, fate.acknowledged].map(time);
-    let [accepted, stored, delivered, acknowledged] = times;
-    (accepted, stored, delivered, acknowledged, fate.messages, fate.bodies, fate.left)
+    let times = fate.times().map(|time| time.map(Span::as_millis));
+    (times, fate.messages, fate.bodies, fate.left)
 }
 
 fn fate(row: &Row) -> Fate {
-    let time = |time: Option<u64>| time.map(Span::from_millis);
-    Fate {
-        accepted: time(row.0),
-        stored: time(row.1),
-        delivered: time(row.2),
-        acknowledged: time(row.3),
-        messages: row.4,
-        bodies: row.5,
-        left: row.6,
-    }
+    let (times, messages, bodies, left) = *row;
+    let [accepted, copied, stored, delivered, acknowledged] =
+        times.map(|time| time.map(Span::from_millis));
+    Fate { accepted, copied, stored, delivered, acknowledged, messages, bodies, left }
 }

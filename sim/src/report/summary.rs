@@ -114,6 +114,12 @@ impl Summary {
         cells.flat_map(|cell| &cell.expectations).all(|outcome| outcome.met)
     }
 
+    /// Whether anything was expected at all of what was run.
+    pub fn is_checked(&self) -> bool {
+        let mut cells = self.studies.iter().flat_map(|study| &study.cells);
+        cells.any(|cell| !cell.expectations.is_empty())
+    }
+
     /// As JSON.
     pub fn to_json(&self) -> String {
         json(self)

@@ -12,6 +12,8 @@ use comm_proto::time::Span;
 const TEXT: &str = r#"
 schema = 1
 title = "A <test>"
+[adversary]
+behaviours = ["mute"]
 [grid]
 adversary.share = ["0%", "30%"]
 [[expect]]
@@ -40,7 +42,7 @@ fn manifest(seeds: Vec<u64>) -> Manifest {
 fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
     let fate = |number: usize| Fate {
         accepted: Some(Span::from_millis(5)),
-        stored: Some(Span::from_millis(100 * seed + number as u64)),
+        copied: Some(Span::from_millis(100 * seed + number as u64)),
         delivered: (number >= lost).then(|| Span::from_millis(300)),
         messages: 40 + seed,
         ..Fate::default()
@@ -202,7 +204,7 @@ fn the_page_needs_nothing_else_and_draws_bands_goals_and_published_figures() {
 fn every_envelope_is_a_line_of_the_csv() {
     let text = csv::envelopes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 61);
-    assert_eq!(text.lines().nth(1), Some("a.toml,adversary.share=0%,1,0,5,100,300,,41,0,0"));
+    assert_eq!(text.lines().nth(1), Some("a.toml,adversary.share=0%,1,0,5,100,,300,,41,0,0"));
 }
 
 #[test]

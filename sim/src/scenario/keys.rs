@@ -61,7 +61,7 @@ pub static KEYS: [Key; 16] = [
     },
     Key {
         name: "network.loss",
-        about: "chance of every message to be lost",
+        about: "chance of every call and of every answer to be lost",
         read: |plan, value| put(&mut plan.network.loss, share(value)),
         show: |plan| units::show_share(plan.network.loss),
     },

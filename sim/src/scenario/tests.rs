@@ -110,6 +110,10 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "a.toml: adversary.behaviours = \"mute\": write a list of names, such as [\"mute\"]",
         ),
         (
+            "[adversary]\nshare = \"30%\"",
+            "a.toml: adversary.share is given, but nothing that they do; write adversary.behaviours too",
+        ),
+        (
             "[adversary]\nbehaviours = [\"colude\"]",
             "a.toml: adversary.behaviours has no behaviour \"colude\"; did you mean \"collude\"?",
         ),
@@ -207,8 +211,7 @@ fn a_scenario_says_its_schema() {
 
 #[test]
 fn overrides_are_read_as_if_they_stood_in_the_file() {
-    let text =
-        "[network]\nnodes = 5\n[grid]\nadversary.share = [\"10%\"]\n\"network.loss\" = [\"1%\"]";
+    let text = "[network]\nnodes = 5\n[adversary]\nbehaviours = [\"mute\"]\n[grid]\nadversary.share = [\"10%\"]\n\"network.loss\" = [\"1%\"]";
     let set = [
         "network.nodes=500",
         "network.latency=20ms..80ms",
@@ -256,8 +259,9 @@ fn a_mistake_in_an_override_is_named_with_its_words() {
 
 #[test]
 fn the_cells_of_a_grid_are_all_combinations() {
-    let scenario =
-        parse("[grid]\nnetwork.nodes = [10, 20]\nadversary.share = [\"0%\", \"10%\", \"20%\"]");
+    let scenario = parse(
+        "[adversary]\nbehaviours = [\"mute\"]\n[grid]\nnetwork.nodes = [10, 20]\nadversary.share = [\"0%\", \"10%\", \"20%\"]",
+    );
     let labels = scenario.cells().iter().map(Cell::label).collect::<Vec<_>>();
     assert_eq!(labels.len(), 6);
     assert_eq!(labels[0], "adversary.share=0% network.nodes=10");
@@ -276,7 +280,7 @@ fn a_grid_has_an_end() {
 
 #[test]
 fn an_expectation_is_about_the_cells_it_names() {
-    let text = "[grid]\nadversary.share = [\"0%\", \"30%\"]\n[[expect]]\nmeasure = \"delivered\"\nat_least = \"99%\"\nwhere = { \"adversary.share\" = \"30.0%\" }";
+    let text = "[adversary]\nbehaviours = [\"mute\"]\n[grid]\nadversary.share = [\"0%\", \"30%\"]\n[[expect]]\nmeasure = \"delivered\"\nat_least = \"99%\"\nwhere = { \"adversary.share\" = \"30.0%\" }";
     let scenario = parse(text);
     let about = scenario
         .cells()

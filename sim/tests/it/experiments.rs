@@ -50,6 +50,38 @@ fn a_behaviour_changes_what_happens_and_only_where_it_stands() {
     assert_ne!(run(&plan, 3).trace, none.trace);
 }
 
+/// Colluders give receipts for what they throw away: what the sender is told is no copy.
+#[test]
+fn a_receipt_of_an_adversary_is_no_copy() {
+    let mut plan = small(40, 10);
+    plan.adversary.behaviours = vec!["collude".to_owned()];
+    plan.adversary.share = Millionths::ALL;
+    let measured = run(&plan, 3);
+    assert!(measured.envelopes.iter().any(|one| one.stored.is_some()));
+    assert!(measured.envelopes.iter().all(|one| one.copied.is_none() && one.left == 1));
+}
+
+#[test]
+fn acknowledgements_that_half_of_all_drop_come_back_along_every_copy_all_the_same() {
+    let mut plan = small(60, 20);
+    plan.adversary.behaviours = vec!["drop-acknowledgements".to_owned()];
+    plan.adversary.share = Millionths::new(500_000);
+    let measured = run(&plan, 4);
+    assert_eq!((measured.adversaries, delivered(&measured)), (30, 20));
+    assert!(measured.envelopes.iter().all(|one| one.left == 0 && one.acknowledged.is_some()));
+}
+
+#[test]
+fn where_messages_are_lost_more_of_them_are_sent_and_everything_arrives() {
+    let mut plan = small(60, 20);
+    let messages = |measured: &Measured| measured.messages.values().sum::<u64>();
+    let none = messages(&run(&plan, 6));
+    plan.network.loss = Millionths::new(100_000);
+    let measured = run(&plan, 6);
+    assert_eq!(delivered(&measured), 20);
+    assert!(messages(&measured) > none, "{} instead of {none}", messages(&measured));
+}
+
 #[test]
 fn an_absent_recipient_gets_everything_on_their_return_though_relays_come_and_go() {
     let mut plan = small(60, 10);

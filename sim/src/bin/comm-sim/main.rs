@@ -117,6 +117,9 @@ fn in_memory(manifest: Manifest, jobs: Vec<Job>) -> Result<(Report, Played), Fai
 fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
     let summary = Summary::new(report);
     print!("{}", if shown.json { summary.to_json() } else { table(&summary) });
+    if !summary.is_checked() {
+        eprintln!("Nothing was checked: no expectation of the scenario is about what was run.");
+    }
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, report, &summary)?;
         eprintln!("The whole report is {}.", page.display());
