@@ -30,6 +30,9 @@ use crate::trace::Trace;
 /// When every world begins: a quarter past noon, far from the end of a day.
 pub const START: Time = Time::from_millis(1_700_007_300_000);
 
+/// As many happenings at one instant for each host mean that somebody never goes to sleep.
+const AT_ONCE_MAX: usize = 1_000;
+
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
@@ -209,8 +212,17 @@ impl World {
 /// Moving it.
 impl World {
     /// Runs until `end`.
+    ///
+    /// # Panics
+    /// When time stands still, because a node or a behaviour wants to be woken at once, always.
     pub fn run_until(&mut self, end: Time) {
+        let mut at_once = 0;
         while let Some((at, happening)) = self.queue.pop_until(end) {
+            at_once = if at > self.now { 0 } else { at_once + 1 };
+            assert!(
+                at_once <= AT_ONCE_MAX * self.hosts.len(),
+                "time stands still at {happening:?}"
+            );
             self.now = at;
             self.happen(happening);
         }
@@ -403,5 +415,35 @@ impl World {
             steps += 1;
         }
         Span::from_millis(mean.as_millis().saturating_mul(steps) / 4_096)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::behaviour::{Call, Scene};
+    use crate::plan::Plan;
+
+    /// Wants to act at once, always.
+    struct Restless;
+
+    impl Behaviour for Restless {
+        fn next_act(&self) -> Option<Time> {
+            Some(Time::ZERO)
+        }
+
+        fn act(&mut self, _: &mut Scene<'_>) -> Vec<Call> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "time stands still")]
+    fn a_world_in_which_time_stands_still_ends() {
+        let network = Network { nodes: 2, ..Plan::default().network };
+        let mut world = World::new(&network, 1);
+        world.corrupt(&[0], || vec![Box::new(Restless)]);
+        world.start(0, &[]);
+        world.run_until(START + Span::from_secs(1));
     }
 }

@@ -114,6 +114,11 @@ impl Summary {
         cells.flat_map(|cell| &cell.expectations).all(|outcome| outcome.met)
     }
 
+    /// Whether no network that was to be played is missing.
+    pub fn is_whole(&self) -> bool {
+        self.studies.iter().all(|study| study.finished == study.planned)
+    }
+
     /// Whether anything was expected at all of what was run.
     pub fn is_checked(&self) -> bool {
         let mut cells = self.studies.iter().flat_map(|study| &study.cells);

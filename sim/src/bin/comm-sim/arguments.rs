@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 const AFTER: &str = "\
 SCENARIO is a file, or the name of one that `comm-sim list` shows.
 
-Exit codes: 0 all expectations are met; 1 an expectation is missed, or a network broke; \
+Exit codes: 0 all expectations are met; 1 an expectation is missed, a network broke, or is missing in `report`; \
 2 wrong arguments, a wrong scenario, or files that cannot be read or written; \
 3 interrupted (the report is about what was finished).";
 

@@ -26,7 +26,7 @@ use arguments::{Arguments, Chosen, Command, Shard, Shown};
 use directory::Directory;
 use networks::{Job, Played};
 
-/// An expectation was missed, or a network broke.
+/// An expectation was missed, a network broke, or a report lacks some.
 const MISSED: u8 = 1;
 /// Wrong arguments, a wrong scenario, or files that cannot be read or written.
 const MISUSE: u8 = 2;
@@ -146,7 +146,7 @@ fn merge(directories: &[std::path::PathBuf], shown: &Shown) -> Result<u8, Failur
         Directory::open(path)?.load(&mut report)?;
     }
     let summary = show(&report, shown)?;
-    Ok(if summary.is_met() { 0 } else { MISSED })
+    Ok(if summary.is_met() && summary.is_whole() { 0 } else { MISSED })
 }
 
 fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failure> {
