@@ -7,10 +7,10 @@ export PATH := $(CCACHE):$(PATH)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench check fmt clippy doc deny vectors
+.PHONY: help build demo test bench experiments check fmt clippy doc deny vectors
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build every program
 	deploy/prepare
@@ -28,6 +28,9 @@ test: ## run every test, and the examples in the documentation
 bench: ## measure throughput and latency
 	deploy/prepare
 	deploy/bench
+
+experiments: ## run every experiment of the simulator and write docs/experiments.md (half an hour)
+	cargo run --release -p comm-sim -- experiments --out target/experiments --docs docs/experiments.md
 
 check: fmt clippy doc deny ## formatting, lints, documentation, dependencies
 

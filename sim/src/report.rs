@@ -3,12 +3,15 @@
 //! A [`Report`] does not depend on the order in which results came, so that a sweep in shards and the same
 //! sweep in one go give the same bytes. No clock and no machine is in it. Nothing here opens a file.
 
+pub mod charts;
 pub mod compare;
 pub mod csv;
+pub mod document;
+pub mod goals;
 pub mod html;
 pub mod manifest;
 pub mod network;
-mod plot;
+pub mod plot;
 pub mod summary;
 pub mod table;
 

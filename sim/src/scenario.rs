@@ -23,10 +23,12 @@ use keys::KEYS;
 /// The version of the format that this program reads.
 const SCHEMA: i64 = 1;
 /// What may stand at the top of a file.
-const TOP: [&str; 10] = [
+const TOP: [&str; 12] = [
     "schema",
+    "id",
     "title",
     "about",
+    "notes",
     "network",
     "traffic",
     "adversary",
@@ -38,10 +40,14 @@ const TOP: [&str; 10] = [
 
 /// One experiment.
 pub struct Scenario {
+    /// Which experiment it is, such as `E20`; empty if none.
+    pub id: String,
     /// Its name for people.
     pub title: String,
     /// What it is about.
     pub about: String,
+    /// Why it misses what it misses, and what was tried; for `docs/experiments.md`.
+    pub notes: String,
     /// What is run when nothing is swept.
     pub plan: Plan,
     /// What is swept.
@@ -145,8 +151,10 @@ impl<'a> Reader<'a> {
         let plan = self.plan(table)?;
         let grid = self.grid(table, &plan)?;
         let scenario = Scenario {
+            id: self.line(table, "id")?,
             title: self.line(table, "title")?,
             about: self.line(table, "about")?,
+            notes: self.line(table, "notes")?,
             expectations: self.expectations(table)?,
             plan,
             grid,

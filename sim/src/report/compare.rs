@@ -20,7 +20,7 @@ pub fn compare(left: &Report, right: &Report) -> String {
                         .iter()
                         .filter_map(|name| row(&Measure::parse(name).ok()?, (a, x), (b, y))),
                 );
-                text += &format!("{file} {label}\n{}\n", columns(&rows));
+                text += &format!("{file} {label}\n{}\n", columns(&rows, 1));
             }
         }
     }

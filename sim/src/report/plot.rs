@@ -10,6 +10,19 @@ const TOP: f64 = 16.0;
 const BOTTOM: f64 = 48.0;
 /// Colours of series in the page's style; more series start again.
 const COLOURS: usize = 8;
+/// How high a line of the legend is in a file of its own.
+const LINE: f64 = 16.0;
+/// What drawings look like, in a page and alone.
+pub(super) const STYLE: &str = include_str!("plot.css");
+
+/// What was drawn: for a page, or for a file of its own.
+pub struct Drawing {
+    title: String,
+    height: f64,
+    body: String,
+    /// Colours and names of series.
+    legend: Vec<(usize, String)>,
+}
 
 /// A direction of a plot.
 pub(super) struct Axis {
@@ -31,6 +44,8 @@ pub(super) struct Series {
     pub(super) points: Vec<(f64, f64)>,
     /// Position, least and greatest of the band.
     pub(super) band: Vec<(f64, f64, f64)>,
+    /// Positions at which the figure is *never*: marked at the edge, off the scale.
+    pub(super) never: Vec<f64>,
 }
 
 /// A level to compare with.
@@ -45,30 +60,67 @@ pub(super) struct Level {
     pub(super) goal: bool,
 }
 
-/// A plot with its legend, as HTML.
-pub(super) fn plot(title: &str, x: &Axis, y: &Axis, series: &[Series], levels: &[Level]) -> String {
-    let mut svg = format!(
-        "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-        escaped(title),
-        escaped(title)
-    );
-    svg += &grid(x, y);
-    for (number, series) in series.iter().enumerate() {
-        svg += &line(series, number % COLOURS, x, y);
+impl Drawing {
+    /// As part of a page.
+    pub(super) fn html(&self) -> String {
+        let title = escaped(&self.title);
+        let entry = |(colour, name): &(usize, String)| {
+            format!("<span class=\"c{colour}\">&#9632;</span> {} ", escaped(name))
+        };
+        let entries = self.legend.iter().map(entry).collect::<String>();
+        let legend = format!("<p class=\"legend\">{entries}</p>");
+        let legend = if entries.is_empty() { "" } else { &legend };
+        format!(
+            "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{title}\">{}</svg>{legend}</figure>\n",
+            self.height, self.body
+        )
     }
-    levels.iter().for_each(|level| svg += &reference(level, x, y));
-    svg + "</svg>" + &legend(series) + "</figure>\n"
+
+    /// As a file of its own.
+    pub fn svg(&self) -> String {
+        let title = escaped(&self.title);
+        let height = self.height + LINE * self.legend.len() as f64;
+        let entry = |(row, (colour, name)): (usize, &(usize, String))| {
+            let y = self.height + LINE * row as f64 + 8.0;
+            let name = escaped(name);
+            format!(
+                "<text class=\"c{colour}\" x=\"{LEFT}\" y=\"{y:.1}\"><tspan class=\"key\">&#9632;</tspan> {name}</text>"
+            )
+        };
+        let legend = self.legend.iter().enumerate().map(entry).collect::<String>();
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title><style>\n{STYLE}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/>{}{legend}</svg>\n",
+            self.body
+        )
+    }
+
+    /// What it shows.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
 }
 
-/// Bars to the right with their names, as HTML.
-pub(super) fn bars(title: &str, bars: &[(String, f64, String)]) -> String {
+/// A plot with its legend.
+pub(super) fn plot(
+    title: &str,
+    x: &Axis,
+    y: &Axis,
+    series: &[Series],
+    levels: &[Level],
+) -> Drawing {
+    let mut body = grid(x, y);
+    for (number, series) in series.iter().enumerate() {
+        body += &line(series, number % COLOURS, x, y);
+    }
+    levels.iter().for_each(|level| body += &reference(level, x, y));
+    Drawing { title: title.to_owned(), height: HEIGHT, body, legend: legend(series) }
+}
+
+/// Bars to the right with their names.
+pub(super) fn bars(title: &str, bars: &[(String, f64, String)]) -> Drawing {
     let most = bars.iter().map(|(_, value, _)| *value).fold(0.0, f64::max);
     let height = 8.0 + 22.0 * bars.len() as f64;
-    let mut svg = format!(
-        "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">",
-        escaped(title),
-        escaped(title)
-    );
+    let mut svg = String::new();
     for (number, (name, value, text)) in bars.iter().enumerate() {
         let top = 4.0 + 22.0 * number as f64;
         let length = if most > 0.0 { value / most * 340.0 } else { 0.0 };
@@ -82,7 +134,7 @@ pub(super) fn bars(title: &str, bars: &[(String, f64, String)]) -> String {
             escaped(text)
         );
     }
-    svg + "</svg></figure>\n"
+    Drawing { title: title.to_owned(), height, body: svg, legend: Vec::new() }
 }
 
 /// Text that is safe between tags and in attributes.
@@ -186,6 +238,17 @@ fn line(series: &Series, colour: usize, x: &Axis, y: &Axis) -> String {
             up(y, *b)
         );
     }
+    for at in &series.never {
+        let at = across(x, *at);
+        let _ = write!(
+            svg,
+            "<path class=\"line c{colour}\" d=\"M{:.1} {:.1}l8 8m0 -8l-8 8\"/><text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">never</text>",
+            at - 4.0,
+            TOP - 12.0,
+            at + 7.0,
+            TOP - 4.0
+        );
+    }
     svg
 }
 
@@ -205,13 +268,9 @@ fn reference(level: &Level, x: &Axis, y: &Axis) -> String {
     )
 }
 
-fn legend(series: &[Series]) -> String {
+fn legend(series: &[Series]) -> Vec<(usize, String)> {
     let named = series.iter().enumerate().filter(|(_, series)| !series.name.is_empty());
-    let entry = |(number, series): (usize, &Series)| {
-        format!("<span class=\"c{}\">&#9632;</span> {} ", number % COLOURS, escaped(&series.name))
-    };
-    let entries = named.map(entry).collect::<String>();
-    if entries.is_empty() { entries } else { format!("<p class=\"legend\">{entries}</p>") }
+    named.map(|(number, series)| (number % COLOURS, series.name.clone())).collect()
 }
 
 #[cfg(test)]

@@ -26,9 +26,13 @@ pub struct Summary {
 #[derive(Serialize)]
 pub struct StudySummary {
     /// Of the scenario.
+    pub id: String,
+    /// Of the scenario.
     pub title: String,
     /// Of the scenario.
     pub about: String,
+    /// Of the scenario.
+    pub notes: String,
     /// The name of its file.
     pub file: String,
     /// Overrides of the command line.
@@ -82,7 +86,7 @@ pub struct Figure {
 }
 
 /// An expectation and what became of it.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Outcome {
     /// Of which measure.
     pub measure: String,
@@ -136,8 +140,10 @@ impl StudySummary {
         let cells = (0..study.cells.len()).filter_map(|cell| CellSummary::new(study, cell));
         let identity = &study.manifest.identity;
         Self {
+            id: study.scenario.id.clone(),
             title: study.scenario.title.clone(),
             about: study.scenario.about.clone(),
+            notes: study.scenario.notes.clone(),
             file: identity.scenario.file.clone(),
             overrides: identity.overrides.clone(),
             commit: identity.program.commit.clone(),
@@ -158,6 +164,7 @@ impl CellSummary {
         let fates = networks.iter().map(|network| network.fates()).collect::<Vec<_>>();
         let expected = study.scenario.expectations.iter().filter(|wish| wish.is_about(&cell.plan));
         let expected = expected.collect::<Vec<_>>();
+        let all = study.scenario.expectations.iter().collect::<Vec<_>>();
         let mut messages = BTreeMap::<String, u64>::new();
         for (kind, number) in networks.iter().flat_map(|network| &network.messages) {
             *messages.entry(kind.clone()).or_default() += number;
@@ -168,10 +175,7 @@ impl CellSummary {
             seeds: networks.iter().map(|network| network.seed).collect(),
             envelopes: fates.iter().map(Vec::len).sum(),
             events: networks.iter().map(|network| network.events).sum(),
-            figures: measures(&expected)
-                .iter()
-                .map(|measure| Figure::new(measure, &fates))
-                .collect(),
+            figures: measures(&all).iter().map(|measure| Figure::new(measure, &fates)).collect(),
             expectations: expected.iter().map(|wish| Outcome::new(wish, &fates)).collect(),
             messages: messages.into_iter().map(per_network).collect(),
         })
@@ -229,7 +233,7 @@ impl Outcome {
     }
 }
 
-/// The usual measures and those of which something is expected.
+/// The usual measures and those of which something is expected in any cell.
 fn measures(expected: &[&Expectation]) -> Vec<Measure> {
     let mut measures =
         USUAL.iter().filter_map(|name| Measure::parse(name).ok()).collect::<Vec<_>>();

@@ -30,7 +30,7 @@ fn cell(cell: &CellSummary) -> String {
     let head = ["measure", "mean", "95 % over networks", "least", "greatest", "expected", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(cell.figures.iter().map(|figure| row(figure, &cell.expectations)));
-    text += &columns(&rows);
+    text += &columns(&rows, 1);
     for outcome in cell.expectations.iter().filter(|outcome| outcome.source.is_some()) {
         let unit = cell.figure(&outcome.measure);
         let published = outcome.published.and_then(|value| Some(unit?.show(Some(value)) + ", "));
@@ -77,8 +77,8 @@ pub(super) fn interval(figure: &Figure) -> String {
     }
 }
 
-/// Columns as wide as they must be, the first to the left and numbers to the right.
-pub(super) fn columns(rows: &[Vec<String>]) -> String {
+/// Columns as wide as they must be, the first `words` to the left and numbers to the right.
+pub(super) fn columns(rows: &[Vec<String>], words: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -91,7 +91,7 @@ pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).enumerate();
         let padded = cells.map(|(column, (cell, width))| {
-            if column == 0 || column + 2 >= count {
+            if column < words || column + 2 >= count {
                 format!("{cell:<width$}")
             } else {
                 format!("{cell:>width$}")

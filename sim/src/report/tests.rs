@@ -152,6 +152,24 @@ fn cell(number: usize) -> Cell {
 }
 
 #[test]
+fn a_plot_shows_what_never_came_at_its_edge() {
+    let mut all = networks();
+    all[5] = network(&cell(1), 3, 10);
+    let text = TEXT.replace("first_copy_p99", "delivery_p50");
+    let mut changed = manifest(vec![1, 2, 3]);
+    changed.identity.scenario =
+        manifest::Text { file: "a.toml".into(), sha256: manifest::sha256(&text), text };
+    let mut kept = Report::default();
+    kept.add(changed, all).unwrap();
+    let summary = Summary::new(&kept);
+    let drawn = charts::all(kept.studies().next().unwrap(), &summary.studies[0]);
+    let (_, plot) = drawn.iter().find(|(name, _)| name == "delivery_p50-adversary_share").unwrap();
+    assert!(plot.svg().contains(">never</text>"), "{}", plot.svg());
+    assert_eq!(plot.svg().matches("class=\"dot").count(), 1, "the other cell has its figure");
+    assert!(!plot.svg().contains("NaN") && !plot.svg().contains("inf"));
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let summary = Summary::new(&report(vec![networks()[..4].to_vec()]));
     assert_eq!((summary.studies[0].finished, summary.studies[0].planned), (4, 6));

@@ -239,6 +239,50 @@ fn scenarios_and_behaviours_are_listed() {
     }
 }
 
+#[test]
+fn all_experiments_are_one_table_and_one_document() {
+    let place = Place::with("");
+    fs::create_dir_all(place.path("sim/scenarios")).unwrap();
+    fs::create_dir_all(place.path("docs/experiments")).unwrap();
+    fs::write(place.path("docs/experiments/old.svg"), "<svg/>").unwrap();
+    let with_id =
+        |text: &str, id: &str| text.replace("schema = 1", &format!("schema = 1\nid = \"{id}\""));
+    let noted = "title = \"small\"\nnotes = \"Nothing was tried.\"";
+    let missed = with_id(SMALL, "E9").replace("title = \"small\"", noted) + MISSED;
+    fs::write(place.path("sim/scenarios/a.toml"), missed).unwrap();
+    fs::write(place.path("sim/scenarios/b.toml"), with_id(SMALL, "E7")).unwrap();
+    let all = ["experiments", "--networks", "1", "--out", "out", "--docs", "docs/experiments.md"];
+    let output = place.run(&all);
+    assert_eq!(code(&output), 1, "{}", errors(&output));
+    let shown = text(&output);
+    assert!(shown.lines().nth(1).unwrap().starts_with("E7  delivered network.nodes=20"), "{shown}");
+    assert!(shown.ends_with("2 of 6 goals are MISSED: E9.\n"), "{shown}");
+    assert!(!errors(&output).contains('\r'), "no progress bar in a pipe");
+    let document = place.read("docs/experiments.md");
+    assert!(document.contains("| E9 | delivery_p50 network.nodes=25 | ≤ 0 ms |"), "{document}");
+    assert!(document.contains("Nothing was tried."));
+    let plot = "docs/experiments/e7-delivered-network_nodes.svg";
+    assert!(document.contains("(experiments/e7-delivered-network_nodes.svg)"), "{document}");
+    assert!(place.read(plot).starts_with("<svg xmlns="));
+    assert!(
+        !Path::new(&place.path("docs/experiments/old.svg")).exists(),
+        "it shows nothing any more"
+    );
+    let again = place.run(&all);
+    assert!(errors(&again).contains("4 of 4 networks are there already"), "{}", errors(&again));
+    assert_eq!((text(&again), place.read("docs/experiments.md")), (shown, document));
+    let one = place.run(&["experiments", "e7", "--networks", "1", "--json"]);
+    assert_eq!(code(&one), 0, "{}", errors(&one));
+    assert!(text(&one).contains("\"met\": true") && !text(&one).contains("E9"));
+    let none = place.run(&["experiments", "E8"]);
+    assert_eq!(code(&none), 2);
+    assert!(errors(&none).contains("no experiment is called E8"), "{}", errors(&none));
+    fs::write(place.path("sim/scenarios/c.toml"), SMALL).unwrap();
+    let nameless = place.run(&["experiments"]);
+    assert_eq!(code(&nameless), 2);
+    assert!(errors(&nameless).contains("c.toml has no id"), "{}", errors(&nameless));
+}
+
 /// Stops the program should the test fail before it ends.
 struct Running(Child);
 

@@ -39,6 +39,19 @@ pub(crate) enum Command {
         #[arg(long, value_name = "i/n")]
         shard: Option<Shard>,
     },
+    /// Run every scenario that is an experiment, grids included, and say which goals are reached.
+    Experiments {
+        /// Which alone, by id or file, such as E2; all if none is named.
+        #[arg(value_name = "ID")]
+        wanted: Vec<String>,
+        #[command(flatten)]
+        changed: Changed,
+        #[command(flatten)]
+        shown: Shown,
+        /// Write this document, and its plots into the folder `experiments` beside it.
+        #[arg(long, value_name = "FILE")]
+        docs: Option<PathBuf>,
+    },
     /// Join the results of runs, sweeps and shards to one report.
     Report {
         /// Directories that were given to --out.
@@ -75,6 +88,13 @@ pub(crate) enum Command {
 pub(crate) struct Chosen {
     /// What to run.
     pub(crate) scenario: PathBuf,
+    #[command(flatten)]
+    pub(crate) changed: Changed,
+}
+
+/// What is other than in the scenario.
+#[derive(Args)]
+pub(crate) struct Changed {
     /// Relays of each network; the same as --set network.nodes=N.
     #[arg(long, value_name = "N")]
     nodes: Option<u64>,
@@ -110,7 +130,7 @@ pub(crate) struct Shard {
     parts: usize,
 }
 
-impl Chosen {
+impl Changed {
     /// All overrides in the form of --set.
     pub(crate) fn overrides(&self) -> Vec<String> {
         let short = [

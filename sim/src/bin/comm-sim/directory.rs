@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use comm_sim::report::document::{self, Document};
 use comm_sim::report::manifest::{self, Manifest};
 use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
@@ -120,6 +121,19 @@ pub(crate) fn write_report(
     write(&out.join("envelopes.csv"), &csv::envelopes(report))?;
     write(&page, &html::html(report, summary))?;
     Ok(page)
+}
+
+/// Writes a document and the plots beside it, and removes plots that it no longer has.
+pub(crate) fn write_document(file: &Path, document: &Document) -> Result<(), Failure> {
+    let plots = file.parent().unwrap_or(Path::new("")).join(document::PLOTS);
+    fs::create_dir_all(&plots).map_err(failed("cannot be made", &plots))?;
+    for old in files(&plots, "svg")? {
+        if !document.plots.contains_key(&name(&old)) {
+            fs::remove_file(&old).map_err(failed("cannot be removed", &old))?;
+        }
+    }
+    document.plots.iter().try_for_each(|(name, svg)| write(&plots.join(name), svg))?;
+    write(file, &document.text)
 }
 
 /// Name and text of a scenario, which is given by its file or by the name of a known one.

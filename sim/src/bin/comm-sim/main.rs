@@ -5,6 +5,7 @@
 
 mod arguments;
 mod directory;
+mod experiments;
 mod networks;
 mod origin;
 
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
         Command::Sweep { chosen, shown, shard } => {
             play(&chosen, &shown, Some(shard.unwrap_or(Shard::ALL)))
         }
+        Command::Experiments { wanted, changed, shown, docs } => {
+            experiments::run(&wanted, &changed.overrides(), &shown, docs.as_deref())
+        }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
         Command::Replay { seed, scenario, set } => replay(seed, &scenario, &set),
@@ -59,7 +63,7 @@ fn main() -> ExitCode {
 /// Runs a scenario's plan, or with a shard its grid.
 fn play(chosen: &Chosen, shown: &Shown, shard: Option<Shard>) -> Result<u8, Failure> {
     let (file, text) = directory::scenario(&chosen.scenario)?;
-    let overrides = chosen.overrides();
+    let overrides = chosen.changed.overrides();
     let scenario = read(&file, &text, &overrides)?;
     if shard.is_some_and(|shard| shard != Shard::ALL) && shown.out.is_none() {
         return Err("a shard alone says little; give its results a directory with --out".to_owned());
@@ -76,9 +80,9 @@ fn play(chosen: &Chosen, shown: &Shown, shard: Option<Shard>) -> Result<u8, Fail
     let program = origin::program();
     let manifest =
         Manifest::new(program, (&file, &text), &overrides, seeds.clone(), shard.is_some());
-    let jobs = cells
-        .iter()
-        .flat_map(|cell| seeds.iter().map(|seed| Job { cell: cell.clone(), seed: *seed }));
+    let jobs = cells.iter().flat_map(|cell| {
+        seeds.iter().map(|seed| Job { study: 0, cell: cell.clone(), seed: *seed })
+    });
     let mine = |(number, job): (usize, Job)| shard.unwrap_or(Shard::ALL).has(number).then_some(job);
     let jobs = jobs.enumerate().filter_map(mine).collect::<Vec<_>>();
     let (report, played) = match &shown.out {
@@ -96,7 +100,7 @@ fn into_directory(directory: &Directory, jobs: Vec<Job>) -> Result<(Report, Play
     if missing.len() < all {
         eprintln!("{} of {all} networks are there already.", all - missing.len());
     }
-    let played = networks::play(missing, &mut |network| directory.keep(&network))?;
+    let played = networks::play(missing, &mut |_, network| directory.keep(&network))?;
     let mut report = Report::default();
     directory.load(&mut report)?;
     Ok((report, played))
@@ -104,7 +108,7 @@ fn into_directory(directory: &Directory, jobs: Vec<Job>) -> Result<(Report, Play
 
 fn in_memory(manifest: Manifest, jobs: Vec<Job>) -> Result<(Report, Played), Failure> {
     let mut found = Vec::<Network>::new();
-    let played = networks::play(jobs, &mut |network| {
+    let played = networks::play(jobs, &mut |_, network| {
         found.push(network);
         Ok(())
     })?;
@@ -128,7 +132,7 @@ fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
 }
 
 fn verdict(played: &Played, summary: &Summary, file: &str) -> u8 {
-    for seed in &played.broken {
+    for (_, seed) in &played.broken {
         eprintln!(
             "Network {seed} broke, which is a bug: see it again with `comm-sim replay {seed} {file}` and the same settings."
         );

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// One network to be played.
 #[derive(Clone)]
 pub(crate) struct Job {
+    /// Which experiment it belongs to, by a number of whoever plays several at once.
+    pub(crate) study: usize,
     pub(crate) cell: Cell,
     pub(crate) seed: u64,
 }
@@ -35,23 +37,24 @@ pub(crate) struct Job {
 pub(crate) struct Played {
     /// Whether it was ended before all were done.
     pub(crate) interrupted: bool,
-    /// Seeds of networks that panicked.
-    pub(crate) broken: Vec<u64>,
+    /// Experiments and seeds of networks that panicked.
+    pub(crate) broken: Vec<(usize, u64)>,
 }
 
-/// What a thread hands over: a network, or the seed of one that panicked.
-type Finished = Result<Network, u64>;
+/// What a thread hands over: the number of a job and its network, unless it panicked.
+type Finished = (usize, Option<Network>);
 
 /// Plays all, and hands each over as soon as it is done. After an interruption threads may still be
 /// at work; they end with the program.
 pub(crate) fn play(
     jobs: Vec<Job>,
-    keep: &mut dyn FnMut(Network) -> Result<(), Failure>,
+    keep: &mut dyn FnMut(usize, Network) -> Result<(), Failure>,
 ) -> Result<Played, Failure> {
     let stop = interruption()?;
-    let bar = progress(jobs.len() as u64);
+    let jobs = Arc::new(jobs);
+    let bar = progress(jobs.iter().map(Job::weight).sum());
     let mut left = jobs.len();
-    let finished = start(jobs);
+    let finished = start(&jobs);
     let (began, mut events, mut played) = (Instant::now(), 0, Played::default());
     while left > 0 {
         if stop.load(Ordering::Relaxed) {
@@ -61,16 +64,22 @@ pub(crate) fn play(
         match finished.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return Err("the threads ended early".to_owned()),
-            Ok(Err(seed)) => played.broken.push(seed),
-            Ok(Ok(network)) => {
-                events += network.events;
-                keep(network)?;
+            Ok((number, network)) => {
+                let job = &jobs[number];
+                bar.inc(job.weight());
+                match network {
+                    None => played.broken.push((job.study, job.seed)),
+                    Some(network) => {
+                        events += network.events;
+                        keep(job.study, network)?;
+                    }
+                }
             }
         }
         left -= 1;
-        bar.inc(1);
         let rate = events as f64 / began.elapsed().as_secs_f64().max(0.001);
-        bar.set_message(format!("{rate:.0} events/s"));
+        let done = jobs.len() - left;
+        bar.set_message(format!("{done} of {} networks, {rate:.0} events/s", jobs.len()));
     }
     bar.finish_and_clear();
     played.broken.sort_unstable();
@@ -87,32 +96,47 @@ fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn start(jobs: Vec<Job>) -> Receiver<Finished> {
+impl Job {
+    /// About how much work it is, compared with others.
+    fn weight(&self) -> u64 {
+        let plan = &self.cell.plan;
+        let envelopes = plan.traffic.envelopes as u64;
+        let sending = plan.traffic.spacing.times(envelopes);
+        let simulated = plan.run.settle + sending + plan.traffic.away + plan.run.look;
+        let upkeep =
+            (simulated.as_millis() / 60_000 + 60).saturating_mul(plan.network.nodes as u64);
+        upkeep.saturating_add(envelopes.saturating_mul(30))
+    }
+}
+
+fn start(jobs: &Arc<Vec<Job>>) -> Receiver<Finished> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
     let (send, receive) = sync_channel(threads);
-    let (jobs, next) = (Arc::new(jobs), Arc::new(AtomicUsize::new(0)));
+    let next = Arc::new(AtomicUsize::new(0));
     for _ in 0..threads {
-        let (jobs, next, send) = (Arc::clone(&jobs), Arc::clone(&next), send.clone());
+        let (jobs, next, send) = (Arc::clone(jobs), Arc::clone(&next), send.clone());
         thread::spawn(move || work(&jobs, &next, &send));
     }
     receive
 }
 
 fn work(jobs: &[Job], next: &AtomicUsize, send: &SyncSender<Finished>) {
-    while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(job) = jobs.get(number) else { return };
         let run = AssertUnwindSafe(|| experiment::run(&job.cell.plan, job.seed));
-        let measured = catch_unwind(run).map_err(|_| job.seed);
-        if send.send(measured.map(|measured| Network::new(&job.cell, &measured))).is_err() {
+        let network = catch_unwind(run).ok().map(|measured| Network::new(&job.cell, &measured));
+        if send.send((number, network)).is_err() {
             return;
         }
     }
 }
 
 /// Hidden by itself where no terminal is.
-fn progress(jobs: u64) -> ProgressBar {
-    let form = "{bar:32} {pos}/{len} networks, {elapsed} so far, {eta} left, {msg}";
+fn progress(work: u64) -> ProgressBar {
+    let form = "{bar:32} {percent} %, {elapsed} so far, {eta} left, {msg}";
     let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(jobs).with_style(style);
+    let bar = ProgressBar::new(work).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
 }

@@ -8,7 +8,9 @@
 use std::env;
 use std::fs;
 use std::process::Command;
+use std::thread;
 
+use comm_sim::report::document::Machine;
 use comm_sim::report::manifest::{Program, sha256};
 
 /// This program. Its commit is the one that the build was told in `COMM_COMMIT`, else that of the
@@ -22,6 +24,23 @@ pub(crate) fn program() -> Program {
             .or_else(commit)
             .unwrap_or_else(unknown),
         sha256: own.unwrap_or_else(|_| unknown()),
+    }
+}
+
+/// This machine, as far as it tells.
+pub(crate) fn machine() -> Machine {
+    let value = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).ok()?;
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    };
+    let kib = value("/proc/meminfo", "MemTotal")
+        .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
+    Machine {
+        processor: value("/proc/cpuinfo", "model name")
+            .unwrap_or_else(|| format!("a processor of {}", env::consts::ARCH)),
+        cores: thread::available_parallelism().map_or(1, usize::from),
+        memory_mib: kib.map(|kib| kib / 1024),
     }
 }
 

@@ -1,0 +1,142 @@
+//! `docs/experiments.md`: what all experiments showed, written from their results alone.
+//!
+//! Entry type is [`Document`]. Text by hand stands in the scenario files (`about`, `notes`), so that writing
+//! it anew keeps it.
+
+use std::collections::BTreeMap;
+
+use super::goals::{Goals, order};
+use super::summary::{CellSummary, StudySummary, Summary};
+use super::{Report, Study, charts};
+
+/// The folder of the plots, beside the document.
+pub const PLOTS: &str = "experiments";
+
+/// A document and the plots beside it.
+pub struct Document {
+    /// Markdown.
+    pub text: String,
+    /// SVG by the name of its file in the folder [`PLOTS`].
+    pub plots: BTreeMap<String, String>,
+}
+
+/// Where it ran. Nothing but the document knows of it.
+pub struct Machine {
+    /// The name of the processor.
+    pub processor: String,
+    /// How many cores the program was given.
+    pub cores: usize,
+    /// Memory in MiB, if it is known.
+    pub memory_mib: Option<u64>,
+}
+
+impl Document {
+    /// About everything in a report. `command` is what to type to get it again.
+    pub fn new(report: &Report, summary: &Summary, machine: &Machine, command: &str) -> Self {
+        let goals = Goals::new(summary);
+        let mut plots = BTreeMap::new();
+        let mut text = head(report, machine, command);
+        text += &format!("## All goals\n\n{}\n\n{}", goals.verdict(), goals.markdown());
+        for line in &goals.unfinished {
+            text += &format!("\nUnfinished: {line}.\n");
+        }
+        let mut studies = report.studies().zip(&summary.studies).collect::<Vec<_>>();
+        studies.sort_by_key(|(_, figures)| order(&figures.id, &figures.file));
+        for (study, figures) in studies {
+            text += &section(study, figures, &mut plots);
+        }
+        Self { text, plots }
+    }
+}
+
+fn head(report: &Report, machine: &Machine, command: &str) -> String {
+    let program = report.studies().next().map(|study| &study.manifest.identity.program);
+    let (version, commit) = program.map_or(("", ""), |found| (&found.version, &found.commit));
+    let memory =
+        machine.memory_mib.map(|mib| format!(", {:.1} GiB of memory", mib as f64 / 1024.0));
+    format!(
+        "# Experiments\n\n\
+         <!-- Written by `comm-sim experiments`; what is changed by hand is lost. Free text stands in the scenario files. -->\n\n\
+         What the production state machine does in simulated networks, and whether it reaches what was set before. \
+         Goals stand in the scenario files (`sim/scenarios/`); [sim/README.md](../sim/README.md) says what each measure counts.\n\n\
+         Made by comm-sim {version} at commit `{commit}` on {} ({} cores{}). The same program and seeds give the same figures on every machine:\n\n\
+         ```\n{command}\n```\n\n\
+         Each figure is the mean over networks; the interval is that of 95 % confidence of that mean.\n\n",
+        machine.processor,
+        machine.cores,
+        memory.unwrap_or_default(),
+    )
+}
+
+fn section(study: &Study, figures: &StudySummary, plots: &mut BTreeMap<String, String>) -> String {
+    let mut text = format!("\n## {}: {}\n\n{}\n\n", figures.id, figures.title, figures.about);
+    text += &extent(study, figures);
+    for outcome in sources(&figures.cells) {
+        text += &format!("- {outcome}\n");
+    }
+    if !figures.notes.is_empty() {
+        text += &format!("\n{}\n", figures.notes);
+    }
+    for (name, drawing) in charts::all(study, figures) {
+        let file = format!("{}-{name}.svg", figures.id.to_lowercase());
+        text += &format!("\n![{}]({PLOTS}/{file})\n", drawing.title());
+        plots.insert(file, drawing.svg());
+    }
+    text
+}
+
+/// How much was run, and what runs it alone.
+fn extent(study: &Study, figures: &StudySummary) -> String {
+    let plans = study.cells.iter().map(|cell| &cell.plan);
+    let mut nodes = plans.map(|plan| plan.network.nodes).collect::<Vec<_>>();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let nodes = nodes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let envelopes =
+        figures.cells.first().map_or(0, |cell| cell.envelopes / cell.seeds.len().max(1));
+    let networks = study.manifest.seeds.len();
+    let mut text = format!(
+        "{nodes} relays, {envelopes} envelopes in each of {networks} networks{}: `comm-sim sweep {}{}`\n\n",
+        if study.cells.len() > 1 {
+            format!(" for each of {} settings", study.cells.len())
+        } else {
+            String::new()
+        },
+        figures.file.trim_end_matches(".toml"),
+        figures.overrides.iter().map(|one| format!(" --set '{one}'")).collect::<String>(),
+    );
+    let kinds = figures.cells.iter().filter(|cell| cell.envelopes > 0);
+    let kinds = kinds.map(|cell| {
+        let all = cell.messages.values().sum::<f64>() * cell.seeds.len() as f64;
+        (cell.label(), all / cell.envelopes as f64)
+    });
+    for (label, each) in kinds {
+        let label = if label.is_empty() { label } else { format!("{label}: ") };
+        text += &format!(
+            "- {label}{each:.0} messages of all relays for each envelope, upkeep of the network included\n"
+        );
+    }
+    text
+}
+
+/// Where published figures come from, each once.
+fn sources(cells: &[CellSummary]) -> Vec<String> {
+    let mut found = Vec::new();
+    for cell in cells {
+        for outcome in &cell.expectations {
+            let (Some(published), Some(source)) = (outcome.published, &outcome.source) else {
+                continue;
+            };
+            let shown = cell.figure(&outcome.measure).map(|figure| figure.show(Some(published)));
+            let line = format!(
+                "{}: best published {}, {source}",
+                outcome.measure,
+                shown.unwrap_or_default()
+            );
+            if !found.contains(&line) {
+                found.push(line);
+            }
+        }
+    }
+    found
+}

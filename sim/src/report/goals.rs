@@ -1,0 +1,176 @@
+//! Every goal of every experiment in one table: which, what, how much, measured, published, reached or not.
+//!
+//! Entry type is [`Goals`]. The same rows are shown to people, programs and in `docs/experiments.md`.
+
+use serde::Serialize;
+
+use super::summary::{CellSummary, Outcome, StudySummary, Summary};
+use super::table::{columns, interval};
+use crate::scenario::grid;
+
+/// All goals, in the order of experiments, cells and scenario files.
+#[derive(Serialize)]
+pub struct Goals {
+    /// The version of this format.
+    schema: u32,
+    /// Whether all are reached and no network is missing.
+    pub met: bool,
+    /// One row for each goal in each cell.
+    pub goals: Vec<Goal>,
+    /// Experiments of which networks are missing, and how many are there.
+    pub unfinished: Vec<String>,
+}
+
+/// One goal in one cell.
+#[derive(Serialize)]
+pub struct Goal {
+    /// Of the experiment.
+    pub id: String,
+    /// Of its scenario.
+    pub title: String,
+    /// The scenario's file.
+    pub file: String,
+    /// Swept keys and what they were.
+    pub settings: Vec<(String, String)>,
+    /// How many networks say so.
+    pub networks: usize,
+    /// How many envelopes were in them.
+    pub envelopes: usize,
+    /// The goal and what came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The 95 % confidence interval of the mean over networks, for people.
+    interval: String,
+    /// The mean for people.
+    measured: String,
+    /// The published figure for people.
+    best: String,
+}
+
+impl Goals {
+    /// Those of a summary.
+    pub fn new(summary: &Summary) -> Self {
+        let studies = in_order(summary);
+        let is_unfinished = |study: &&&StudySummary| study.finished < study.planned;
+        let unfinished = studies
+            .iter()
+            .filter(is_unfinished)
+            .map(|study| format!("{}: {} of {} networks", study.id, study.finished, study.planned));
+        let cells = studies.iter().flat_map(|study| study.cells.iter().map(|cell| (*study, cell)));
+        let goals = cells.flat_map(|(study, cell)| {
+            cell.expectations.iter().map(move |outcome| Goal::new(study, cell, outcome))
+        });
+        Self {
+            schema: 1,
+            met: summary.is_met() && summary.is_whole(),
+            unfinished: unfinished.collect(),
+            goals: goals.collect(),
+        }
+    }
+
+    /// As lines of text.
+    pub fn table(&self) -> String {
+        let head = ["id", "what", "goal", "measured", "95 % over networks", "published", ""];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(self.goals.iter().map(|goal| goal.cells().to_vec()));
+        let mut text = columns(&rows, 3);
+        for line in &self.unfinished {
+            text += &format!("UNFINISHED {line}\n");
+        }
+        text + &self.verdict() + "\n"
+    }
+
+    /// As a table of Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = "| id | what | goal | measured | 95 % over networks | best published | |\n\
+            |---|---|---|---|---|---|---|\n"
+            .to_owned();
+        for goal in &self.goals {
+            let cells = goal.cells().map(|cell| cell.replace('|', "\\|"));
+            text += &format!("| {} |\n", cells.join(" | "));
+        }
+        text
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> String {
+        super::summary::json(self)
+    }
+
+    /// How many are reached, in a line.
+    pub fn verdict(&self) -> String {
+        let missed = self.goals.iter().filter(|goal| !goal.outcome.met).collect::<Vec<_>>();
+        let all = self.goals.len();
+        if missed.is_empty() && self.unfinished.is_empty() {
+            return format!("All {all} goals are reached.");
+        }
+        let mut ids = missed.iter().map(|goal| goal.id.as_str()).collect::<Vec<_>>();
+        ids.dedup();
+        let whose = if ids.is_empty() { String::new() } else { format!(": {}", ids.join(", ")) };
+        format!("{} of {all} goals are MISSED{whose}.", missed.len())
+    }
+}
+
+impl Goal {
+    fn new(study: &StudySummary, cell: &CellSummary, outcome: &Outcome) -> Self {
+        let figure = cell.figure(&outcome.measure);
+        let show = |value: Option<f64>, none: &str| match (figure, value) {
+            (Some(figure), Some(value)) => figure.show(Some(value)),
+            _ => none.to_owned(),
+        };
+        Self {
+            id: study.id.clone(),
+            title: study.title.clone(),
+            file: study.file.clone(),
+            settings: cell.settings.clone(),
+            networks: cell.seeds.len(),
+            envelopes: cell.envelopes,
+            interval: figure.map_or_else(String::new, interval),
+            measured: show(outcome.mean, "never"),
+            best: show(outcome.published, "–"),
+            outcome: outcome.clone(),
+        }
+    }
+
+    /// As cells of a table.
+    fn cells(&self) -> [String; 7] {
+        let label = grid::label(&self.settings);
+        let what = format!("{} {label}", self.outcome.measure);
+        [
+            self.id.clone(),
+            what.trim_end().to_owned(),
+            self.outcome.bounds.clone(),
+            self.measured.clone(),
+            self.interval.clone(),
+            self.best.clone(),
+            if self.outcome.met { "pass" } else { "MISSED" }.to_owned(),
+        ]
+    }
+}
+
+/// Experiments in the order of their ids, numbers as numbers.
+pub(super) fn in_order(summary: &Summary) -> Vec<&StudySummary> {
+    let mut studies = summary.studies.iter().collect::<Vec<_>>();
+    studies.sort_by_key(|study| order(&study.id, &study.file));
+    studies
+}
+
+/// `E2` comes before `E15`, and `E4` before `E4c`.
+pub fn order(id: &str, file: &str) -> (u64, String, String) {
+    let digits = id.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let number = digits[..end].parse().unwrap_or(u64::MAX);
+    (number, id.to_owned(), file.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experiments_stand_in_the_order_of_their_numbers() {
+        let mut ids = ["E20", "E4c", "E-comm", "E2", "E15", "E4"];
+        ids.sort_by_key(|id| order(id, ""));
+        assert_eq!(ids, ["E2", "E4", "E4c", "E15", "E20", "E-comm"]);
+    }
+}
