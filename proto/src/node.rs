@@ -53,6 +53,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha12Rng;
 
 use crate::address::Address;
+use crate::contact::Contact;
 use crate::envelope::EnvelopeId;
 use crate::key::KeyPair;
 use crate::network_size::NetworkSize;
@@ -224,6 +225,16 @@ impl Node {
     /// This node's address.
     pub fn address(&self) -> Address {
         self.address
+    }
+
+    /// Everybody in the table, bad entries included, for tests and simulations.
+    pub fn table_nodes(&self) -> impl Iterator<Item = &Contact> {
+        self.table.entries().map(crate::table::Entry::contact)
+    }
+
+    /// The nodes that this node's clients are hidden behind (PROTOCOL §6.8), for tests and simulations.
+    pub fn entry_nodes(&self) -> Vec<Contact> {
+        self.entries.contacts(self.config.entries)
     }
 
     /// Plain counters, for metrics and tests.

@@ -2,7 +2,7 @@
 //!
 //! Entry point is [`run`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comm_proto::time::Span;
 use rand_chacha::ChaCha12Rng;
@@ -10,13 +10,15 @@ use rand_core::{RngCore, SeedableRng};
 
 use crate::behaviour::{Behaviour, Kind};
 use crate::host::At;
-use crate::measured::Measured;
+use crate::measured::{Measured, Minute, Standing};
 use crate::people::Deed;
 use crate::plan::Plan;
 use crate::world::{START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
+/// People who use one host, each with a connection of their own; a node has room for 1,024.
+const PEOPLE_MAX: usize = 1_000;
 /// How many others a host is told of to begin with.
 const KNOWN: usize = 3;
 /// Readers who are not away come so long before the first envelope.
@@ -27,18 +29,57 @@ const BEFORE: Span = Span::from_mins(1);
 ///
 /// Does not return before all is done; a plan of a thousand nodes takes seconds.
 pub fn run(plan: &Plan, seed: u64) -> Measured {
+    run_watched(plan, seed, &mut |_, _| {})
+}
+
+/// The same, and shows the network to `watch` when it has settled (minute 0) and after every minute from
+/// then on.
+pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -> Measured {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::new(&plan.network, seed);
     let adversaries = corrupt(&mut world, plan, &mut rng);
     start_all(&mut world, plan.network.nodes, &mut rng);
     write_letters(&mut world, plan, &mut rng);
-    if plan.churn.session > Span::from_millis(0) {
-        world.begin_churn(plan.churn.session, plan.churn.pause);
+    world.begin_churn(&plan.churn);
+    let standing = settle(&mut world, plan);
+    watch(0, &world);
+    let end = world.now() + last_letter(plan) + plan.traffic.away + plan.run.look;
+    let mut minutes = Vec::new();
+    let mut before = world.messages().clone();
+    while world.now() < end {
+        world.run_until((world.now() + Span::from_mins(1)).min(end));
+        minutes.push(minute(&world, &before));
+        before.clone_from(world.messages());
+        watch(minutes.len() as u64, &world);
     }
-    world.run_until(START + STARTING + plan.run.settle);
+    Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) }
+}
+
+/// Lets the network find itself, and looks how it stands then.
+fn settle(world: &mut World, plan: &Plan) -> Standing {
+    let begin = START + STARTING;
+    let settle = plan.run.settle.as_millis();
+    let idle = settle.saturating_sub(BEFORE.as_millis()).saturating_sub(settle / 2);
+    world.run_until(begin + Span::from_millis(settle / 2));
     world.count_from_now();
-    world.run_until(world.now() + last_letter(plan) + plan.traffic.away + plan.run.look);
-    measure(&world, plan, seed, adversaries)
+    world.run_until(begin + Span::from_millis(settle / 2 + idle));
+    let kinds = world.messages().iter().map(|(kind, count)| ((*kind).to_owned(), *count));
+    let said = kinds.collect();
+    world.run_until(begin + plan.run.settle);
+    world.count_from_now();
+    let idle_millis = idle.saturating_mul(plan.network.nodes as u64);
+    Standing { idle: said, idle_millis, ..world.standing() }
+}
+
+/// The minute that is over; `before` is what was counted until it began.
+fn minute(world: &World, before: &BTreeMap<&'static str, u64>) -> Minute {
+    let (copies, bytes) = world.people.copies();
+    let kinds = world
+        .messages()
+        .iter()
+        .map(|(kind, count)| ((*kind).to_owned(), count - before.get(kind).copied().unwrap_or(0)));
+    let messages = kinds.filter(|(_, count)| *count > 0).collect();
+    Minute { up: world.honest_up(), copies, bytes, messages }
 }
 
 fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {
@@ -67,10 +108,17 @@ fn start_all(world: &mut World, nodes: usize, rng: &mut ChaCha12Rng) {
 
 fn write_letters(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     let honest: Vec<_> = world.honest_hosts().collect();
+    let mut people = vec![0; honest.len()];
     for number in 0..plan.traffic.envelopes {
-        let writer = draw(rng, honest.len());
+        let writer = with_room(&people, draw(rng, honest.len()));
+        people[writer] += 1;
         // Anybody else.
         let reader = (writer + 1 + draw(rng, honest.len() - 1)) % honest.len();
+        let mut reader = with_room(&people, reader);
+        if reader == writer {
+            reader = with_room(&people, (writer + 1) % honest.len());
+        }
+        people[reader] += 1;
         let mailbox = world.draw_key();
         let (writer, reader) = (honest[writer], honest[reader]);
         let letter = world.people.write(writer, reader, mailbox, plan.traffic.ttl);
@@ -86,20 +134,27 @@ fn write_letters(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     }
 }
 
+/// The first host from this one on that has room for another person; a scenario has no more people than
+/// all have room for, twice over.
+fn with_room(people: &[usize], first: usize) -> usize {
+    let all = people.len();
+    let mut hosts = (0..all).map(|step| (first + step) % all);
+    hosts.find(|host| people[*host] < PEOPLE_MAX).unwrap_or(first)
+}
+
 /// When the last envelope is sent, after the first.
 fn last_letter(plan: &Plan) -> Span {
     plan.traffic.spacing.times(plan.traffic.envelopes.saturating_sub(1) as u64)
 }
 
 fn measure(world: &World, plan: &Plan, seed: u64, adversaries: usize) -> Measured {
-    let envelopes = world.people.fates().map(|(id, fate)| {
-        let left = id.map_or(0, |id| world.holders(&id));
-        crate::measured::Fate { left, ..fate.clone() }
-    });
     Measured {
         seed,
-        envelopes: envelopes.collect(),
+        envelopes: world.fates(),
         messages: world.messages().clone(),
+        lost: world.lost(),
+        standing: Standing::default(),
+        minutes: Vec::new(),
         nodes: plan.network.nodes,
         adversaries,
         events: world.inputs(),

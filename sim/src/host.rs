@@ -23,8 +23,11 @@ pub type At = usize;
 /// The port on which every host listens, and the one from which it calls.
 const LISTENING_PORT: u16 = 4_000;
 pub(crate) const CALLING_PORT: u16 = 50_000;
-/// The group of 256 IPv4 addresses that the first host has; every other has the next.
-const FIRST_GROUP: u32 = 1 << 16;
+/// The group of 256 IPv4 addresses that the first host has; every other has the next. From 11.0.0.0 to
+/// 26.255.255.255 nothing is private or reserved.
+const FIRST_GROUP: u32 = 11 << 16;
+/// As many hosts have a group there.
+pub const HOSTS_MAX: usize = 1 << 20;
 
 /// A machine, up or down.
 pub(crate) struct Host {
@@ -56,7 +59,8 @@ pub fn endpoint(at: At) -> SocketAddr {
 pub fn listener(endpoint: &SocketAddr) -> Option<At> {
     let SocketAddr::V4(endpoint) = endpoint else { return None };
     let group = (endpoint.ip().to_bits() >> 8).checked_sub(FIRST_GROUP)?;
-    (endpoint.port() == LISTENING_PORT).then_some(group as At)
+    let is_one = endpoint.port() == LISTENING_PORT && (group as At) < HOSTS_MAX;
+    is_one.then_some(group as At)
 }
 
 impl Host {
@@ -213,10 +217,20 @@ mod tests {
 
     #[test]
     fn every_host_is_found_where_it_listens() {
-        for at in [0, 1, 255, 256, 999_999] {
+        for at in [0, 1, 255, 256, 589_824, 999_999, HOSTS_MAX - 1] {
             assert_eq!(listener(&endpoint(at)), Some(at));
         }
-        assert_eq!(listener(&([1, 0, 0, 1], 80).into()), None);
-        assert_eq!(listener(&([0, 0, 0, 1], 4_000).into()), None);
+        assert_eq!(listener(&([11, 0, 0, 1], 80).into()), None);
+        assert_eq!(listener(&([10, 255, 255, 1], 4_000).into()), None);
+        assert_eq!(listener(&([27, 0, 0, 1], 4_000).into()), None);
+    }
+
+    #[test]
+    fn no_host_has_an_address_that_is_private_or_reserved() {
+        let first = |at: At| match endpoint(at).ip() {
+            std::net::IpAddr::V4(ip) => ip.octets()[0],
+            std::net::IpAddr::V6(_) => 0,
+        };
+        assert_eq!((first(0), first(HOSTS_MAX - 1)), (11, 26));
     }
 }

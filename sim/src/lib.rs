@@ -10,6 +10,7 @@
 //! [`report::Report`] says what many networks showed together.
 
 pub mod behaviour;
+mod copies;
 mod disk;
 pub mod experiment;
 pub mod host;
@@ -20,7 +21,9 @@ pub mod plan;
 mod queue;
 pub mod report;
 pub mod scenario;
+pub mod sessions;
 pub mod statistics;
 mod streams;
 mod trace;
+mod weibull;
 pub mod world;

@@ -7,17 +7,20 @@ use std::fmt;
 
 use comm_proto::time::Span;
 
-use crate::measured::Fate;
+use crate::measured::{Fate, Standing};
 use crate::scenario::units;
 use crate::statistics::{Ratio, percentile};
+use crate::world::KINDS;
 
 /// Forms of a measure's name, for messages and documentation.
 pub const FORMS: &str = "accepted, copied, stored, delivered, acknowledged (shares of all envelopes); \
     delivered_within_10s and the like; acceptance_p50, first_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
-    and the like (times); messages_mean, bodies_mean, left_mean, messages_p99 and the like (counts)";
+    and the like (times); messages_mean, bodies_mean, left_mean, subscriptions_mean, messages_p99 and the like (counts); \
+    storage_mean, ideal_storage_mean and the like (times), storage_ratio; first_attempt (share of all envelopes); table_share, \
+    entries_share (shares of honest relays' tables and entries); idle_messages, idle_ping, idle_find_node and the like (counts)";
 
 /// What every report shows, asked for or not.
-pub const USUAL: [&str; 11] = [
+pub const USUAL: [&str; 17] = [
     "accepted",
     "delivered",
     "delivered_within_10s",
@@ -29,6 +32,12 @@ pub const USUAL: [&str; 11] = [
     "messages_mean",
     "bodies_mean",
     "left_mean",
+    "first_attempt",
+    "storage_mean",
+    "storage_ratio",
+    "table_share",
+    "entries_share",
+    "idle_messages",
 ];
 
 /// A figure of a network.
@@ -38,6 +47,15 @@ pub struct Measure {
     figure: Figure,
 }
 
+/// What a figure of one network is made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Every envelope's fate.
+    pub fates: Vec<Fate>,
+    /// How the network stood before them.
+    pub standing: Standing,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Figure {
     Share(Stage),
@@ -45,6 +63,12 @@ enum Figure {
     Time(Stage, Rank),
     Mean(Count),
     Percentile(Count, Rank),
+    FirstAttempt,
+    StorageRatio,
+    TableShare,
+    EntriesShare,
+    /// Messages of this kind, or of all, for a relay and an hour.
+    Idle(Option<&'static str>),
 }
 
 /// How far an envelope has come.
@@ -63,6 +87,9 @@ enum Count {
     Messages,
     Bodies,
     Left,
+    Subscriptions,
+    Storage,
+    IdealStorage,
 }
 
 /// A percentile: `part` of `whole`.
@@ -90,8 +117,15 @@ const STAGES: [(&str, &str, Stage); 5] = [
     ("delivered", "delivery", Stage::Delivered),
     ("acknowledged", "acknowledgement", Stage::Acknowledged),
 ];
-const COUNTS: [(&str, Count); 3] =
-    [("messages", Count::Messages), ("bodies", Count::Bodies), ("left", Count::Left)];
+const COUNTS: [(&str, Count); 6] = [
+    ("messages", Count::Messages),
+    ("bodies", Count::Bodies),
+    ("left", Count::Left),
+    ("subscriptions", Count::Subscriptions),
+    ("storage", Count::Storage),
+    ("ideal_storage", Count::IdealStorage),
+];
+const MILLIS_PER_HOUR: u64 = 3_600_000;
 
 impl Measure {
     /// The measure of this name.
@@ -111,14 +145,27 @@ impl Measure {
     /// What it is counted in.
     pub fn unit(&self) -> Unit {
         match self.figure {
-            Figure::Share(_) | Figure::Within(..) => Unit::Share,
+            Figure::Share(_) | Figure::Within(..) | Figure::FirstAttempt => Unit::Share,
+            Figure::TableShare | Figure::EntriesShare => Unit::Share,
             Figure::Time(..) => Unit::Time,
-            Figure::Mean(_) | Figure::Percentile(..) => Unit::Count,
+            Figure::Mean(count) | Figure::Percentile(count, _) => count.unit(),
+            Figure::StorageRatio | Figure::Idle(_) => Unit::Count,
         }
     }
 
+    /// Whether it is a share of envelopes, each of which is a trial.
+    pub fn is_of_trials(&self) -> bool {
+        matches!(self.figure, Figure::Share(_) | Figure::Within(..) | Figure::FirstAttempt)
+    }
+
+    /// Whether it says something of the network before its first envelope.
+    pub fn is_of_network(&self) -> bool {
+        matches!(self.figure, Figure::TableShare | Figure::EntriesShare | Figure::Idle(_))
+    }
+
     /// The figure of one network; `None` stands for *never* or *nothing to count*.
-    pub fn of(&self, envelopes: &[Fate]) -> Option<Ratio> {
+    pub fn of(&self, seen: &Seen) -> Option<Ratio> {
+        let Seen { fates: envelopes, standing } = seen;
         let all = envelopes.len() as u64;
         let share = |met: &dyn Fn(&Fate) -> bool| {
             Ratio::new(envelopes.iter().filter(|fate| met(fate)).count() as u64, all)
@@ -139,6 +186,19 @@ impl Measure {
             Figure::Percentile(count, rank) => {
                 let counts = envelopes.iter().map(|fate| count.of(fate));
                 percentile(counts, rank.part, rank.whole).and_then(|count| Ratio::new(count, 1))
+            }
+            Figure::FirstAttempt => share(&|fate| fate.first_attempt),
+            Figure::StorageRatio => {
+                let sum = |count: Count| envelopes.iter().map(|fate| count.of(fate)).sum();
+                Ratio::new(sum(Count::Storage), sum(Count::IdealStorage))
+            }
+            Figure::TableShare => Ratio::new(standing.table.0, standing.table.1),
+            Figure::EntriesShare => Ratio::new(standing.entries.0, standing.entries.1),
+            Figure::Idle(kind) => {
+                let wanted = |name: &str| kind.is_none_or(|kind| kind == name);
+                let counted = standing.idle.iter().filter(|(name, _)| wanted(name));
+                let messages = counted.map(|(_, count)| count).sum::<u64>();
+                Ratio::new(messages.saturating_mul(MILLIS_PER_HOUR), standing.idle_millis)
             }
         }
     }
@@ -206,6 +266,16 @@ impl Count {
             Self::Messages => fate.messages,
             Self::Bodies => fate.bodies,
             Self::Left => fate.left,
+            Self::Subscriptions => fate.subscriptions,
+            Self::Storage => fate.storage.as_millis(),
+            Self::IdealStorage => fate.ideal_storage.as_millis(),
+        }
+    }
+
+    fn unit(self) -> Unit {
+        match self {
+            Self::Storage | Self::IdealStorage => Unit::Time,
+            _ => Unit::Count,
         }
     }
 }
@@ -217,6 +287,18 @@ fn figure(name: &str) -> Option<Figure> {
     if let Some((share, limit)) = name.split_once("_within_") {
         let (_, _, stage) = STAGES.iter().find(|(known, ..)| *known == share)?;
         return Some(Figure::Within(*stage, units::span(limit).ok()?));
+    }
+    match name {
+        "first_attempt" => return Some(Figure::FirstAttempt),
+        "storage_ratio" => return Some(Figure::StorageRatio),
+        "table_share" => return Some(Figure::TableShare),
+        "entries_share" => return Some(Figure::EntriesShare),
+        "idle_messages" => return Some(Figure::Idle(None)),
+        _ => {}
+    }
+    if let Some(kind) = name.strip_prefix("idle_") {
+        let found = KINDS.into_iter().find(|known| known.replace(' ', "_") == kind)?;
+        return Some(Figure::Idle(Some(found)));
     }
     let (of, how) = name.rsplit_once('_')?;
     if let Some((_, _, stage)) = STAGES.iter().find(|(_, time, _)| *time == of) {
@@ -255,13 +337,22 @@ mod tests {
             copied: Some(Span::from_millis(millis)),
             delivered: (millis < 300).then(|| Span::from_millis(millis * 50)),
             messages: millis,
+            storage: Span::from_millis(millis * 3),
+            ideal_storage: Span::from_millis(millis),
+            first_attempt: millis == 100,
             ..Fate::default()
         };
         [100, 200, 300, 400].map(fate).to_vec()
     }
 
     fn of(name: &str) -> Option<Ratio> {
-        Measure::parse(name).unwrap().of(&fates())
+        let standing = Standing {
+            table: (30, 100),
+            entries: (0, 0),
+            idle: [("ping".to_owned(), 6), ("find node".to_owned(), 4)].into(),
+            idle_millis: 2 * MILLIS_PER_HOUR,
+        };
+        Measure::parse(name).unwrap().of(&Seen { fates: fates(), standing })
     }
 
     #[test]
@@ -273,6 +364,18 @@ mod tests {
         assert_eq!(of("first_copy_p99"), Ratio::new(400, 1));
         assert_eq!(of("messages_mean"), Ratio::new(1_000, 4));
         assert_eq!(of("messages_p75"), Ratio::new(300, 1));
+        assert_eq!(of("first_attempt"), Ratio::new(1, 4));
+        assert_eq!(of("storage_mean"), Ratio::new(3_000, 4));
+        assert_eq!(of("storage_ratio"), Ratio::new(3, 1));
+    }
+
+    #[test]
+    fn a_network_has_figures_of_its_own() {
+        assert_eq!(of("table_share"), Ratio::new(3, 10));
+        assert_eq!(of("entries_share"), None, "nobody has entries");
+        assert_eq!(of("idle_messages"), Ratio::new(5, 1));
+        assert_eq!(of("idle_find_node"), Ratio::new(2, 1));
+        assert_eq!(of("idle_push_waiting"), Ratio::new(0, 1));
     }
 
     #[test]

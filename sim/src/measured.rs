@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use comm_proto::time::Span;
+use serde::{Deserialize, Serialize};
 
 /// One network, looked at from its first envelope to its end.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,12 @@ pub struct Measured {
     /// Messages between nodes by kind, from the first envelope on. A call counts once, its answer is
     /// part of it.
     pub messages: BTreeMap<&'static str, u64>,
+    /// Calls, answers and pushes that were lost on their way, from the first envelope on.
+    pub lost: u64,
+    /// How the network stood before the first envelope.
+    pub standing: Standing,
+    /// Minute after minute from the first envelope on.
+    pub minutes: Vec<Minute>,
     /// How many relays took part, and how many of them were the adversary's.
     pub nodes: usize,
     /// Of those, the adversary's.
@@ -45,10 +52,45 @@ pub struct Fate {
     pub acknowledged: Option<Span>,
     /// Messages that name it or look for its mailbox. A call counts once.
     pub messages: u64,
+    /// Of those, subscriptions to its mailbox, also such as were made before it was sent or after it was read.
+    pub subscriptions: u64,
     /// Of those, messages with its body.
     pub bodies: u64,
     /// Honest relays that still have it at the end.
     pub left: u64,
+    /// The time for which it lay on the disks of honest relays, one after another.
+    pub storage: Span,
+    /// What that would have been, had all of them dropped it when its recipient acknowledged it.
+    pub ideal_storage: Span,
+    /// Whether the first cast brought it to an honest relay inside its mailbox's region, or it was read before that was over.
+    pub first_attempt: bool,
+}
+
+/// How a network stood when it had settled: what honest relays that were up had of the adversary's, and
+/// what all relays said while nobody used them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Places in honest relays' tables: the adversary's, and all.
+    pub table: (u64, u64),
+    /// Places among honest relays' entries (PROTOCOL §6.8): the adversary's, and all.
+    pub entries: (u64, u64),
+    /// Messages in the second half of settling but its last minute, by kind.
+    pub idle: BTreeMap<String, u64>,
+    /// Relays, times the milliseconds for which those were counted.
+    pub idle_millis: u64,
+}
+
+/// A minute of a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Minute {
+    /// Honest relays that are up at its end.
+    pub up: u64,
+    /// Envelopes on honest disks at its end; one that lies on three counts three times.
+    pub copies: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Messages in it, by kind.
+    pub messages: BTreeMap<String, u64>,
 }
 
 impl Fate {

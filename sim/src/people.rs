@@ -5,7 +5,7 @@
 //! opens its mailbox at its node and at that node's entries, and acknowledges what it has kept.
 //! Bodies are not sealed: nodes could not tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
@@ -21,6 +21,7 @@ use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Write};
 use comm_proto::time::{Span, Time};
 
+use crate::copies::{Cast, Change, Copies};
 use crate::host::At;
 use crate::measured::Fate;
 
@@ -28,6 +29,8 @@ use crate::measured::Fate;
 const SUBMIT_AGAIN: Span = Span::from_secs(5);
 /// How often a client asks its node for its entries and opens its mailbox at new ones.
 const LOOK_AFTER_ENTRIES: Span = Span::from_mins(5);
+/// How long a client takes to notice that its node is there again.
+const DIAL_AGAIN: Span = Span::from_secs(1);
 /// How long a client's own disk takes.
 const OWN_DISK: Span = Span::from_millis(5);
 
@@ -41,6 +44,8 @@ pub(crate) struct People {
     by_id: BTreeMap<EnvelopeId, Letter>,
     by_mailbox: BTreeMap<Address, Letter>,
     waiting: BTreeMap<RequestId, (Letter, Asking)>,
+    /// Envelopes on honest disks.
+    copies: u64,
 }
 
 /// One envelope and the two people it concerns.
@@ -54,6 +59,8 @@ struct Sent {
     at: Time,
     /// When its reader came, if they have.
     came: Option<Time>,
+    copies: Copies,
+    cast: Cast,
     fate: Fate,
 }
 
@@ -70,8 +77,10 @@ enum Asking {
 pub(crate) enum Deed {
     /// The writer hands the envelope to their node.
     Submit,
-    /// The reader opens the mailbox.
+    /// The reader opens the mailbox, and does so again and again.
     Open,
+    /// The reader opens it once more, since their node was off.
+    OpenAgain,
     /// The reader has kept the envelope.
     Acknowledge,
     /// The writer wants to know how far it has come.
@@ -94,14 +103,24 @@ impl People {
     pub(crate) fn write(&mut self, writer: At, reader: At, mailbox: KeyPair, ttl: Span) -> Letter {
         let letter = self.letters.len();
         self.by_mailbox.insert(mailbox.address(), letter);
-        let (envelope, at, came, fate) = (None, Time::ZERO, None, Fate::default());
-        self.letters.push(Sent { writer, reader, mailbox, ttl, envelope, at, came, fate });
+        self.letters.push(Sent {
+            writer,
+            reader,
+            mailbox,
+            ttl,
+            envelope: None,
+            at: Time::ZERO,
+            came: None,
+            copies: Copies::default(),
+            cast: Cast::default(),
+            fate: Fate::default(),
+        });
         letter
     }
 
     /// Whether somebody of them uses this host.
     pub(crate) fn use_host(&self, host: At) -> bool {
-        self.letters.iter().any(|letter| letter.writer == host || letter.reader == host)
+        self.letters.iter().any(|letter| letter.use_host(host))
     }
 
     /// What a deed asks of a node, and when the same person looks again.
@@ -121,11 +140,14 @@ impl People {
                 let ids = one.envelope.iter().map(Envelope::id).collect();
                 (one.writer, ClientRequest::Watch { ids })
             }
-            Deed::Open => {
+            Deed::Open | Deed::OpenAgain => {
                 one.came.get_or_insert(now);
                 (one.reader, ClientRequest::Status)
             }
-            Deed::Acknowledge => (one.reader, one.acknowledgement()),
+            Deed::Acknowledge => {
+                one.copies.acknowledge(now);
+                (one.reader, one.acknowledgement())
+            }
         };
         let again = (deed == Deed::Open).then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
         (Asked { host, session: session(letter, deed), request }, again)
@@ -135,7 +157,7 @@ impl People {
     pub(crate) fn asked(&mut self, id: RequestId, letter: Letter, deed: Deed) {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
-            Deed::Open => Asking::Entries,
+            Deed::Open | Deed::OpenAgain => Asking::Entries,
             Deed::Watch | Deed::Acknowledge => Asking::Anything,
         };
         self.waiting.insert(id, (letter, asking));
@@ -188,28 +210,87 @@ impl People {
         }
     }
 
-    /// Envelopes of which a batch lays down a copy.
-    pub(crate) fn copies_in(&self, batch: &Batch<Family>) -> Vec<Letter> {
-        let name = |write: &Write<Family>| match write {
-            Write::Put { table: Family::Custody, key, .. } => key.as_slice().try_into().ok(),
-            _ => None,
-        };
-        let ids = batch.writes.iter().filter_map(name).map(EnvelopeId::from_bytes);
-        ids.filter_map(|id| self.by_id.get(&id).copied()).collect()
+    /// A host is on again: what those who use it do, whose connections it has lost.
+    pub(crate) fn back(&mut self, host: At) -> Vec<Later> {
+        let mut later = Vec::new();
+        for (letter, one) in self.letters.iter().enumerate() {
+            if one.writer == host && one.envelope.is_some() && one.fate.acknowledged.is_none() {
+                let deed = if one.fate.accepted.is_none() { Deed::Submit } else { Deed::Watch };
+                later.push((DIAL_AGAIN, letter, deed));
+            }
+            if one.reader == host && one.came.is_some() {
+                later.push((DIAL_AGAIN, letter, Deed::OpenAgain));
+            }
+        }
+        let letters = &self.letters;
+        self.waiting.retain(|_, (letter, _)| !letters[*letter].use_host(host));
+        later
     }
 
-    /// An honest host has these on its disk; the writer's own does not count.
-    pub(crate) fn copied(&mut self, now: Time, host: At, letters: Vec<Letter>) {
-        for letter in letters {
+    /// Envelopes whose copies a batch lays down or takes away.
+    pub(crate) fn copies_in(&self, batch: &Batch<Family>) -> Vec<(Letter, Change)> {
+        let change = |write: &Write<Family>| {
+            let (key, change) = match write {
+                Write::Put { table: Family::Custody, key, .. } => (key, Change::Laid),
+                Write::Delete { table: Family::Custody, key } => (key, Change::Dropped),
+                _ => return None,
+            };
+            let id = EnvelopeId::from_bytes(key.as_slice().try_into().ok()?);
+            Some((*self.by_id.get(&id)?, change))
+        };
+        batch.writes.iter().filter_map(change).collect()
+    }
+
+    /// An honest host has this on its disk; of first copies the writer's own does not count.
+    pub(crate) fn copied(&mut self, now: Time, host: At, changes: Vec<(Letter, Change)>) {
+        for (letter, change) in changes {
             let one = &mut self.letters[letter];
-            if host != one.writer {
-                one.fate.copied.get_or_insert(now.since(one.at));
+            let before = one.copies.len();
+            one.copies.change(host, change, now);
+            self.copies = self.copies + one.copies.len() as u64 - before as u64;
+            if change == Change::Laid {
+                one.cast.laid(host);
+                if host != one.writer {
+                    one.fate.copied.get_or_insert(now.since(one.at));
+                }
             }
         }
     }
 
-    /// Counts a call for every envelope that it concerns.
-    pub(crate) fn count_call(&mut self, request: &Request) {
+    /// A request reaches a host.
+    pub(crate) fn handed(&mut self, now: Time, from: At, to: At, request: &Request) {
+        let Request::Deliver { envelopes } = request else { return };
+        for envelope in envelopes {
+            if let Some(letter) = self.by_id.get(&envelope.id()) {
+                self.letters[*letter].cast.handed(from, to, now);
+            }
+        }
+    }
+
+    /// The caller is honest and may be the one who casts these first. The writer's own node casts in small
+    /// networks alone; else its calls go to its entries.
+    fn cast_by(&mut self, now: Time, from: At, is_small: bool, request: &Request) {
+        let ids: Vec<_> = match request {
+            Request::Offer { ids } => ids.clone(),
+            Request::Deliver { envelopes } => envelopes.iter().map(Envelope::id).collect(),
+            _ => return,
+        };
+        for id in ids {
+            if let Some(letter) = self.by_id.get(&id) {
+                let one = &mut self.letters[*letter];
+                if is_small || one.writer != from {
+                    one.cast.called(from, one.writer, now);
+                }
+            }
+        }
+    }
+
+    /// Counts a call for every envelope that it concerns. `casts` is an honest caller, and whether the network
+    /// is small.
+    pub(crate) fn count_call(&mut self, now: Time, casts: Option<(At, bool)>, request: &Request) {
+        if let Some((from, is_small)) = casts {
+            self.cast_by(now, from, is_small, request);
+        }
         match request {
             Request::FindNode { target } => {
                 if let Some(letter) = self.by_mailbox.get(target) {
@@ -221,6 +302,14 @@ impl People {
             Request::Deliver { envelopes } => self.count(envelopes.iter().map(Envelope::id), 1),
             Request::Acknowledge { acknowledgements } => {
                 self.count(acknowledgements.iter().flat_map(|one| one.ids()), 0);
+            }
+            Request::Subscribe { grants, .. } => {
+                let mailboxes = grants.iter().map(|grant| grant.mailbox()).collect::<BTreeSet<_>>();
+                for letter in mailboxes.iter().filter_map(|mailbox| self.by_mailbox.get(mailbox)) {
+                    let fate = &mut self.letters[*letter].fate;
+                    fate.messages += 1;
+                    fate.subscriptions += 1;
+                }
             }
             Request::Receipts { receipts } => {
                 self.count(receipts.iter().flat_map(|one| one.ids()), 0);
@@ -252,13 +341,48 @@ impl People {
         }
     }
 
-    /// Every envelope that was sent, with its fate.
-    pub(crate) fn fates(&self) -> impl Iterator<Item = (Option<EnvelopeId>, &Fate)> {
-        self.letters.iter().map(|one| (one.envelope.as_ref().map(Envelope::id), &one.fate))
+    /// How many envelopes there are, sent or not.
+    pub(crate) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// An envelope's name, if it was sent, and its fate.
+    pub(crate) fn fate(&self, letter: Letter) -> (Option<EnvelopeId>, &Fate) {
+        let one = &self.letters[letter];
+        (one.envelope.as_ref().map(Envelope::id), &one.fate)
+    }
+
+    /// For how long its copies lay on honest disks, and for how long they should have.
+    pub(crate) fn storage(&self, letter: Letter, now: Time) -> (Span, Span) {
+        self.letters[letter].copies.storage(now)
+    }
+
+    /// Whether it was read before its first cast was over, which then had nothing left to do.
+    pub(crate) fn is_read_first(&self, letter: Letter) -> bool {
+        let one = &self.letters[letter];
+        let read = one.copies.acknowledged();
+        read.is_some_and(|read| one.cast.end().is_none_or(|end| read <= end))
+    }
+
+    pub(crate) fn cast(&self, letter: Letter) -> &Cast {
+        &self.letters[letter].cast
+    }
+
+    pub(crate) fn mailbox(&self, letter: Letter) -> Address {
+        self.letters[letter].mailbox.address()
+    }
+
+    /// Envelopes on honest disks, one that lies on three of them three times, and bytes of their bodies.
+    pub(crate) fn copies(&self) -> (u64, u64) {
+        (self.copies, self.copies * SizeClass::K1.body_len() as u64)
     }
 }
 
 impl Sent {
+    fn use_host(&self, host: At) -> bool {
+        self.writer == host || self.reader == host
+    }
+
     /// Opens the mailbox at the reader's node and at that node's entries.
     fn open(&self, letter: Letter, status: &Status, now: Time) -> Vec<Asked> {
         let collectors = status.entries.iter().chain([&status.node]);

@@ -5,6 +5,8 @@
 
 use comm_proto::time::Span;
 
+use crate::sessions::Sessions;
+
 /// One experiment, to be run on several networks drawn from consecutive seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -28,8 +30,10 @@ pub struct Network {
     /// The least and the greatest latency of one way; each message draws its own.
     pub latency: (Span, Span),
     /// The chance of every call and of every answer to be lost, of a million. Pushes go over streams,
-    /// which lose nothing.
+    /// which lose nothing unless they break.
     pub loss: Millionths,
+    /// Median time until a stream for pushes breaks; exponential. Zero means that none does.
+    pub stream: Span,
     /// How long a disk takes to make a batch durable.
     pub disk: Span,
 }
@@ -58,14 +62,30 @@ pub struct Adversary {
     pub behaviours: Vec<String>,
 }
 
-/// Who comes and goes: honest relays that no sender and no recipient uses; sessions and pauses are drawn from exponential
-/// distributions. A relay that comes back has kept its disk.
+/// Who comes and goes: honest relays. Sessions are drawn from Weibull distributions and pauses from
+/// exponential ones, or a file tells both. A relay that comes back has kept its disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Churn {
-    /// The mean length of a session; zero means that all stay.
+    /// The median length of a session; zero means that all stay.
     pub session: Span,
-    /// The mean length of a pause.
+    /// The shape of the distribution of sessions, in thousandths; 1,000 is exponential, less has more
+    /// short and more very long ones.
+    pub shape: u64,
+    /// The median length of a pause.
     pub pause: Span,
+    /// Sessions that somebody has seen; they take the place of what is drawn.
+    pub trace: Option<Sessions>,
+    /// Whose relays.
+    pub who: Who,
+}
+
+/// Whose relays come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Those that no sender and no recipient uses.
+    Relays,
+    /// All honest ones.
+    All,
 }
 
 /// How many networks, and how long each is looked at.
@@ -110,6 +130,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             network: Network {
+                stream: Span::ZERO,
                 nodes: 1_000,
                 latency: (Span::from_millis(50), Span::from_millis(150)),
                 loss: Millionths::default(),
@@ -122,7 +143,13 @@ impl Default for Plan {
                 away: Span::from_millis(0),
             },
             adversary: Adversary { share: Millionths::default(), behaviours: Vec::new() },
-            churn: Churn { session: Span::from_millis(0), pause: Span::from_mins(10) },
+            churn: Churn {
+                session: Span::ZERO,
+                shape: 1_000,
+                pause: Span::from_mins(10),
+                trace: None,
+                who: Who::Relays,
+            },
             run: Run {
                 networks: 10,
                 seed: 1,

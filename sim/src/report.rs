@@ -106,7 +106,8 @@ impl Study {
         if manifest::sha256(&identity.scenario.text) != identity.scenario.sha256 {
             return Err(MergeError::Changed(file.clone()));
         }
-        let scenario = Scenario::parse(file, &identity.scenario.text, &identity.overrides)?;
+        let scenario = Scenario::parse(file, &identity.scenario.text, &identity.overrides)?
+            .attach(&identity.scenario.files)?;
         let cells = if identity.sweep { scenario.cells() } else { vec![scenario.single()] };
         Ok(Self { manifest, scenario, cells, networks: BTreeMap::new() })
     }

@@ -8,7 +8,7 @@ pub mod grid;
 pub mod keys;
 pub mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comm_proto::time::Span;
 use thiserror::Error;
@@ -16,12 +16,17 @@ use toml::{Table, Value};
 
 use crate::behaviour::{self, Kind};
 use crate::plan::{Millionths, Plan};
+use crate::sessions::Sessions;
+use crate::weibull::LONGEST;
 use expectation::Expectation;
 use grid::{Cell, Grid};
 use keys::KEYS;
 
 /// The version of the format that this program reads.
 const SCHEMA: i64 = 1;
+/// Most envelopes for each honest relay: half of what the bound of client connections allows, so that
+/// whoever is drawn finds a relay with room.
+const LETTERS_EACH: usize = 256;
 /// What may stand at the top of a file.
 const TOP: [&str; 12] = [
     "schema",
@@ -54,6 +59,9 @@ pub struct Scenario {
     pub grid: Grid,
     /// What it must show.
     pub expectations: Vec<Expectation>,
+    /// Files of sessions that were read, by the names they have in it.
+    sessions: BTreeMap<String, Sessions>,
+    file: String,
 }
 
 /// What is wrong with a scenario: where, and what to write instead.
@@ -91,12 +99,46 @@ impl Scenario {
 
     /// What is swept, every combination; one cell if nothing is.
     pub fn cells(&self) -> Vec<Cell> {
-        self.grid.cells(&self.plan)
+        let mut cells = self.grid.cells(&self.plan);
+        cells.iter_mut().for_each(|cell| self.fill(&mut cell.plan));
+        cells
     }
 
     /// The plan alone, as a cell.
     pub fn single(&self) -> Cell {
-        Cell { settings: Vec::new(), plan: self.plan.clone() }
+        let mut plan = self.plan.clone();
+        self.fill(&mut plan);
+        Cell { settings: Vec::new(), plan }
+    }
+
+    /// Names of files with sessions, which [`Self::attach`] wants before anything is run.
+    pub fn traces(&self) -> BTreeSet<String> {
+        let cells = self.cells().into_iter().chain([self.single()]);
+        cells.filter_map(|cell| cell.plan.churn.trace).map(|trace| trace.name).collect()
+    }
+
+    /// Takes the texts of files with sessions, by the names they have in the scenario.
+    ///
+    /// # Errors
+    /// A file that is missing or wrong.
+    pub fn attach(mut self, files: &BTreeMap<String, String>) -> Result<Self, ScenarioError> {
+        let error = |what| ScenarioError { origin: self.file.clone(), what };
+        let mut sessions = BTreeMap::new();
+        for name in self.traces() {
+            let text = files.get(&name);
+            let text = text.ok_or_else(|| error(format!("churn.trace: {name} is missing")))?;
+            sessions.insert(name.clone(), Sessions::parse(&name, text).map_err(&error)?);
+        }
+        self.sessions = sessions;
+        Ok(self)
+    }
+
+    /// Puts what was read in the place of a name.
+    fn fill(&self, plan: &mut Plan) {
+        let trace = plan.churn.trace.as_ref();
+        if let Some(sessions) = trace.and_then(|trace| self.sessions.get(&trace.name)) {
+            plan.churn.trace = Some(sessions.clone());
+        }
     }
 }
 
@@ -156,6 +198,8 @@ impl<'a> Reader<'a> {
             about: self.line(table, "about")?,
             notes: self.line(table, "notes")?,
             expectations: self.expectations(table)?,
+            sessions: BTreeMap::new(),
+            file: self.file.to_owned(),
             plan,
             grid,
         };
@@ -271,6 +315,24 @@ impl<'a> Reader<'a> {
         if plan.traffic.away != Span::ZERO && plan.traffic.away >= plan.traffic.ttl {
             let what = "is not shorter than traffic.ttl: recipients would come back to nothing";
             return Err(self.error_at("traffic.away", what));
+        }
+        let spacing = u128::from(plan.traffic.spacing.as_millis());
+        let sending = spacing * plan.traffic.envelopes as u128;
+        let rest = [plan.run.settle, plan.traffic.away, plan.run.look].map(Span::as_millis);
+        let all = sending + rest.map(u128::from).iter().sum::<u128>();
+        if all > u128::from(LONGEST.as_millis()) {
+            let what = "would send for years: with run.settle, traffic.away and run.look it is more than 3650d";
+            return Err(self.error_at("traffic.spacing", what));
+        }
+        let theirs = plan.adversary.share.of(plan.network.nodes);
+        let honest = plan.network.nodes.saturating_sub(theirs).max(2);
+        if plan.traffic.envelopes > LETTERS_EACH * honest {
+            let what = format!(
+                "= {}: a relay serves 1,000 people, and each envelope has two of its own; write at most {} for {honest} honest relays",
+                plan.traffic.envelopes,
+                LETTERS_EACH * honest
+            );
+            return Err(self.error_at("traffic.envelopes", &what));
         }
         if plan.run.seed.checked_add(plan.run.networks).is_none() {
             return Err(self

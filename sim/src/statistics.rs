@@ -20,6 +20,9 @@ pub struct Estimate {
     pub mean: Ratio,
     /// The 95 % confidence interval; with one network there is none.
     pub interval: Option<(f64, f64)>,
+    /// Whether the interval is that of the rule of three, which takes all trials of all networks as
+    /// independent. Those of one network are not: it says how much was tried, not how networks differ.
+    pub is_of_three: bool,
     /// The least of all networks.
     pub least: f64,
     /// The greatest of all networks.
@@ -75,7 +78,14 @@ pub fn estimate(figures: &[Ratio]) -> Option<Estimate> {
     let values = figures.iter().map(|figure| figure.value()).collect::<Vec<_>>();
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    Some(Estimate { mean, interval: interval(&values), least, greatest, networks: values.len() })
+    Some(Estimate {
+        mean,
+        interval: interval(&values),
+        is_of_three: false,
+        least,
+        greatest,
+        networks: values.len(),
+    })
 }
 
 /// The same for a share of trials: within 0 and 1, and when every trial went the same way the other way
@@ -84,6 +94,7 @@ pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
     let mut estimate = estimate(figures)?;
     let Ratio { part, whole } = estimate.mean;
     let three = (3.0 / whole as f64).min(1.0);
+    estimate.is_of_three = part == whole || part == 0;
     estimate.interval = if part == whole {
         Some((1.0 - three, 1.0))
     } else if part == 0 {

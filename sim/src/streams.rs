@@ -2,7 +2,7 @@
 //!
 //! Entry type is [`Streams`]. A stream leads from a subscriber to its source.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::At;
 
@@ -10,9 +10,11 @@ use crate::host::At;
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     wanted: BTreeSet<(At, At)>,
-    open: BTreeSet<(At, At)>,
+    /// With a number that no other has.
+    open: BTreeMap<(At, At), u64>,
     /// The same, from source to subscriber.
     sources: BTreeSet<(At, At)>,
+    opened: u64,
 }
 
 impl Streams {
@@ -30,20 +32,26 @@ impl Streams {
         self.wanted.contains(&(from, to))
     }
 
-    pub(crate) fn is_open(&self, from: At, to: At) -> bool {
-        self.open.contains(&(from, to))
+    /// The number of an open one; one that is opened again has another.
+    pub(crate) fn serial(&self, from: At, to: At) -> Option<u64> {
+        self.open.get(&(from, to)).copied()
     }
 
     /// Whether it was not open before.
     pub(crate) fn open(&mut self, from: At, to: At) -> bool {
+        if self.open.contains_key(&(from, to)) {
+            return false;
+        }
+        self.opened += 1;
         self.sources.insert((to, from));
-        self.open.insert((from, to))
+        self.open.insert((from, to), self.opened);
+        true
     }
 
     /// Whether it was open before.
     pub(crate) fn close(&mut self, from: At, to: At) -> bool {
         self.sources.remove(&(to, from));
-        self.open.remove(&(from, to))
+        self.open.remove(&(from, to)).is_some()
     }
 
     /// All that end when this host goes; it wants none any more.
@@ -52,7 +60,7 @@ impl Streams {
         for stream in own {
             self.wanted.remove(&stream);
         }
-        let to_others = self.open.range((host, 0)..=(host, At::MAX)).copied();
+        let to_others = self.open.range((host, 0)..=(host, At::MAX)).map(|(stream, _)| *stream);
         let to_it = self.sources.range((host, 0)..=(host, At::MAX)).map(|(to, from)| (*from, *to));
         to_others.chain(to_it).collect()
     }

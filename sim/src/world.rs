@@ -4,7 +4,9 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod churn;
 mod links;
+mod view;
 
 use std::collections::BTreeMap;
 
@@ -19,13 +21,17 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::behaviour::{Behaviour, Colluders, Reaction};
+use crate::copies::Change;
 use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
 use crate::people::{self, Deed, Later, Letter, People};
-use crate::plan::Network;
+use crate::plan::{Churn, Network};
 use crate::queue::Queue;
 use crate::streams::Streams;
 use crate::trace::Trace;
+
+pub use links::KINDS;
+pub use view::EVERY_NODE;
 
 /// When every world begins: a quarter past noon, far from the end of a day.
 pub const START: Time = Time::from_millis(1_700_007_300_000);
@@ -51,15 +57,17 @@ enum Happening {
     /// A behaviour may want something.
     Act { host: At },
     /// A disk has a batch, and with it copies of these envelopes.
-    Durable { host: At, boot: u32, seq: Seq, copies: Vec<Letter> },
+    Durable { host: At, boot: u32, seq: Seq, copies: Vec<(Letter, Change)> },
     /// A request reaches whoever listens there.
     Asked { asked: Asked, to: At, request: Request },
     /// An answer reaches the caller, or the caller gives up.
     Answered { asked: Asked, result: Result<Response, Rejection> },
     /// A stream for pushes is tried.
     Opening { from: At, to: At },
-    /// A push reaches its subscriber.
-    Pushed { from: At, to: At, push: Push },
+    /// A stream for pushes breaks.
+    Broken { from: At, to: At, serial: u64 },
+    /// A push reaches its subscriber, if its stream is still the same.
+    Pushed { from: At, to: At, serial: u64, push: Push },
     /// A client asks its node.
     Client { asked: Box<people::Asked> },
     /// Somebody does something.
@@ -83,8 +91,10 @@ pub struct World {
     messages: BTreeMap<&'static str, u64>,
     inputs: u64,
     trace: Trace,
-    /// Mean session and pause of hosts that come and go.
-    churn: Option<(Span, Span)>,
+    /// Calls, answers and pushes that were lost on their way.
+    lost: u64,
+    /// How hosts come and go whose sessions are drawn.
+    churn: Option<Churn>,
 }
 
 /// Making it.
@@ -103,6 +113,7 @@ impl World {
             people: People::default(),
             messages: BTreeMap::new(),
             inputs: 0,
+            lost: 0,
             trace: Trace::default(),
             churn: None,
         };
@@ -146,17 +157,6 @@ impl World {
         }
     }
 
-    /// Honest hosts that nobody uses come and go from now on.
-    pub(crate) fn begin_churn(&mut self, session: Span, pause: Span) {
-        self.churn = Some((session, pause));
-        for host in
-            self.honest_hosts().filter(|host| !self.people.use_host(*host)).collect::<Vec<_>>()
-        {
-            let span = self.exponential(session);
-            self.later(span, Happening::Switch { host, on: false });
-        }
-    }
-
     /// Somebody does something in a while.
     pub(crate) fn plan_deed(&mut self, after: Span, letter: Letter, deed: Deed) {
         self.later(after, Happening::Deed { letter, deed });
@@ -165,6 +165,7 @@ impl World {
     /// From now on messages are counted.
     pub(crate) fn count_from_now(&mut self) {
         self.messages.clear();
+        self.lost = 0;
     }
 }
 
@@ -193,6 +194,11 @@ impl World {
     /// Calls and pushes by kind since they are counted.
     pub(crate) fn messages(&self) -> &BTreeMap<&'static str, u64> {
         &self.messages
+    }
+
+    /// Calls, answers and pushes lost on their way since they are counted.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// A hash over everything that every node has wanted done so far.
@@ -251,12 +257,18 @@ impl World {
                 let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
                 if possible && self.streams.is_wanted(from, to) && self.streams.open(from, to) {
                     let peer = self.hosts[from].key().address();
+                    self.expect_break(from, to);
                     self.input(to, Input::ListenerOpened { peer });
                 }
             }
-            Happening::Pushed { from, to, push } => {
-                let from = self.hosts[from].key().address();
-                self.input(to, Input::Push { from, push });
+            Happening::Broken { from, to, serial } => self.break_stream(from, to, serial),
+            Happening::Pushed { from, to, serial, push } => {
+                if self.streams.serial(to, from) == Some(serial) {
+                    let from = self.hosts[from].key().address();
+                    self.input(to, Input::Push { from, push });
+                } else {
+                    self.lost += 1;
+                }
             }
             Happening::Client { asked } => {
                 let id = RequestId(self.rng.next_u64());
@@ -368,20 +380,6 @@ impl World {
         self.wake(host);
     }
 
-    fn switch(&mut self, host: At, on: bool) {
-        let Some((session, pause)) = self.churn else { return };
-        if on {
-            self.start(host, &[]);
-        } else {
-            self.hosts[host].stop();
-            for (from, to) in self.streams.unplug(host) {
-                self.close_stream(from, to);
-            }
-        }
-        let span = self.exponential(if on { session } else { pause });
-        self.later(span, Happening::Switch { host, on: !on });
-    }
-
     /// Looks when a host wants to do something next.
     fn wake(&mut self, host: At) {
         let one = &mut self.hosts[host];
@@ -404,17 +402,6 @@ impl World {
 
     fn later(&mut self, span: Span, happening: Happening) {
         self.queue.push(self.now + span, happening);
-    }
-
-    /// A span drawn from the exponential distribution with this mean, by steps of 1/4096 of it.
-    fn exponential(&mut self, mean: Span) -> Span {
-        // The number of failures before a success whose chance is one in 4096 is geometric; it is
-        // counted without floating point, so that every machine draws the same.
-        let mut steps = 0_u64;
-        while !self.rng.next_u32().is_multiple_of(4_096) {
-            steps += 1;
-        }
-        Span::from_millis(mean.as_millis().saturating_mul(steps) / 4_096)
     }
 }
 
@@ -445,5 +432,58 @@ mod tests {
         world.corrupt(&[0], || vec![Box::new(Restless)]);
         world.start(0, &[]);
         world.run_until(START + Span::from_secs(1));
+    }
+
+    /// Two hosts, of which the second knows the first, up for ten minutes.
+    fn two(loss: u32) -> World {
+        let loss = crate::plan::Millionths::new(loss);
+        let network = Network { nodes: 2, loss, ..Plan::default().network };
+        let mut world = World::new(&network, 1);
+        world.start(0, &[]);
+        world.start(1, &[0]);
+        world.run_until(START + Span::from_mins(10));
+        world
+    }
+
+    fn calls(world: &World) -> u64 {
+        world.messages().values().sum()
+    }
+
+    #[test]
+    fn where_everything_is_lost_every_call_is_and_nobody_knows_anybody() {
+        let world = two(1_000_000);
+        assert!(
+            calls(&world) > 5 && world.lost() == calls(&world),
+            "{} {}",
+            world.lost(),
+            calls(&world)
+        );
+        assert_eq!(world.mean_peers(), 0.0);
+    }
+
+    #[test]
+    fn where_nothing_is_lost_nothing_is() {
+        let world = two(0);
+        assert_eq!((world.lost(), world.mean_peers()), (0, 1.0));
+    }
+
+    #[test]
+    fn a_stream_that_breaks_loses_what_is_on_its_way_and_is_opened_again() {
+        let mut world = two(0);
+        let contact = |world: &World, at: At| world.hosts[at].contact().clone();
+        let to = contact(&world, 1);
+        world.listen(0, &to, true);
+        world.run_until(world.now() + Span::from_secs(1));
+        let serial = world.streams.serial(0, 1).expect("it is open");
+        let subscriber = world.hosts[0].key().address();
+        world.send_push(1, &subscriber, Push::Waiting(Vec::new()));
+        world.break_stream(0, 1, serial);
+        world.send_push(1, &subscriber, Push::Waiting(Vec::new()));
+        assert_eq!(world.messages()["push waiting"], 1, "nothing is sent into what is broken");
+        world.run_until(world.now() + Span::from_secs(2));
+        assert_eq!(world.lost(), 1);
+        assert!(world.streams.serial(0, 1).is_some_and(|other| other != serial));
+        world.break_stream(0, 1, serial);
+        assert!(world.streams.serial(0, 1).is_some(), "it is another one now");
     }
 }

@@ -28,6 +28,7 @@ const TIMES: [(f64, &str); 12] = [
 /// All plots of an experiment, each with a name of letters, digits, `-` and `_`.
 pub fn all(study: &Study, figures: &StudySummary) -> Vec<(String, Drawing)> {
     let mut drawn = sweeps(figures);
+    drawn.extend(storage(study).map(|drawing| ("storage".to_owned(), drawing)));
     drawn.extend(latencies(study).map(|drawing| ("first_copy".to_owned(), drawing)));
     drawn
 }
@@ -67,6 +68,44 @@ fn latencies(study: &Study) -> Option<Drawing> {
     };
     let y = share_axis("envelopes with a copy".to_owned(), (0.0, 1.0));
     Some(plot("Time until the first copy on another relay", &x, &y, &series, &[]))
+}
+
+/// Copies on honest disks over time, the mean over networks.
+fn storage(study: &Study) -> Option<Drawing> {
+    let mut all = Vec::new();
+    for (number, cell) in study.cells.iter().enumerate() {
+        let networks = study.networks(number);
+        let minutes = networks.iter().map(|network| network.minutes.len()).min().unwrap_or(0);
+        if minutes < 2 {
+            continue;
+        }
+        let step = minutes.div_ceil(POINTS);
+        let mean = |minute: usize| {
+            let copies = networks.iter().map(|network| network.minutes[minute].copies).sum::<u64>();
+            ((minute + 1) as f64 / 60.0, copies as f64 / networks.len() as f64)
+        };
+        let mut series = Series::new(cell.label());
+        series.points = (0..minutes).step_by(step).map(mean).collect();
+        all.push(series);
+    }
+    let points = all.iter().flat_map(|series| &series.points);
+    let hours = points.clone().map(|(hours, _)| *hours).fold(0.0, f64::max);
+    let most = points.map(|(_, copies)| *copies).fold(0.0, f64::max);
+    if most <= 0.0 {
+        return None;
+    }
+    let axis = |label: &str, end: f64| {
+        let ticks = round_ticks((0.0, end)).into_iter().map(|at| (at, Unit::Count.show(at)));
+        Axis {
+            label: label.to_owned(),
+            range: (0.0, end),
+            logarithmic: false,
+            ticks: ticks.collect(),
+        }
+    };
+    let x = axis("hours after the first envelope", hours);
+    let y = axis("copies", most * 1.1);
+    Some(plot("Copies of all envelopes on honest disks", &x, &y, &all, &[]))
 }
 
 /// Steps of a distribution, thinned out evenly.

@@ -44,9 +44,9 @@ fn pairs(a: &Study, b: &Study) -> Vec<(String, usize, usize)> {
 
 fn row(measure: &Measure, a: (&Study, usize), b: (&Study, usize)) -> Option<Vec<String>> {
     let values = |(study, cell): (&Study, usize)| {
-        let fates = study.networks(cell).iter().map(|network| network.fates()).collect::<Vec<_>>();
-        let found = figures(measure, &fates);
-        let complete = found.len() == fates.len();
+        let seen = study.networks(cell).iter().map(|network| network.seen()).collect::<Vec<_>>();
+        let found = figures(measure, &seen);
+        let complete = found.len() == seen.len();
         complete.then(|| found.into_iter().map(Ratio::value).collect::<Vec<_>>())
     };
     let (a, b) = (values(a), values(b));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::goals::{Goals, order};
 use super::summary::{CellSummary, StudySummary, Summary};
+use super::table::RULE_OF_THREE;
 use super::{Report, Study, charts};
 
 /// The folder of the plots, beside the document.
@@ -37,6 +38,7 @@ impl Document {
         let mut plots = BTreeMap::new();
         let mut text = head(report, machine, command);
         text += &format!("## All goals\n\n{}\n\n{}", goals.verdict(), goals.markdown());
+        text += &format!("\n\\{RULE_OF_THREE}.\n");
         for line in &goals.unfinished {
             text += &format!("\nUnfinished: {line}.\n");
         }

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::summary::{CellSummary, Outcome, StudySummary, Summary};
-use super::table::{columns, interval};
+use super::table::{RULE_OF_THREE, columns, interval};
 use crate::scenario::grid;
 
 /// All goals, in the order of experiments, cells and scenario files.
@@ -74,6 +74,9 @@ impl Goals {
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(self.goals.iter().map(|goal| goal.cells().to_vec()));
         let mut text = columns(&rows, 3);
+        if self.goals.iter().any(|goal| goal.interval.ends_with('*')) {
+            text += &format!("{RULE_OF_THREE}\n");
+        }
         for line in &self.unfinished {
             text += &format!("UNFINISHED {line}\n");
         }
@@ -86,7 +89,7 @@ impl Goals {
             |---|---|---|---|---|---|---|\n"
             .to_owned();
         for goal in &self.goals {
-            let cells = goal.cells().map(|cell| cell.replace('|', "\\|"));
+            let cells = goal.cells().map(|cell| cell.replace('|', "\\|").replace('*', "\\*"));
             text += &format!("| {} |\n", cells.join(" | "));
         }
         text

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::charts;
 use super::plot::{self, bars, escaped};
 use super::summary::{CellSummary, StudySummary, Summary};
-use super::table::interval;
+use super::table::{RULE_OF_THREE, interval};
 use super::{Report, Study};
 
 const STYLE: &str = include_str!("style.css");
@@ -69,7 +69,11 @@ fn table(cell: &CellSummary) -> String {
             escaped(&bounds)
         );
     }
-    text + "</table>\n"
+    text += "</table>\n";
+    if cell.figures.iter().any(|figure| figure.is_of_three) {
+        text += &format!("<p>{RULE_OF_THREE}.</p>\n");
+    }
+    text
 }
 
 fn kinds(cell: &CellSummary) -> String {

@@ -1,5 +1,7 @@
 //! What a result was made from: enough to make it again.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -38,6 +40,9 @@ pub struct Text {
     pub sha256: String,
     /// Its text.
     pub text: String,
+    /// Texts of the files it names, by these names.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// What ran it.
@@ -71,8 +76,19 @@ impl Manifest {
             setting.split('=').next().is_some_and(|key| EXTENT.contains(&key.trim()))
         };
         let overrides = overrides.iter().filter(|setting| !extent(setting)).cloned().collect();
-        let scenario = Text { file: file.to_owned(), sha256: sha256(text), text: text.to_owned() };
+        let scenario = Text {
+            file: file.to_owned(),
+            sha256: sha256(text),
+            text: text.to_owned(),
+            files: BTreeMap::new(),
+        };
         Self { identity: Identity { scenario, sweep, overrides, program }, seeds }
+    }
+
+    /// With the texts of the files that the scenario names.
+    pub fn with_files(mut self, files: BTreeMap<String, String>) -> Self {
+        self.identity.scenario.files = files;
+        self
     }
 
     /// Has the other's seeds, too.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use comm_proto::time::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::measured::{Fate, Measured};
+use crate::measure::Seen;
+use crate::measured::{Fate, Measured, Minute, Standing};
 use crate::scenario::grid::Cell;
 
 /// What was seen in one network.
@@ -21,6 +22,12 @@ pub struct Network {
     pub adversaries: usize,
     /// Messages between nodes by kind.
     pub messages: BTreeMap<String, u64>,
+    /// Messages lost on their way.
+    pub lost: u64,
+    /// How it stood before the first envelope.
+    pub standing: Standing,
+    /// Minute after minute from the first envelope on.
+    pub minutes: Vec<Minute>,
     /// Inputs handled.
     pub events: u64,
     /// Simulated milliseconds.
@@ -31,8 +38,9 @@ pub struct Network {
     rows: Vec<Row>,
 }
 
-/// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left.
-type Row = ([Option<u64>; 5], u64, u64, u64);
+/// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left;
+/// subscriptions, milliseconds of storage, of ideal storage; whether the first attempt succeeded.
+type Row = ([Option<u64>; 5], u64, u64, u64, [u64; 3], bool);
 
 impl Network {
     /// From what was measured in a cell.
@@ -44,6 +52,9 @@ impl Network {
             nodes: measured.nodes,
             adversaries: measured.adversaries,
             messages: kinds.map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
+            lost: measured.lost,
+            standing: measured.standing.clone(),
+            minutes: measured.minutes.clone(),
             events: measured.events,
             simulated_ms: measured.simulated.as_millis(),
             trace: measured.trace.clone(),
@@ -65,6 +76,11 @@ impl Network {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
+    /// What figures are made from.
+    pub fn seen(&self) -> Seen {
+        Seen { fates: self.fates(), standing: self.standing.clone() }
+    }
+
     /// Fates of all envelopes in the order in which they were sent.
     pub fn fates(&self) -> Vec<Fate> {
         self.rows.iter().map(fate).collect()
@@ -73,12 +89,27 @@ impl Network {
 
 fn row(fate: &Fate) -> Row {
     let times = fate.times().map(|time| time.map(Span::as_millis));
-    (times, fate.messages, fate.bodies, fate.left)
+    let more = [fate.subscriptions, fate.storage.as_millis(), fate.ideal_storage.as_millis()];
+    (times, fate.messages, fate.bodies, fate.left, more, fate.first_attempt)
 }
 
 fn fate(row: &Row) -> Fate {
-    let (times, messages, bodies, left) = *row;
+    let (times, messages, bodies, left, more, first_attempt) = *row;
+    let [subscriptions, storage, ideal_storage] = more;
     let [accepted, copied, stored, delivered, acknowledged] =
         times.map(|time| time.map(Span::from_millis));
-    Fate { accepted, copied, stored, delivered, acknowledged, messages, bodies, left }
+    Fate {
+        accepted,
+        copied,
+        stored,
+        delivered,
+        acknowledged,
+        messages,
+        subscriptions,
+        bodies,
+        left,
+        storage: Span::from_millis(storage),
+        ideal_storage: Span::from_millis(ideal_storage),
+        first_attempt,
+    }
 }

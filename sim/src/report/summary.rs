@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Report, Study};
-use crate::measure::{Measure, USUAL, Unit};
-use crate::measured::Fate;
+use crate::measure::{Measure, Seen, USUAL, Unit};
 use crate::scenario::expectation::Expectation;
 use crate::scenario::grid;
 use crate::statistics::{Estimate, Ratio, estimate, estimate_share};
@@ -79,6 +78,8 @@ pub struct Figure {
     pub low: Option<f64>,
     /// to here.
     pub high: Option<f64>,
+    /// Whether the interval is that of the rule of three, for which all envelopes count as independent.
+    pub is_of_three: bool,
     /// The least of all networks.
     pub least: Option<f64>,
     /// The greatest of all networks.
@@ -161,7 +162,7 @@ impl CellSummary {
         if count == 0 {
             return None;
         }
-        let fates = networks.iter().map(|network| network.fates()).collect::<Vec<_>>();
+        let seen = networks.iter().map(|network| network.seen()).collect::<Vec<_>>();
         let expected = study.scenario.expectations.iter().filter(|wish| wish.is_about(&cell.plan));
         let expected = expected.collect::<Vec<_>>();
         let all = study.scenario.expectations.iter().collect::<Vec<_>>();
@@ -173,10 +174,16 @@ impl CellSummary {
         Some(Self {
             settings: cell.settings.clone(),
             seeds: networks.iter().map(|network| network.seed).collect(),
-            envelopes: fates.iter().map(Vec::len).sum(),
+            envelopes: seen.iter().map(|seen| seen.fates.len()).sum(),
             events: networks.iter().map(|network| network.events).sum(),
-            figures: measures(&all).iter().map(|measure| Figure::new(measure, &fates)).collect(),
-            expectations: expected.iter().map(|wish| Outcome::new(wish, &fates)).collect(),
+            figures: measures(&all)
+                .iter()
+                .map(|measure| (measure, Figure::new(measure, &seen)))
+                // Nothing to count before the first envelope is not *never*.
+                .filter(|(measure, figure)| figure.mean.is_some() || !measure.is_of_network())
+                .map(|(_, figure)| figure)
+                .collect(),
+            expectations: expected.iter().map(|wish| Outcome::new(wish, &seen)).collect(),
             messages: messages.into_iter().map(per_network).collect(),
         })
     }
@@ -193,7 +200,7 @@ impl CellSummary {
 }
 
 impl Figure {
-    fn new(measure: &Measure, networks: &[Vec<Fate>]) -> Self {
+    fn new(measure: &Measure, networks: &[Seen]) -> Self {
         let found = over_networks(measure, networks);
         Self {
             measure: measure.name().to_owned(),
@@ -201,6 +208,7 @@ impl Figure {
             mean: found.map(|found| found.mean.value()),
             low: found.and_then(|found| found.interval).map(|(low, _)| low),
             high: found.and_then(|found| found.interval).map(|(_, high)| high),
+            is_of_three: found.is_some_and(|found| found.is_of_three),
             least: found.map(|found| found.least),
             greatest: found.map(|found| found.greatest),
         }
@@ -218,7 +226,7 @@ impl Figure {
 }
 
 impl Outcome {
-    fn new(wish: &Expectation, networks: &[Vec<Fate>]) -> Self {
+    fn new(wish: &Expectation, networks: &[Seen]) -> Self {
         let mean = over_networks(&wish.measure, networks).map(|found| found.mean);
         Self {
             measure: wish.measure.name().to_owned(),
@@ -246,18 +254,18 @@ fn measures(expected: &[&Expectation]) -> Vec<Measure> {
 }
 
 /// The figures of a measure, one for each network in which there is one.
-pub(super) fn figures(measure: &Measure, networks: &[Vec<Fate>]) -> Vec<Ratio> {
-    networks.iter().filter_map(|fates| measure.of(fates)).collect()
+pub(super) fn figures(measure: &Measure, networks: &[Seen]) -> Vec<Ratio> {
+    networks.iter().filter_map(|seen| measure.of(seen)).collect()
 }
 
 /// None unless every network has the figure: a mean without those in which something never came would
 /// be too good.
-fn over_networks(measure: &Measure, networks: &[Vec<Fate>]) -> Option<Estimate> {
+fn over_networks(measure: &Measure, networks: &[Seen]) -> Option<Estimate> {
     let found = figures(measure, networks);
     if found.len() < networks.len() {
         return None;
     }
-    if measure.unit() == Unit::Share { estimate_share(&found) } else { estimate(&found) }
+    if measure.is_of_trials() { estimate_share(&found) } else { estimate(&found) }
 }
 
 /// JSON with a line's end. What is written here has no keys that JSON lacks.

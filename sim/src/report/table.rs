@@ -2,6 +2,9 @@
 
 use super::summary::{CellSummary, Figure, Outcome, StudySummary, Summary};
 
+/// What the mark beside an interval means.
+pub(super) const RULE_OF_THREE: &str = "* all went the same way: 3 in as many envelopes may go the other, if envelopes were independent; those of one network are not";
+
 /// The whole report.
 pub fn table(summary: &Summary) -> String {
     summary.studies.iter().map(study).collect::<Vec<_>>().join("\n")
@@ -31,6 +34,9 @@ fn cell(cell: &CellSummary) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(cell.figures.iter().map(|figure| row(figure, &cell.expectations)));
     text += &columns(&rows, 1);
+    if cell.figures.iter().any(|figure| figure.is_of_three) {
+        text += &format!("{RULE_OF_THREE}\n");
+    }
     for outcome in cell.expectations.iter().filter(|outcome| outcome.source.is_some()) {
         let unit = cell.figure(&outcome.measure);
         let published = outcome.published.and_then(|value| Some(unit?.show(Some(value)) + ", "));
@@ -71,7 +77,8 @@ fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
 pub(super) fn interval(figure: &Figure) -> String {
     match (figure.low, figure.high) {
         (Some(low), Some(high)) => {
-            format!("{} .. {}", figure.show(Some(low)), figure.show(Some(high)))
+            let mark = if figure.is_of_three { " *" } else { "" };
+            format!("{} .. {}{mark}", figure.show(Some(low)), figure.show(Some(high)))
         }
         _ => "–".to_owned(),
     }

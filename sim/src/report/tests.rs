@@ -6,7 +6,7 @@ use super::compare::compare;
 use super::manifest::{Program, from_json};
 use super::summary::Summary;
 use super::*;
-use crate::measured::{Fate, Measured};
+use crate::measured::{Fate, Measured, Minute, Standing};
 use comm_proto::time::Span;
 
 const TEXT: &str = r#"
@@ -51,6 +51,9 @@ fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
         seed,
         envelopes: (0..10).map(fate).collect(),
         messages: [("find", 70), ("store", 30)].into(),
+        lost: 0,
+        standing: Standing::default(),
+        minutes: vec![Minute { up: 50, copies: seed, ..Minute::default() }; 3],
         nodes: 50,
         adversaries: 0,
         events: 1_000,
@@ -78,7 +81,7 @@ fn report(parts: Vec<Vec<Network>>) -> Report {
 }
 
 /// Everything that is written.
-fn written(report: &Report) -> [String; 5] {
+fn written(report: &Report) -> [String; 6] {
     let summary = Summary::new(report);
     let page = html::html(report, &summary);
     [
@@ -86,6 +89,7 @@ fn written(report: &Report) -> [String; 5] {
         summary.to_json(),
         table::table(&summary),
         csv::envelopes(report),
+        csv::minutes(report),
         page,
     ]
 }
@@ -157,8 +161,12 @@ fn a_plot_shows_what_never_came_at_its_edge() {
     all[5] = network(&cell(1), 3, 10);
     let text = TEXT.replace("first_copy_p99", "delivery_p50");
     let mut changed = manifest(vec![1, 2, 3]);
-    changed.identity.scenario =
-        manifest::Text { file: "a.toml".into(), sha256: manifest::sha256(&text), text };
+    changed.identity.scenario = manifest::Text {
+        file: "a.toml".into(),
+        sha256: manifest::sha256(&text),
+        text,
+        files: [].into(),
+    };
     let mut kept = Report::default();
     kept.add(changed, all).unwrap();
     let summary = Summary::new(&kept);
@@ -201,7 +209,7 @@ fn results_of_two_programs_stay_apart() {
 
 #[test]
 fn the_page_needs_nothing_else_and_draws_bands_goals_and_published_figures() {
-    let [_, _, _, _, page] = written(&report(vec![networks()]));
+    let [_, _, _, _, _, page] = written(&report(vec![networks()]));
     for foreign in ["<script", "http:", "https:", "@import", "url(", "<img", "<link"] {
         assert!(!page.contains(foreign), "{foreign}");
     }
@@ -219,10 +227,16 @@ fn the_page_needs_nothing_else_and_draws_bands_goals_and_published_figures() {
 }
 
 #[test]
-fn every_envelope_is_a_line_of_the_csv() {
+fn every_envelope_and_every_minute_is_a_line_of_its_csv() {
     let text = csv::envelopes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 61);
-    assert_eq!(text.lines().nth(1), Some("a.toml,adversary.share=0%,1,0,5,100,,300,,41,0,0"));
+    assert_eq!(
+        text.lines().nth(1),
+        Some("a.toml,adversary.share=0%,1,0,5,100,,300,,41,0,0,0,0,0,0")
+    );
+    let text = csv::minutes(&report(vec![networks()]));
+    assert_eq!(text.lines().count(), 1 + 6 * 3);
+    assert!(text.lines().nth(4).unwrap().starts_with("a.toml,adversary.share=0%,2,1,50,2,0,0,"));
 }
 
 #[test]

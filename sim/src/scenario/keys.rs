@@ -6,7 +6,10 @@ use comm_proto::time::Span;
 use toml::Value;
 
 use super::units;
-use crate::plan::{Millionths, Plan};
+use crate::host::HOSTS_MAX;
+use crate::plan::{Millionths, Plan, Who};
+use crate::sessions::Sessions;
+use crate::weibull::LONGEST;
 
 /// One field of a [`Plan`].
 pub struct Key {
@@ -44,19 +47,17 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 16] = [
+pub static KEYS: [Key; 20] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
-        read: |plan, value| put(&mut plan.network.nodes, count(value, 2)),
+        read: |plan, value| put(&mut plan.network.nodes, nodes(value)),
         show: |plan| plan.network.nodes.to_string(),
     },
     Key {
         name: "network.latency",
         about: "least and greatest latency of one way; each message draws its own",
-        read: |plan, value| {
-            put(&mut plan.network.latency, text(value).and_then(|text| units::range(&text)))
-        },
+        read: |plan, value| put(&mut plan.network.latency, latency(value)),
         show: |plan| units::show_range(plan.network.latency),
     },
     Key {
@@ -64,6 +65,12 @@ pub static KEYS: [Key; 16] = [
         about: "chance of every call and of every answer to be lost",
         read: |plan, value| put(&mut plan.network.loss, share(value)),
         show: |plan| units::show_share(plan.network.loss),
+    },
+    Key {
+        name: "network.stream",
+        about: "median time until a stream for pushes breaks; 0s: none does",
+        read: |plan, value| put(&mut plan.network.stream, span(value)),
+        show: |plan| units::show_span(plan.network.stream),
     },
     Key {
         name: "network.disk",
@@ -109,15 +116,36 @@ pub static KEYS: [Key; 16] = [
     },
     Key {
         name: "churn.session",
-        about: "mean time for which an honest relay stays; 0s: all stay",
+        about: "median time for which an honest relay stays; 0s: all stay",
         read: |plan, value| put(&mut plan.churn.session, span(value)),
         show: |plan| units::show_span(plan.churn.session),
     },
     Key {
+        name: "churn.shape",
+        about: "shape of the Weibull distribution of these times; 1: exponential",
+        read: |plan, value| put(&mut plan.churn.shape, shape(value)),
+        show: |plan| units::show_thousandths(plan.churn.shape),
+    },
+    Key {
         name: "churn.pause",
-        about: "mean time for which it is gone",
+        about: "median time for which it is gone",
         read: |plan, value| put(&mut plan.churn.pause, span(value)),
         show: |plan| units::show_span(plan.churn.pause),
+    },
+    Key {
+        name: "churn.trace",
+        about: "file with sessions instead, beside the scenario",
+        read: |plan, value| put(&mut plan.churn.trace, trace(value)),
+        show: |plan| plan.churn.trace.as_ref().map_or("none", |trace| &trace.name).to_owned(),
+    },
+    Key {
+        name: "churn.who",
+        about: "whose relays: those that nobody uses, or all honest ones",
+        read: |plan, value| put(&mut plan.churn.who, who(value)),
+        show: |plan| match plan.churn.who {
+            Who::Relays => "relays".to_owned(),
+            Who::All => "all".to_owned(),
+        },
     },
     Key {
         name: "run.networks",
@@ -175,7 +203,44 @@ fn count(value: &Value, least: u64) -> Result<usize, String> {
 }
 
 fn span(value: &Value) -> Result<Span, String> {
-    units::span(&text(value)?)
+    let span = units::span(&text(value)?)?;
+    if span > LONGEST { Err("write at most \"3650d\"".to_owned()) } else { Ok(span) }
+}
+
+fn shape(value: &Value) -> Result<u64, String> {
+    let shape = units::thousandths(&text(value)?)?;
+    let is_shape = (100..=10_000).contains(&shape);
+    is_shape.then_some(shape).ok_or_else(|| "write a number from 0.1 to 10".to_owned())
+}
+
+fn trace(value: &Value) -> Result<Option<Sessions>, String> {
+    let name = text(value)?;
+    if name.is_empty() {
+        return Err("write the name of a file, or \"none\"".to_owned());
+    }
+    Ok((name != "none").then(|| Sessions::named(&name)))
+}
+
+fn who(value: &Value) -> Result<Who, String> {
+    match text(value)?.as_str() {
+        "relays" => Ok(Who::Relays),
+        "all" => Ok(Who::All),
+        _ => Err("write \"relays\" or \"all\"".to_owned()),
+    }
+}
+
+fn latency(value: &Value) -> Result<(Span, Span), String> {
+    let (least, greatest) = units::range(&text(value)?)?;
+    if greatest > Span::HOUR {
+        Err("write at most \"1h\"".to_owned())
+    } else {
+        Ok((least, greatest))
+    }
+}
+
+fn nodes(value: &Value) -> Result<usize, String> {
+    let nodes = count(value, 2)?;
+    if nodes > HOSTS_MAX { Err(format!("write at most {HOSTS_MAX}")) } else { Ok(nodes) }
 }
 
 fn share(value: &Value) -> Result<Millionths, String> {

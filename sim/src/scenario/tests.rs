@@ -44,6 +44,7 @@ fn every_key_is_read_into_its_field() {
         latency = "20ms..1s"
         loss = "1%"
         disk = "7ms"
+        stream = "3h"
         [traffic]
         envelopes = 10
         spacing = "2s"
@@ -54,7 +55,10 @@ fn every_key_is_read_into_its_field() {
         behaviours = ["collude", "mute"]
         [churn]
         session = "10h"
+        shape = 0.45
         pause = "1m"
+        who = "all"
+        trace = "x.csv"
         [run]
         networks = 3
         seed = 7
@@ -67,11 +71,14 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));
     assert_eq!(plan.network.loss, Millionths::new(10_000));
     assert_eq!(plan.network.disk, Span::from_millis(7));
+    assert_eq!(plan.network.stream, Span::HOUR.times(3));
     assert_eq!((plan.traffic.envelopes, plan.traffic.spacing), (10, Span::from_secs(2)));
     assert_eq!((plan.traffic.ttl, plan.traffic.away), (Span::DAY, Span::HOUR));
     assert_eq!(plan.adversary.share, Millionths::new(300_000));
     assert_eq!(plan.adversary.behaviours, ["collude", "mute"]);
     assert_eq!((plan.churn.session, plan.churn.pause), (Span::HOUR.times(10), Span::from_mins(1)));
+    assert_eq!((plan.churn.shape, plan.churn.who), (450, crate::plan::Who::All));
+    assert_eq!(plan.churn.trace.unwrap().name, "x.csv");
     assert_eq!((plan.run.networks, plan.run.seed), (3, 7));
     assert_eq!((plan.run.settle, plan.run.look), (Span::from_mins(5), Span::from_secs(30)));
 }
@@ -99,6 +106,26 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "[run]\nsettle = 20",
             "a.toml: run.settle = 20: a time needs its unit; write \"20ms\", \"20s\", \"20m\", \"20h\" or \"20d\"",
         ),
+        ("[network]\nnodes = 1048577", "a.toml: network.nodes = 1048577: write at most 1048576"),
+        (
+            "[network]\nlatency = \"1s..2h\"",
+            "a.toml: network.latency = \"1s..2h\": write at most \"1h\"",
+        ),
+        (
+            "[run]\nsettle = \"200000000d\"",
+            "a.toml: run.settle = \"200000000d\": write at most \"3650d\"",
+        ),
+        (
+            "[traffic]\nspacing = \"3650d\"",
+            "a.toml: traffic.spacing would send for years: with run.settle, traffic.away and run.look it is more than 3650d",
+        ),
+        (
+            "[network]\nnodes = 4\n[traffic]\nenvelopes = 1025",
+            "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 honest relays",
+        ),
+        ("[churn]\nshape = 0.05", "a.toml: churn.shape = 0.05: write a number from 0.1 to 10"),
+        ("[churn]\nwho = true", "a.toml: churn.who = true: write a text in quotes"),
+        ("[churn]\nwho = \"some\"", "a.toml: churn.who = \"some\": write \"relays\" or \"all\""),
         ("[run]\nlook = true", "a.toml: run.look = true: write a text in quotes"),
         ("[traffic]\nttl = \"31d\"", "a.toml: traffic.ttl = \"31d\": write \"10m\" to \"30d\""),
         (
@@ -258,6 +285,21 @@ fn a_mistake_in_an_override_is_named_with_its_words() {
 }
 
 #[test]
+fn a_file_of_sessions_is_wanted_read_and_put_into_every_cell() {
+    let scenario = parse("[churn]\ntrace = \"x.csv\"\n[grid]\nnetwork.nodes = [10, 20]");
+    assert_eq!(scenario.traces(), ["x.csv".to_owned()].into());
+    let file = |text: &str| [("x.csv".to_owned(), text.to_owned())].into();
+    let scenario = scenario.attach(&file("host,up,down\na,0,1\n")).unwrap();
+    for plan in [scenario.cells()[1].plan.clone(), scenario.single().plan] {
+        assert_eq!(plan.churn.trace.unwrap().of(0), [(Span::ZERO, Span::from_secs(1))]);
+    }
+    let missing = parse("[churn]\ntrace = \"x.csv\"").attach(&[].into());
+    assert_eq!(missing.err().unwrap().to_string(), "a.toml: churn.trace: x.csv is missing");
+    let wrong = parse("[churn]\ntrace = \"x.csv\"").attach(&file("a"));
+    assert_eq!(wrong.err().unwrap().to_string(), "a.toml: x.csv, line 1: write host,up,down");
+}
+
+#[test]
 fn the_cells_of_a_grid_are_all_combinations() {
     let scenario = parse(
         "[adversary]\nbehaviours = [\"mute\"]\n[grid]\nnetwork.nodes = [10, 20]\nadversary.share = [\"0%\", \"10%\", \"20%\"]",
@@ -316,6 +358,8 @@ fn the_scenarios_of_the_repository_are_right() {
         include_str!("../../scenarios/e17-latency.toml"),
         include_str!("../../scenarios/e15-cost.toml"),
         include_str!("../../scenarios/e2-colluders.toml"),
+        include_str!("../../scenarios/e12-away.toml"),
+        include_str!("../../scenarios/e18-scale.toml"),
     ] {
         let scenario =
             Scenario::parse("a.toml", text, &[]).unwrap_or_else(|error| panic!("{error}"));

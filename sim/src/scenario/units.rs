@@ -59,6 +59,12 @@ pub fn thousandths(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "write a number with at most three decimals, such as 100 or 0.5".to_owned())
 }
 
+/// A count in thousandths, with no more decimals than it has.
+pub fn show_thousandths(count: u64) -> String {
+    let text = format!("{}.{:03}", count / 1_000, count % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A time in the longest unit in which it is a whole number.
 pub fn show_span(span: Span) -> String {
     let millis = span.as_millis();
@@ -134,6 +140,8 @@ mod tests {
         fn what_is_shown_is_read_back(millis in 0..u64::MAX, parts in 0..=1_000_000_u32) {
             let time = Span::from_millis(millis);
             prop_assert_eq!(span(&show_span(time)), Ok(time));
+            let count = millis / 1_000;
+            prop_assert_eq!(thousandths(&show_thousandths(count)), Ok(count));
             let part = Millionths::new(parts);
             prop_assert_eq!(share(&show_share(part)), Ok(part));
         }

@@ -26,13 +26,16 @@ impl World {
 
     fn is_lost(&mut self) -> bool {
         let loss = self.network.loss.get();
-        loss > 0 && self.rng.next_u32() % 1_000_000 < loss
+        let lost = loss > 0 && self.rng.next_u32() % 1_000_000 < loss;
+        self.lost += u64::from(lost);
+        lost
     }
 
     /// A call leaves; what was not delivered is answered by nobody.
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
         *self.messages.entry(kind_of_call(&request)).or_default() += 1;
-        self.people.count_call(&request);
+        let casts = self.hosts[asked.from].is_honest().then_some((asked.from, self.is_small()));
+        self.people.count_call(self.now, casts, &request);
         let Some(at) = to.endpoints().iter().find_map(listener) else { return };
         let proves = self.hosts.get(at).is_some_and(|host| host.key().public() == *to.key());
         if proves && !self.is_lost() {
@@ -45,6 +48,7 @@ impl World {
         if !self.hosts[to].is_up() {
             return;
         }
+        self.people.handed(self.now, asked.from, to, &request);
         let from = self.hosts[asked.from].contact().clone();
         let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
         match self.hosts[to].react(stage, &from, &request) {
@@ -99,14 +103,34 @@ impl World {
 
     pub(super) fn send_push(&mut self, from: At, to: &Address, push: Push) {
         let Some(to) = self.by_address.get(to).copied() else { return };
-        if self.streams.is_open(to, from) {
+        if let Some(serial) = self.streams.serial(to, from) {
             *self.messages.entry(kind_of_push(&push)).or_default() += 1;
             self.people.count_push(&push);
             let latency = self.latency();
-            self.later(latency, Happening::Pushed { from, to, push });
+            self.later(latency, Happening::Pushed { from, to, serial, push });
         }
     }
 }
+
+/// All kinds of messages between nodes.
+pub const KINDS: [&str; 16] = [
+    "ping",
+    "find node",
+    "offer",
+    "digest",
+    "deliver",
+    "acknowledge",
+    "receipts",
+    "put card",
+    "get card",
+    "publish card",
+    "find card",
+    "subscribe",
+    "fetch",
+    "push waiting",
+    "push acknowledgements",
+    "push receipts",
+];
 
 const fn kind_of_call(request: &Request) -> &'static str {
     match request {

@@ -153,8 +153,14 @@ fn shards_joined_in_any_order_are_the_sweep_byte_for_byte() {
     for (out, order) in [("ab", ["part1", "part2", "part3"]), ("ba", ["part3", "part1", "part2"])] {
         let output = place.run(&[&["report"], &order[..], &["--out", out]].concat());
         assert_eq!(code(&output), 0, "{}", errors(&output));
-        for file in ["manifest.json", "summary.json", "summary.txt", "envelopes.csv", "report.html"]
-        {
+        for file in [
+            "manifest.json",
+            "summary.json",
+            "summary.txt",
+            "envelopes.csv",
+            "nodes.csv",
+            "report.html",
+        ] {
             assert!(
                 place.read(&format!("{out}/{file}")) == place.read(&format!("whole/{file}")),
                 "{file}"
@@ -204,6 +210,30 @@ fn a_replay_repeats_what_a_run_has_seen() {
     let shown = text(&output);
     let trace = shown.split_whitespace().nth(3).unwrap();
     assert!(trace.len() >= 16 && network.contains(trace), "{shown}");
+    let looks = ["--topology", "graph.dot", "--per-node", "nodes.csv"];
+    let watched = place.run(&[&["replay", "7", "small.toml"][..], &looks].concat());
+    assert_eq!(text(&watched), shown, "to look changes nothing");
+    let graph = place.read("graph.dot");
+    assert!(graph.starts_with("digraph network {") && graph.contains(" -> "), "{graph}");
+    // Minute 0 and at least the minute of looking, 20 relays each.
+    let nodes = place.read("nodes.csv");
+    assert!(nodes.starts_with("minute,node,honest,up,") && nodes.lines().count() >= 41, "{nodes}");
+}
+
+#[test]
+fn a_file_of_sessions_lies_beside_its_scenario_and_goes_into_the_results() {
+    let place = Place::with("");
+    fs::create_dir(place.path("there")).unwrap();
+    let text = SMALL.replace("[grid]", "[churn]\ntrace = \"x.csv\"\nwho = \"all\"\n[grid]");
+    fs::write(place.path("there/s.toml"), text).unwrap();
+    let run = ["run", "there/s.toml", "--networks", "1", "--out", "out"];
+    let output = place.run(&run);
+    assert_eq!(code(&output), 2);
+    assert!(errors(&output).contains("there/x.csv cannot be read"), "{}", errors(&output));
+    fs::write(place.path("there/x.csv"), "host,up,down\na,0,9000\n").unwrap();
+    assert_eq!(code(&place.run(&run)), 0);
+    fs::remove_file(place.path("there/x.csv")).unwrap();
+    assert_eq!(code(&place.run(&["report", "out"])), 0, "the results have it with them");
 }
 
 #[test]

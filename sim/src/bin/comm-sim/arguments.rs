@@ -78,6 +78,8 @@ pub(crate) enum Command {
         /// Change a value of the scenario, as in network.nodes=500; may be repeated.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        looks: Looks,
     },
     /// List scenarios and behaviours, a line each.
     List,
@@ -110,6 +112,17 @@ pub(crate) struct Changed {
     /// Change a value of the scenario, as in network.latency=20ms..80ms; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// What to write about one network.
+#[derive(Args)]
+pub(crate) struct Looks {
+    /// Write who has whom in their table when it has settled, as a graph for Graphviz.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// Write a line of CSV for every relay and minute; large.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) per_node: Option<PathBuf>,
 }
 
 /// How to show results.

@@ -5,6 +5,7 @@
     reason = "the program around the world reads and writes files"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,7 @@ pub(crate) fn write_report(
     write(&out.join("summary.json"), &summary.to_json())?;
     write(&out.join("summary.txt"), &table(summary))?;
     write(&out.join("envelopes.csv"), &csv::envelopes(report))?;
+    write(&out.join("nodes.csv"), &csv::minutes(report))?;
     write(&page, &html::html(report, summary))?;
     Ok(page)
 }
@@ -138,14 +140,30 @@ pub(crate) fn write_document(file: &Path, document: &Document) -> Result<(), Fai
 
 /// Name and text of a scenario, which is given by its file or by the name of a known one.
 pub(crate) fn scenario(given: &Path) -> Result<(String, String), Failure> {
-    let known = scenarios_path().map(|place| place.join(given).with_extension("toml"));
-    let places = [Some(given.to_owned()), known];
-    let file = places.into_iter().flatten().find(|place| place.is_file());
-    let file = file.ok_or_else(|| {
-        format!("{} is no file and no known scenario; see `comm-sim list`", given.display())
-    })?;
+    let file = place(given)?;
     let text = fs::read_to_string(&file).map_err(failed("cannot be read", &file))?;
     Ok((name(&file), text))
+}
+
+/// Where a scenario is.
+fn place(given: &Path) -> Result<PathBuf, Failure> {
+    let known = scenarios_path().map(|place| place.join(given).with_extension("toml"));
+    let places = [Some(given.to_owned()), known];
+    places.into_iter().flatten().find(|place| place.is_file()).ok_or_else(|| {
+        format!("{} is no file and no known scenario; see `comm-sim list`", given.display())
+    })
+}
+
+/// Texts of files that lie beside a scenario, by their names.
+pub(crate) fn beside(
+    given: &Path,
+    names: impl IntoIterator<Item = String>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let read = |name: String| {
+        let file = place(given)?.parent().unwrap_or(Path::new("")).join(&name);
+        Ok((name, fs::read_to_string(&file).map_err(failed("cannot be read", &file))?))
+    };
+    names.into_iter().map(read).collect()
 }
 
 /// Names and texts of all known scenarios.
@@ -180,7 +198,7 @@ fn files(place: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Writes a file beside its place and moves it there, so that nobody ever reads half of it.
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let half = file.with_extension(format!("{}.partial", process::id()));
     let written = fs::File::create(&half).and_then(|mut open| {
         open.write_all(text.as_bytes())?;

@@ -1,5 +1,6 @@
 //! All experiments at once, and one table of what they were to show.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use comm_sim::report::Report;
@@ -57,6 +58,8 @@ fn chosen(wanted: &[String], overrides: &[String]) -> Result<Vec<Experiment>, Fa
     let mut experiments = Vec::new();
     for (file, text) in directory::scenarios()? {
         let scenario = crate::read(&file, &text, overrides)?;
+        let files = directory::beside(Path::new(&file), scenario.traces())?;
+        let scenario = scenario.attach(&files).map_err(|error| error.to_string())?;
         if scenario.id.is_empty() {
             return Err(format!("{file} has no id; write one, such as id = \"E20\""));
         }
@@ -67,7 +70,7 @@ fn chosen(wanted: &[String], overrides: &[String]) -> Result<Vec<Experiment>, Fa
             experiments.push(Experiment::new(
                 &program,
                 number,
-                (&file, &text),
+                (&file, &text, files),
                 &scenario,
                 overrides,
             ));
@@ -84,7 +87,7 @@ impl Experiment {
     fn new(
         program: &Program,
         study: usize,
-        (file, text): (&str, &str),
+        (file, text, files): (&str, &str, BTreeMap<String, String>),
         scenario: &Scenario,
         overrides: &[String],
     ) -> Self {
@@ -95,7 +98,8 @@ impl Experiment {
             jobs.collect::<Vec<_>>()
         };
         let jobs = scenario.cells().into_iter().flat_map(of).collect();
-        let manifest = Manifest::new(program.clone(), (file, text), overrides, seeds.clone(), true);
+        let manifest = Manifest::new(program.clone(), (file, text), overrides, seeds.clone(), true)
+            .with_files(files);
         Self { id: scenario.id.clone(), file: file.to_owned(), manifest, jobs }
     }
 

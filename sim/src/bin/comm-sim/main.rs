@@ -22,8 +22,9 @@ use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
 use comm_sim::report::table::table;
 use comm_sim::scenario::Scenario;
+use comm_sim::world::EVERY_NODE;
 
-use arguments::{Arguments, Chosen, Command, Shard, Shown};
+use arguments::{Arguments, Chosen, Command, Looks, Shard, Shown};
 use directory::Directory;
 use networks::{Job, Played};
 
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Replay { seed, scenario, set } => replay(seed, &scenario, &set),
+        Command::Replay { seed, scenario, set, looks } => replay(seed, &scenario, &set, &looks),
         Command::List => list(),
     };
     match done {
@@ -65,6 +66,8 @@ fn play(chosen: &Chosen, shown: &Shown, shard: Option<Shard>) -> Result<u8, Fail
     let (file, text) = directory::scenario(&chosen.scenario)?;
     let overrides = chosen.changed.overrides();
     let scenario = read(&file, &text, &overrides)?;
+    let files = directory::beside(&chosen.scenario, scenario.traces())?;
+    let scenario = scenario.attach(&files).map_err(|error| error.to_string())?;
     if shard.is_some_and(|shard| shard != Shard::ALL) && shown.out.is_none() {
         return Err("a shard alone says little; give its results a directory with --out".to_owned());
     }
@@ -79,7 +82,8 @@ fn play(chosen: &Chosen, shown: &Shown, shard: Option<Shard>) -> Result<u8, Fail
     let seeds = (first..first + scenario.plan.run.networks).collect::<Vec<_>>();
     let program = origin::program();
     let manifest =
-        Manifest::new(program, (&file, &text), &overrides, seeds.clone(), shard.is_some());
+        Manifest::new(program, (&file, &text), &overrides, seeds.clone(), shard.is_some())
+            .with_files(files);
     let jobs = cells.iter().flat_map(|cell| {
         seeds.iter().map(|seed| Job { study: 0, cell: cell.clone(), seed: *seed })
     });
@@ -163,10 +167,28 @@ fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failu
     Ok(0)
 }
 
-fn replay(seed: u64, scenario: &std::path::Path, overrides: &[String]) -> Result<u8, Failure> {
+fn replay(
+    seed: u64,
+    scenario: &std::path::Path,
+    overrides: &[String],
+    looks: &Looks,
+) -> Result<u8, Failure> {
     let (file, text) = directory::scenario(scenario)?;
-    let scenario = read(&file, &text, overrides)?;
-    let measured = experiment::run(&scenario.plan, seed);
+    let read = read(&file, &text, overrides)?;
+    let files = directory::beside(scenario, read.traces())?;
+    let plan = read.attach(&files).map_err(|error| error.to_string())?.single().plan;
+    let (mut topology, mut nodes) = (String::new(), EVERY_NODE.to_owned());
+    let measured = experiment::run_watched(&plan, seed, &mut |minute, world| {
+        if looks.topology.is_some() && minute == 0 {
+            topology = world.topology();
+        }
+        if looks.per_node.is_some() {
+            nodes += &world.every_node(minute);
+        }
+    });
+    for (file, text) in [(&looks.topology, &topology), (&looks.per_node, &nodes)] {
+        file.iter().try_for_each(|file| directory::write(file, text))?;
+    }
     println!("seed {seed}  trace {}  events {}", measured.trace, measured.events);
     Ok(0)
 }

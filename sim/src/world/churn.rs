@@ -1,0 +1,87 @@
+//! Who comes and goes: sessions that are drawn, or that a file tells; streams that break.
+
+use comm_proto::time::Span;
+
+use super::{Happening, World};
+use crate::host::At;
+use crate::plan::{Churn, Who};
+use crate::weibull;
+
+/// How long whoever lost a stream waits before dialling again.
+const DIAL_AGAIN: Span = Span::from_secs(1);
+/// Pauses and lives of streams are exponential.
+const EXPONENTIAL: u64 = 1_000;
+
+impl World {
+    /// Honest hosts come and go from now on.
+    pub(crate) fn begin_churn(&mut self, churn: &Churn) {
+        let honest = self.honest_hosts().collect::<Vec<_>>();
+        let comes_and_goes = |host: &At| churn.who == Who::All || !self.people.use_host(*host);
+        let hosts = honest.into_iter().filter(comes_and_goes).collect::<Vec<_>>();
+        if let Some(sessions) = &churn.trace {
+            for (number, host) in hosts.into_iter().enumerate() {
+                self.follow(host, sessions.of(number));
+            }
+        } else if churn.session > Span::ZERO {
+            self.churn = Some(churn.clone());
+            for host in hosts {
+                let span = weibull::draw(&mut self.rng, churn.session, churn.shape);
+                self.later(span, Happening::Switch { host, on: false });
+            }
+        }
+    }
+
+    /// Plans all that a file tells of a host.
+    fn follow(&mut self, host: At, sessions: &[(Span, Span)]) {
+        if sessions.first().is_none_or(|(up, _)| *up > Span::ZERO) {
+            self.later(Span::ZERO, Happening::Switch { host, on: false });
+        }
+        for (up, down) in sessions {
+            self.later(*up, Happening::Switch { host, on: true });
+            self.later(*down, Happening::Switch { host, on: false });
+        }
+    }
+
+    pub(super) fn switch(&mut self, host: At, on: bool) {
+        if on == self.hosts[host].is_up() {
+            return;
+        }
+        if on {
+            self.start(host, &[]);
+            for (span, letter, deed) in self.people.back(host) {
+                self.plan_deed(span, letter, deed);
+            }
+        } else {
+            self.hosts[host].stop();
+            for (from, to) in self.streams.unplug(host) {
+                self.close_stream(from, to);
+            }
+        }
+        if let Some(churn) = &self.churn {
+            let (length, shape) =
+                if on { (churn.session, churn.shape) } else { (churn.pause, EXPONENTIAL) };
+            let span = weibull::draw(&mut self.rng, length, shape);
+            self.later(span, Happening::Switch { host, on: !on });
+        }
+    }
+
+    /// A stream was opened, and may break.
+    pub(super) fn expect_break(&mut self, from: At, to: At) {
+        if self.network.stream > Span::ZERO
+            && let Some(serial) = self.streams.serial(from, to)
+        {
+            let span = weibull::draw(&mut self.rng, self.network.stream, EXPONENTIAL);
+            self.later(span, Happening::Broken { from, to, serial });
+        }
+    }
+
+    /// A stream breaks, if it is still the same: what is on its way is lost, its source notices, and its
+    /// subscriber dials again.
+    pub(super) fn break_stream(&mut self, from: At, to: At, serial: u64) {
+        if self.streams.serial(from, to) == Some(serial) {
+            self.close_stream(from, to);
+            let span = DIAL_AGAIN + self.latency();
+            self.later(span, Happening::Opening { from, to });
+        }
+    }
+}

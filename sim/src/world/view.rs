@@ -1,0 +1,122 @@
+//! What an outsider sees who looks at all hosts at once: who has whom, and what lies where.
+
+use std::fmt::Write;
+
+use comm_proto::address::Address;
+use comm_proto::node::Node;
+
+use super::World;
+use crate::host::{At, Host};
+use crate::measured::{Fate, Standing};
+use crate::people::Letter;
+
+/// How many nodes a region should have, and the fewest that it has (PROTOCOL §5.5).
+const REGION: u128 = 20;
+const REGION_LEAST: usize = 10;
+
+impl World {
+    /// What the adversary has of honest relays that are up.
+    pub(crate) fn standing(&self) -> Standing {
+        let mut standing = Standing::default();
+        let is_theirs = |address: Address| {
+            self.by_address.get(&address).is_some_and(|at| !self.hosts[*at].is_honest())
+        };
+        for node in self.hosts.iter().filter(|host| host.is_honest()).filter_map(Host::node) {
+            for known in node.table_nodes() {
+                standing.table.0 += u64::from(is_theirs(known.address()));
+                standing.table.1 += 1;
+            }
+            for entry in node.entry_nodes() {
+                standing.entries.0 += u64::from(is_theirs(entry.address()));
+                standing.entries.1 += 1;
+            }
+        }
+        standing
+    }
+
+    /// Honest hosts that are up.
+    pub(crate) fn honest_up(&self) -> u64 {
+        self.hosts.iter().filter(|host| host.is_honest() && host.is_up()).count() as u64
+    }
+
+    /// Every envelope's fate until now.
+    pub(crate) fn fates(&self) -> Vec<Fate> {
+        let one = |letter: Letter| {
+            let (id, fate) = self.people.fate(letter);
+            let (storage, ideal_storage) = self.people.storage(letter, self.now);
+            Fate {
+                left: id.map_or(0, |id| self.holders(&id)),
+                storage,
+                ideal_storage,
+                first_attempt: self.is_cast(letter),
+                ..fate.clone()
+            }
+        };
+        (0..self.people.len()).map(one).collect()
+    }
+
+    /// Whether the first cast reached an honest host inside the mailbox's region, or the reader before that.
+    fn is_cast(&self, letter: Letter) -> bool {
+        let mailbox = self.people.mailbox(letter);
+        let mut reached = self.people.cast(letter).reached();
+        self.people.is_read_first(letter) || reached.any(|host| self.is_in_region(&mailbox, host))
+    }
+
+    /// Whether a host lies in the region of an address, by the true number of nodes.
+    fn is_in_region(&self, target: &Address, host: At) -> bool {
+        let distance = |at: At| self.hosts[at].key().address().distance(target);
+        let radius = u64::try_from((REGION << 64) / self.hosts.len() as u128).unwrap_or(u64::MAX);
+        let own = distance(host);
+        own.top_bits() <= radius
+            || (0..self.hosts.len())
+                .filter(|at| distance(*at) < own)
+                .nth(REGION_LEAST - 1)
+                .is_none()
+    }
+
+    /// Whether the writer's own node casts an envelope, as in a small network (PROTOCOL §5.5).
+    pub(super) fn is_small(&self) -> bool {
+        self.hosts.len() as u128 <= REGION
+    }
+
+    /// Who has whom in their table, as a graph for Graphviz. Adversaries are boxes; a broken line leads to an entry.
+    pub fn topology(&self) -> String {
+        let mut text = "digraph network {\n  node [shape=point, label=\"\"];\n".to_owned();
+        for (at, host) in self.hosts.iter().enumerate() {
+            let shape = if host.is_honest() { "point" } else { "box" };
+            let _ = writeln!(text, "  {at} [shape={shape}];");
+            let Some(node) = host.node() else { continue };
+            let entries = node.entry_nodes();
+            for known in node.table_nodes() {
+                let Some(to) = self.by_address.get(&known.address()) else { continue };
+                let is_entry = entries.iter().any(|entry| entry.address() == known.address());
+                let style = if is_entry { " [style=dashed]" } else { "" };
+                let _ = writeln!(text, "  {at} -> {to}{style};");
+            }
+        }
+        text + "}\n"
+    }
+
+    /// A line of CSV for every host: minute, host, honest, up, places in its table, envelopes, bytes of bodies,
+    /// calls since it is up.
+    pub fn every_node(&self, minute: u64) -> String {
+        let mut text = String::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            let stats = host.node().map(Node::stats).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "{minute},{at},{},{},{},{},{},{}",
+                u8::from(host.is_honest()),
+                u8::from(host.is_up()),
+                stats.peers,
+                stats.envelopes,
+                stats.envelope_bytes,
+                stats.calls_made
+            );
+        }
+        text
+    }
+}
+
+/// The columns of [`World::every_node`].
+pub const EVERY_NODE: &str = "minute,node,honest,up,table,envelopes,bytes,calls\n";
