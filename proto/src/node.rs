@@ -41,6 +41,7 @@ mod records;
 mod recovery;
 mod regions;
 mod room;
+mod rotating;
 mod routing;
 mod session;
 mod stats;
@@ -75,6 +76,7 @@ use fetching::Fetching;
 use outage::Outage;
 use outside_view::OutsideView;
 use regions::Regions;
+use rotating::Rotating;
 use routing::{Bootstrap, Search};
 use session::Session;
 use subscribers::Subscribers;
@@ -109,6 +111,8 @@ pub struct Node {
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
     entries: Entries,
+    /// A further one, by which it collects only.
+    rotating: Rotating,
 
     calls: BTreeMap<CallId, Call>,
     /// Peers that keep a stream for pushes open here.

@@ -27,7 +27,9 @@ use crate::measured::Fate;
 /// How long a client waits before it submits again what its node has refused.
 const SUBMIT_AGAIN: Span = Span::from_secs(5);
 /// How often a client asks its node for its entries and opens its mailbox at new ones.
-const LOOK_AFTER_ENTRIES: Span = Span::from_mins(5);
+const LOOK_AFTER_ENTRIES: Span = Span::from_secs(30);
+/// How often it opens its mailbox again where it is open: its node may have been restarted.
+const GRANT_AGAIN: Span = Span::from_mins(5);
 /// How long a client's own disk takes.
 const OWN_DISK: Span = Span::from_millis(5);
 
@@ -54,6 +56,8 @@ struct Sent {
     at: Time,
     /// When its reader came, if they have.
     came: Option<Time>,
+    /// When the reader granted the mailbox last, and to whom.
+    granted: Option<(Time, Vec<Address>)>,
     fate: Fate,
 }
 
@@ -94,8 +98,17 @@ impl People {
     pub(crate) fn write(&mut self, writer: At, reader: At, mailbox: KeyPair, ttl: Span) -> Letter {
         let letter = self.letters.len();
         self.by_mailbox.insert(mailbox.address(), letter);
-        let (envelope, at, came, fate) = (None, Time::ZERO, None, Fate::default());
-        self.letters.push(Sent { writer, reader, mailbox, ttl, envelope, at, came, fate });
+        self.letters.push(Sent {
+            writer,
+            reader,
+            mailbox,
+            ttl,
+            envelope: None,
+            at: Time::ZERO,
+            came: None,
+            granted: None,
+            fate: Fate::default(),
+        });
         letter
     }
 
@@ -127,7 +140,9 @@ impl People {
             }
             Deed::Acknowledge => (one.reader, one.acknowledgement()),
         };
-        let again = (deed == Deed::Open).then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
+        // Nothing else will ever come to this mailbox.
+        let looks_on = deed == Deed::Open && one.fate.acknowledged.is_none();
+        let again = looks_on.then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
         (Asked { host, session: session(letter, deed), request }, again)
     }
 
@@ -259,12 +274,19 @@ impl People {
 }
 
 impl Sent {
-    /// Opens the mailbox at the reader's node and at that node's entries.
-    fn open(&self, letter: Letter, status: &Status, now: Time) -> Vec<Asked> {
-        let collectors = status.entries.iter().chain([&status.node]);
+    /// Opens the mailbox at the reader's node and at that node's entries, unless it is open there.
+    fn open(&mut self, letter: Letter, status: &Status, now: Time) -> Vec<Asked> {
+        let entries = status.entries.iter().chain(&status.rotating_entry);
+        let collectors: Vec<_> = entries.chain([&status.node]).copied().collect();
+        let lately = |at: &Time| now.since(*at) < GRANT_AGAIN;
+        if self.granted.as_ref().is_some_and(|(at, to)| lately(at) && *to == collectors) {
+            return Vec::new();
+        }
         let grants = collectors
+            .iter()
             .map(|collector| Grant::sign(&self.mailbox, *collector, now + TTL_MAX))
             .collect();
+        self.granted = Some((now, collectors));
         let requests = [
             ClientRequest::Subscribe { grants, after: 0 },
             ClientRequest::Credit { envelopes: 64 },

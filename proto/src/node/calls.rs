@@ -130,6 +130,7 @@ impl Node {
                 // Whoever was pinged knows by that where we listen.
                 let introduced = matches!(purpose, Purpose::Ping | Purpose::DialBack(_));
                 self.entries.answered(&to);
+                self.rotating.answered(&to);
                 self.confirm(turn, &to, introduced);
                 self.on_answer(turn, to, purpose, response)
             }
@@ -141,6 +142,7 @@ impl Node {
                     if !matches!(purpose, Purpose::DialBack(_)) {
                         self.table.failed(&to.address(), turn.now);
                         self.entries.failed(&to.address(), turn.now);
+                        self.rotating.failed(&to.address(), turn.now);
                         self.note_silence(turn);
                     }
                 } else {

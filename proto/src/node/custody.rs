@@ -274,9 +274,14 @@ impl Node {
     fn wait_before(&mut self, round: u32) -> Span {
         let first = self.config.backoff_first.as_millis();
         let doubled = first.saturating_mul(1 << round.saturating_sub(1).min(30));
-        let capped = doubled.min(self.config.backoff_max.as_millis());
-        let jitter = self.rng.next_u64() % (capped * 2 / 5).max(1);
-        Span::from_millis(capped * 4 / 5 + jitter)
+        self.jittered(Span::from_millis(doubled.min(self.config.backoff_max.as_millis())))
+    }
+
+    /// A span within a fifth of this one, at random.
+    pub(super) fn jittered(&mut self, span: Span) -> Span {
+        let whole = span.as_millis();
+        let jitter = self.rng.next_u64() % (whole * 2 / 5).max(1);
+        Span::from_millis(whole * 4 / 5 + jitter)
     }
 
     fn reports_to(&self, custody: &Custody, source: &Address) -> bool {

@@ -6,7 +6,7 @@ use comm_proto::contact::Contact;
 use comm_proto::envelope::{Envelope, EnvelopeId};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{
-    ClientRequest, ClientResponse, EnvelopeState, PeerStatus, Request, Response, Waiting,
+    ClientRequest, ClientResponse, EnvelopeState, PeerStatus, Request, Response, Status, Waiting,
 };
 use comm_proto::node::{Config, Event, Family, RequestId};
 use comm_proto::rejection::Rejection;
@@ -21,13 +21,20 @@ fn peers(world: &mut World, host: At) -> Vec<comm_proto::message::Peer> {
     }
 }
 
-fn entries(world: &mut World, host: At) -> Vec<At> {
+fn status(world: &mut World, host: At) -> Status {
     match world.call(host, 0, ClientRequest::Status) {
-        Ok(ClientResponse::Status(status)) => {
-            status.entries.iter().map(|entry| world.at(entry).unwrap()).collect()
-        }
+        Ok(ClientResponse::Status(status)) => status,
         other => panic!("{other:?}"),
     }
+}
+
+pub(crate) fn entries(world: &mut World, host: At) -> Vec<At> {
+    let entries = status(world, host).entries;
+    entries.iter().map(|entry| world.at(entry).unwrap()).collect()
+}
+
+pub(crate) fn rotating_entry(world: &mut World, host: At) -> Option<At> {
+    status(world, host).rotating_entry.map(|entry| world.at(&entry).unwrap())
 }
 
 /// B9.
@@ -461,6 +468,7 @@ fn in_a_large_network_everything_goes_through_entries_and_arrives() {
     let reply_to = Mailbox::new(7);
     world.subscribe(writer, 1, &reply_to, 0);
     world.subscribe(reader, 1, &mailbox, 0);
+    let rotating = [writer, reader].map(|person| rotating_entry(&mut world, person).unwrap());
     world.run_for(Span::from_mins(1));
     world.sent.clear();
     let letter = world.letter(&mailbox, 1);
@@ -479,8 +487,9 @@ fn in_a_large_network_everything_goes_through_entries_and_arrives() {
     assert_eq!(world.holders(&letter.id()), []);
     assert!(matches!(world.state(writer, &letter), Some(EnvelopeState::Delivered { .. })));
     for person in [writer, reader] {
-        let entries: BTreeSet<_> = entries(&mut world, person).into_iter().collect();
+        let mut entries: BTreeSet<_> = entries(&mut world, person).into_iter().collect();
         assert_eq!(entries.len(), 4);
+        entries.extend(rotating);
         let told = told_by(&world, person);
         // It has tried fresh nodes in its second and fourth round, since the answer took its time.
         let others: BTreeSet<_> = told.difference(&entries).collect();
