@@ -17,8 +17,6 @@ use crate::world::{START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
-/// How many others a host is told of to begin with.
-const KNOWN: usize = 3;
 /// Readers who are not away come so long before the first envelope.
 const BEFORE: Span = Span::from_mins(1);
 
@@ -30,7 +28,7 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::new(&plan.network, seed);
     let adversaries = corrupt(&mut world, plan, &mut rng);
-    start_all(&mut world, plan.network.nodes, &mut rng);
+    start_all(&mut world, plan, &mut rng);
     write_letters(&mut world, plan, &mut rng);
     if plan.churn.session > Span::from_millis(0) {
         world.begin_churn(plan.churn.session, plan.churn.pause);
@@ -56,9 +54,11 @@ fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {
     count
 }
 
-fn start_all(world: &mut World, nodes: usize, rng: &mut ChaCha12Rng) {
+fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
+    let nodes = plan.network.nodes;
     for host in 0..nodes {
-        let known: BTreeSet<_> = (0..KNOWN.min(host)).map(|_| draw(rng, host)).collect();
+        let told = plan.network.bootstrap.min(host);
+        let known: BTreeSet<_> = draw_many(rng, host, told).into_iter().collect();
         world.start(host, &known.into_iter().collect::<Vec<_>>());
         let until = STARTING.as_millis() * (host as u64 + 1) / nodes as u64;
         world.run_until(START + Span::from_millis(until));

@@ -32,6 +32,9 @@ pub struct Network {
     pub loss: Millionths,
     /// How long a disk takes to make a batch durable.
     pub disk: Span,
+    /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
+    /// of them collude it never sees anybody else. At least 1.
+    pub bootstrap: usize,
 }
 
 /// What people send. Every envelope has a sender, a recipient and a mailbox of its own, so that
@@ -114,6 +117,7 @@ impl Default for Plan {
                 latency: (Span::from_millis(50), Span::from_millis(150)),
                 loss: Millionths::default(),
                 disk: Span::from_millis(5),
+                bootstrap: 8,
             },
             traffic: Traffic {
                 envelopes: 100,

@@ -44,7 +44,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 16] = [
+pub static KEYS: [Key; 17] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -70,6 +70,12 @@ pub static KEYS: [Key; 16] = [
         about: "how long a disk takes to make a batch durable",
         read: |plan, value| put(&mut plan.network.disk, span(value)),
         show: |plan| units::show_span(plan.network.disk),
+    },
+    Key {
+        name: "network.bootstrap",
+        about: "how many others, adversaries among them, a relay is told of to begin with; at least 1",
+        read: |plan, value| put(&mut plan.network.bootstrap, count(value, 1)),
+        show: |plan| plan.network.bootstrap.to_string(),
     },
     Key {
         name: "traffic.envelopes",
