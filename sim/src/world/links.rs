@@ -52,7 +52,8 @@ impl World {
                 let id = RequestId(self.rng.next_u64());
                 self.hosts[to].asked.insert(id, asked);
                 let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
-                self.input(to, Input::Request { id, from: *from.key(), source, request });
+                let (from, known) = (*from.key(), Some(from));
+                self.input(to, Input::Request { id, from, source, known, request });
             }
             Reaction::Answer(result) => self.send_answer(asked, *result),
             Reaction::Silence => {}
