@@ -107,7 +107,7 @@ pub struct Node {
     bootstrap: Bootstrap,
     dial_backs: DialBacks,
     outside_view: OutsideView,
-    searches: BTreeMap<u64, Search>,
+    searches: BTreeMap<u64, Box<Search>>,
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
     entries: Entries,
@@ -186,8 +186,8 @@ impl Node {
         match input {
             Input::Tick => self.on_tick(turn)?,
             Input::Durable(seq) => self.on_durable(turn, seq)?,
-            Input::Request { id, from, source, request } => {
-                self.on_request(turn, id, (&from, source), request)?;
+            Input::Request { id, from, source, known, request } => {
+                self.on_request(turn, id, (&from, source, known), request)?;
             }
             Input::Response { id, result } => self.on_response(turn, id, result)?,
             Input::ListenerOpened { peer } => self.on_listener_opened(peer),

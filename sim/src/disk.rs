@@ -13,6 +13,8 @@ use comm_proto::store::{Batch, Entry, MemoryStore, Seq, Store, StoreError, Write
 pub(crate) struct Disk {
     applied: MemoryStore<Family>,
     unsynced: VecDeque<Batch<Family>>,
+    /// Whether its host is switched on only once.
+    is_read_once: bool,
 }
 
 impl Disk {
@@ -21,11 +23,23 @@ impl Disk {
         &self.applied
     }
 
+    /// Its host is never switched off: it need not keep what only a start reads, the nodes that were
+    /// known, which would be most of what the disks of an idle network hold.
+    pub(crate) fn read_once(&mut self) {
+        self.is_read_once = true;
+    }
+
     /// Makes a batch visible.
     ///
     /// # Errors
     /// Never yet; a store in memory can be read.
-    pub(crate) fn write(&mut self, batch: Batch<Family>) -> Result<(), StoreError> {
+    pub(crate) fn write(&mut self, mut batch: Batch<Family>) -> Result<(), StoreError> {
+        if self.is_read_once {
+            batch.writes.retain(|write| table_of(write) != Family::Contacts);
+            if batch.writes.is_empty() {
+                return Ok(());
+            }
+        }
         let mut undo = Vec::new();
         for write in &batch.writes {
             undo.extend(self.undo(write)?);
@@ -67,6 +81,14 @@ impl Disk {
     }
 }
 
+const fn table_of(write: &Write<Family>) -> Family {
+    match write {
+        Write::Put { table, .. }
+        | Write::Delete { table, .. }
+        | Write::DeleteRange { table, .. } => *table,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +101,21 @@ mod tests {
 
     fn batch(seq: u64, writes: Vec<Write<Family>>) -> Batch<Family> {
         Batch { seq: Seq(seq), writes }
+    }
+
+    #[test]
+    fn a_disk_that_is_read_once_keeps_all_but_the_nodes_that_were_known() {
+        let known = Write::Put { table: Family::Contacts, key: vec![1], value: vec![1] };
+        let mut disk = Disk::default();
+        disk.write(batch(1, vec![put(1, 1), known.clone()])).unwrap();
+        disk.read_once();
+        disk.write(batch(2, vec![put(2, 1), known.clone()])).unwrap();
+        disk.write(batch(3, vec![known])).unwrap();
+        assert_eq!(disk.applied().len(Family::Contacts), 1);
+        assert_eq!(disk.applied().len(TABLE), 2);
+        disk.sync(Seq(2));
+        disk.crash();
+        assert_eq!(disk.applied().len(TABLE), 2);
     }
 
     #[test]

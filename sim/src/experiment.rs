@@ -26,7 +26,10 @@ const BEFORE: Span = Span::from_mins(1);
 /// Does not return before all is done; a plan of a thousand nodes takes seconds.
 pub fn run(plan: &Plan, seed: u64) -> Measured {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
-    let mut world = World::new(&plan.network, seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    if plan.churn.session == Span::from_millis(0) {
+        world.stay_on();
+    }
     let adversaries = corrupt(&mut world, plan, &mut rng);
     start_all(&mut world, plan, &mut rng);
     write_letters(&mut world, plan, &mut rng);
@@ -37,6 +40,18 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
     world.count_from_now();
     world.run_until(world.now() + last_letter(plan) + plan.traffic.away + plan.run.look);
     measure(&world, plan, seed, adversaries)
+}
+
+/// A network in which nobody writes or comes and goes, when all its nodes have been there for
+/// `plan.run.settle`.
+pub fn idle(plan: &Plan, seed: u64) -> World {
+    let mut rng = ChaCha12Rng::seed_from_u64(!seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.stay_on();
+    start_all(&mut world, plan.network.nodes, &mut rng);
+    world.run_until(START + STARTING + plan.run.settle);
+    world.count_from_now();
+    world
 }
 
 fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {
@@ -122,4 +137,28 @@ fn draw_many(rng: &mut ChaCha12Rng, all: usize, count: usize) -> Vec<At> {
     }
     hosts.truncate(count);
     hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Crypto, Millionths};
+
+    fn played(crypto: Crypto) -> Measured {
+        let mut plan = Plan::default();
+        plan.network.nodes = 200;
+        plan.network.loss = Millionths::new(5_000);
+        plan.traffic.envelopes = 10;
+        plan.run.settle = Span::from_secs(20);
+        plan.run.look = Span::from_secs(30);
+        plan.run.crypto = crypto;
+        run(&plan, 11)
+    }
+
+    #[test]
+    fn real_and_modelled_cryptography_tell_the_same_story() {
+        let (real, model) = (played(Crypto::Real), played(Crypto::Model));
+        assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
+        assert_eq!(real, model);
+    }
 }

@@ -76,6 +76,11 @@ impl Host {
         }
     }
 
+    /// It stays on as long as the world lasts.
+    pub(crate) fn stay_on(&mut self) {
+        self.disk.read_once();
+    }
+
     /// Puts these before its node.
     pub(crate) fn behave(&mut self, behaviours: Vec<Box<dyn Behaviour>>) {
         self.behaviours = behaviours;

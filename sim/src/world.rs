@@ -4,6 +4,7 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod frames;
 mod links;
 
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ use crate::behaviour::{Behaviour, Colluders, Reaction};
 use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
 use crate::people::{self, Deed, Later, Letter, People};
-use crate::plan::Network;
-use crate::queue::Queue;
+use crate::plan::{Crypto, Network};
+use crate::queue::{Next, Queue};
 use crate::streams::Streams;
 use crate::trace::Trace;
 
@@ -46,8 +47,6 @@ pub(crate) struct Asked {
 /// What is on its way.
 #[derive(Debug)]
 enum Happening {
-    /// A node may want something.
-    Wake { host: At },
     /// A behaviour may want something.
     Act { host: At },
     /// A disk has a batch, and with it copies of these envelopes.
@@ -73,6 +72,7 @@ pub struct World {
     now: Time,
     rng: ChaCha12Rng,
     network: Network,
+    crypto: Crypto,
     hosts: Vec<Host>,
     by_address: BTreeMap<Address, At>,
     colluders: Colluders,
@@ -89,12 +89,18 @@ pub struct World {
 
 /// Making it.
 impl World {
-    /// `network.nodes` hosts, all off.
+    /// `network.nodes` hosts, all off, whose cryptography is modelled.
     pub fn new(network: &Network, seed: u64) -> Self {
+        Self::with_crypto(network, seed, Crypto::Model)
+    }
+
+    /// `network.nodes` hosts, all off.
+    pub fn with_crypto(network: &Network, seed: u64, crypto: Crypto) -> Self {
         let mut world = Self {
             now: START,
             rng: ChaCha12Rng::seed_from_u64(seed),
             network: network.clone(),
+            crypto,
             hosts: Vec::new(),
             by_address: BTreeMap::new(),
             colluders: Colluders::default(),
@@ -118,7 +124,10 @@ impl World {
     pub(crate) fn draw_key(&mut self) -> KeyPair {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        KeyPair::from_seed(&seed)
+        match self.crypto {
+            Crypto::Real => KeyPair::from_seed(&seed),
+            Crypto::Model => KeyPair::modelled(&seed),
+        }
     }
 
     /// Hands these hosts to an adversary; `behave` makes what stands before each of their nodes.
@@ -157,6 +166,11 @@ impl World {
         }
     }
 
+    /// Nobody is ever switched off in this world.
+    pub(crate) fn stay_on(&mut self) {
+        self.hosts.iter_mut().for_each(Host::stay_on);
+    }
+
     /// Somebody does something in a while.
     pub(crate) fn plan_deed(&mut self, after: Span, letter: Letter, deed: Deed) {
         self.later(after, Happening::Deed { letter, deed });
@@ -191,7 +205,7 @@ impl World {
     }
 
     /// Calls and pushes by kind since they are counted.
-    pub(crate) fn messages(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn messages(&self) -> &BTreeMap<&'static str, u64> {
         &self.messages
     }
 
@@ -217,26 +231,27 @@ impl World {
     /// When time stands still, because a node or a behaviour wants to be woken at once, always.
     pub fn run_until(&mut self, end: Time) {
         let mut at_once = 0;
-        while let Some((at, happening)) = self.queue.pop_until(end) {
+        while let Some((at, next)) = self.queue.pop_until(end) {
             at_once = if at > self.now { 0 } else { at_once + 1 };
-            assert!(
-                at_once <= AT_ONCE_MAX * self.hosts.len(),
-                "time stands still at {happening:?}"
-            );
+            assert!(at_once <= AT_ONCE_MAX * self.hosts.len(), "time stands still at {next:?}");
             self.now = at;
-            self.happen(happening);
+            match next {
+                Next::Mark(host) => self.tick(host as At),
+                Next::Thing(happening) => self.happen(happening),
+            }
         }
         self.now = end;
     }
 
+    /// A node wants something, unless it has thought better of it.
+    fn tick(&mut self, host: At) {
+        if self.hosts[host].wake.take_if(|at| *at == self.now).is_some() {
+            self.input(host, Input::Tick);
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Wake { host } => {
-                if self.hosts[host].wake == Some(self.now) {
-                    self.hosts[host].wake = None;
-                    self.input(host, Input::Tick);
-                }
-            }
             Happening::Act { host } => self.act(host),
             Happening::Durable { host, boot, seq, copies } => {
                 if self.hosts[host].boots() == boot {
@@ -390,7 +405,7 @@ impl World {
         if tick != one.wake {
             one.wake = tick;
             if let Some(at) = tick {
-                self.queue.push(at, Happening::Wake { host });
+                self.queue.mark(at, host as u32);
             }
         }
         let act = one.next_act().map(|at| at.max(self.now));

@@ -18,6 +18,9 @@ use super::io::{Event, Family, Output, RequestId};
 use super::recovery::Totals;
 use super::{Node, Turn};
 
+/// Room for so many outputs is kept from one input to the next.
+const ROOM_KEPT: usize = 4;
+
 /// Outputs and what becomes one.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -55,8 +58,13 @@ impl Desk {
         self.outputs.is_empty()
     }
 
+    /// A node that is quiet keeps no room for what it says when it is not.
     pub(super) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.outputs.capacity() > ROOM_KEPT {
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     pub(super) fn push(&mut self, output: Output) {

@@ -13,8 +13,9 @@ use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World};
+use super::{Asked, Happening, Reaction, Stage, World, frames};
 use crate::host::{At, CALLING_PORT, endpoint, listener};
+use crate::plan::Crypto;
 
 impl World {
     /// How long one message takes.
@@ -46,13 +47,21 @@ impl World {
             return;
         }
         let from = self.hosts[asked.from].contact().clone();
+        let request = match self.crypto {
+            Crypto::Model => request,
+            Crypto::Real => match frames::request(request, self.now) {
+                Ok(request) => request,
+                Err(refusal) => return self.send_answer(asked, Err(refusal)),
+            },
+        };
         let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
         match self.hosts[to].react(stage, &from, &request) {
             Reaction::Pass => {
                 let id = RequestId(self.rng.next_u64());
                 self.hosts[to].asked.insert(id, asked);
                 let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
-                self.input(to, Input::Request { id, from: *from.key(), source, request });
+                let (from, known) = (*from.key(), Some(from));
+                self.input(to, Input::Request { id, from, source, known, request });
             }
             Reaction::Answer(result) => self.send_answer(asked, *result),
             Reaction::Silence => {}
@@ -62,6 +71,10 @@ impl World {
     pub(super) fn send_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
         if !self.is_lost() {
             let latency = self.latency();
+            let result = match self.crypto {
+                Crypto::Model => result,
+                Crypto::Real => frames::response(result, self.now),
+            };
             self.later(latency, Happening::Answered { asked, result });
         }
     }
@@ -103,7 +116,14 @@ impl World {
             *self.messages.entry(kind_of_push(&push)).or_default() += 1;
             self.people.count_push(&push);
             let latency = self.latency();
-            self.later(latency, Happening::Pushed { from, to, push });
+            let push = match self.crypto {
+                Crypto::Model => Ok(push),
+                Crypto::Real => frames::push(push, self.now),
+            };
+            // Nobody is told of a push that cannot be read.
+            if let Ok(push) = push {
+                self.later(latency, Happening::Pushed { from, to, push });
+            }
         }
     }
 }

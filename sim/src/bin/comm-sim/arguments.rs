@@ -66,6 +66,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Measure on this machine how fast one network runs on one core, and how much memory it takes.
+    Bench {
+        /// Relays of the network.
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        nodes: usize,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// List scenarios and behaviours, a line each.
     List,
 }

@@ -4,6 +4,7 @@
 //! simulated and what is said about it is the library's.
 
 mod arguments;
+mod bench;
 mod directory;
 mod networks;
 mod origin;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
         Command::Replay { seed, scenario, set } => replay(seed, &scenario, &set),
+        Command::Bench { nodes, json } => bench::run(nodes, json),
         Command::List => list(),
     };
     match done {
