@@ -13,7 +13,7 @@ use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World};
+use super::{Asked, Happening, Reaction, Stage, World, door};
 use crate::host::{At, CALLING_PORT, endpoint, listener};
 
 impl World {
@@ -26,7 +26,11 @@ impl World {
 
     fn is_lost(&mut self) -> bool {
         let loss = self.network.loss.get();
-        loss > 0 && self.rng.next_u32() % 1_000_000 < loss
+        let lost = loss > 0 && self.rng.next_u32() % 1_000_000 < loss;
+        if lost {
+            self.faults.count("message lost");
+        }
+        lost
     }
 
     /// A call leaves; what was not delivered is answered by nobody.
@@ -35,14 +39,24 @@ impl World {
         self.people.count_call(&request);
         let Some(at) = to.endpoints().iter().find_map(listener) else { return };
         let proves = self.hosts.get(at).is_some_and(|host| host.key().public() == *to.key());
-        if proves && !self.is_lost() {
-            let latency = self.latency();
-            self.later(latency, Happening::Asked { asked, to: at, request });
+        if !proves || self.is_lost() || self.faults.is_cut(asked.from, at) {
+            return;
         }
+        if self.is_doubled() {
+            let latency = self.latency() + self.faults.delay(asked.from, at);
+            self.later(latency, Happening::Asked { asked, to: at, request: request.clone() });
+        }
+        let latency = self.latency() + self.faults.delay(asked.from, at);
+        self.later(latency, Happening::Asked { asked, to: at, request });
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
         if !self.hosts[to].is_up() {
+            return;
+        }
+        let clock = self.clock(to);
+        if let Err(refusal) = door::request(&request, clock) {
+            self.send_answer(asked, to, Err(refusal));
             return;
         }
         let from = self.hosts[asked.from].contact().clone();
@@ -54,16 +68,26 @@ impl World {
                 let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
                 self.input(to, Input::Request { id, from: *from.key(), source, request });
             }
-            Reaction::Answer(result) => self.send_answer(asked, *result),
+            Reaction::Answer(result) => self.send_answer(asked, to, *result),
             Reaction::Silence => {}
         }
     }
 
-    pub(super) fn send_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
-        if !self.is_lost() {
-            let latency = self.latency();
-            self.later(latency, Happening::Answered { asked, result });
+    pub(super) fn send_answer(
+        &mut self,
+        asked: Asked,
+        by: At,
+        result: Result<Response, Rejection>,
+    ) {
+        if self.is_lost() || self.faults.is_cut(by, asked.from) {
+            return;
         }
+        if self.is_doubled() {
+            let latency = self.latency() + self.faults.delay(by, asked.from);
+            self.later(latency, Happening::Answered { asked, result: result.clone() });
+        }
+        let latency = self.latency() + self.faults.delay(by, asked.from);
+        self.later(latency, Happening::Answered { asked, result });
     }
 
     pub(super) fn deliver_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
@@ -71,6 +95,8 @@ impl World {
         if self.hosts[host].boots() != asked.boot {
             return;
         }
+        let clock = self.clock(host);
+        let result = result.and_then(|answer| door::response(&answer, clock).map(|()| answer));
         let awaited = self.hosts[host].calls.remove(&id);
         // To give up after the answer has come is nothing; an answer after that is handed in.
         if awaited || result.is_ok() {
@@ -102,7 +128,7 @@ impl World {
         if self.streams.is_open(to, from) {
             *self.messages.entry(kind_of_push(&push)).or_default() += 1;
             self.people.count_push(&push);
-            let latency = self.latency();
+            let latency = self.latency() + self.faults.delay(from, to);
             self.later(latency, Happening::Pushed { from, to, push });
         }
     }

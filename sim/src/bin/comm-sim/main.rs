@@ -7,6 +7,7 @@ mod arguments;
 mod directory;
 mod networks;
 mod origin;
+mod swarm;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -44,7 +45,11 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Replay { seed, scenario, set } => replay(seed, &scenario, &set),
+        Command::Replay { seed, scenario: Some(scenario), set, .. } => {
+            replay(seed, &scenario, &set)
+        }
+        Command::Replay { seed, .. } => Ok(swarm::replay(seed)),
+        Command::Swarm { seeds, jobs, hashes } => swarm::play(seeds, jobs, hashes),
         Command::List => list(),
     };
     match done {
