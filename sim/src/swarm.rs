@@ -10,7 +10,7 @@ pub mod options;
 pub(crate) mod oracle;
 pub mod verdict;
 
-use comm_proto::time::{Span, Time};
+use comm_proto::time::Span;
 
 use crate::behaviour::{Behaviour, Kind};
 use crate::people::Deed;
@@ -103,6 +103,7 @@ fn trouble(world: &mut World, options: &Options, forger: &mut Forger) {
 fn befall(world: &mut World, fault: &Fault, forger: &mut Forger) {
     match fault {
         Fault::Crash { host, kept, off } => world.crash(*host, *kept, *off),
+        Fault::CrashWriting { host, writes, kept, off } => world.doom(*host, *writes, *kept, *off),
         Fault::FailReads { host, after, off } => world.fail_reads(*host, *after, *off),
         Fault::FailWrites { host, off } => world.fail_writes(*host, *off),
         Fault::Stall { host, span } => world.stall(*host, *span),
@@ -130,9 +131,4 @@ fn heal(world: &mut World, options: &Options) {
         }
         world.restart_soon(host);
     }
-}
-
-/// Since the beginning of the world.
-fn since_start(now: Time) -> Span {
-    now.since(START)
 }

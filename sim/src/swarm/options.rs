@@ -17,9 +17,11 @@ use crate::plan::{Millionths, Network};
 use crate::swarm::oracle::Skews;
 
 /// Fewest and most hosts.
-const HOSTS: (u64, u64) = (6, 40);
+const HOSTS: (u64, u64) = (6, 24);
+/// And in one world of eight.
+const MANY_HOSTS: (u64, u64) = (25, 40);
 /// Fewest and most envelopes.
-const LETTERS: (u64, u64) = (8, 40);
+const LETTERS: (u64, u64) = (8, 32);
 /// What adversaries do, of [`crate::behaviour::ALL`], alone or together.
 const BEHAVIOURS: [&[&str]; 4] =
     [&["collude"], &["mute"], &["drop-acknowledgements"], &["drop-acknowledgements", "mute"]];
@@ -82,21 +84,76 @@ pub struct Letter {
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Power goes; a part of what was not synced is left.
-    Crash { host: At, kept: Millionths, off: Span },
+    Crash {
+        /// Whose.
+        host: At,
+        /// Which part.
+        kept: Millionths,
+        /// How long the host is off.
+        off: Span,
+    },
+    /// The same, when so many batches more have been written and the last is not synced.
+    CrashWriting {
+        /// Whose.
+        host: At,
+        /// How many.
+        writes: u32,
+        /// Which part.
+        kept: Millionths,
+        /// How long the host is off.
+        off: Span,
+    },
     /// The disk cannot be read any more after some reads.
-    FailReads { host: At, after: u32, off: Span },
+    FailReads {
+        /// Whose.
+        host: At,
+        /// After how many.
+        after: u32,
+        /// How long the host is off.
+        off: Span,
+    },
     /// The next write fails.
-    FailWrites { host: At, off: Span },
+    FailWrites {
+        /// Whose.
+        host: At,
+        /// How long the host is off.
+        off: Span,
+    },
     /// Syncs take until then.
-    Stall { host: At, span: Span },
+    Stall {
+        /// Whose.
+        host: At,
+        /// How long.
+        span: Span,
+    },
     /// The host handles nothing.
-    Pause { host: At, span: Span },
+    Pause {
+        /// Whose.
+        host: At,
+        /// How long.
+        span: Span,
+    },
     /// What some send to others does not arrive.
-    Cut { from: Vec<At>, to: Vec<At>, span: Span },
+    Cut {
+        /// Who.
+        from: Vec<At>,
+        /// To whom.
+        to: Vec<At>,
+        /// How long.
+        span: Span,
+    },
     /// A machine's clock is set.
-    SetClock { host: At, ahead: i64 },
+    SetClock {
+        /// Whose.
+        host: At,
+        /// Milliseconds ahead of the true time.
+        ahead: i64,
+    },
     /// Somebody sends what no honest node would.
-    Forge { to: At },
+    Forge {
+        /// To whom.
+        to: At,
+    },
 }
 
 /// Draws numbers.
@@ -150,11 +207,11 @@ impl Options {
         let mut draw = Draw::new(!seed);
         let network = network(&mut draw);
         let hosts = network.nodes;
-        let long = draw.once_in(8);
+        let long = draw.once_in(16);
         let trouble = if long {
             draw.span(Span::from_mins(240), Span::from_mins(600))
         } else {
-            draw.span(Span::from_mins(15), Span::from_mins(75))
+            draw.span(Span::from_mins(10), Span::from_mins(40))
         };
         let config = config(&mut draw);
         let share = *draw.one_of(&[0, 0, 10, 20, 33]);
@@ -171,7 +228,7 @@ impl Options {
         let full = full(&mut draw, &honest);
         let slow = slow(&mut draw, hosts);
         let doubled = if draw.once_in(2) { draw.share(150_000) } else { Millionths::default() };
-        let slowest = *draw.one_of(&[5, 50, 500, 3_000]);
+        let slowest = *draw.one_of(&[5, 50, 500, 3_000, 12_000]);
         let syncs = (Span::from_millis(1), Span::from_millis(slowest));
         Self {
             network,
@@ -208,10 +265,11 @@ impl Options {
 }
 
 fn network(draw: &mut Draw) -> Network {
+    let hosts = if draw.once_in(8) { MANY_HOSTS } else { HOSTS };
     let least = *draw.one_of(&[1, 20, 100]);
     let spread = *draw.one_of(&[1, 100, 400, 2_500]);
     Network {
-        nodes: draw.between(HOSTS.0, HOSTS.1) as usize,
+        nodes: draw.between(hosts.0, hosts.1) as usize,
         latency: (Span::from_millis(least), Span::from_millis(least + spread)),
         loss: if draw.once_in(3) { Millionths::default() } else { draw.share(300_000) },
         disk: Span::from_millis(5),
@@ -243,7 +301,7 @@ fn config(draw: &mut Draw) -> Config {
 /// longest wait; one may be left out; an entry that is gone is noticed by then.
 fn healing(trouble: Span, config: &Config) -> Span {
     let wait = trouble.as_millis().min(config.backoff_max.as_millis());
-    Span::from_millis(wait * 3) + Span::from_mins(60)
+    Span::from_millis(wait * 3) + Span::from_mins(40)
 }
 
 fn letters(draw: &mut Draw, honest: &[At], trouble: Span, healing: Span) -> Vec<Letter> {
@@ -344,10 +402,12 @@ fn fault(draw: &mut Draw, kind: u8, host: At, (honest, hosts): (&[At], usize)) -
     match kind {
         0 => {
             let kept = draw.share(1_000_000);
-            Fault::Crash {
-                host,
-                kept: if draw.once_in(3) { Millionths::default() } else { kept },
-                off,
+            let kept = if draw.once_in(3) { Millionths::default() } else { kept };
+            let writes = draw.between(1, 8) as u32;
+            if draw.once_in(3) {
+                Fault::Crash { host, kept, off }
+            } else {
+                Fault::CrashWriting { host, writes, kept, off }
             }
         }
         1 => Fault::FailReads { host, after: draw.below(40) as u32, off },

@@ -161,6 +161,8 @@ impl Oracle {
     pub(crate) fn output(&mut self, seen: &Seen<'_>, output: &Output) {
         match output {
             Output::Write(batch) => self.removals(seen, &batch.writes),
+            Output::Reply { result: Err(refusal), .. }
+            | Output::ClientReply { result: Err(refusal), .. } => self.check(refusal.name()),
             Output::Reply { result: Ok(answer), .. } => {
                 self.receipts_given(seen, answer);
                 self.answered(seen, answer);

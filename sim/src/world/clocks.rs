@@ -35,11 +35,6 @@ impl Clocks {
         }
     }
 
-    /// Whether all have the true time.
-    pub(super) fn are_right(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What a host's node is told now.
     pub(super) fn read(&mut self, host: At, now: Time) -> Time {
         self.0.get_mut(&host).map_or(now, |clock| clock.read(now))

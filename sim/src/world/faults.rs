@@ -48,6 +48,9 @@ pub(crate) struct Faults {
     stalled: BTreeMap<At, Time>,
     /// Reads that succeed before a disk fails, and how long its host is off then.
     unreadable: BTreeMap<At, (u32, Span)>,
+    /// Hosts whose power goes as soon as they have written so many batches more: what is left of what was
+    /// not synced, and how long they are off.
+    doomed: BTreeMap<At, (u32, Millionths, Span)>,
     /// How long a host is off after its next write has failed.
     unwritable: BTreeMap<At, Span>,
     happened: BTreeMap<&'static str, u64>,
@@ -116,6 +119,7 @@ impl Faults {
         self.stalled.remove(&host);
         self.unreadable.remove(&host);
         self.unwritable.remove(&host);
+        self.doomed.remove(&host);
     }
 }
 
@@ -137,6 +141,11 @@ impl World {
         });
         self.go_down(host, kept);
         self.later(off, Happening::Restart { host });
+    }
+
+    /// Power goes when so many batches more are written, before the disk has the last.
+    pub(crate) fn doom(&mut self, host: At, writes: u32, kept: Millionths, off: Span) {
+        self.faults.doomed.insert(host, (writes, kept, off));
     }
 
     /// A host is off from now on: nobody switches it on again.
@@ -247,6 +256,7 @@ impl World {
         self.faults.stalled.clear();
         self.faults.unreadable.clear();
         self.faults.unwritable.clear();
+        self.faults.doomed.clear();
     }
 
     /// A stranger sends something, which is read as bytes from a link are.
@@ -364,6 +374,13 @@ impl World {
         syncing.written = Some(seq);
         syncing.copies.extend(copies);
         self.begin_sync(host);
+        if let Some((left, kept, off)) = self.faults.doomed.get_mut(&host) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                let (kept, off) = (*kept, *off);
+                self.crash(host, kept, off);
+            }
+        }
     }
 
     /// A sync has ended; whatever was written meanwhile shares the next.

@@ -36,7 +36,7 @@ fn play(first: u64) {
     for fault in faults {
         assert!(totals.faults.contains_key(fault), "no {fault}: {totals}");
     }
-    let checks = ["receipt", "promise after a crash", "removal", "acknowledgement met", "named"];
+    let checks = ["receipt", "promise after a crash", "removal", "acknowledgement met", "offered"];
     for check in checks {
         assert!(totals.checks.get(check).is_some_and(|count| *count > 10), "no {check}: {totals}");
     }

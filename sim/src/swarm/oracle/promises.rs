@@ -2,8 +2,9 @@
 
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::message::{EnvelopeState, Response};
+use comm_proto::node::Family;
 
-use super::{Oracle, Rule, Seen, short};
+use super::{Oracle, Rule, Seen, short, tombstone};
 
 impl Oracle {
     /// Receipts in an answer: the answerer has all of it on disk at this moment (PROTOCOL §3.4).
@@ -12,6 +13,9 @@ impl Oracle {
         else {
             return;
         };
+        if let Response::Delivered { refused, .. } = answer {
+            refused.iter().for_each(|(_, refusal)| self.check(refusal.name()));
+        }
         let own = receipts.iter().filter(|receipt| receipt.holder() == seen.host.key().address());
         for id in own.flat_map(|receipt| receipt.ids()) {
             self.promise(seen, *id, "receipt");
@@ -21,7 +25,9 @@ impl Oracle {
 
     /// A client is told that its envelope is accepted, or more.
     pub(super) fn accepted(&mut self, seen: &Seen<'_>, id: EnvelopeId, state: EnvelopeState) {
-        if matches!(state, EnvelopeState::Accepted | EnvelopeState::Stored(_)) {
+        // It may have ended before the disk had both: then that is what the disk has.
+        let ended = seen.host.disk().durable(Family::Tombstones, tombstone(&id)).is_some();
+        if matches!(state, EnvelopeState::Accepted | EnvelopeState::Stored(_)) && !ended {
             self.promise(seen, id, "accepted");
         }
         self.state_told(seen, id, state);
@@ -73,7 +79,10 @@ impl Oracle {
             return self.violated(seen, Rule::PromiseBeforeDisk, text);
         };
         if seen.has_durably(envelope) {
-            self.promised.insert((seen.at, id), how);
+            // It may have ended meanwhile, and only the disk does not have that yet.
+            if seen.has(&id) {
+                self.promised.insert((seen.at, id), how);
+            }
         } else {
             let text = format!("{how} for {}, which is not on disk", short(&id));
             self.violated(seen, Rule::PromiseBeforeDisk, text);

@@ -37,8 +37,9 @@ impl Oracle {
     /// A call of this node.
     pub(super) fn asked(&mut self, seen: &Seen<'_>, request: &Request) {
         match request {
-            Request::Offer { ids } | Request::Fetch { ids } => self.names(seen, ids),
-            Request::Deliver { envelopes } => self.hands_over(seen, envelopes),
+            Request::Offer { ids } => self.names(seen, ids, "offered"),
+            Request::Fetch { ids } => self.names(seen, ids, "fetched"),
+            Request::Deliver { envelopes } => self.hands_over(seen, envelopes, "delivered"),
             Request::Acknowledge { acknowledgements } => {
                 let ids: Vec<_> =
                     acknowledgements.iter().flat_map(|one| one.ids()).copied().collect();
@@ -55,10 +56,12 @@ impl Oracle {
     /// An answer of this node.
     pub(super) fn answered(&mut self, seen: &Seen<'_>, answer: &Response) {
         match answer {
-            Response::Fetched { envelopes } => self.hands_over(seen, envelopes),
+            Response::Fetched { envelopes } => {
+                self.hands_over(seen, envelopes, "handed to a collector")
+            }
             Response::Subscribed { waiting, .. } => {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
-                self.names(seen, &ids);
+                self.names(seen, &ids, "listed");
             }
             _ => {}
         }
@@ -69,7 +72,7 @@ impl Oracle {
         match push {
             Push::Waiting(waiting) => {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
-                self.names(seen, &ids);
+                self.names(seen, &ids, "announced");
             }
             Push::Acknowledgements(all) => {
                 let ids: Vec<_> = all.iter().flat_map(|one| one.ids()).copied().collect();
@@ -86,8 +89,7 @@ impl Oracle {
     pub(super) fn client_told(&mut self, seen: &Seen<'_>, session: SessionId, push: &ClientPush) {
         match push {
             ClientPush::Envelope { cursor, envelope } => {
-                self.check("handed to a reader");
-                self.hands_over(seen, std::slice::from_ref(envelope));
+                self.hands_over(seen, std::slice::from_ref(envelope), "handed to a reader");
                 // Cursors only grow as long as nothing is opened; what comes twice has the same.
                 let last = self.cursors.insert((seen.at, session), *cursor);
                 if last.is_some_and(|last| *cursor <= last) {
@@ -100,10 +102,9 @@ impl Oracle {
         }
     }
 
-    fn hands_over(&mut self, seen: &Seen<'_>, envelopes: &[Envelope]) {
+    fn hands_over(&mut self, seen: &Seen<'_>, envelopes: &[Envelope], how: &'static str) {
         for envelope in envelopes {
             let id = envelope.id();
-            self.check("handed over");
             if self.known(&id) != Some(envelope) {
                 self.violated(seen, Rule::Altered, format!("nobody has made {}", short(&id)));
             }
@@ -112,14 +113,18 @@ impl Oracle {
             }
         }
         let ids: Vec<_> = envelopes.iter().map(Envelope::id).collect();
-        self.names(seen, &ids);
+        self.names(seen, &ids, how);
     }
 
-    fn names(&mut self, seen: &Seen<'_>, ids: &[EnvelopeId]) {
+    fn names(&mut self, seen: &Seen<'_>, ids: &[EnvelopeId], how: &'static str) {
         for id in ids {
-            self.check("named");
+            self.check(how);
             if seen.has_ended(id) {
-                self.violated(seen, Rule::EndedServed, format!("{} has ended here", short(id)));
+                self.violated(
+                    seen,
+                    Rule::EndedServed,
+                    format!("{} has ended here and is {how}", short(id)),
+                );
             }
         }
         self.speaks_of(seen, ids);
