@@ -33,21 +33,36 @@ const REPAIR: Span = Span::from_secs(20);
 /// # Panics
 /// When a node does: that is a defect, too.
 pub fn run(seed: u64) -> Verdict {
+    play(seed, None).0
+}
+
+/// The same, with every message that names the envelope whose id begins so.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_about(seed: u64, about: &str) -> (Verdict, Vec<String>) {
+    play(seed, Some(about))
+}
+
+fn play(seed: u64, about: Option<&str>) -> (Verdict, Vec<String>) {
     let options = Options::draw(seed);
-    let mut world = prepare(&options, seed);
+    let mut world = prepare(&options, seed, about);
     let mut forger = Forger::new(seed);
     trouble(&mut world, &options, &mut forger);
     heal(&mut world, &options);
     let end = START + STARTING + options.trouble + options.healing;
     world.watch_for_quiet(end - options.quiet);
     world.run_until(end);
-    Verdict::of(&mut world, seed, options)
+    let verdict = Verdict::of(&mut world, seed, options);
+    (verdict, world.oracle.map(|oracle| oracle.story().to_vec()).unwrap_or_default())
 }
 
-fn prepare(options: &Options, seed: u64) -> World {
+fn prepare(options: &Options, seed: u64, about: Option<&str>) -> World {
     let mut world = World::new(&options.network, seed);
-    let adversaries = options.adversaries.len();
-    world.oracle = Some(Box::new(Oracle::new(START, adversaries, options.skews())));
+    let mut oracle =
+        Oracle::new(START, options.adversaries.len(), options.skews(), options.heard_by_all);
+    about.into_iter().for_each(|about| oracle.tell_about(about));
+    world.oracle = Some(Box::new(oracle));
     world.faults.known = (0..options.network.nodes)
         .filter(|host| !options.adversaries.contains(host))
         .take(KNOWN)

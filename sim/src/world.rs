@@ -146,6 +146,7 @@ impl World {
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
+        self.faults.clocks.reboot(host);
         let (config, clock) = (self.faults.config(host), self.clock(host));
         self.hosts[host].start(config, seed, clock);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();

@@ -38,17 +38,12 @@ impl Forger {
             1 => ("acknowledgement of another mailbox", self.of_another(&envelope)),
             2 => ("acknowledgement that ends too early", stale(&mailbox, &envelope)),
             3 => ("acknowledgement of others' envelopes", self.of_others(world, &mailbox)),
-            4 => {
-                let altered = self.altered(&envelope);
-                if let Some(oracle) = &mut world.oracle {
-                    oracle.made_up(altered.clone());
-                }
-                ("altered envelope", deliver(altered))
-            }
+            4 => ("altered envelope", made_up(world, self.altered(&envelope))),
             5 => ("envelope of a wrong length", misshapen(&envelope)),
             6 => ("receipt in another's name", self.false_receipt(world, to, &envelope)),
             7 => ("more ids than a message takes", too_many(&envelope)),
-            _ => ("envelope again", deliver(envelope)),
+            // Its sender's node may not have it yet.
+            _ => ("envelope again", made_up(world, envelope)),
         };
         world.forged(to, &self.key, what, message);
     }
@@ -111,6 +106,13 @@ fn stale(mailbox: &KeyPair, envelope: &Envelope) -> peer::Request {
     let early = envelope.expires_at() - Span::from_millis(1);
     let signed = Acknowledgement::sign(mailbox, vec![envelope.id()], early);
     Request::Acknowledge { acknowledgements: signed.into_iter().collect() }.into()
+}
+
+fn made_up(world: &mut World, envelope: Envelope) -> peer::Request {
+    if let Some(oracle) = &mut world.oracle {
+        oracle.made_up(envelope.clone());
+    }
+    deliver(envelope)
 }
 
 fn deliver(envelope: Envelope) -> peer::Request {

@@ -61,6 +61,9 @@ pub struct Options {
     pub healing: Span,
     /// That last part.
     pub quiet: Span,
+    /// How long it may take until whoever has an envelope has heard of its acknowledgement: who was not
+    /// told meets it in a round, of which one may be left out.
+    pub heard_by_all: Span,
 }
 
 /// One envelope.
@@ -218,13 +221,15 @@ impl Options {
         let adversaries = draw.some_hosts(hosts, (hosts * share / 100).min(hosts - 4));
         let behaviours = *draw.one_of(&BEHAVIOURS);
         let honest: Vec<_> = (0..hosts).filter(|at| !adversaries.contains(at)).collect();
-        let healing = healing(trouble, &config);
-        let quiet = Span::from_mins(15);
-        let letters = letters(&mut draw, &honest, trouble, healing);
         let clocks = clocks(&mut draw, hosts);
         let mut faults = Vec::new();
         draw_faults(&mut draw, &mut faults, &honest, hosts, trouble);
         faults.sort_by_key(|(at, _)| *at);
+        let healing = healing(trouble, &config, &skews(&clocks, &faults));
+        let quiet = Span::from_mins(15);
+        let wait = (trouble + healing).as_millis().min(config.backoff_max.as_millis());
+        let heard_by_all = quiet + Span::from_millis(wait * 12 / 5);
+        let letters = letters(&mut draw, &honest, trouble, healing);
         let full = full(&mut draw, &honest);
         let slow = slow(&mut draw, hosts);
         let doubled = if draw.once_in(2) { draw.share(150_000) } else { Millionths::default() };
@@ -245,23 +250,28 @@ impl Options {
             trouble,
             healing,
             quiet,
+            heard_by_all,
         }
     }
 
     /// How wrong clocks ever are.
     pub(super) fn skews(&self) -> Skews {
-        let mut skews = Skews::default();
-        let set = self.faults.iter().filter_map(|(_, fault)| match fault {
-            Fault::SetClock { host, ahead } => Some((*host, *ahead)),
-            _ => None,
-        });
-        for (host, ahead) in self.clocks.iter().map(|(host, ahead)| (*host, *ahead)).chain(set) {
-            skews.least = skews.least.min(ahead);
-            let most = skews.ahead.entry(host).or_default();
-            *most = (*most).max(ahead);
-        }
-        skews
+        skews(&self.clocks, &self.faults)
     }
+}
+
+fn skews(clocks: &BTreeMap<At, i64>, faults: &[(Span, Fault)]) -> Skews {
+    let mut skews = Skews::default();
+    let set = faults.iter().filter_map(|(_, fault)| match fault {
+        Fault::SetClock { host, ahead } => Some((*host, *ahead)),
+        _ => None,
+    });
+    for (host, ahead) in clocks.iter().map(|(host, ahead)| (*host, *ahead)).chain(set) {
+        skews.least = skews.least.min(ahead);
+        let most = skews.ahead.entry(host).or_default();
+        *most = (*most).max(ahead);
+    }
+    skews
 }
 
 fn network(draw: &mut Draw) -> Network {
@@ -279,7 +289,7 @@ fn network(draw: &mut Draw) -> Network {
 /// Small regions, so that a small network is larger than one, and few places, so that they fill.
 fn config(draw: &mut Draw) -> Config {
     let usual = Config::default();
-    let backoff = *draw.one_of(&[2, 5, 15, 360]);
+    let backoff = if draw.once_in(16) { 360 } else { *draw.one_of(&[2, 5, 15, 60]) };
     Config {
         table: TableConfig { bucket_size: *draw.one_of(&[4, 8, 20]), ..TableConfig::default() },
         region_nodes: *draw.one_of(&[5, 8, 12, 20]),
@@ -298,10 +308,13 @@ fn config(draw: &mut Draw) -> Config {
 }
 
 /// Rounds that were made in vain have moved the next one out by as long as the trouble took, or the
-/// longest wait; one may be left out; an entry that is gone is noticed by then.
-fn healing(trouble: Span, config: &Config) -> Span {
-    let wait = trouble.as_millis().min(config.backoff_max.as_millis());
-    Span::from_millis(wait * 3) + Span::from_mins(40)
+/// longest wait; one may be left out; an entry that is gone is noticed by then. A clock that was ahead
+/// has moved it out by as much, but by no more than the longest wait.
+fn healing(trouble: Span, config: &Config, skews: &Skews) -> Span {
+    let longest = config.backoff_max.as_millis() * 6 / 5;
+    let ahead = skews.ahead.values().map(|ahead| ahead.unsigned_abs()).max().unwrap_or(0);
+    let wait = trouble.as_millis().min(longest);
+    Span::from_millis(wait * 3 + ahead.min(longest)) + Span::from_mins(40)
 }
 
 fn letters(draw: &mut Draw, honest: &[At], trouble: Span, healing: Span) -> Vec<Letter> {

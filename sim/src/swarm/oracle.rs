@@ -28,6 +28,8 @@ pub(crate) use serving::Skews;
 
 /// Violations kept; whatever is wrong once is wrong often.
 const VIOLATIONS_MAX: usize = 16;
+/// Of each message in a story.
+const STORY_CHARS_MAX: usize = 400;
 
 /// An honest host at one moment.
 pub(crate) struct Seen<'a> {
@@ -101,26 +103,31 @@ pub(crate) struct Oracle {
     calls: BTreeMap<(At, CallId), endings::Asked>,
     /// What the node that has its input now must not have any more after it.
     to_end: Vec<EnvelopeId>,
-    skews: serving::Skews,
+    skews: Skews,
     set_at: BTreeMap<At, Time>,
-    /// From when on whoever speaks of acknowledged envelopes is counted, and how often they were.
+    /// From when on nobody may speak of what was acknowledged long ago.
     quiet_from: Option<Time>,
-    spoken_of: u64,
+    /// How long it may take until everybody has heard of an acknowledgement.
+    heard_by_all: Span,
     checks: BTreeMap<&'static str, u64>,
     violations: Vec<Violation>,
     start: Time,
+    /// The envelope whose story is told, by the beginning of its id in digits.
+    about: Option<String>,
+    story: Vec<String>,
 }
 
 /// An envelope that somebody sent.
 struct Sent {
     envelope: Envelope,
-    acknowledged: bool,
+    /// When its reader did so first.
+    acknowledged: Option<Time>,
 }
 
 impl Oracle {
     /// Looks on from `start`; so many hosts are nobody's friends, and clocks are as wrong as this.
-    pub(crate) fn new(start: Time, adversaries: usize, skews: serving::Skews) -> Self {
-        Self { start, adversaries, skews, ..Self::default() }
+    pub(crate) fn new(start: Time, adversaries: usize, skews: Skews, heard_by_all: Span) -> Self {
+        Self { start, adversaries, skews, heard_by_all, ..Self::default() }
     }
 
     /// What was wrong so far.
@@ -143,6 +150,16 @@ impl Oracle {
         self.set_at.insert(host, now);
     }
 
+    /// Every message that names an envelope is written down; `about` is the beginning of its id.
+    pub(crate) fn tell_about(&mut self, about: &str) {
+        self.about = Some(format!("EnvelopeId({about}"));
+    }
+
+    /// What was written down.
+    pub(crate) fn story(&self) -> &[String] {
+        &self.story
+    }
+
     /// From then on nobody may speak of what was acknowledged.
     pub(crate) fn watch_for_quiet(&mut self, from: Time) {
         self.quiet_from = Some(from);
@@ -150,6 +167,7 @@ impl Oracle {
 
     /// An honest node is about to get this.
     pub(crate) fn before(&mut self, seen: &Seen<'_>, input: &Input) {
+        self.write_down(seen, "gets", input);
         self.to_end.clear();
         if let Input::ClientRequest { id, session, request } = input {
             self.client_asks(seen, *id, *session, request);
@@ -159,6 +177,7 @@ impl Oracle {
 
     /// An honest node wants this done. A batch is not written yet.
     pub(crate) fn output(&mut self, seen: &Seen<'_>, output: &Output) {
+        self.write_down(seen, "wants", output);
         match output {
             Output::Write(batch) => self.removals(seen, &batch.writes),
             Output::Reply { result: Err(refusal), .. }
@@ -212,7 +231,7 @@ impl Oracle {
         match asked {
             ClientRequest::Submit { envelope } => {
                 let id = envelope.id();
-                let sent = Sent { envelope: envelope.clone(), acknowledged: false };
+                let sent = Sent { envelope: envelope.clone(), acknowledged: None };
                 self.sent.entry(id).or_insert(sent);
                 self.submissions.insert(request, id);
             }
@@ -220,7 +239,9 @@ impl Oracle {
             ClientRequest::Acknowledge { acknowledgements } => {
                 for (id, sent) in &mut self.sent {
                     let mailbox = sent.envelope.mailbox();
-                    sent.acknowledged |= acknowledgements.iter().any(|one| one.ends(id, &mailbox));
+                    if acknowledgements.iter().any(|one| one.ends(id, &mailbox)) {
+                        sent.acknowledged.get_or_insert(seen.now);
+                    }
                 }
             }
             // Each opening begins anew.
@@ -250,7 +271,17 @@ impl Oracle {
     }
 
     fn is_acknowledged(&self, id: &EnvelopeId) -> bool {
-        self.sent.get(id).is_some_and(|sent| sent.acknowledged)
+        self.sent.get(id).is_some_and(|sent| sent.acknowledged.is_some())
+    }
+
+    fn write_down(&mut self, seen: &Seen<'_>, what: &str, told: &dyn fmt::Debug) {
+        let Some(about) = &self.about else { return };
+        let text = format!("{told:?}");
+        if text.contains(about) {
+            let (at, after) = (seen.at, seen.now.since(self.start).as_millis());
+            let text: String = text.chars().take(STORY_CHARS_MAX).collect();
+            self.story.push(format!("{after} ms: host {at} {what} {text}"));
+        }
     }
 
     fn check(&mut self, what: &'static str) {

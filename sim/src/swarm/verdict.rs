@@ -10,6 +10,7 @@ use comm_proto::time::Time;
 
 use super::options::Options;
 use super::oracle::{Rule, Violation};
+use crate::measured::Fate;
 use crate::people::Outcome;
 use crate::world::World;
 
@@ -24,6 +25,8 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// What happened, and how often.
     pub counts: Totals,
+    /// What became of each envelope.
+    pub fates: Vec<Fate>,
     /// A hash over everything that every node has wanted done.
     pub trace: String,
 }
@@ -68,7 +71,8 @@ impl Verdict {
             checks.clone_from(oracle.checks());
         }
         counts.checks = checks;
-        Self { seed, options, violations, counts, trace: world.trace() }
+        let fates = outcomes.into_iter().map(|outcome| outcome.fate).collect();
+        Self { seed, options, violations, counts, fates, trace: world.trace() }
     }
 }
 
@@ -113,5 +117,39 @@ impl fmt::Display for Totals {
             writeln!(f, "{title}: {}", line.join(", "))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_proto::time::Span;
+
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_and_is_not_over_must_have_come() {
+        let now = Time::from_millis(5_000);
+        let accepted = Fate { accepted: Some(Span::ZERO), ..Fate::default() };
+        let lost = || Outcome {
+            letter: 0,
+            writer: 0,
+            reader: 1,
+            id: None,
+            expires_at: Some(now + Span::from_millis(1)),
+            cancelled: false,
+            told_expired: false,
+            fate: accepted.clone(),
+        };
+        assert!(lost().must_have_come(now));
+        let come = Fate { delivered: Some(Span::ZERO), ..accepted.clone() };
+        for fine in [
+            Outcome { fate: come, ..lost() },
+            Outcome { fate: Fate::default(), ..lost() },
+            Outcome { expires_at: Some(now), ..lost() },
+            Outcome { cancelled: true, ..lost() },
+            Outcome { told_expired: true, ..lost() },
+        ] {
+            assert!(!fine.must_have_come(now), "{fine}");
+        }
     }
 }

@@ -157,7 +157,6 @@ impl World {
     pub(super) fn go_down(&mut self, host: At, kept: usize) {
         self.hosts[host].stop(kept);
         self.faults.forget(host);
-        self.faults.clocks.reboot(host);
         for (from, to) in self.streams.unplug(host) {
             self.close_stream(from, to);
         }
@@ -441,5 +440,84 @@ impl Store<Family> for Unreadable<'_> {
     ) -> Result<Vec<Entry>, StoreError> {
         self.read()?;
         self.store.scan(table, from, to, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    /// Hosts that know the first, after a minute.
+    fn world(nodes: usize) -> World {
+        let network = crate::plan::Network { nodes, ..Plan::default().network };
+        let mut world = World::new(&network, 1);
+        world.faults.known = vec![0];
+        (0..nodes).for_each(|host| world.restart(host));
+        run(&mut world, 1);
+        world
+    }
+
+    fn run(world: &mut World, minutes: u64) {
+        world.run_until(world.now() + Span::from_mins(minutes));
+    }
+
+    #[test]
+    fn whoever_is_paused_handles_nothing_and_then_all_at_once() {
+        let mut world = world(2);
+        (0..2).for_each(|host| world.pause(host, Span::from_mins(40)));
+        let before = world.inputs();
+        run(&mut world, 39);
+        assert_eq!(world.inputs(), before);
+        run(&mut world, 2);
+        assert!(world.inputs() > before);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_found_from_either_side_until_it_is_not() {
+        for (from, to) in [([0], [1, 2]), ([1], [0, 2])] {
+            let mut world = world(3);
+            world.cut(&from, &to, Span::from_mins(120));
+            // Whoever remembers nobody has to ask.
+            world.end(1);
+            world.restart(1);
+            run(&mut world, 30);
+            let peers = |world: &World| world.host(1).node().unwrap().stats().peers;
+            let answers = world.host(1).node().unwrap().stats().connected;
+            assert_eq!(answers, from == [0], "{from:?}");
+            run(&mut world, 120);
+            assert_eq!(peers(&world), 2, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_stops_its_node_for_a_while() {
+        let off = Span::from_mins(5);
+        for fail in [
+            |world: &mut World| world.fail_reads(1, 0, Span::from_mins(5)),
+            |world: &mut World| world.fail_writes(1, Span::from_mins(5)),
+        ] {
+            let mut world = world(3);
+            fail(&mut world);
+            let end = world.now() + Span::from_mins(60);
+            while world.host(1).is_up() && world.now() < end {
+                world.run_until(world.now() + Span::from_secs(1));
+            }
+            assert!(!world.host(1).is_up());
+            world.run_until(world.now() + off);
+            assert!(world.host(1).is_up());
+        }
+    }
+
+    #[test]
+    fn doubled_and_lost_messages_are_counted() {
+        let mut world = world(3);
+        world.faults.doubled = Millionths::ALL;
+        run(&mut world, 60);
+        assert!(world.faults.happened()["message doubled"] > 10);
+        world.heal();
+        let before = world.faults.happened().clone();
+        run(&mut world, 60);
+        assert_eq!(*world.faults.happened(), before);
     }
 }

@@ -71,6 +71,9 @@ pub(crate) enum Command {
         /// A world of `swarm` rather than a scenario: show what was drawn and what was broken.
         #[arg(long, conflicts_with_all = ["scenario", "set"])]
         swarm: bool,
+        /// With --swarm: every message that names the envelope whose id begins so.
+        #[arg(long, value_name = "ID", requires = "swarm")]
+        about: Option<String>,
     },
     /// Run small worlds in which much goes wrong, and look whether anything is broken.
     Swarm {

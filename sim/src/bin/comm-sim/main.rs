@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Replay { seed, scenario: Some(scenario), set, .. } => {
             replay(seed, &scenario, &set)
         }
-        Command::Replay { seed, .. } => Ok(swarm::replay(seed)),
+        Command::Replay { seed, about, .. } => Ok(swarm::replay(seed, about.as_deref())),
         Command::Swarm { seeds, jobs, hashes } => swarm::play(seeds, jobs, hashes),
         Command::List => list(),
     };

@@ -88,15 +88,19 @@ pub(crate) fn play(seeds: Seeds, jobs: Option<usize>, hashes: bool) -> Result<u8
 }
 
 /// Plays one world and says all about it.
-pub(crate) fn replay(seed: u64) -> u8 {
-    let verdict = swarm::run(seed);
+pub(crate) fn replay(seed: u64, about: Option<&str>) -> u8 {
+    let (verdict, story) =
+        about.map_or_else(|| (swarm::run(seed), Vec::new()), |about| swarm::run_about(seed, about));
     println!("seed {seed}  trace {}  events {}", verdict.trace, verdict.counts.events);
     println!("{}", verdict.options);
     for (after, fault) in &verdict.options.faults {
         println!("  after {} s: {fault:?}", after.as_millis() / 1_000);
     }
-    for letter in &verdict.options.letters {
-        println!("  {letter:?}");
+    for (letter, fate) in verdict.options.letters.iter().zip(&verdict.fates) {
+        println!("  {letter:?}: {:?}", fate.times());
+    }
+    for told in story {
+        println!("  {told}");
     }
     print!("{}", verdict.counts);
     for violation in &verdict.violations {

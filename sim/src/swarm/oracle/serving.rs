@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use comm_proto::envelope::{CLOCK_TOLERANCE, Envelope, EnvelopeId};
 use comm_proto::message::{ClientPush, Push, Request, Response};
 use comm_proto::node::SessionId;
-use comm_proto::time::Span;
+use comm_proto::time::{Span, Time};
 
 use super::{Oracle, Rule, Seen, short};
 use crate::host::At;
@@ -132,9 +132,12 @@ impl Oracle {
 
     fn speaks_of(&mut self, seen: &Seen<'_>, ids: &[EnvelopeId]) {
         if self.quiet_from.is_some_and(|from| seen.now >= from) {
-            let of = ids.iter().find(|id| self.is_acknowledged(id)).copied();
+            let long_ago = |at: Time| seen.now.since(at) >= self.heard_by_all;
+            let of = ids.iter().find(|id| {
+                self.sent.get(id).and_then(|sent| sent.acknowledged).is_some_and(long_ago)
+            });
+            let of = of.copied();
             if let Some(id) = of {
-                self.spoken_of += 1;
                 let text = format!("{} was acknowledged long ago", short(&id));
                 self.violated(seen, Rule::StillSpokenOf, text);
             }

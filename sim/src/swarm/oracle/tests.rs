@@ -30,7 +30,7 @@ impl Scene {
         let mailbox = KeyPair::from_seed(&[1; 32]);
         let envelope = envelope(&mailbox, 1);
         let mut scene = Self {
-            oracle: Oracle::new(START, 0, Skews::default()),
+            oracle: Oracle::new(START, 0, Skews::default(), Span::from_mins(15)),
             host: Host::new(0, KeyPair::from_seed(&[2; 32]), Disk::default()),
             mailbox,
             envelope: envelope.clone(),
@@ -393,7 +393,11 @@ fn who_speaks_of_what_was_acknowledged_when_all_should_be_quiet_is_heard() {
     scene.acknowledge();
     scene.offer();
     assert_eq!(scene.broken(), []);
-    scene.now = START + Span::from_mins(1);
+    // It may take a while until all have heard of it.
+    scene.now = START + Span::from_mins(14);
+    scene.offer();
+    assert_eq!(scene.broken(), []);
+    scene.now = START + Span::from_mins(15);
     scene.offer();
     assert_eq!(scene.broken(), [Rule::StillSpokenOf]);
 }
