@@ -18,6 +18,8 @@ use crate::swarm::oracle::Skews;
 
 /// Fewest and most hosts.
 const HOSTS: (u64, u64) = (6, 24);
+/// Where the trouble lasts long.
+const FEW_HOSTS: (u64, u64) = (6, 12);
 /// And in one world of eight.
 const MANY_HOSTS: (u64, u64) = (25, 40);
 /// Fewest and most envelopes.
@@ -208,11 +210,11 @@ impl Options {
     /// What `seed` stands for.
     pub fn draw(seed: u64) -> Self {
         let mut draw = Draw::new(!seed);
-        let network = network(&mut draw);
-        let hosts = network.nodes;
         let long = draw.once_in(16);
+        let network = network(&mut draw, long);
+        let hosts = network.nodes;
         let trouble = if long {
-            draw.span(Span::from_mins(240), Span::from_mins(600))
+            draw.span(Span::from_mins(200), Span::from_mins(400))
         } else {
             draw.span(Span::from_mins(10), Span::from_mins(40))
         };
@@ -274,8 +276,12 @@ fn skews(clocks: &BTreeMap<At, i64>, faults: &[(Span, Fault)]) -> Skews {
     skews
 }
 
-fn network(draw: &mut Draw) -> Network {
-    let hosts = if draw.once_in(8) { MANY_HOSTS } else { HOSTS };
+fn network(draw: &mut Draw, long: bool) -> Network {
+    let hosts = match (long, draw.once_in(8)) {
+        (true, _) => FEW_HOSTS,
+        (false, true) => MANY_HOSTS,
+        (false, false) => HOSTS,
+    };
     let least = *draw.one_of(&[1, 20, 100]);
     let spread = *draw.one_of(&[1, 100, 400, 2_500]);
     Network {

@@ -89,8 +89,6 @@ pub struct Violation {
 #[derive(Default)]
 pub(crate) struct Oracle {
     sent: BTreeMap<EnvelopeId, Sent>,
-    /// What only adversaries have made.
-    foreign: BTreeMap<EnvelopeId, Envelope>,
     /// What honest nodes have promised to have.
     promised: BTreeMap<(At, EnvelopeId), &'static str>,
     /// What clients took back at their nodes.
@@ -117,7 +115,7 @@ pub(crate) struct Oracle {
     story: Vec<String>,
 }
 
-/// An envelope that somebody sent.
+/// An envelope that somebody sent, or an adversary made.
 struct Sent {
     envelope: Envelope,
     /// When its reader did so first.
@@ -140,12 +138,12 @@ impl Oracle {
         &self.checks
     }
 
-    /// An adversary has made this envelope.
+    /// An adversary hands this envelope out, which it has made or knows from somewhere.
     pub(crate) fn made_up(&mut self, envelope: Envelope) {
-        self.foreign.insert(envelope.id(), envelope);
+        self.sent.entry(envelope.id()).or_insert(Sent { envelope, acknowledged: None });
     }
 
-    /// A machine's clock is set now.
+    /// A node's clock jumps now.
     pub(crate) fn clock_set(&mut self, host: At, now: Time) {
         self.set_at.insert(host, now);
     }
@@ -267,7 +265,7 @@ impl Oracle {
     }
 
     fn known(&self, id: &EnvelopeId) -> Option<&Envelope> {
-        self.sent.get(id).map(|sent| &sent.envelope).or_else(|| self.foreign.get(id))
+        self.sent.get(id).map(|sent| &sent.envelope)
     }
 
     fn is_acknowledged(&self, id: &EnvelopeId) -> bool {
@@ -300,6 +298,13 @@ impl Seen<'_> {
     /// Whether the host has the envelope, by what it reads now.
     fn has(&self, id: &EnvelopeId) -> bool {
         self.host.holds(id)
+    }
+
+    /// Whether the host has the envelope, and none of its clients has submitted it: the lower two bits
+    /// of the record are its role, of which 1 is own.
+    fn has_for_others(&self, id: &EnvelopeId) -> bool {
+        let record = self.host.disk().applied().get(Family::Custody, id.as_bytes());
+        record.is_ok_and(|row| row.is_some_and(|row| row.first().is_some_and(|role| role & 3 != 1)))
     }
 
     /// Whether the envelope has ended here.

@@ -140,7 +140,7 @@ impl Oracle {
         writes: &[Write<Family>],
     ) {
         self.check("range removed");
-        let all = self.sent.values().map(|sent| &sent.envelope).chain(self.foreign.values());
+        let all = self.sent.values().map(|sent| &sent.envelope);
         let lost: Vec<_> = all
             .filter(|envelope| (from..to).contains(&body_key(envelope).as_slice()))
             .map(|envelope| envelope.id())

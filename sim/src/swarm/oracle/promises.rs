@@ -26,15 +26,20 @@ impl Oracle {
     /// A client is told that its envelope is accepted, or more.
     pub(super) fn accepted(&mut self, seen: &Seen<'_>, id: EnvelopeId, state: EnvelopeState) {
         // It may have ended before the disk had both: then that is what the disk has.
-        let ended = seen.host.disk().durable(Family::Tombstones, tombstone(&id)).is_some();
+        let over = self.known(&id).is_some_and(|envelope| envelope.expires_at() <= seen.clock);
+        let tombstone = seen.host.disk().durable(Family::Tombstones, tombstone(&id));
+        let ended = over || tombstone.is_some();
         if matches!(state, EnvelopeState::Accepted | EnvelopeState::Stored(_)) && !ended {
             self.promise(seen, id, "accepted");
         }
         self.state_told(seen, id, state);
     }
 
-    /// A client is told how far an envelope has come (PROTOCOL §6.1).
+    /// A client is told how far an envelope has come: a promise for own ones alone (PROTOCOL §6.1).
     pub(super) fn state_told(&mut self, seen: &Seen<'_>, id: EnvelopeId, state: EnvelopeState) {
+        if seen.has_for_others(&id) {
+            return self.check("state told of others' envelopes");
+        }
         self.check("state told");
         let before = self.told.insert((seen.at, id), state);
         if before.is_some_and(|before| rank(state) < rank(before)) {
