@@ -21,6 +21,8 @@ use options::{Fault, Options};
 use oracle::Oracle;
 use verdict::Verdict;
 
+pub use oracle::{Rule, Violation};
+
 /// Hosts are switched on over this time.
 const STARTING: Span = Span::from_mins(1);
 /// Hosts that others are told of to begin with, and again whenever they are switched on.
