@@ -112,19 +112,21 @@ fn trouble(world: &mut World, options: &Options, forger: &mut Forger) {
     let begin = START + STARTING;
     for (after, fault) in &options.faults {
         world.run_until(begin + *after);
-        befall(world, fault, forger);
+        let left = Span::from_millis(options.trouble.as_millis() - after.as_millis());
+        befall(world, fault, left, forger);
     }
     world.run_until(begin + options.trouble);
 }
 
-fn befall(world: &mut World, fault: &Fault, forger: &mut Forger) {
+/// Nothing goes on for longer than there is trouble `left`.
+fn befall(world: &mut World, fault: &Fault, left: Span, forger: &mut Forger) {
     match fault {
         Fault::Crash { host, kept, off } => world.crash(*host, *kept, *off),
         Fault::CrashWriting { host, writes, kept, off } => world.doom(*host, *writes, *kept, *off),
         Fault::FailReads { host, after, off } => world.fail_reads(*host, *after, *off),
         Fault::FailWrites { host, off } => world.fail_writes(*host, *off),
-        Fault::Stall { host, span } => world.stall(*host, *span),
-        Fault::Pause { host, span } => world.pause(*host, *span),
+        Fault::Stall { host, span } => world.stall(*host, left.min(*span)),
+        Fault::Pause { host, span } => world.pause(*host, left.min(*span)),
         Fault::Cut { from, to, span } => world.cut(from, to, *span),
         Fault::SetClock { host, ahead } => world.set_clock(*host, *ahead),
         Fault::Forge { to } => forger.forge(world, *to),

@@ -11,6 +11,8 @@ use comm_proto::time::{Span, Time};
 use super::{Oracle, Rule, Seen, short};
 use crate::host::At;
 
+/// How an envelope is named to a node that subscribes.
+const LISTED: &str = "listed";
 /// How wrong clocks are told to others at the most, by answers that take their time.
 const ANSWER_LATE: Span = Span::from_mins(60);
 
@@ -40,15 +42,6 @@ impl Oracle {
             Request::Offer { ids } => self.names(seen, ids, "offered"),
             Request::Fetch { ids } => self.names(seen, ids, "fetched"),
             Request::Deliver { envelopes } => self.hands_over(seen, envelopes, "delivered"),
-            Request::Acknowledge { acknowledgements } => {
-                let ids: Vec<_> =
-                    acknowledgements.iter().flat_map(|one| one.ids()).copied().collect();
-                self.speaks_of(seen, &ids);
-            }
-            Request::Receipts { receipts } => {
-                let ids: Vec<_> = receipts.iter().flat_map(|one| one.ids()).copied().collect();
-                self.speaks_of(seen, &ids);
-            }
             _ => {}
         }
     }
@@ -61,7 +54,7 @@ impl Oracle {
             }
             Response::Subscribed { waiting, .. } => {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
-                self.names(seen, &ids, "listed");
+                self.names(seen, &ids, LISTED);
             }
             _ => {}
         }
@@ -74,14 +67,7 @@ impl Oracle {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
                 self.names(seen, &ids, "announced");
             }
-            Push::Acknowledgements(all) => {
-                let ids: Vec<_> = all.iter().flat_map(|one| one.ids()).copied().collect();
-                self.speaks_of(seen, &ids);
-            }
-            Push::Receipts(all) => {
-                let ids: Vec<_> = all.iter().flat_map(|one| one.ids()).copied().collect();
-                self.speaks_of(seen, &ids);
-            }
+            Push::Acknowledgements(_) | Push::Receipts(_) => {}
         }
     }
 
@@ -127,7 +113,10 @@ impl Oracle {
                 );
             }
         }
-        self.speaks_of(seen, ids);
+        // Who was never told is met when the mailbox is collected from it next.
+        if how != LISTED {
+            self.speaks_of(seen, ids);
+        }
     }
 
     fn speaks_of(&mut self, seen: &Seen<'_>, ids: &[EnvelopeId]) {
