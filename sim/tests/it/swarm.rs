@@ -83,3 +83,14 @@ fn fifty_worlds_are_the_same_in_two_processes_one_with_and_one_without_optimisat
     assert_eq!(all.len(), 50);
     assert_eq!(hashes(&target.join("release").join(tested.file_name().unwrap())), all);
 }
+
+#[test]
+fn seeds_that_are_none_are_refused_with_what_to_write() {
+    for seeds in ["5..5", "9..2", "7", "1...3"] {
+        let program = env!("CARGO_BIN_EXE_comm-sim");
+        let run = Command::new(program).args(["swarm", "--seeds", seeds]).output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{seeds}");
+        assert!(said.contains("such as 1..201"), "{said}");
+    }
+}
