@@ -83,7 +83,7 @@ use subscribers::Subscribers;
 
 pub use config::Config;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
-pub use stats::Stats;
+pub use stats::{Bound, Stats};
 pub use upgrade::Upgrade;
 
 /// A relay. Its methods fall into three classes:
@@ -123,6 +123,8 @@ pub struct Node {
     clock: HoldingClock,
     clocks: PeerClocks,
     relay_at: Time,
+    /// When the clock may have been ahead: from when on nothing can be due.
+    strays_from: Option<Time>,
     expiry_at: Time,
     /// The day up to which whole days of envelopes have been dropped.
     dropped_day: u32,
@@ -182,6 +184,7 @@ impl Node {
         let turn = Turn { store, now };
         if self.clock.observe(now) {
             self.forget_clocks(turn);
+            self.look_for_strays(turn);
         }
         match input {
             Input::Tick => self.on_tick(turn)?,

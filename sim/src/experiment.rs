@@ -48,7 +48,7 @@ pub fn idle(plan: &Plan, seed: u64) -> World {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
     world.stay_on();
-    start_all(&mut world, plan.network.nodes, &mut rng);
+    start_all(&mut world, plan, &mut rng);
     world.run_until(START + STARTING + plan.run.settle);
     world.count_from_now();
     world
@@ -73,7 +73,10 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     let nodes = plan.network.nodes;
     for host in 0..nodes {
         let told = plan.network.bootstrap.min(host);
-        let known: BTreeSet<_> = draw_many(rng, host, told).into_iter().collect();
+        let mut known = BTreeSet::new();
+        while known.len() < told {
+            known.insert(draw(rng, host));
+        }
         world.start(host, &known.into_iter().collect::<Vec<_>>());
         let until = STARTING.as_millis() * (host as u64 + 1) / nodes as u64;
         world.run_until(START + Span::from_millis(until));

@@ -3,11 +3,11 @@
 //! Entry type is [`Desk`]. That a promise leaves only after the disk has what it promises is the
 //! [`Journal`]'s rule; what a node promises, and what it does when the disk has it, stands here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::acknowledgement::Acknowledgement;
 use crate::envelope::EnvelopeId;
-use crate::message::{Response, Waiting};
+use crate::message::{Response, SIGNED_MAX, Waiting};
 use crate::receipt::{self, Receipt};
 use crate::rejection::Rejection;
 use crate::store::{Journal, Seq, StoreError};
@@ -170,11 +170,13 @@ impl Node {
         match promise {
             Promise::Output(output) => self.desk.push(output),
             Promise::Delivered { request, held, refused, acknowledgements } => {
+                let (held, acknowledgements) = self.still_held(turn, held, acknowledgements)?;
                 let receipts = self.sign_receipts(&held);
                 let answer = Response::Delivered { receipts, refused, acknowledgements };
                 self.reply(request, Ok(answer));
             }
             Promise::Offered { request, wanted, held, acknowledgements } => {
+                let (held, acknowledgements) = self.still_held(turn, held, acknowledgements)?;
                 let receipts = self.sign_receipts(&held);
                 self.reply(request, Ok(Response::Offered { wanted, receipts, acknowledgements }));
             }
@@ -184,6 +186,31 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// What is here yet of what was when the answer was made up; of what has been read while the disk
+    /// was busy, the acknowledgements are told instead.
+    fn still_held(
+        &self,
+        turn: Turn<'_>,
+        held: Vec<EnvelopeId>,
+        mut acknowledgements: Vec<Verified<Acknowledgement>>,
+    ) -> Result<(Vec<EnvelopeId>, Vec<Verified<Acknowledgement>>), StoreError> {
+        let (mut still, mut ended) = (Vec::new(), BTreeSet::new());
+        for id in held {
+            if self.custody(turn, &id)?.is_some() {
+                still.push(id);
+            } else {
+                ended.extend(self.tombstone(turn, &id)?);
+            }
+        }
+        for told in self.acknowledgements_of(turn, &ended)? {
+            if !acknowledgements.contains(&told) {
+                acknowledgements.push(told);
+            }
+        }
+        acknowledgements.truncate(SIGNED_MAX);
+        Ok((still, acknowledgements))
     }
 
     fn sign_receipts(&self, held: &[EnvelopeId]) -> Vec<Verified<Receipt>> {

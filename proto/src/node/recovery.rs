@@ -63,7 +63,7 @@ pub(super) fn recover(
     let relay_at = first_time(turn, Family::Schedule)?;
     let expiry_at = first_time(turn, Family::Expiry)?.min(first_time(turn, Family::Envelopes)?);
     let endings = next_ending(turn)?;
-    Ok(Node {
+    let mut node = Node {
         address,
         rng: ChaCha12Rng::from_seed(seed),
         desk: Desk::default(),
@@ -85,6 +85,7 @@ pub(super) fn recover(
         clock: HoldingClock::new(read_clock(turn)?, turn.now),
         clocks: PeerClocks::new(),
         relay_at,
+        strays_from: None,
         expiry_at,
         dropped_day: 0,
         unsettled: BTreeMap::new(),
@@ -100,7 +101,11 @@ pub(super) fn recover(
         published: Published::default(),
         key,
         config,
-    })
+    };
+    if relay_at < Time::MAX {
+        node.look_for_strays(turn);
+    }
+    Ok(node)
 }
 
 impl Node {

@@ -19,7 +19,7 @@ use super::regions::Aim;
 use super::{Node, Turn};
 
 /// The most nodes remembered to begin with.
-const BOOTSTRAP_MAX: usize = 64;
+pub(super) const BOOTSTRAP_MAX: usize = 64;
 /// First wait before we look for ourselves again; it doubles.
 const LOOK_FIRST: Span = Span::from_secs(1);
 /// Longest wait while nobody answers.

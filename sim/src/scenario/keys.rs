@@ -44,7 +44,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 17] = [
+pub static KEYS: [Key; 18] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",

@@ -13,7 +13,7 @@ use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World, frames};
+use super::{Asked, Happening, Reaction, Stage, World, door, frames};
 use crate::host::{At, CALLING_PORT, endpoint, listener};
 use crate::plan::Crypto;
 
@@ -27,7 +27,11 @@ impl World {
 
     fn is_lost(&mut self) -> bool {
         let loss = self.network.loss.get();
-        loss > 0 && self.rng.next_u32() % 1_000_000 < loss
+        let lost = loss > 0 && self.rng.next_u32() % 1_000_000 < loss;
+        if lost {
+            self.faults.count("message lost");
+        }
+        lost
     }
 
     /// A call leaves; what was not delivered is answered by nobody.
@@ -36,14 +40,24 @@ impl World {
         self.people.count_call(&request);
         let Some(at) = to.endpoints().iter().find_map(listener) else { return };
         let proves = self.hosts.get(at).is_some_and(|host| host.key().public() == *to.key());
-        if proves && !self.is_lost() {
-            let latency = self.latency();
-            self.later(latency, Happening::Asked { asked, to: at, request });
+        if !proves || self.is_lost() || self.faults.is_cut(asked.from, at) {
+            return;
         }
+        if self.is_doubled() {
+            let latency = self.latency() + self.faults.delay(asked.from, at);
+            self.later(latency, Happening::Asked { asked, to: at, request: request.clone() });
+        }
+        let latency = self.latency() + self.faults.delay(asked.from, at);
+        self.later(latency, Happening::Asked { asked, to: at, request });
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
         if !self.hosts[to].is_up() {
+            return;
+        }
+        let clock = self.clock(to);
+        if let Err(refusal) = door::request(&request, clock) {
+            self.send_answer(asked, to, Err(refusal));
             return;
         }
         let from = self.hosts[asked.from].contact().clone();
@@ -51,7 +65,7 @@ impl World {
             Crypto::Model => request,
             Crypto::Real => match frames::request(request, self.now) {
                 Ok(request) => request,
-                Err(refusal) => return self.send_answer(asked, Err(refusal)),
+                Err(refusal) => return self.send_answer(asked, to, Err(refusal)),
             },
         };
         let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
@@ -63,20 +77,30 @@ impl World {
                 let (from, known) = (*from.key(), Some(from));
                 self.input(to, Input::Request { id, from, source, known, request });
             }
-            Reaction::Answer(result) => self.send_answer(asked, *result),
+            Reaction::Answer(result) => self.send_answer(asked, to, *result),
             Reaction::Silence => {}
         }
     }
 
-    pub(super) fn send_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
-        if !self.is_lost() {
-            let latency = self.latency();
-            let result = match self.crypto {
-                Crypto::Model => result,
-                Crypto::Real => frames::response(result, self.now),
-            };
-            self.later(latency, Happening::Answered { asked, result });
+    pub(super) fn send_answer(
+        &mut self,
+        asked: Asked,
+        by: At,
+        result: Result<Response, Rejection>,
+    ) {
+        if self.is_lost() || self.faults.is_cut(by, asked.from) {
+            return;
         }
+        let result = match self.crypto {
+            Crypto::Model => result,
+            Crypto::Real => frames::response(result, self.now),
+        };
+        if self.is_doubled() {
+            let latency = self.latency() + self.faults.delay(by, asked.from);
+            self.later(latency, Happening::Answered { asked, result: result.clone() });
+        }
+        let latency = self.latency() + self.faults.delay(by, asked.from);
+        self.later(latency, Happening::Answered { asked, result });
     }
 
     pub(super) fn deliver_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
@@ -84,6 +108,8 @@ impl World {
         if self.hosts[host].boots() != asked.boot {
             return;
         }
+        let clock = self.clock(host);
+        let result = result.and_then(|answer| door::response(&answer, clock).map(|()| answer));
         let awaited = self.hosts[host].calls.remove(&id);
         // To give up after the answer has come is nothing; an answer after that is handed in.
         if awaited || result.is_ok() {
@@ -115,13 +141,13 @@ impl World {
         if self.streams.is_open(to, from) {
             *self.messages.entry(kind_of_push(&push)).or_default() += 1;
             self.people.count_push(&push);
-            let latency = self.latency();
             let push = match self.crypto {
                 Crypto::Model => Ok(push),
                 Crypto::Real => frames::push(push, self.now),
             };
             // Nobody is told of a push that cannot be read.
             if let Ok(push) = push {
+                let latency = self.latency() + self.faults.delay(from, to);
                 self.later(latency, Happening::Pushed { from, to, push });
             }
         }
