@@ -489,11 +489,10 @@ mod tests {
             world.end(1);
             world.restart(1);
             run(&mut world, 30);
-            let peers = |world: &World| world.host(1).node().unwrap().stats().peers;
-            let answers = world.host(1).node().unwrap().stats().connected;
-            assert_eq!(answers, from == [0], "{from:?}");
+            let answered = |world: &World| world.host(1).node().unwrap().stats().connected;
+            assert_eq!(answered(&world), from == [0], "{from:?}");
             run(&mut world, 120);
-            assert_eq!(peers(&world), 2, "{from:?}");
+            assert!(answered(&world), "{from:?}");
         }
     }
 
