@@ -24,6 +24,7 @@ pub mod scenario;
 pub mod sessions;
 pub mod statistics;
 mod streams;
+pub mod swarm;
 mod trace;
 mod weibull;
 pub mod world;

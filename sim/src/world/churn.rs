@@ -48,14 +48,11 @@ impl World {
         }
         if on {
             self.start(host, &[]);
-            for (span, letter, deed) in self.people.back(host) {
+            for (span, letter, deed) in self.people.back(self.now, host) {
                 self.plan_deed(span, letter, deed);
             }
         } else {
-            self.hosts[host].stop();
-            for (from, to) in self.streams.unplug(host) {
-                self.close_stream(from, to);
-            }
+            self.go_down(host, 0);
         }
         if let Some(churn) = &self.churn {
             let (length, shape) =
@@ -77,7 +74,7 @@ impl World {
 
     /// A stream breaks, if it is still the same: what is on its way is lost, its source notices, and its
     /// subscriber dials again.
-    pub(super) fn break_stream(&mut self, from: At, to: At, serial: u64) {
+    pub(super) fn lose_stream(&mut self, from: At, to: At, serial: u64) {
         if self.streams.serial(from, to) == Some(serial) {
             self.close_stream(from, to);
             let span = DIAL_AGAIN + self.latency();

@@ -52,7 +52,7 @@ impl World {
                 ..fate.clone()
             }
         };
-        (0..self.people.len()).map(one).collect()
+        (0..self.people.count_letters()).map(one).collect()
     }
 
     /// Whether the first cast reached an honest host inside the mailbox's region, or the reader before that.

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::Failure;
 
 /// How often to look whether somebody wants an end.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// One network to be played.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub(crate) fn play(
 ) -> Result<Played, Failure> {
     let stop = interruption()?;
     let jobs = Arc::new(jobs);
-    let bar = progress(jobs.iter().map(Job::weight).sum());
+    let bar = progress(jobs.iter().map(Job::weight).sum(), "{percent} %");
     let mut left = jobs.len();
     let finished = start(&jobs);
     let (began, mut events, mut played) = (Instant::now(), 0, Played::default());
@@ -87,7 +87,7 @@ pub(crate) fn play(
 }
 
 /// Set by SIGINT and SIGTERM.
-fn interruption() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop));
@@ -132,10 +132,11 @@ fn work(jobs: &[Job], next: &AtomicUsize, send: &SyncSender<Finished>) {
     }
 }
 
-/// Hidden by itself where no terminal is.
-fn progress(work: u64) -> ProgressBar {
-    let form = "{bar:32} {percent} %, {elapsed} so far, {eta} left, {msg}";
-    let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
+/// `done` is how its template says how far it is. Hidden by itself where no terminal is.
+pub(crate) fn progress(work: u64, done: &str) -> ProgressBar {
+    let form = format!("{{bar:32}} {done}, {{elapsed}} so far, {{eta}} left, {{msg}}");
+    let style =
+        ProgressStyle::with_template(&form).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(work).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
