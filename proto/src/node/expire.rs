@@ -94,10 +94,12 @@ impl HoldingClock {
 
     /// The time to write down, if that was not done for long.
     fn due_for_writing(&mut self) -> Option<Time> {
-        let due = self.last.since(self.written) >= LOOK_EVERY || self.written > self.last;
+        // Behind a jump: else a restart would forget that the new time has not lasted yet.
+        let time = self.last - self.behind;
+        let due = time.since(self.written) >= LOOK_EVERY || self.written > time;
         due.then(|| {
-            self.written = self.last;
-            self.last
+            self.written = time;
+            time
         })
     }
 
