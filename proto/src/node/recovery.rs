@@ -180,10 +180,10 @@ fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// When this node last looked at its clock; now, if that was never written down.
-fn read_clock(turn: Turn<'_>) -> Result<Time, StoreError> {
+/// When this node last looked at its clock, if that was ever written down.
+fn read_clock(turn: Turn<'_>) -> Result<Option<Time>, StoreError> {
     let written = read_number(turn, CLOCK_KEY)?;
-    Ok(if written == 0 { turn.now } else { Time::from_millis(written) })
+    Ok((written > 0).then(|| Time::from_millis(written)))
 }
 
 /// Stores made before entries were kept have none.

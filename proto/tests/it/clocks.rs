@@ -116,6 +116,37 @@ fn a_relay_that_comes_back_with_a_clock_that_is_ahead_removes_nothing() {
     }
 }
 
+/// D9: the time is on the disk as soon as anything is that expires.
+#[test]
+fn a_relay_that_comes_back_soon_after_its_first_start_removes_nothing_either() {
+    let mut world = World::of(3, 5);
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_secs(30));
+    world.crash(4);
+    world.set_clock(4, DAY);
+    world.part(&[&[0, 1, 2, 3], &[4]]);
+    world.start(4);
+    world.run_for(Span::HOUR);
+    assert!(world.host(4).holds(&letter.id()));
+}
+
+/// D9: a jump that has not lasted yet is not forgotten by a restart.
+#[test]
+fn a_relay_whose_clock_jumps_and_that_is_restarted_soon_after_removes_nothing_either() {
+    let mut world = World::of(3, 5);
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::HOUR);
+    world.part(&[&[0, 1, 2, 3], &[4]]);
+    world.set_clock(4, DAY);
+    world.run_for(Span::HOUR);
+    world.crash(4);
+    world.start(4);
+    world.run_for(Span::HOUR);
+    assert!(world.host(4).holds(&letter.id()));
+}
+
 /// D9: the clock of a running relay jumps, and stays wrong.
 #[test]
 fn a_relay_whose_clock_jumps_a_day_ahead_and_stays_there_removes_nothing() {
