@@ -347,14 +347,20 @@ impl People {
     }
 
     /// Counts a call for every envelope that it concerns. `casts` is an honest caller, and whether the network
-    /// is small.
-    pub(crate) fn count_call(&mut self, now: Time, casts: Option<(At, bool)>, request: &Request) {
+    /// is small; `place` that whose region a node asks about, which the request does not show.
+    pub(crate) fn count_call(
+        &mut self,
+        now: Time,
+        casts: Option<(At, bool)>,
+        place: Option<Address>,
+        request: &Request,
+    ) {
         if let Some((from, is_small)) = casts {
             self.cast_by(now, from, is_small, request);
         }
         match request {
             Request::FindNode { target } => {
-                if let Some(letter) = self.by_mailbox.get(target) {
+                if let Some(letter) = self.by_mailbox.get(place.as_ref().unwrap_or(target)) {
                     self.letters[*letter].fate.messages += 1;
                 }
             }

@@ -76,6 +76,13 @@ impl Node {
         true
     }
 
+    /// The place whose region a call under way asks about (PROTOCOL §5.5), for simulations: what it names is
+    /// a random point of that region.
+    pub fn place_sought_by(&self, id: CallId) -> Option<Address> {
+        let Purpose::Search(search) = self.calls.get(&id)?.purpose else { return None };
+        self.place_searched(search)
+    }
+
     /// A number that nobody can guess.
     pub(super) fn draw_number(&mut self) -> u64 {
         self.rng.next_u64()
@@ -161,7 +168,7 @@ impl Node {
     fn is_worth_noting(&self, purpose: &Purpose) -> bool {
         match purpose {
             Purpose::Ping => false,
-            Purpose::Search(search) => self.searches_region(*search),
+            Purpose::Search(search) => self.place_searched(*search).is_some(),
             _ => true,
         }
     }

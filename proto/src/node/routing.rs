@@ -310,10 +310,10 @@ impl Node {
         }
     }
 
-    /// Whether the lookup of this number is for a region.
-    pub(super) fn searches_region(&self, search: u64) -> bool {
-        let search = self.searches.get(&search);
-        search.is_some_and(|search| matches!(search.purpose, SearchPurpose::Region(_)))
+    /// The place whose region the lookup of this number is for, if it is for one.
+    pub(super) fn place_searched(&self, search: u64) -> Option<Address> {
+        let search = self.searches.get(&search)?;
+        matches!(search.purpose, SearchPurpose::Region(_)).then(|| *search.lookup.target())
     }
 
     /// A query of a lookup was not answered.

@@ -39,7 +39,9 @@ impl World {
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
         *self.messages.entry(kind_of_call(&request)).or_default() += 1;
         let casts = self.hosts[asked.from].is_honest().then_some((asked.from, self.is_small()));
-        self.people.count_call(self.now, casts, &request);
+        let place =
+            asked.call.and_then(|call| self.hosts[asked.from].node()?.place_sought_by(call));
+        self.people.count_call(self.now, casts, place, &request);
         let Some(at) = to.endpoints().iter().find_map(listener) else { return };
         let proves = self.hosts.get(at).is_some_and(|host| host.key().public() == *to.key());
         if !proves || self.is_lost() || self.faults.is_cut(asked.from, at) {
