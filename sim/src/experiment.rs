@@ -17,8 +17,6 @@ use crate::world::{START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
-/// How many others a host is told of to begin with.
-const KNOWN: usize = 3;
 /// Readers who are not away come so long before the first envelope.
 const BEFORE: Span = Span::from_mins(1);
 
@@ -28,9 +26,12 @@ const BEFORE: Span = Span::from_mins(1);
 /// Does not return before all is done; a plan of a thousand nodes takes seconds.
 pub fn run(plan: &Plan, seed: u64) -> Measured {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
-    let mut world = World::new(&plan.network, seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    if plan.churn.session == Span::from_millis(0) {
+        world.stay_on();
+    }
     let adversaries = corrupt(&mut world, plan, &mut rng);
-    start_all(&mut world, plan.network.nodes, &mut rng);
+    start_all(&mut world, plan, &mut rng);
     write_letters(&mut world, plan, &mut rng);
     if plan.churn.session > Span::from_millis(0) {
         world.begin_churn(plan.churn.session, plan.churn.pause);
@@ -39,6 +40,18 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
     world.count_from_now();
     world.run_until(world.now() + last_letter(plan) + plan.traffic.away + plan.run.look);
     measure(&world, plan, seed, adversaries)
+}
+
+/// A network in which nobody writes or comes and goes, when all its nodes have been there for
+/// `plan.run.settle`.
+pub fn idle(plan: &Plan, seed: u64) -> World {
+    let mut rng = ChaCha12Rng::seed_from_u64(!seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.stay_on();
+    start_all(&mut world, plan, &mut rng);
+    world.run_until(START + STARTING + plan.run.settle);
+    world.count_from_now();
+    world
 }
 
 fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {
@@ -56,9 +69,14 @@ fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {
     count
 }
 
-fn start_all(world: &mut World, nodes: usize, rng: &mut ChaCha12Rng) {
+fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
+    let nodes = plan.network.nodes;
     for host in 0..nodes {
-        let known: BTreeSet<_> = (0..KNOWN.min(host)).map(|_| draw(rng, host)).collect();
+        let told = plan.network.bootstrap.min(host);
+        let mut known = BTreeSet::new();
+        while known.len() < told {
+            known.insert(draw(rng, host));
+        }
         world.start(host, &known.into_iter().collect::<Vec<_>>());
         let until = STARTING.as_millis() * (host as u64 + 1) / nodes as u64;
         world.run_until(START + Span::from_millis(until));
@@ -122,4 +140,28 @@ fn draw_many(rng: &mut ChaCha12Rng, all: usize, count: usize) -> Vec<At> {
     }
     hosts.truncate(count);
     hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Crypto, Millionths};
+
+    fn played(crypto: Crypto) -> Measured {
+        let mut plan = Plan::default();
+        plan.network.nodes = 200;
+        plan.network.loss = Millionths::new(5_000);
+        plan.traffic.envelopes = 10;
+        plan.run.settle = Span::from_secs(20);
+        plan.run.look = Span::from_secs(30);
+        plan.run.crypto = crypto;
+        run(&plan, 11)
+    }
+
+    #[test]
+    fn real_and_modelled_cryptography_tell_the_same_story() {
+        let (real, model) = (played(Crypto::Real), played(Crypto::Model));
+        assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
+        assert_eq!(real, model);
+    }
 }

@@ -32,6 +32,9 @@ pub struct Network {
     pub loss: Millionths,
     /// How long a disk takes to make a batch durable.
     pub disk: Span,
+    /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
+    /// of them collude it never sees anybody else. At least 1.
+    pub bootstrap: usize,
 }
 
 /// What people send. Every envelope has a sender, a recipient and a mailbox of its own, so that
@@ -79,6 +82,20 @@ pub struct Run {
     pub settle: Span,
     /// Time from the last envelope to the end.
     pub look: Span,
+    /// What signatures and frames are.
+    pub crypto: Crypto,
+}
+
+/// What signatures and frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crypto {
+    /// Those of the protocol: everything is signed, encoded, decoded and verified as between real
+    /// nodes.
+    Real,
+    /// Values go from node to node as they are, and signatures are keyed hashes that nobody looks at.
+    /// Still nobody can forge any: nodes take nothing but what was signed in this process by
+    /// its owner's key, which the types of `comm-proto` see to.
+    Model,
 }
 
 /// Parts of a million: exact, so that every machine draws the same.
@@ -114,6 +131,7 @@ impl Default for Plan {
                 latency: (Span::from_millis(50), Span::from_millis(150)),
                 loss: Millionths::default(),
                 disk: Span::from_millis(5),
+                bootstrap: 8,
             },
             traffic: Traffic {
                 envelopes: 100,
@@ -128,6 +146,7 @@ impl Default for Plan {
                 seed: 1,
                 settle: Span::from_mins(20),
                 look: Span::from_mins(10),
+                crypto: Crypto::Model,
             },
         }
     }

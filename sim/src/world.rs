@@ -4,6 +4,10 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod clocks;
+mod door;
+mod faults;
+mod frames;
 mod links;
 
 use std::collections::BTreeMap;
@@ -22,10 +26,13 @@ use crate::behaviour::{Behaviour, Colluders, Reaction};
 use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
 use crate::people::{self, Deed, Later, Letter, People};
-use crate::plan::Network;
-use crate::queue::Queue;
+use crate::plan::{Crypto, Network};
+use crate::queue::{Next, Queue};
 use crate::streams::Streams;
+use crate::swarm::oracle::{Oracle, Seen};
 use crate::trace::Trace;
+
+use faults::Faults;
 
 /// When every world begins: a quarter past noon, far from the end of a day.
 pub const START: Time = Time::from_millis(1_700_007_300_000);
@@ -46,8 +53,6 @@ pub(crate) struct Asked {
 /// What is on its way.
 #[derive(Debug)]
 enum Happening {
-    /// A node may want something.
-    Wake { host: At },
     /// A behaviour may want something.
     Act { host: At },
     /// A disk has a batch, and with it copies of these envelopes.
@@ -66,6 +71,8 @@ enum Happening {
     Deed { letter: Letter, deed: Deed },
     /// A host is switched on or off.
     Switch { host: At, on: bool },
+    /// A host that something has stopped is switched on again.
+    Restart { host: At },
 }
 
 /// Hosts and everything between them.
@@ -73,6 +80,7 @@ pub struct World {
     now: Time,
     rng: ChaCha12Rng,
     network: Network,
+    crypto: Crypto,
     hosts: Vec<Host>,
     by_address: BTreeMap<Address, At>,
     colluders: Colluders,
@@ -85,16 +93,25 @@ pub struct World {
     trace: Trace,
     /// Mean session and pause of hosts that come and go.
     churn: Option<(Span, Span)>,
+    pub(crate) faults: Faults,
+    /// Who looks on and says what must not be.
+    pub(crate) oracle: Option<Box<Oracle>>,
 }
 
 /// Making it.
 impl World {
-    /// `network.nodes` hosts, all off.
+    /// `network.nodes` hosts, all off, whose cryptography is modelled.
     pub fn new(network: &Network, seed: u64) -> Self {
+        Self::with_crypto(network, seed, Crypto::Model)
+    }
+
+    /// `network.nodes` hosts, all off.
+    pub fn with_crypto(network: &Network, seed: u64, crypto: Crypto) -> Self {
         let mut world = Self {
             now: START,
             rng: ChaCha12Rng::seed_from_u64(seed),
             network: network.clone(),
+            crypto,
             hosts: Vec::new(),
             by_address: BTreeMap::new(),
             colluders: Colluders::default(),
@@ -105,6 +122,8 @@ impl World {
             inputs: 0,
             trace: Trace::default(),
             churn: None,
+            faults: Faults::default(),
+            oracle: None,
         };
         for at in 0..network.nodes {
             let key = world.draw_key();
@@ -118,7 +137,10 @@ impl World {
     pub(crate) fn draw_key(&mut self) -> KeyPair {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        KeyPair::from_seed(&seed)
+        match self.crypto {
+            Crypto::Real => KeyPair::from_seed(&seed),
+            Crypto::Model => KeyPair::modelled(&seed),
+        }
     }
 
     /// Hands these hosts to an adversary; `behave` makes what stands before each of their nodes.
@@ -133,7 +155,9 @@ impl World {
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        self.hosts[host].start(seed, self.now);
+        self.faults.clocks.reboot(host);
+        let (config, clock) = (self.faults.config(host), self.clock(host));
+        self.hosts[host].start(config, seed, clock);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
         if contacts.is_empty() {
             self.wake(host);
@@ -155,6 +179,11 @@ impl World {
             let span = self.exponential(session);
             self.later(span, Happening::Switch { host, on: false });
         }
+    }
+
+    /// Nobody is ever switched off in this world.
+    pub(crate) fn stay_on(&mut self) {
+        self.hosts.iter_mut().for_each(Host::stay_on);
     }
 
     /// Somebody does something in a while.
@@ -180,6 +209,25 @@ impl World {
         (0..self.hosts.len()).filter(|at| self.hosts[*at].is_honest())
     }
 
+    /// A host by its number.
+    pub(crate) fn host(&self, at: At) -> &Host {
+        &self.hosts[at]
+    }
+
+    /// The time by a host's clock.
+    fn clock(&mut self, host: At) -> Time {
+        self.faults.clocks.read(host, self.now)
+    }
+
+    /// Shows an honest host to whoever looks on.
+    fn watch(&mut self, host: At, look: impl FnOnce(&mut Oracle, &Seen<'_>)) {
+        let Some(oracle) = self.oracle.as_mut().filter(|_| self.hosts[host].is_honest()) else {
+            return;
+        };
+        let (now, clock) = (self.now, self.faults.clocks.read(host, self.now));
+        look(oracle, &Seen { now, clock, at: host, host: &self.hosts[host] });
+    }
+
     /// How many honest hosts have the envelope in custody.
     pub(crate) fn holders(&self, id: &comm_proto::envelope::EnvelopeId) -> u64 {
         self.honest_hosts().filter(|at| self.hosts[*at].holds(id)).count() as u64
@@ -191,7 +239,7 @@ impl World {
     }
 
     /// Calls and pushes by kind since they are counted.
-    pub(crate) fn messages(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn messages(&self) -> &BTreeMap<&'static str, u64> {
         &self.messages
     }
 
@@ -217,99 +265,122 @@ impl World {
     /// When time stands still, because a node or a behaviour wants to be woken at once, always.
     pub fn run_until(&mut self, end: Time) {
         let mut at_once = 0;
-        while let Some((at, happening)) = self.queue.pop_until(end) {
+        while let Some((at, next)) = self.queue.pop_until(end) {
             at_once = if at > self.now { 0 } else { at_once + 1 };
-            assert!(
-                at_once <= AT_ONCE_MAX * self.hosts.len(),
-                "time stands still at {happening:?}"
-            );
+            assert!(at_once <= AT_ONCE_MAX * self.hosts.len(), "time stands still at {next:?}");
             self.now = at;
-            self.happen(happening);
+            match next {
+                Next::Mark(host) => self.tick(host as At),
+                Next::Thing(happening) => self.happen(happening),
+            }
         }
         self.now = end;
     }
 
+    /// A node wants something, unless it has thought better of it.
+    fn tick(&mut self, host: At) {
+        if self.hosts[host].wake.take_if(|at| *at == self.now).is_none() {
+            return;
+        }
+        if let Some(until) = self.paused_until(host) {
+            self.hosts[host].wake = Some(until);
+            self.queue.mark(until, host as u32);
+        } else {
+            self.input(host, Input::Tick);
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
+        let Some(happening) = self.put_off(happening) else { return };
         match happening {
-            Happening::Wake { host } => {
-                if self.hosts[host].wake == Some(self.now) {
-                    self.hosts[host].wake = None;
-                    self.input(host, Input::Tick);
-                }
-            }
             Happening::Act { host } => self.act(host),
             Happening::Durable { host, boot, seq, copies } => {
                 if self.hosts[host].boots() == boot {
                     self.hosts[host].sync(seq);
                     self.people.copied(self.now, host, copies);
                     self.input(host, Input::Durable(seq));
+                    self.synced(host);
                 }
             }
             Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
             Happening::Answered { asked, result } => self.deliver_answer(asked, result),
             Happening::Opening { from, to } => {
                 let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
-                if possible && self.streams.is_wanted(from, to) && self.streams.open(from, to) {
+                let wanted = possible && self.streams.is_wanted(from, to);
+                if wanted && !self.is_put_off_stream(from, to) && self.streams.open(from, to) {
                     let peer = self.hosts[from].key().address();
                     self.input(to, Input::ListenerOpened { peer });
                 }
             }
             Happening::Pushed { from, to, push } => {
-                let from = self.hosts[from].key().address();
-                self.input(to, Input::Push { from, push });
+                let clock = self.clock(to);
+                if door::push(&push, clock).is_ok() {
+                    let from = self.hosts[from].key().address();
+                    self.input(to, Input::Push { from, push });
+                }
             }
             Happening::Client { asked } => {
                 let id = RequestId(self.rng.next_u64());
                 self.ask(id, *asked);
             }
             Happening::Deed { letter, deed } => {
-                let (asked, again) = self.people.act(self.now, letter, deed);
-                let id = RequestId(self.rng.next_u64());
-                self.people.asked(id, letter, deed);
-                self.ask(id, asked);
+                let again = self.deed(letter, deed);
                 self.plan(again);
             }
             Happening::Switch { host, on } => self.switch(host, on),
+            Happening::Restart { host } => self.restart(host),
         }
     }
 
     /// Hands a node one input and does what it wants done.
     fn input(&mut self, host: At, input: Input) {
+        if !self.hosts[host].is_up() {
+            return;
+        }
         let now = self.now;
-        let Some((node, store)) = self.hosts[host].running() else { return };
-        node.handle(input, store, now).expect("a store in memory does not fail");
+        let clock = self.clock(host);
+        self.watch(host, |oracle, seen| oracle.before(seen, &input));
+        if !self.handle(host, input, clock) {
+            return;
+        }
         self.inputs += 1;
         while let Some(output) = self.hosts[host].running().and_then(|(node, _)| node.poll_output())
         {
             self.trace.note(now, host, &output);
             if self.hosts[host].is_honest() {
+                self.watch(host, |oracle, seen| oracle.output(seen, &output));
                 self.perform(host, output);
             } else {
                 self.perform_changed(host, output);
             }
         }
+        self.watch(host, Oracle::after);
         self.wake(host);
     }
 
     fn perform(&mut self, host: At, output: Output) {
         match output {
             Output::Write(batch) => {
-                let (boot, seq) = (self.hosts[host].boots(), batch.seq);
+                if self.is_unwritable(host) {
+                    return;
+                }
+                let seq = batch.seq;
                 let is_honest = self.hosts[host].is_honest();
                 let copies = if is_honest { self.people.copies_in(&batch) } else { Vec::new() };
                 self.hosts[host].write(batch);
-                self.later(self.network.disk, Happening::Durable { host, boot, seq, copies });
+                self.sync_later(host, seq, copies);
             }
             Output::Call { id, to, request, deadline } => {
                 let asked = Asked { from: host, boot: self.hosts[host].boots(), call: Some(id) };
                 self.hosts[host].calls.insert(id);
                 let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
-                self.queue.push(deadline.max(self.now), late);
+                let patience = deadline.since(self.clock(host));
+                self.later(patience, late);
                 self.send_call(asked, &to, request);
             }
             Output::Reply { id, result } => {
                 if let Some(asked) = self.hosts[host].asked.remove(&id) {
-                    self.send_answer(asked, result);
+                    self.send_answer(asked, host, result);
                 }
             }
             Output::Listen { to, open } => self.listen(host, &to, open),
@@ -338,7 +409,8 @@ impl World {
             self.perform(host, output);
         } else if let Some((asked, deadline)) = self.hosts[host].swallowed(&original) {
             let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
-            self.queue.push(deadline.max(self.now), late);
+            let patience = deadline.since(self.clock(host));
+            self.later(patience, late);
         }
     }
 
@@ -353,7 +425,19 @@ impl World {
 impl World {
     fn ask(&mut self, id: RequestId, asked: people::Asked) {
         let people::Asked { host, session, request } = asked;
-        self.input(host, Input::ClientRequest { id, session, request });
+        let clock = self.clock(host);
+        if door::client_request(&request, clock).is_ok() {
+            self.input(host, Input::ClientRequest { id, session, request });
+        }
+    }
+
+    /// Somebody does something now; what they do later.
+    fn deed(&mut self, letter: Letter, deed: Deed) -> Option<Later> {
+        let (asked, again) = self.people.act(self.now, letter, deed);
+        let id = RequestId(self.rng.next_u64());
+        self.people.asked(id, letter, deed);
+        self.ask(id, asked);
+        again
     }
 
     fn act(&mut self, host: At) {
@@ -373,10 +457,7 @@ impl World {
         if on {
             self.start(host, &[]);
         } else {
-            self.hosts[host].stop();
-            for (from, to) in self.streams.unplug(host) {
-                self.close_stream(from, to);
-            }
+            self.go_down(host, 0);
         }
         let span = self.exponential(if on { session } else { pause });
         self.later(span, Happening::Switch { host, on: !on });
@@ -384,13 +465,14 @@ impl World {
 
     /// Looks when a host wants to do something next.
     fn wake(&mut self, host: At) {
+        let clock = self.clock(host);
         let one = &mut self.hosts[host];
         let tick = one.node().and_then(comm_proto::node::Node::poll_timeout).map(|(at, _)| at);
-        let tick = tick.filter(|at| *at < Time::MAX).map(|at| at.max(self.now));
+        let tick = tick.filter(|at| *at < Time::MAX).map(|at| self.now + at.since(clock));
         if tick != one.wake {
             one.wake = tick;
             if let Some(at) = tick {
-                self.queue.push(at, Happening::Wake { host });
+                self.queue.mark(at, host as u32);
             }
         }
         let act = one.next_act().map(|at| at.max(self.now));

@@ -35,16 +35,16 @@ pub(super) struct HoldingClock {
 }
 
 impl HoldingClock {
-    /// Goes on from the time at which the clock was last written down: what has passed since then is
-    /// a step like any other.
-    pub(super) fn new(written: Time, now: Time) -> Self {
-        let written = written.min(now);
+    /// Goes on from the time at which the clock was last written down, if it ever was: what has passed
+    /// since then is a step like any other.
+    pub(super) fn new(written: Option<Time>, now: Time) -> Self {
+        let last = written.unwrap_or(now).min(now);
         let mut clock = Self {
-            last: written,
+            last,
             behind: Span::ZERO,
-            jumped_at: written,
+            jumped_at: last,
             doubt: Span::ZERO,
-            written,
+            written: written.map_or(Time::ZERO, |_| last),
         };
         clock.observe(now);
         clock
@@ -94,10 +94,12 @@ impl HoldingClock {
 
     /// The time to write down, if that was not done for long.
     fn due_for_writing(&mut self) -> Option<Time> {
-        let due = self.last.since(self.written) >= LOOK_EVERY || self.written > self.last;
+        // Behind a jump: else a restart would forget that the new time has not lasted yet.
+        let time = self.last - self.behind;
+        let due = time.since(self.written) >= LOOK_EVERY || self.written > time;
         due.then(|| {
-            self.written = self.last;
-            self.last
+            self.written = time;
+            time
         })
     }
 
@@ -119,17 +121,23 @@ impl Node {
         self.look_for_expiry(at);
     }
 
+    fn write_clock(&mut self) {
+        if let Some(time) = self.clock.due_for_writing() {
+            let value = time.as_millis().to_be_bytes().to_vec();
+            self.desk.put(Family::Meta, CLOCK_KEY.to_vec(), value);
+        }
+    }
+
     /// Something expires at `at`.
     pub(super) fn look_for_expiry(&mut self, at: Time) {
+        // With the first thing that is kept, or a restart soon after would know of no time before it.
+        self.write_clock();
         self.expiry_at = self.expiry_at.min(self.clock.due(at));
     }
 
     /// Ends what has run out, at most so many as one step may.
     pub(super) fn expire_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        if let Some(time) = self.clock.due_for_writing() {
-            let value = time.as_millis().to_be_bytes().to_vec();
-            self.desk.put(Family::Meta, CLOCK_KEY.to_vec(), value);
-        }
+        self.write_clock();
         if self.expiry_at > turn.now {
             return Ok(());
         }
@@ -213,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_jump_expires_nothing_until_the_new_time_has_lasted() {
-        let mut clock = HoldingClock::new(START, START);
+        let mut clock = HoldingClock::new(Some(START), START);
         assert!(clock.observe(START + Span::from_days(2)));
         assert_eq!(clock.time(), START);
         let mut now = START + Span::from_days(2);
@@ -226,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_jump_that_is_put_right_expires_nothing() {
-        let mut clock = HoldingClock::new(START, START);
+        let mut clock = HoldingClock::new(Some(START), START);
         assert!(clock.observe(START + Span::from_days(2)));
         assert!(clock.observe(START + Span::from_mins(1)));
         // How much of the jump was true cannot be told.
@@ -237,17 +245,17 @@ mod tests {
 
     #[test]
     fn what_passed_while_the_node_was_off_is_a_jump_too() {
-        let mut clock = HoldingClock::new(START, START + Span::from_days(2));
+        let mut clock = HoldingClock::new(Some(START), START + Span::from_days(2));
         assert_eq!(clock.time(), START);
         assert!(!clock.observe(START + Span::from_days(2) + Span::from_mins(1)));
         assert_eq!(clock.time(), START + Span::from_mins(1));
         // A clock that lies before what was written down is taken as it is.
-        assert_eq!(HoldingClock::new(START + Span::DAY, START).time(), START);
+        assert_eq!(HoldingClock::new(Some(START + Span::DAY), START).time(), START);
     }
 
     #[test]
     fn a_doubt_delays_what_expires_and_moves_nothing_forward() {
-        let mut clock = HoldingClock::new(START, START);
+        let mut clock = HoldingClock::new(Some(START), START);
         assert!(!clock.doubt(Span::DAY));
         assert_eq!((clock.time(), clock.agreed()), (START - Span::DAY, START - Span::DAY));
         assert_eq!(clock.due(START), START + Span::DAY);
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn ordinary_steps_leave_no_trace() {
-        let mut clock = HoldingClock::new(START, START);
+        let mut clock = HoldingClock::new(Some(START), START);
         for minutes in 1..600 {
             clock.observe(START + Span::from_mins(minutes));
         }

@@ -34,6 +34,24 @@ fn letter(world: &World, ttl: Span) -> Envelope {
     Mailbox::new(1).envelope(1, world.now() + ttl)
 }
 
+/// A clock that was ahead moves the rounds along with it: they must not wait until it is that late.
+#[test]
+fn what_is_due_by_a_clock_that_was_ahead_is_offered_soon_after_it_is_put_right() {
+    let mut world = World::with(1, 12, |config| config.region_nodes = 4);
+    world.part(&[&[0]]);
+    world.set_clock(0, 5 * DAY);
+    let letter = letter(&world, Span::from_days(14));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_mins(30));
+    assert_eq!(world.holders(&letter.id()), [0]);
+    world.crash(0);
+    world.set_clock(0, 0);
+    world.heal();
+    world.start(0);
+    world.run_for(Span::from_mins(10));
+    assert!(world.holders(&letter.id()).len() > 1);
+}
+
 fn run_until(world: &mut World, end: Time) {
     let left = end.since(world.now());
     world.run_for(left);
@@ -96,6 +114,37 @@ fn a_relay_that_comes_back_with_a_clock_that_is_ahead_removes_nothing() {
         run_until(&mut world, letter.expires_at() - Span::from_mins(1));
         assert_eq!(world.host(4).holds(&letter.id()), peers > 0);
     }
+}
+
+/// D9: the time is on the disk as soon as anything is that expires.
+#[test]
+fn a_relay_that_comes_back_soon_after_its_first_start_removes_nothing_either() {
+    let mut world = World::of(3, 5);
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_secs(30));
+    world.crash(4);
+    world.set_clock(4, DAY);
+    world.part(&[&[0, 1, 2, 3], &[4]]);
+    world.start(4);
+    world.run_for(Span::HOUR);
+    assert!(world.host(4).holds(&letter.id()));
+}
+
+/// D9: a jump that has not lasted yet is not forgotten by a restart.
+#[test]
+fn a_relay_whose_clock_jumps_and_that_is_restarted_soon_after_removes_nothing_either() {
+    let mut world = World::of(3, 5);
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::HOUR);
+    world.part(&[&[0, 1, 2, 3], &[4]]);
+    world.set_clock(4, DAY);
+    world.run_for(Span::HOUR);
+    world.crash(4);
+    world.start(4);
+    world.run_for(Span::HOUR);
+    assert!(world.host(4).holds(&letter.id()));
 }
 
 /// D9: the clock of a running relay jumps, and stays wrong.
