@@ -9,18 +9,21 @@ mod links;
 use std::collections::BTreeMap;
 
 use comm_proto::address::Address;
+use comm_proto::contact::Contact;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{Push, Request, Response};
-use comm_proto::node::{CallId, Command, Input, Output, RequestId};
+use comm_proto::message::{ClientRequest, Push, Request, Response};
+use comm_proto::node::{CallId, Command, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
+use comm_proto::wire::peer;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::behaviour::{Behaviour, Colluders, Reaction};
+use crate::behaviour::{Behaviour, Colluders, Plot, Reaction, Says};
 use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
+use crate::ip_plan::IpPlan;
 use crate::people::{self, Deed, Later, Letter, People};
 use crate::plan::Network;
 use crate::queue::Queue;
@@ -30,6 +33,21 @@ use crate::trace::Trace;
 /// When every world begins: a quarter past noon, far from the end of a day.
 pub const START: Time = Time::from_millis(1_700_007_300_000);
 
+/// What the behaviours before a node see, while its host is borrowed too.
+macro_rules! stage {
+    ($world:ident) => {
+        Stage {
+            now: $world.now,
+            colluders: &$world.colluders,
+            plot: &$world.plot,
+            rng: &mut $world.rng,
+        }
+    };
+}
+use stage;
+
+/// As many nodes as a region should hold (PROTOCOL §5.5).
+const REGION: usize = 20;
 /// As many happenings at one instant for each host mean that somebody never goes to sleep.
 const AT_ONCE_MAX: usize = 1_000;
 
@@ -39,8 +57,10 @@ pub(crate) struct Asked {
     pub(crate) from: At,
     /// After a restart nobody waits for it any more.
     pub(crate) boot: u32,
-    /// None when a behaviour has asked, which does not care.
+    /// None when a behaviour has asked.
     pub(crate) call: Option<CallId>,
+    /// Who was asked.
+    pub(crate) to: Address,
 }
 
 /// What is on its way.
@@ -54,6 +74,8 @@ enum Happening {
     Durable { host: At, boot: u32, seq: Seq, copies: Vec<Letter> },
     /// A request reaches whoever listens there.
     Asked { asked: Asked, to: At, request: Request },
+    /// So does one that nobody has checked.
+    AskedForged { asked: Asked, to: At, message: Box<peer::Request> },
     /// An answer reaches the caller, or the caller gives up.
     Answered { asked: Asked, result: Result<Response, Rejection> },
     /// A stream for pushes is tried.
@@ -74,8 +96,12 @@ pub struct World {
     rng: ChaCha12Rng,
     network: Network,
     hosts: Vec<Host>,
+    ip_plan: IpPlan,
     by_address: BTreeMap<Address, At>,
+    /// Addresses beside its own for which a host answers.
+    identities: BTreeMap<Address, At>,
     colluders: Colluders,
+    pub(crate) plot: Plot,
     queue: Queue<Happening>,
     streams: Streams,
     pub(crate) people: People,
@@ -96,8 +122,11 @@ impl World {
             rng: ChaCha12Rng::seed_from_u64(seed),
             network: network.clone(),
             hosts: Vec::new(),
+            ip_plan: IpPlan::new(network.group),
             by_address: BTreeMap::new(),
+            identities: BTreeMap::new(),
             colluders: Colluders::default(),
+            plot: Plot::default(),
             queue: Queue::default(),
             streams: Streams::default(),
             people: People::default(),
@@ -106,12 +135,19 @@ impl World {
             trace: Trace::default(),
             churn: None,
         };
-        for at in 0..network.nodes {
+        for _ in 0..network.nodes {
             let key = world.draw_key();
-            world.by_address.insert(key.address(), at);
-            world.hosts.push(Host::new(at, key, Disk::default()));
+            world.add(key);
         }
         world
+    }
+
+    /// A further host, off.
+    pub(crate) fn add(&mut self, key: KeyPair) -> At {
+        let at = self.hosts.len();
+        self.by_address.insert(key.address(), at);
+        self.hosts.push(Host::new(at, key, self.ip_plan.endpoint(at), Disk::default()));
+        at
     }
 
     /// A key that no other world draws.
@@ -126,14 +162,40 @@ impl World {
         self.colluders = Colluders::new(hosts.iter().map(|at| self.hosts[*at].contact().clone()));
         for at in hosts {
             self.hosts[*at].behave(behave());
+            self.hosts[*at].corrupt();
         }
+    }
+
+    /// Puts these before a host's node, behind what stands there; whoever is honest stays so.
+    pub(crate) fn behave(&mut self, host: At, behaviours: Vec<Box<dyn Behaviour>>) {
+        self.hosts[host].behave(behaviours);
+        self.wake(host);
+    }
+
+    /// These hosts, which are off, move to as many IP groups as told.
+    pub(crate) fn move_together(&mut self, hosts: &[At], groups: usize) {
+        let endpoints = self.ip_plan.move_together(hosts, groups);
+        for (at, endpoint) in hosts.iter().zip(endpoints) {
+            self.hosts[*at].move_to(endpoint);
+        }
+    }
+
+    /// `count` keys for which these hosts answer too, where they listen.
+    pub(crate) fn make_identities(&mut self, hosts: &[At], count: usize) {
+        let owners: Vec<_> = hosts.iter().copied().cycle().take(count).collect();
+        let made = owners.into_iter().map(|at| {
+            let key = self.draw_key();
+            self.identities.insert(key.address(), at);
+            Contact::new(key.public(), self.hosts[at].contact().endpoints().iter().copied())
+        });
+        self.plot.identities = Colluders::new(made.collect::<Vec<_>>());
     }
 
     /// Switches a host on, and tells it of `known` to begin with.
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        self.hosts[host].start(seed, self.now);
+        self.hosts[host].start(seed, self.network.store, self.now);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
         if contacts.is_empty() {
             self.wake(host);
@@ -180,6 +242,29 @@ impl World {
         (0..self.hosts.len()).filter(|at| self.hosts[*at].is_honest())
     }
 
+    /// How many hosts there are.
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// A host's key.
+    pub(crate) fn key(&self, host: At) -> &KeyPair {
+        self.hosts[host].key()
+    }
+
+    /// A host's address.
+    pub(crate) fn address(&self, host: At) -> Address {
+        self.hosts[host].contact().address()
+    }
+
+    /// Of the [`REGION`] hosts nearest to an address, how many are an adversary's.
+    pub(crate) fn theirs_near(&self, address: &Address) -> u64 {
+        let distance = |host: &&Host| host.contact().address().distance(address);
+        let mut hosts: Vec<_> = self.hosts.iter().collect();
+        hosts.sort_by_cached_key(distance);
+        hosts.iter().take(REGION).filter(|host| !host.is_honest()).count() as u64
+    }
+
     /// How many honest hosts have the envelope in custody.
     pub(crate) fn holders(&self, id: &comm_proto::envelope::EnvelopeId) -> u64 {
         self.honest_hosts().filter(|at| self.hosts[*at].holds(id)).count() as u64
@@ -198,6 +283,14 @@ impl World {
     /// A hash over everything that every node has wanted done so far.
     pub(crate) fn trace(&self) -> String {
         self.trace.to_hex()
+    }
+
+    /// How large honest nodes that are up take the network for, in the mean.
+    pub fn mean_size(&self) -> u64 {
+        let honest = self.hosts.iter().filter(|host| host.is_honest());
+        let sizes: Vec<_> =
+            honest.filter_map(Host::node).map(|node| node.stats().network_size).collect();
+        sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1)
     }
 
     /// How many others the nodes have in their tables, in the mean over all that are up.
@@ -246,6 +339,9 @@ impl World {
                 }
             }
             Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
+            Happening::AskedForged { asked, to, message } => {
+                self.deliver_forged(asked, to, *message);
+            }
             Happening::Answered { asked, result } => self.deliver_answer(asked, result),
             Happening::Opening { from, to } => {
                 let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
@@ -254,10 +350,7 @@ impl World {
                     self.input(to, Input::ListenerOpened { peer });
                 }
             }
-            Happening::Pushed { from, to, push } => {
-                let from = self.hosts[from].key().address();
-                self.input(to, Input::Push { from, push });
-            }
+            Happening::Pushed { from, to, push } => self.deliver_push(from, to, push),
             Happening::Client { asked } => {
                 let id = RequestId(self.rng.next_u64());
                 self.ask(id, *asked);
@@ -266,6 +359,10 @@ impl World {
                 let (asked, again) = self.people.act(self.now, letter, deed);
                 let id = RequestId(self.rng.next_u64());
                 self.people.asked(id, letter, deed);
+                if let ClientRequest::Submit { envelope } = &asked.request {
+                    let writer = self.hosts[asked.host].key().address();
+                    self.plot.writers.insert(envelope.id(), writer);
+                }
                 self.ask(id, asked);
                 self.plan(again);
             }
@@ -282,10 +379,10 @@ impl World {
         while let Some(output) = self.hosts[host].running().and_then(|(node, _)| node.poll_output())
         {
             self.trace.note(now, host, &output);
-            if self.hosts[host].is_honest() {
-                self.perform(host, output);
-            } else {
+            if self.hosts[host].is_changed() {
                 self.perform_changed(host, output);
+            } else {
+                self.perform(host, output);
             }
         }
         self.wake(host);
@@ -301,7 +398,8 @@ impl World {
                 self.later(self.network.disk, Happening::Durable { host, boot, seq, copies });
             }
             Output::Call { id, to, request, deadline } => {
-                let asked = Asked { from: host, boot: self.hosts[host].boots(), call: Some(id) };
+                let (boot, call) = (self.hosts[host].boots(), Some(id));
+                let asked = Asked { from: host, boot, call, to: to.address() };
                 self.hosts[host].calls.insert(id);
                 let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
                 self.queue.push(deadline.max(self.now), late);
@@ -322,9 +420,13 @@ impl World {
                 }
                 self.plan(later);
             }
-            Output::ClientPush { push, .. } => {
-                let later = self.people.told(self.now, &push);
-                self.plan(later);
+            Output::ClientPush { session, push } => {
+                for later in self.people.told(self.now, session, &push) {
+                    self.plan(Some(later));
+                }
+            }
+            Output::Event(Event::Acknowledged { id }) if self.hosts[host].is_honest() => {
+                self.people.ended(&id);
             }
             Output::Event(_) => {}
         }
@@ -332,7 +434,7 @@ impl World {
 
     /// Does what the behaviours before a node leave of an output.
     fn perform_changed(&mut self, host: At, output: Output) {
-        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
+        let stage = stage!(self);
         let original = output.clone();
         if let Some(output) = self.hosts[host].pass(stage, output) {
             self.perform(host, output);
@@ -360,10 +462,14 @@ impl World {
         if self.hosts[host].act.take_if(|at| *at == self.now).is_none() {
             return;
         }
-        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
+        let stage = stage!(self);
         let boot = self.hosts[host].boots();
         for call in self.hosts[host].perform(stage) {
-            self.send_call(Asked { from: host, boot, call: None }, &call.to, call.request);
+            let asked = Asked { from: host, boot, call: None, to: call.to.address() };
+            match call.says {
+                Says::Request(request) => self.send_call(asked, &call.to, *request),
+                Says::Forged(message) => self.send_forged(asked, &call.to, message),
+            }
         }
         self.wake(host);
     }
@@ -393,7 +499,7 @@ impl World {
                 self.queue.push(at, Happening::Wake { host });
             }
         }
-        let act = one.next_act().map(|at| at.max(self.now));
+        let act = if one.is_up() { one.next_act().map(|at| at.max(self.now)) } else { None };
         if act != one.act {
             one.act = act;
             if let Some(at) = act {

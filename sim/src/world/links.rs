@@ -3,18 +3,17 @@
 //! Links prove keys, as the real ones do: a call reaches whoever listens at the endpoint and fails if
 //! that one has another key.
 
-use std::net::SocketAddr;
-
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::message::{Push, Request, Response};
 use comm_proto::node::{Input, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
+use comm_proto::wire::{decode, peer};
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World};
-use crate::host::{At, CALLING_PORT, endpoint, listener};
+use super::{Asked, Happening, Reaction, Stage, World, stage};
+use crate::host::At;
 
 impl World {
     /// How long one message takes.
@@ -33,29 +32,70 @@ impl World {
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
         *self.messages.entry(kind_of_call(&request)).or_default() += 1;
         self.people.count_call(&request);
-        let Some(at) = to.endpoints().iter().find_map(listener) else { return };
-        let proves = self.hosts.get(at).is_some_and(|host| host.key().public() == *to.key());
-        if proves && !self.is_lost() {
-            let latency = self.latency();
-            self.later(latency, Happening::Asked { asked, to: at, request });
+        if let Some((to, latency)) = self.way_to(to) {
+            self.later(latency, Happening::Asked { asked, to, request });
         }
+    }
+
+    /// So does one that nobody has checked, and is no message about any envelope before it is read.
+    pub(super) fn send_forged(&mut self, asked: Asked, to: &Contact, message: Box<peer::Request>) {
+        *self.messages.entry("unchecked").or_default() += 1;
+        if let Some((to, latency)) = self.way_to(to) {
+            self.later(latency, Happening::AskedForged { asked, to, message });
+        }
+    }
+
+    /// Who proves to be this contact, and after which time a call reaches them; none if it is lost.
+    fn way_to(&mut self, to: &Contact) -> Option<(At, Span)> {
+        let at = to.endpoints().iter().find_map(|endpoint| self.ip_plan.listener(endpoint))?;
+        let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
+        let proves = is_own || self.identities.get(&to.address()) == Some(&at);
+        (proves && !self.is_lost()).then(|| (at, self.latency()))
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
         if !self.hosts[to].is_up() {
             return;
         }
-        let from = self.hosts[asked.from].contact().clone();
-        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
-        match self.hosts[to].react(stage, &from, &request) {
-            Reaction::Pass => {
+        let from = *self.hosts[asked.from].contact().key();
+        let (reaction, request) = if self.hosts[to].is_changed() {
+            self.hosts[to].react(stage!(self), &from.address(), request)
+        } else {
+            (Reaction::Pass, request)
+        };
+        match reaction {
+            Reaction::Answer(result) => self.send_answer(asked, *result),
+            Reaction::Forged(message) => {
+                let read = decode::response(*message, self.now);
+                self.send_answer(asked, read.unwrap_or_else(Err));
+            }
+            Reaction::Silence => {}
+            Reaction::Pass | Reaction::Instead(_) => {
                 let id = RequestId(self.rng.next_u64());
                 self.hosts[to].asked.insert(id, asked);
-                let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
-                self.input(to, Input::Request { id, from: *from.key(), source, request });
+                let source = self.hosts[asked.from].source();
+                self.input(to, Input::Request { id, from, source, request });
             }
-            Reaction::Answer(result) => self.send_answer(asked, *result),
-            Reaction::Silence => {}
+        }
+        if self.hosts[to].is_changed() {
+            self.wake(to);
+        }
+    }
+
+    /// Reads what comes as the host of a node does before the node sees it.
+    pub(super) fn deliver_forged(&mut self, asked: Asked, to: At, message: peer::Request) {
+        if !self.hosts[to].is_up() {
+            return;
+        }
+        match decode::request(message, self.now) {
+            Ok(request) => {
+                self.people.count_call(&request);
+                self.deliver_request(asked, to, request);
+            }
+            Err(rejection) => {
+                *self.messages.entry("unchecked, refused unread").or_default() += 1;
+                self.send_answer(asked, Err(rejection));
+            }
         }
     }
 
@@ -67,14 +107,36 @@ impl World {
     }
 
     pub(super) fn deliver_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
-        let (host, Some(id)) = (asked.from, asked.call) else { return };
+        let host = asked.from;
         if self.hosts[host].boots() != asked.boot {
             return;
         }
-        let awaited = self.hosts[host].calls.remove(&id);
         // To give up after the answer has come is nothing; an answer after that is handed in.
-        if awaited || result.is_ok() {
-            self.input(host, Input::Response { id, result });
+        let awaited = asked.call.is_none_or(|id| self.hosts[host].calls.remove(&id));
+        if !awaited && result.is_err() {
+            return;
+        }
+        let result = if self.hosts[host].is_changed() {
+            self.hosts[host].learn(stage!(self), asked, result)
+        } else {
+            result
+        };
+        match asked.call {
+            Some(id) => self.input(host, Input::Response { id, result }),
+            None => self.wake(host),
+        }
+    }
+
+    pub(super) fn deliver_push(&mut self, from: At, to: At, push: Push) {
+        let from = self.hosts[from].key().address();
+        let push = if self.hosts[to].is_changed() {
+            self.hosts[to].hear(stage!(self), &from, push)
+        } else {
+            Some(push)
+        };
+        match push {
+            Some(push) => self.input(to, Input::Push { from, push }),
+            None => self.wake(to),
         }
     }
 
