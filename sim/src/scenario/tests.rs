@@ -376,6 +376,7 @@ fn the_scenarios_of_the_repository_are_right() {
         include_str!("../../scenarios/e9-acknowledgements.toml"),
         include_str!("../../scenarios/e10-flood.toml"),
         include_str!("../../scenarios/e-comm-ancestor.toml"),
+        include_str!("../../scenarios/e-comm-ids.toml"),
     ] {
         let scenario =
             Scenario::parse("a.toml", text, &[]).unwrap_or_else(|error| panic!("{error}"));
