@@ -6,11 +6,13 @@ ifneq ($(CCACHE),)
 export PATH := $(CCACHE):$(PATH)
 endif
 
+NODES ?= 1000 10000
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim check fmt clippy doc deny vectors
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build every program
 	deploy/prepare
@@ -28,6 +30,10 @@ test: ## run every test, and the examples in the documentation
 bench: ## measure throughput and latency
 	deploy/prepare
 	deploy/bench
+
+bench-sim: ## measure speed and memory of the simulator; NODES="1000000" for other sizes
+	cargo build --release -p comm-sim
+	for nodes in $(NODES); do target/release/comm-sim bench --nodes $$nodes || exit; done
 
 check: fmt clippy doc deny ## formatting, lints, documentation, dependencies
 

@@ -65,6 +65,8 @@ pub struct NodeStatus {
     pub time: Time,
     /// The nodes it submits through and collects by.
     pub entries: Vec<Address>,
+    /// A further one it collects by, which changes.
+    pub rotating_entry: Option<Address>,
 }
 
 /// One entry of a node's table.
@@ -95,7 +97,7 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) enum Told {
     /// There is a connection.
-    Up { connection: u64, node: Address, entries: Vec<Address> },
+    Up { connection: u64, node: Address, entries: Vec<Address>, rotating_entry: Option<Address> },
     /// The connection is gone, or there was none to be had.
     Down { reason: String },
     /// The node answered the agent.

@@ -241,6 +241,7 @@ mod tests {
             version: String::new(),
             time: NOW,
             entries: Vec::new(),
+            rotating_entry: None,
         };
         assert_eq!(Network::new(&status, &peers), Network { answering: 2, known: 4 });
         status.entries = [1, 2, 8].map(address).to_vec();

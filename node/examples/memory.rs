@@ -93,7 +93,13 @@ impl Measured {
     fn ask(&mut self, request: Request) {
         let id = RequestId(self.number);
         let source = ([127, 0, 0, 1], 9).into();
-        self.input(Input::Request { id, from: self.stranger.public(), source, request });
+        self.input(Input::Request {
+            id,
+            from: self.stranger.public(),
+            source,
+            known: None,
+            request,
+        });
     }
 
     fn input(&mut self, input: Input) {

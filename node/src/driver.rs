@@ -253,7 +253,7 @@ impl Driver {
         match work {
             PeerWork::Request { from, source, request, reply } => {
                 let id = self.recipients.expect(Waiter::Peer(reply));
-                self.handle(Input::Request { id, from, source, request })
+                self.handle(Input::Request { id, from, source, known: None, request })
             }
             PeerWork::Push { from, push } => self.handle(Input::Push { from, push }),
         }

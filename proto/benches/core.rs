@@ -85,7 +85,7 @@ impl Bench {
         self.next += 1;
         let from = KeyPair::from_seed(&[3; 32]).public();
         let source = ([192, 0, 2, 1], 1).into();
-        self.handle(Input::Request { id: RequestId(self.next), from, source, request })
+        self.handle(Input::Request { id: RequestId(self.next), from, source, known: None, request })
     }
 }
 

@@ -73,6 +73,7 @@ pub struct Agent {
 struct Node {
     address: Address,
     entries: Vec<Address>,
+    rotating_entry: Option<Address>,
 }
 
 /// What may happen only once the disk has the step's batch.
@@ -161,8 +162,8 @@ impl Agent {
                 }
             }
             Input::Command { id, command } => self.on_command(turn, id, command)?,
-            Input::Connected { node, entries } => {
-                self.on_connected(turn, Node { address: node, entries });
+            Input::Connected { node, entries, rotating_entry } => {
+                self.on_connected(turn, Node { address: node, entries, rotating_entry });
             }
             Input::Disconnected => self.on_disconnected(),
             Input::Response { id, result } => self.on_response(turn, id, result)?,

@@ -20,7 +20,7 @@ pub struct Contact(Arc<Fields>);
 struct Fields {
     key: PublicKey,
     address: Address,
-    endpoints: Vec<SocketAddr>,
+    endpoints: Box<[SocketAddr]>,
 }
 
 impl Contact {

@@ -5,8 +5,10 @@
 //! type that owns them, each under its own context; a signature for one purpose is none for another.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use sha2::{Digest, Sha512};
 
 use crate::address::Address;
 
@@ -18,9 +20,16 @@ pub struct PublicKey([u8; Self::LEN]);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature([u8; Self::LEN]);
 
-/// An Ed25519 key pair; the secret half is wiped on drop and never printed.
+/// An Ed25519 key pair; the secret half is never printed, and wiped when the last clone, all of which
+/// share it, is dropped.
 #[derive(Clone)]
-pub struct KeyPair(SigningKey);
+pub struct KeyPair(Arc<Secret>);
+
+enum Secret {
+    Real(SigningKey),
+    /// A seed, and the public key that belongs to it.
+    Modelled(zeroize::Zeroizing<[u8; KeyPair::SEED_LEN]>, PublicKey),
+}
 
 impl PublicKey {
     /// Length in bytes.
@@ -78,12 +87,24 @@ impl KeyPair {
 
     /// The key pair of a secret seed (RFC 8032).
     pub fn from_seed(seed: &[u8; Self::SEED_LEN]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        Self(Arc::new(Secret::Real(SigningKey::from_bytes(seed))))
+    }
+
+    /// The same key pair for a simulation in which nobody looks at signatures: its public key and address
+    /// are those of the seed, and its signatures a keyed hash that costs little and verifies
+    /// *nowhere*. What it signs is [`Verified`](crate::verified::Verified) only in the process that
+    /// signed it; a program that spoke with it to others would be believed by none of them.
+    pub fn modelled(seed: &[u8; Self::SEED_LEN]) -> Self {
+        let public = Self::from_seed(seed).public();
+        Self(Arc::new(Secret::Modelled(zeroize::Zeroizing::new(*seed), public)))
     }
 
     /// The half that may be shown.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+        match &*self.0 {
+            Secret::Real(key) => PublicKey(key.verifying_key().to_bytes()),
+            Secret::Modelled(_, public) => *public,
+        }
     }
 
     /// The address of this key.
@@ -93,18 +114,31 @@ impl KeyPair {
 
     /// Signs `message`, which must start with a context of PROTOCOL §3.
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).to_bytes())
+        match &*self.0 {
+            Secret::Real(key) => Signature(key.sign(message).to_bytes()),
+            Secret::Modelled(seed, _) => {
+                let hash = Sha512::new().chain_update(seed.as_slice()).chain_update(message);
+                Signature(hash.finalize().into())
+            }
+        }
     }
 
     /// The X25519 secret that belongs to this key.
     pub(crate) fn to_x25519(&self) -> crypto_box::SecretKey {
-        crypto_box::SecretKey::from_bytes(self.0.to_scalar_bytes())
+        let scalar = match &*self.0 {
+            Secret::Real(key) => key.to_scalar_bytes(),
+            Secret::Modelled(seed, _) => SigningKey::from_bytes(seed).to_scalar_bytes(),
+        };
+        crypto_box::SecretKey::from_bytes(scalar)
     }
 
     /// The secret seed, for a host that must hand the key to its TLS library or write it to a
     /// file that nobody else can read.
     pub fn expose_seed(&self) -> zeroize::Zeroizing<[u8; Self::SEED_LEN]> {
-        zeroize::Zeroizing::new(self.0.to_bytes())
+        match &*self.0 {
+            Secret::Real(key) => zeroize::Zeroizing::new(key.to_bytes()),
+            Secret::Modelled(seed, _) => seed.clone(),
+        }
     }
 }
 
@@ -135,6 +169,19 @@ impl fmt::Debug for KeyPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_modelled_key_has_the_address_of_the_real_one_and_its_signatures_verify_nowhere() {
+        let (real, modelled) = (KeyPair::from_seed(&[1; 32]), KeyPair::modelled(&[1; 32]));
+        assert_eq!(modelled.public(), real.public());
+        assert_eq!(modelled.expose_seed(), real.expose_seed());
+        let signature = modelled.sign(b"message");
+        assert_eq!(signature, modelled.clone().sign(b"message"));
+        assert_ne!(signature, modelled.sign(b"massage"));
+        assert_ne!(signature, KeyPair::modelled(&[2; 32]).sign(b"message"));
+        assert!(real.public().verify(b"message", &real.sign(b"message")));
+        assert!(!modelled.public().verify(b"message", &signature));
+    }
 
     #[test]
     fn a_key_pair_prints_no_secret() {

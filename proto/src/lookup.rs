@@ -13,7 +13,7 @@
 //! Where all nodes of a region are wanted, being near its centre gives no advantage there: each is
 //! asked about another point of the region, in the order of hearsay and not of distance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -80,8 +80,8 @@ pub struct Lookup {
     radius: Option<u64>,
     rng: ChaCha12Rng,
     paths: Vec<Path>,
-    /// Every node asked, at most `queries_max` of them.
-    asked: BTreeMap<Distance, Query>,
+    /// Every node asked, nearest first, at most `queries_max` of them.
+    asked: Vec<Query>,
     /// The path whose turn it is.
     turn: usize,
     finished: bool,
@@ -91,12 +91,14 @@ pub struct Lookup {
 /// One of the paths: what it was told, and whom it asked.
 #[derive(Clone, Debug, Default)]
 struct Path {
-    candidates: BTreeMap<Distance, Candidate>,
+    /// Nearest first.
+    candidates: Vec<Candidate>,
     /// Those inside the region, by how much hearsay lies between them and the nodes the path began
     /// with, and of these the ones that were chosen at random. Of equals, which comes first is
     /// drawn at random too.
     ranked: BTreeMap<Rank, Distance>,
-    tried: BTreeSet<Distance>,
+    /// Whom it has asked, nearest first.
+    tried: Vec<Distance>,
     pending: usize,
     /// Nobody was left to ask, and neither has a candidate come since nor has a node been silent,
     /// which alone can change that. Spares going through all candidates after each answer.
@@ -109,6 +111,7 @@ type Rank = (u32, u64);
 /// A node that a path was told of.
 #[derive(Clone, Debug)]
 struct Candidate {
+    distance: Distance,
     contact: Contact,
     rank: Rank,
 }
@@ -116,6 +119,7 @@ struct Candidate {
 /// The last query to a node.
 #[derive(Clone, Debug)]
 struct Query {
+    distance: Distance,
     contact: Contact,
     path: usize,
     hearsay: u32,
@@ -162,7 +166,7 @@ impl Lookup {
             radius,
             rng: ChaCha12Rng::from_seed(seed),
             paths: vec![Path::default(); count],
-            asked: BTreeMap::new(),
+            asked: Vec::new(),
             turn: 0,
             finished: false,
             stats: LookupStats::default(),
@@ -181,7 +185,7 @@ impl Lookup {
         let others = by_distance(&self.target, &self.own, others);
         for (index, (distance, contact)) in others.into_iter().enumerate().filter(|_| count > 0) {
             let rank = (0, self.rng.next_u64());
-            self.paths[index % count].offer(distance, Candidate { contact, rank }, true);
+            self.paths[index % count].offer(Candidate { distance, contact, rank }, true);
         }
         self
     }
@@ -200,10 +204,11 @@ impl Lookup {
             if is_busy || self.paths[path].idle {
                 continue;
             }
-            if let Some(contact) = self.wanted(path).cloned() {
+            if let Some(wanted) = self.wanted(path).cloned() {
                 let about = self.draw_subject();
-                self.ask(path, contact.clone());
-                return Some(Question { to: contact, about });
+                let to = wanted.contact.clone();
+                self.ask(path, wanted);
+                return Some(Question { to, about });
             }
             self.paths[path].idle = true;
         }
@@ -245,11 +250,11 @@ impl Lookup {
     /// The nodes that have answered, nearest first: the `width` nearest and all others within the
     /// radius. Can be asked for at any time.
     pub fn result(&self) -> Vec<Contact> {
-        let answered = self.asked.iter().filter(|(_, query)| query.outcome == Outcome::Answered);
+        let answered = self.asked.iter().filter(|query| query.outcome == Outcome::Answered);
         answered
             .enumerate()
-            .take_while(|(index, (distance, _))| self.is_of_interest(*index, distance))
-            .map(|(_, (_, query))| query.contact.clone())
+            .take_while(|(index, query)| self.is_of_interest(*index, &query.distance))
+            .map(|(_, query)| query.contact.clone())
             .collect()
     }
 
@@ -272,44 +277,38 @@ impl Lookup {
 impl Lookup {
     /// The node that a path has to ask next, within its part of the queries: by rank, else the
     /// nearest.
-    fn wanted(&self, path: usize) -> Option<&Contact> {
+    fn wanted(&self, path: usize) -> Option<&Candidate> {
         let path = &self.paths[path];
         if path.tried.len() >= self.config.queries_max / self.paths.len() {
             return None;
         }
-        let ranked = path.ranked.values();
-        let mut ranked = ranked.filter_map(|distance| path.candidates.get_key_value(distance));
-        if let Some(contact) = ranked.find_map(|candidate| self.untried(path, candidate)) {
-            return Some(contact);
+        let ranked = path.ranked.values().filter_map(|distance| path.candidate(distance));
+        let mut ranked = ranked.filter(|one| path.may_ask(one, self.query(&one.distance)));
+        if let Some(candidate) = ranked.next() {
+            return Some(candidate);
         }
         let mut alive = 0;
         for candidate in &path.candidates {
             if alive >= self.config.width {
                 return None;
             }
-            if let Some(contact) = self.untried(path, candidate) {
-                return Some(contact);
+            let query = self.query(&candidate.distance);
+            if path.may_ask(candidate, query) {
+                return Some(candidate);
             }
-            alive += usize::from(!self.is_silent(candidate.0));
+            alive += usize::from(query.is_none_or(|query| query.outcome != Outcome::Failed));
         }
         None
     }
 
-    /// The contact of a candidate that this path may ask.
-    fn untried<'a>(
-        &self,
-        path: &Path,
-        (distance, candidate): (&Distance, &'a Candidate),
-    ) -> Option<&'a Contact> {
-        let may = self.asked.get(distance).is_none_or(|query| {
-            let elsewhere = query.contact != candidate.contact && !path.tried.contains(distance);
-            query.outcome == Outcome::Failed && elsewhere
-        });
-        may.then_some(&candidate.contact)
+    /// The last query to a node.
+    fn query(&self, distance: &Distance) -> Option<&Query> {
+        let place = self.place_of_query(distance).ok()?;
+        self.asked.get(place)
     }
 
-    fn is_silent(&self, distance: &Distance) -> bool {
-        self.asked.get(distance).is_some_and(|query| query.outcome == Outcome::Failed)
+    fn place_of_query(&self, distance: &Distance) -> Result<usize, usize> {
+        self.asked.binary_search_by(|query| query.distance.cmp(distance))
     }
 
     /// Whether a node is wanted at all if `nearer` others are nearer.
@@ -326,7 +325,7 @@ impl Lookup {
         let distance = self.target.distance(&contact.address());
         let is_inside = self.is_inside(&distance);
         let rank = (hearsay, self.rng.next_u64());
-        self.paths[path].offer(distance, Candidate { contact, rank }, is_inside);
+        self.paths[path].offer(Candidate { distance, contact, rank }, is_inside);
     }
 
     /// What to ask about: the target, or where a region is searched any point of it, so that those
@@ -342,19 +341,25 @@ impl Lookup {
         Address::from_bytes(std::array::from_fn(|i| bytes[i] ^ target[i]))
     }
 
-    fn ask(&mut self, path: usize, contact: Contact) {
-        let distance = self.target.distance(&contact.address());
+    fn ask(&mut self, path: usize, wanted: Candidate) {
+        let Candidate { distance, contact, rank: (hearsay, _) } = wanted;
         self.stats.sent += 1;
         let asking = &mut self.paths[path];
         asking.pending += 1;
-        asking.tried.insert(distance);
-        let hearsay = asking.candidates.get(&distance).map_or(0, |known| known.rank.0);
-        self.asked.insert(distance, Query { contact, path, hearsay, outcome: Outcome::Pending });
+        if let Err(place) = asking.tried.binary_search(&distance) {
+            asking.tried.insert(place, distance);
+        }
+        let query = Query { distance, contact, path, hearsay, outcome: Outcome::Pending };
+        match self.place_of_query(&distance) {
+            Ok(place) => self.asked[place] = query,
+            Err(place) => self.asked.insert(place, query),
+        }
     }
 
     /// Notes the outcome of a pending query; the path it belongs to, and how it came to it.
     fn settle(&mut self, from: &Address, outcome: Outcome) -> Option<(usize, u32)> {
-        let query = self.asked.get_mut(&self.target.distance(from))?;
+        let place = self.place_of_query(&self.target.distance(from)).ok()?;
+        let query = &mut self.asked[place];
         if query.outcome != Outcome::Pending {
             return None;
         }
@@ -369,22 +374,39 @@ impl Lookup {
 }
 
 impl Path {
-    fn offer(&mut self, distance: Distance, candidate: Candidate, is_ranked: bool) {
-        if self.candidates.contains_key(&distance) {
-            return;
-        }
+    fn place_of(&self, distance: &Distance) -> Result<usize, usize> {
+        self.candidates.binary_search_by(|candidate| candidate.distance.cmp(distance))
+    }
+
+    fn candidate(&self, distance: &Distance) -> Option<&Candidate> {
+        let place = self.place_of(distance).ok()?;
+        self.candidates.get(place)
+    }
+
+    /// Whether this path may ask a candidate, given the last query to it.
+    fn may_ask(&self, candidate: &Candidate, last: Option<&Query>) -> bool {
+        last.is_none_or(|query| {
+            query.outcome == Outcome::Failed
+                && query.contact != candidate.contact
+                && self.tried.binary_search(&candidate.distance).is_err()
+        })
+    }
+
+    fn offer(&mut self, candidate: Candidate, is_ranked: bool) {
+        let Err(place) = self.place_of(&candidate.distance) else { return };
         if is_ranked {
-            self.ranked.insert(candidate.rank, distance);
+            self.ranked.insert(candidate.rank, candidate.distance);
         }
-        self.candidates.insert(distance, candidate);
+        self.candidates.insert(place, candidate);
         self.idle = false;
         if self.ranked.len() > RANKED_PER_PATH_MAX {
             let last = self.ranked.pop_last();
-            last.and_then(|(_, distance)| self.candidates.remove(&distance));
+            let place = last.and_then(|(_, distance)| self.place_of(&distance).ok());
+            place.map(|place| self.candidates.remove(place));
         }
         if self.candidates.len().saturating_sub(self.ranked.len()) > CANDIDATES_PER_PATH_MAX {
-            let farthest = self.candidates.pop_last();
-            farthest.and_then(|(_, candidate)| self.ranked.remove(&candidate.rank));
+            let farthest = self.candidates.pop();
+            farthest.and_then(|candidate| self.ranked.remove(&candidate.rank));
         }
     }
 }
@@ -401,6 +423,7 @@ fn by_distance(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::OnceLock;
 
     use proptest::prelude::*;

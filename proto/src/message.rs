@@ -360,4 +360,7 @@ pub struct Status {
     /// The nodes it submits through and collects by; grants for them let them collect
     /// (PROTOCOL §6.8). None while the network is too small to need any.
     pub entries: Vec<Address>,
+    /// A further node it collects by, which changes; a grant for it lets it collect. What is
+    /// granted to it, sooner or later many nodes have seen (PROTOCOL §6.8).
+    pub rotating_entry: Option<Address>,
 }

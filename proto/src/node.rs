@@ -41,6 +41,7 @@ mod records;
 mod recovery;
 mod regions;
 mod room;
+mod rotating;
 mod routing;
 mod session;
 mod stats;
@@ -75,13 +76,14 @@ use fetching::Fetching;
 use outage::Outage;
 use outside_view::OutsideView;
 use regions::Regions;
+use rotating::Rotating;
 use routing::{Bootstrap, Search};
 use session::Session;
 use subscribers::Subscribers;
 
 pub use config::Config;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
-pub use stats::Stats;
+pub use stats::{Bound, Stats};
 pub use upgrade::Upgrade;
 
 /// A relay. Its methods fall into three classes:
@@ -105,10 +107,12 @@ pub struct Node {
     bootstrap: Bootstrap,
     dial_backs: DialBacks,
     outside_view: OutsideView,
-    searches: BTreeMap<u64, Search>,
+    searches: BTreeMap<u64, Box<Search>>,
     regions: Regions,
     /// Nodes this node's own clients are hidden behind.
     entries: Entries,
+    /// A further one, by which it collects only.
+    rotating: Rotating,
 
     calls: BTreeMap<CallId, Call>,
     /// Peers that keep a stream for pushes open here.
@@ -119,6 +123,8 @@ pub struct Node {
     clock: HoldingClock,
     clocks: PeerClocks,
     relay_at: Time,
+    /// When the clock may have been ahead: from when on nothing can be due.
+    strays_from: Option<Time>,
     expiry_at: Time,
     /// The day up to which whole days of envelopes have been dropped.
     dropped_day: u32,
@@ -178,12 +184,13 @@ impl Node {
         let turn = Turn { store, now };
         if self.clock.observe(now) {
             self.forget_clocks(turn);
+            self.look_for_strays(turn);
         }
         match input {
             Input::Tick => self.on_tick(turn)?,
             Input::Durable(seq) => self.on_durable(turn, seq)?,
-            Input::Request { id, from, source, request } => {
-                self.on_request(turn, id, (&from, source), request)?;
+            Input::Request { id, from, source, known, request } => {
+                self.on_request(turn, id, (&from, source, known), request)?;
             }
             Input::Response { id, result } => self.on_response(turn, id, result)?,
             Input::ListenerOpened { peer } => self.on_listener_opened(peer),

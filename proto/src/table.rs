@@ -27,7 +27,8 @@ pub struct TableConfig {
     pub bad_after_failures: u32,
     /// The most replacements kept for one bucket.
     pub replacements_max: usize,
-    /// How long after a search in its range a bucket is stale.
+    /// How long after a search in its range a bucket is stale; doubled up to 16 times while it does
+    /// not change.
     pub refresh_after: Span,
 }
 
@@ -40,6 +41,9 @@ pub struct Table {
     /// Bucket i holds the nodes that share exactly i leading bits with us; the last one holds
     /// those that share as many or more. Never empty.
     buckets: Vec<Bucket>,
+    departures: u64,
+    /// Departures, arrivals and moves.
+    changes: u64,
 }
 
 /// What became of a node that answered us.
@@ -90,7 +94,7 @@ impl Default for TableConfig {
 impl Table {
     /// An empty table around `own`.
     pub fn new(own: Address, config: TableConfig) -> Self {
-        Self { own, config, buckets: vec![Bucket::new(Time::ZERO)] }
+        Self { own, config, buckets: vec![Bucket::new(Time::ZERO)], departures: 0, changes: 0 }
     }
 
     /// A node has answered, under its own key, a call that *we* began: it enters, or is refreshed.
@@ -105,20 +109,25 @@ impl Table {
             return Confirmed::Ignored;
         }
         let index = self.index_of(&address);
-        if let Some(entry) = self.buckets[index].find_mut(&address) {
-            entry.confirm(contact, now, &self.config);
+        let (bucket, config) = (&mut self.buckets[index], &self.config);
+        let moved = bucket.change(&address, |entry| entry.confirm(&contact, now, config));
+        if let Some(moved) = moved {
+            self.changes += u64::from(moved);
             return Confirmed::Refreshed;
         }
-        self.admit(Entry::new(contact, now, &self.config), now)
+        let confirmed = self.admit(Entry::new(contact, now, &self.config), now);
+        if confirmed == Confirmed::Added {
+            let index = self.index_of(&address);
+            self.buckets[index].changed();
+        }
+        confirmed
     }
 
     /// A node has called us, under its own key: if it is an entry, it has been seen. It does not
     /// become one, and its failures stay, since we may still be unable to reach it.
     pub fn heard(&mut self, address: &Address, now: Time) {
         let index = self.index_of(address);
-        if let Some(entry) = self.buckets[index].find_mut(address) {
-            entry.seen(now, &self.config);
-        }
+        self.buckets[index].change(address, |entry| entry.seen(now, &self.config));
     }
 
     /// A node left a call unanswered. If it is bad now, or was questionable, the newest
@@ -127,17 +136,29 @@ impl Table {
         let index = self.index_of(address);
         let bucket = &mut self.buckets[index];
         bucket.forget_replacement(address);
-        let Some(entry) = bucket.find_mut(address) else { return };
-        entry.fail(now, &self.config);
-        if entry.status(now, &self.config) != Status::Good && bucket.has_replacement() {
+        let failed = bucket.change(address, |entry| {
+            let was_bad = entry.is_bad(&self.config);
+            entry.fail(now, &self.config);
+            (was_bad, entry.status(now, &self.config))
+        });
+        let Some((was_bad, status)) = failed else { return };
+        if status != Status::Good && bucket.has_replacement() {
             self.remove(address);
+        } else if status == Status::Bad && !was_bad {
+            bucket.changed();
         }
     }
 
-    /// A search for `target` has ended: its bucket is fresh.
+    /// A search for `target` begins: its bucket is fresh, for twice as long each time, up to sixteen
+    /// times [`TableConfig::refresh_after`], until it changes.
     pub fn looked_up(&mut self, target: &Address, now: Time) {
         let index = self.index_of(target);
-        self.buckets[index].looked_up = now;
+        self.buckets[index].looked_up(now);
+    }
+
+    /// Much may have changed unnoticed: all buckets are stale.
+    pub fn doubt(&mut self) {
+        self.buckets.iter_mut().for_each(Bucket::doubt);
     }
 }
 
@@ -180,6 +201,16 @@ impl Table {
         self.buckets.iter().map(|bucket| bucket.entries().len()).sum()
     }
 
+    /// How often a node has come, gone, or moved to other endpoints.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many nodes have left the table.
+    pub fn departures(&self) -> u64 {
+        self.departures
+    }
+
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -193,27 +224,36 @@ impl Table {
     /// silence that makes one questionable; so is one that keeps failing. Bad ones are among
     /// them: after our own link was down they may be all we know.
     pub fn due_for_ping(&mut self, now: Time, max: usize) -> Vec<Contact> {
-        let entries = self.buckets.iter_mut().flat_map(Bucket::entries_mut);
+        let buckets = self.buckets.iter().filter(|bucket| now >= bucket.next_ping());
+        let entries = buckets.flat_map(Bucket::entries);
         let mut due: Vec<_> = entries.filter(|entry| now >= entry.next_ping()).collect();
         due.sort_by_key(|entry| entry.last_seen());
-        due.into_iter().take(max).map(|entry| entry.ask(now, &self.config)).collect()
+        let due: Vec<_> = due.iter().take(max).map(|entry| entry.contact().address()).collect();
+        due.iter().filter_map(|address| self.ask(address, now)).collect()
+    }
+
+    fn ask(&mut self, address: &Address, now: Time) -> Option<Contact> {
+        let index = self.index_of(address);
+        self.buckets[index].change(address, |entry| entry.ask(now, &self.config))
     }
 
     /// When [`Self::due_for_ping`] will next have something to say.
     pub fn next_ping(&self) -> Option<Time> {
-        self.entries().map(Entry::next_ping).min()
+        let first = self.buckets.iter().map(Bucket::next_ping).min();
+        first.filter(|at| *at < Time::MAX)
     }
 
-    /// The buckets in whose range nothing was searched for too long; at first the only one.
+    /// The buckets in whose range nothing was searched for too long; at first the only one. How long
+    /// that is doubles with every search that finds nobody new for a bucket that lost nobody.
     pub fn stale_buckets(&self, now: Time) -> Vec<BucketIndex> {
-        let is_stale = |bucket: &Bucket| now >= bucket.looked_up + self.config.refresh_after;
+        let is_stale = |bucket: &Bucket| now >= bucket.refresh_at(&self.config);
         (0..self.buckets.len()).filter(|i| is_stale(&self.buckets[*i])).map(BucketIndex).collect()
     }
 
     /// When [`Self::stale_buckets`] will next have something to say.
     pub fn next_refresh(&self) -> Time {
-        let oldest = self.buckets.iter().map(|bucket| bucket.looked_up).min();
-        oldest.unwrap_or(Time::ZERO) + self.config.refresh_after
+        let first = self.buckets.iter().map(|bucket| bucket.refresh_at(&self.config)).min();
+        first.unwrap_or(Time::ZERO)
     }
 
     /// A random address in the range of a bucket: searching for it fills the bucket.
@@ -243,6 +283,7 @@ impl Table {
         let bucket = &mut self.buckets[index];
         if bucket.entries().len() < self.config.bucket_size {
             bucket.push(entry);
+            self.changes += 1;
             return Confirmed::Added;
         }
         let probe = bucket.probe(now, &self.config);
@@ -262,6 +303,8 @@ impl Table {
             }
             if let Some(worst) = bucket.worst(&self.config) {
                 bucket.remove(&worst);
+                self.departures += 1;
+                self.changes += 1;
                 return index;
             }
             if !splits {
@@ -277,11 +320,16 @@ impl Table {
         let index = self.index_of(address);
         let bucket = &mut self.buckets[index];
         bucket.forget_replacement(address);
-        if bucket.remove(address)
-            && let Some(replacement) = bucket.take_replacement()
-        {
+        if !bucket.remove(address) {
+            return;
+        }
+        self.departures += 1;
+        self.changes += 1;
+        if let Some(replacement) = bucket.take_replacement() {
             let since = replacement.last_seen();
             self.admit(replacement, since);
+        } else {
+            bucket.changed();
         }
     }
 
@@ -592,8 +640,64 @@ mod tests {
         assert_eq!(table.stale_buckets(START), [BucketIndex(1)]);
         table.looked_up(&table.own.clone(), START + MINUTE);
         assert!(table.stale_buckets(START + MINUTE).is_empty());
-        assert_eq!(table.next_refresh(), START + MINUTE.times(15));
+        assert_eq!(table.next_refresh(), START + MINUTE.times(30));
         assert_eq!(table.stale_buckets(table.next_refresh()), [BucketIndex(0)]);
+    }
+
+    /// Both buckets are searched at once, and the minutes until one of them is due again.
+    fn pause_after_search(table: &mut Table, inside: &Contact, now: Time) -> u64 {
+        table.looked_up(&inside.address(), now);
+        table.looked_up(&table.own.clone(), now);
+        pause(table, now)
+    }
+
+    fn pause(table: &Table, searched: Time) -> u64 {
+        table.next_refresh().since(searched).as_millis() / 60_000
+    }
+
+    #[test]
+    fn a_bucket_that_does_not_change_is_searched_ever_less_often_down_to_every_four_hours() {
+        let (mut table, inside, _) = full_bucket();
+        let mut now = START;
+        for minutes in [30, 60, 120, 240, 240, 240] {
+            assert_eq!(pause_after_search(&mut table, &inside[0], now), minutes);
+            assert!(table.stale_buckets(now + MINUTE.times(minutes - 1)).is_empty());
+            now = now + MINUTE.times(minutes);
+            assert_eq!(table.stale_buckets(now).len(), 2);
+        }
+        pause_after_search(&mut table, &inside[0], now);
+        table.doubt();
+        assert_eq!(table.stale_buckets(now).len(), 2);
+        assert_eq!(pause_after_search(&mut table, &inside[0], now), 30);
+    }
+
+    #[test]
+    fn a_bucket_is_searched_soon_again_when_somebody_enters_or_leaves_a_place_empty() {
+        let (mut table, inside, mut newcomers) = full_bucket();
+        let first = inside[0].clone();
+        let quiet = |table: &mut Table| {
+            let pauses = [(); 5].map(|()| pause_after_search(table, &first, START));
+            assert_eq!(pauses[4], 240);
+        };
+        quiet(&mut table);
+        let gone = inside[3].address();
+        (0..4).for_each(|_| table.failed(&gone, START));
+        assert_eq!(pause(&table, START), 240, "it may have failed by chance");
+        table.failed(&gone, START);
+        assert_eq!(pause(&table, START), 15, "it has gone bad");
+        quiet(&mut table);
+        table.failed(&gone, START);
+        assert_eq!(pause(&table, START), 240, "it was bad before");
+        assert_eq!(table.confirm(newcomers.next().unwrap(), START), Confirmed::Added);
+        assert_eq!(pause(&table, START), 15, "somebody has entered");
+        quiet(&mut table);
+        let waiting = newcomers.next().unwrap();
+        table.confirm(waiting.clone(), START);
+        (0..5).for_each(|_| table.failed(&inside[1].address(), START));
+        assert!(holds(&table, &waiting));
+        assert_eq!(pause(&table, START), 240, "somebody waited for its place");
+        table.confirm(Contact::new(*inside[2].key(), []), START);
+        assert_eq!(pause(&table, START), 15, "nobody has its place");
     }
 
     #[test]

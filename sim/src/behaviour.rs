@@ -238,6 +238,12 @@ impl Kind {
         ALL.iter().find(|kind| kind.name == name)
     }
 
+    /// Whether it says what others verify: only where signatures are real can they tell what is true of
+    /// it from what is forged.
+    pub fn is_verified(&self) -> bool {
+        ["forge", "replay"].contains(&self.name)
+    }
+
     /// A new one, for one node.
     pub fn make(&self) -> Box<dyn Behaviour> {
         (self.make)()

@@ -18,8 +18,6 @@ use crate::world::{START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
-/// How many others a host is told of to begin with.
-const KNOWN: usize = 3;
 /// Readers who are not away come so long before the first envelope.
 const BEFORE: Span = Span::from_mins(1);
 
@@ -37,12 +35,15 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
 /// A world that has settled, up to its first envelope, and how many adversaries it has.
 fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
-    let mut world = World::new(&plan.network, seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
     let theirs = placement::draw_relays(plan, &mut rng);
     let cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
     let adversaries = placement::place(&mut world, plan, theirs, &cast);
     let begin = START + STARTING + plan.run.settle;
     placement::brief(&mut world, plan, adversaries, begin);
+    if plan.churn.session == Span::from_millis(0) {
+        world.stay_on();
+    }
     start_all(&mut world, plan, &mut rng);
     write_letters(&mut world, plan, &cast, &mut rng);
     placement::aim(&mut world, plan);
@@ -54,6 +55,18 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     (world, adversaries)
 }
 
+/// A network in which nobody writes or comes and goes, when all its nodes have been there for
+/// `plan.run.settle`.
+pub fn idle(plan: &Plan, seed: u64) -> World {
+    let mut rng = ChaCha12Rng::seed_from_u64(!seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.stay_on();
+    start_all(&mut world, plan, &mut rng);
+    world.run_until(START + STARTING + plan.run.settle);
+    world.count_from_now();
+    world
+}
+
 fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     let count = world.count();
     // Ids that an adversary has made are as old as everybody else.
@@ -63,7 +76,11 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
         (0..count).collect()
     };
     for (number, host) in order.iter().enumerate() {
-        let known: BTreeSet<_> = (0..KNOWN.min(number)).map(|_| order[draw(rng, number)]).collect();
+        let told = plan.network.bootstrap.min(number);
+        let mut known = BTreeSet::new();
+        while known.len() < told {
+            known.insert(order[draw(rng, number)]);
+        }
         world.start(*host, &known.into_iter().collect::<Vec<_>>());
         let until = STARTING.as_millis() * (number as u64 + 1) / count as u64;
         world.run_until(START + Span::from_millis(until));
@@ -133,7 +150,25 @@ pub(crate) fn draw_many(rng: &mut ChaCha12Rng, all: usize, count: usize) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Millionths;
+    use crate::plan::{Crypto, Millionths};
+
+    fn played(crypto: Crypto) -> Measured {
+        let mut plan = Plan::default();
+        plan.network.nodes = 200;
+        plan.network.loss = Millionths::new(5_000);
+        plan.traffic.envelopes = 10;
+        plan.run.settle = Span::from_secs(20);
+        plan.run.look = Span::from_secs(30);
+        plan.run.crypto = crypto;
+        run(&plan, 11)
+    }
+
+    #[test]
+    fn real_and_modelled_cryptography_tell_the_same_story() {
+        let (real, model) = (played(Crypto::Real), played(Crypto::Model));
+        assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
+        assert_eq!(real, model);
+    }
 
     #[test]
     fn made_up_identities_make_a_network_look_larger() {

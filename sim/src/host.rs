@@ -62,6 +62,11 @@ impl Host {
         }
     }
 
+    /// It stays on as long as the world lasts.
+    pub(crate) fn stay_on(&mut self) {
+        self.disk.read_once();
+    }
+
     /// Puts these before its node, behind what stands there already.
     pub(crate) fn behave(&mut self, behaviours: Vec<Box<dyn Behaviour>>) {
         self.behaviours.extend(behaviours);
@@ -117,27 +122,30 @@ impl Host {
         self.boots
     }
 
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// Whether it has the envelope in custody.
     pub(crate) fn holds(&self, id: &EnvelopeId) -> bool {
         self.disk.applied().get(Family::Custody, id.as_bytes()).is_ok_and(|row| row.is_some())
     }
 
     /// Starts the node from what the disk has.
-    pub(crate) fn start(&mut self, seed: [u8; 32], store_bytes_max: u64, now: Time) {
-        let endpoints = self.contact.endpoints().to_vec();
-        let config = Config { endpoints, store_bytes_max, ..Config::default() };
+    pub(crate) fn start(&mut self, config: Config, seed: [u8; 32], now: Time) {
+        let config = Config { endpoints: self.contact.endpoints().to_vec(), ..config };
         let node = Node::new(config, self.key.clone(), seed, self.disk.applied(), now);
         self.node = Some(node.expect("a store in memory does not fail"));
     }
 
-    /// Power goes.
-    pub(crate) fn stop(&mut self) {
+    /// Power goes; `kept` of the batches that were not synced are left.
+    pub(crate) fn stop(&mut self, kept: usize) {
         self.node = None;
         self.boots += 1;
         self.wake = None;
         self.calls.clear();
         self.asked.clear();
-        self.disk.crash();
+        self.disk.crash(kept);
     }
 
     pub(crate) fn write(&mut self, batch: Batch<Family>) {

@@ -25,5 +25,6 @@ pub mod report;
 pub mod scenario;
 pub mod statistics;
 mod streams;
+pub mod swarm;
 mod trace;
 pub mod world;

@@ -6,6 +6,7 @@
 //! Bodies are not sealed: nodes could not tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bytes::Bytes;
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
@@ -27,7 +28,11 @@ use crate::measured::Fate;
 /// How long a client waits before it submits again what its node has refused.
 const SUBMIT_AGAIN: Span = Span::from_secs(5);
 /// How often a client asks its node for its entries and opens its mailbox at new ones.
-const LOOK_AFTER_ENTRIES: Span = Span::from_mins(5);
+const LOOK_AFTER_ENTRIES: Span = Span::from_secs(30);
+/// How often it opens its mailbox again where it is open: its node may have been restarted.
+const GRANT_AGAIN: Span = Span::from_mins(5);
+/// An envelope that nobody sends.
+const NOBODYS: EnvelopeId = EnvelopeId::from_bytes([0; 32]);
 /// How long a client's own disk takes.
 const OWN_DISK: Span = Span::from_millis(5);
 /// Envelopes that a client lets its node push, and after how many it lets it push as many more.
@@ -60,11 +65,32 @@ struct Sent {
     at: Time,
     /// When its reader came, if they have.
     came: Option<Time>,
+    /// The first letter to the same mailbox.
+    first: Letter,
+    /// Letters to the mailbox of a first one whose writers do not know yet that they were read.
+    awaited: usize,
     /// Envelopes of any kind that its reader was pushed.
     pushed: u32,
     /// Whether its reader has acknowledged it.
     is_acknowledged: bool,
+    /// When the reader granted the mailbox last, and to whom.
+    granted: Option<(Time, Vec<Address>)>,
+    cancelled: bool,
+    /// Whether the writer's node has said that its time is over.
+    told_expired: bool,
     fate: Fate,
+}
+
+/// How an envelope ended, and what was to be expected of it.
+pub(crate) struct Outcome {
+    pub(crate) letter: Letter,
+    pub(crate) writer: At,
+    pub(crate) reader: At,
+    pub(crate) id: Option<EnvelopeId>,
+    pub(crate) expires_at: Option<Time>,
+    pub(crate) cancelled: bool,
+    pub(crate) told_expired: bool,
+    pub(crate) fate: Fate,
 }
 
 /// What a client waits for.
@@ -88,6 +114,8 @@ pub(crate) enum Deed {
     Watch,
     /// The reader has room for more.
     Credit,
+    /// The writer takes it back.
+    Cancel,
 }
 
 /// A request of a client to its node.
@@ -105,7 +133,7 @@ impl People {
     /// A further envelope, not sent yet.
     pub(crate) fn write(&mut self, writer: At, reader: At, mailbox: KeyPair, ttl: Span) -> Letter {
         let letter = self.letters.len();
-        self.by_mailbox.entry(mailbox.address()).or_insert(letter);
+        let first = *self.by_mailbox.entry(mailbox.address()).or_insert(letter);
         self.letters.push(Sent {
             writer,
             reader,
@@ -114,16 +142,22 @@ impl People {
             envelope: None,
             at: Time::ZERO,
             came: None,
+            first,
+            awaited: 0,
             pushed: 0,
             is_acknowledged: false,
+            granted: None,
+            cancelled: false,
+            told_expired: false,
             fate: Fate::default(),
         });
+        self.letters[first].awaited += 1;
         letter
     }
 
     /// Whether no letter before this one goes to the same mailbox.
     pub(crate) fn opens(&self, letter: Letter) -> bool {
-        self.by_mailbox.get(&self.letters[letter].mailbox.address()) == Some(&letter)
+        self.letters[letter].first == letter
     }
 
     /// The first letter's mailbox.
@@ -140,6 +174,31 @@ impl People {
     /// Whether somebody of them uses this host.
     pub(crate) fn use_host(&self, host: At) -> bool {
         self.letters.iter().any(|letter| letter.writer == host || letter.reader == host)
+    }
+
+    /// Where this is done.
+    pub(crate) fn host_of(&self, letter: Letter, deed: Deed) -> At {
+        match deed {
+            Deed::Submit | Deed::Watch | Deed::Cancel => self.letters[letter].writer,
+            Deed::Open | Deed::Acknowledge | Deed::Credit => self.letters[letter].reader,
+        }
+    }
+
+    /// What the clients of a host do when its node is there again: submit what it has not taken, watch
+    /// what it has, and open their mailboxes anew.
+    pub(crate) fn reconnecting(&self, now: Time, host: At) -> Vec<(Letter, Deed)> {
+        let mut deeds = Vec::new();
+        for (letter, one) in self.letters.iter().enumerate() {
+            let lives = one.envelope.as_ref().is_some_and(|sent| sent.expires_at() > now);
+            if one.writer == host && lives && !one.cancelled {
+                let taken = one.fate.accepted.is_some();
+                deeds.push((letter, if taken { Deed::Watch } else { Deed::Submit }));
+            }
+            if one.reader == host && one.came.is_some() {
+                deeds.push((letter, Deed::Open));
+            }
+        }
+        deeds
     }
 
     /// What a deed asks of a node, and when the same person looks again.
@@ -168,8 +227,15 @@ impl People {
                 one.is_acknowledged = true;
                 (one.reader, one.acknowledgement())
             }
+            Deed::Cancel => {
+                one.cancelled = true;
+                let id = one.envelope.as_ref().map_or(NOBODYS, Envelope::id);
+                (one.writer, ClientRequest::Cancel { id })
+            }
         };
-        let again = (deed == Deed::Open).then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
+        // Nothing else will ever come to this mailbox.
+        let looks_on = deed == Deed::Open && one.awaited > 0;
+        let again = looks_on.then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
         (Asked { host, session: session(letter, deed), request }, again)
     }
 
@@ -178,7 +244,7 @@ impl People {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
             Deed::Open => Asking::Entries,
-            Deed::Watch | Deed::Acknowledge | Deed::Credit => Asking::Anything,
+            Deed::Watch | Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
         };
         self.waiting.insert(id, (letter, asking));
     }
@@ -197,6 +263,7 @@ impl People {
                 one.fate.accepted.get_or_insert(now.since(one.at));
                 (Vec::new(), Some((Span::from_millis(0), letter, Deed::Watch)))
             }
+            (Asking::Submit, Err(Rejection::Expired)) => (Vec::new(), None),
             (Asking::Submit, _) => (Vec::new(), Some((SUBMIT_AGAIN, letter, Deed::Submit))),
             (Asking::Entries, Ok(ClientResponse::Status(status))) => {
                 (one.open(letter, &status, now), None)
@@ -215,13 +282,22 @@ impl People {
             ClientPush::State { id, state } => {
                 let Some(letter) = self.by_id.get(id) else { return Vec::new() };
                 let one = &mut self.letters[*letter];
-                let after = now.since(one.at);
+                let (after, first) = (now.since(one.at), one.first);
+                let ends = matches!(state, EnvelopeState::Delivered { .. })
+                    && one.fate.acknowledged.is_none();
                 let told = match state {
                     EnvelopeState::Stored(_) => &mut one.fate.stored,
                     EnvelopeState::Delivered { .. } => &mut one.fate.acknowledged,
+                    EnvelopeState::Expired => {
+                        one.told_expired = true;
+                        return Vec::new();
+                    }
                     _ => return Vec::new(),
                 };
                 told.get_or_insert(after);
+                if ends {
+                    self.letters[first].awaited -= 1;
+                }
                 Vec::new()
             }
             ClientPush::CaughtUp => Vec::new(),
@@ -239,8 +315,7 @@ impl People {
 
     fn delivered(&mut self, now: Time, id: &EnvelopeId) -> Option<Later> {
         let letter = *self.by_id.get(id)?;
-        let opened = self.by_mailbox.get(&self.letters[letter].mailbox.address());
-        let came = opened.and_then(|first| self.letters[*first].came);
+        let came = self.letters[self.letters[letter].first].came;
         let one = &mut self.letters[letter];
         let since = came.map_or(one.at, |came| one.at.max(came));
         one.fate.delivered.get_or_insert(now.since(since));
@@ -319,6 +394,31 @@ impl People {
         }
     }
 
+    /// Every envelope, with what is to be known about its end.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+        self.letters.iter().enumerate().map(|(letter, one)| Outcome {
+            letter,
+            writer: one.writer,
+            reader: one.reader,
+            id: one.envelope.as_ref().map(Envelope::id),
+            expires_at: one.envelope.as_ref().map(Envelope::expires_at),
+            cancelled: one.cancelled,
+            told_expired: one.told_expired,
+            fate: one.fate.clone(),
+        })
+    }
+
+    /// The key of an envelope's mailbox, and the envelope, for whoever forges with them.
+    pub(crate) fn secrets(&self, letter: Letter) -> Option<(&KeyPair, &Envelope)> {
+        let one = self.letters.get(letter)?;
+        Some((&one.mailbox, one.envelope.as_ref()?))
+    }
+
+    /// How many there are, sent or not.
+    pub(crate) fn count_letters(&self) -> usize {
+        self.letters.len()
+    }
+
     /// Every envelope that was sent, with its mailbox and its fate.
     pub(crate) fn fates(&self) -> impl Iterator<Item = (Option<EnvelopeId>, Address, &Fate)> {
         self.letters
@@ -328,12 +428,19 @@ impl People {
 }
 
 impl Sent {
-    /// Opens the mailbox at the reader's node and at that node's entries.
-    fn open(&self, letter: Letter, status: &Status, now: Time) -> Vec<Asked> {
-        let collectors = status.entries.iter().chain([&status.node]);
+    /// Opens the mailbox at the reader's node and at that node's entries, unless it is open there.
+    fn open(&mut self, letter: Letter, status: &Status, now: Time) -> Vec<Asked> {
+        let entries = status.entries.iter().chain(&status.rotating_entry);
+        let collectors: Vec<_> = entries.chain([&status.node]).copied().collect();
+        let lately = |at: &Time| now.since(*at) < GRANT_AGAIN;
+        if self.granted.as_ref().is_some_and(|(at, to)| lately(at) && *to == collectors) {
+            return Vec::new();
+        }
         let grants = collectors
+            .iter()
             .map(|collector| Grant::sign(&self.mailbox, *collector, now + TTL_MAX))
             .collect();
+        self.granted = Some((now, collectors));
         let requests = [
             ClientRequest::Subscribe { grants, after: 0 },
             ClientRequest::Credit { envelopes: CREDIT },
@@ -350,9 +457,26 @@ impl Sent {
     }
 }
 
+impl Outcome {
+    /// Whether its reader should have it by now and has not.
+    pub(crate) fn must_have_come(&self, now: Time) -> bool {
+        let lives = self.expires_at.is_some_and(|at| at > now);
+        let given_up = self.cancelled || self.told_expired;
+        self.fate.accepted.is_some() && lives && !given_up && self.fate.delivered.is_none()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.map(|id| hex::encode(&id.as_bytes()[..4])).unwrap_or_default();
+        let Self { letter, writer, reader, .. } = self;
+        write!(f, "envelope {letter} ({id}) of host {writer} has not reached host {reader}")
+    }
+}
+
 /// Writers and readers have connections of their own to the nodes they use.
 fn session(letter: Letter, deed: Deed) -> SessionId {
-    let is_writer = matches!(deed, Deed::Submit | Deed::Watch);
+    let is_writer = matches!(deed, Deed::Submit | Deed::Watch | Deed::Cancel);
     SessionId(letter as u64 * 2 + u64::from(is_writer))
 }
 
@@ -396,5 +520,24 @@ pub(crate) mod tests {
         people.act(Time::ZERO, letter, Deed::Acknowledge);
         people.ended(&id);
         assert_eq!(people.letters[letter].fate.wronged, 1);
+    }
+
+    #[test]
+    fn a_shared_mailbox_is_looked_after_until_its_last_letter_was_read() {
+        let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
+        let letters = [(); 2].map(|()| people.write(0, 1, key.clone(), Span::HOUR));
+        assert_eq!(letters.map(|letter| people.opens(letter)), [true, false]);
+        for (letter, looks_on) in letters.into_iter().zip([true, false]) {
+            people.act(Time::ZERO, letter, Deed::Submit);
+            let id = people.letters[letter].envelope.as_ref().unwrap().id();
+            let state = EnvelopeState::Delivered { at: Time::ZERO };
+            // Told twice, as by a node that was asked again.
+            for _ in 0..2 {
+                let push = ClientPush::State { id, state };
+                people.told(Time::ZERO, session(letter, Deed::Watch), &push);
+            }
+            let (_, again) = people.act(Time::ZERO, letters[0], Deed::Open);
+            assert_eq!(again.is_some(), looks_on);
+        }
     }
 }

@@ -102,7 +102,8 @@ fn pace(plan: &Plan, adversaries: usize) -> Span {
 }
 
 /// Makes a share of all places in the lists of entries an adversary's, whoever comes to have them: every
-/// host is a bad entry of each node that people use with that chance.
+/// host is a bad entry of each node that people use with that chance, a lasting one or the one that
+/// changes.
 pub(crate) fn place_entries(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     let collects = match plan.adversary.place {
         Place::Random => return,

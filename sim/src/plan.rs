@@ -39,6 +39,9 @@ pub struct Network {
     /// What stands before every relay's node, by the names of [`crate::behaviour`]: the rule of all, who
     /// are honest for all that.
     pub behaviours: Vec<String>,
+    /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
+    /// of them collude it never sees anybody else. At least 1.
+    pub bootstrap: usize,
 }
 
 /// What people send. Unless there are pairs, every envelope has a sender, a recipient and a mailbox of its
@@ -155,6 +158,20 @@ pub struct Run {
     pub settle: Span,
     /// Time from the last envelope to the end.
     pub look: Span,
+    /// What signatures and frames are.
+    pub crypto: Crypto,
+}
+
+/// What signatures and frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crypto {
+    /// Those of the protocol: everything is signed, encoded, decoded and verified as between real
+    /// nodes.
+    Real,
+    /// Values go from node to node as they are, and signatures are keyed hashes that nobody looks at.
+    /// Still nobody can forge any: nodes take nothing but what was signed in this process by
+    /// its owner's key, which the types of `comm-proto` see to.
+    Model,
 }
 
 /// Parts of a million: exact, so that every machine draws the same.
@@ -193,6 +210,7 @@ impl Default for Plan {
                 group: 256,
                 store: 1 << 30,
                 behaviours: Vec::new(),
+                bootstrap: 8,
             },
             traffic: Traffic {
                 envelopes: 100,
@@ -217,6 +235,7 @@ impl Default for Plan {
                 seed: 1,
                 settle: Span::from_mins(20),
                 look: Span::from_mins(10),
+                crypto: Crypto::Model,
             },
         }
     }

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 use crate::behaviour::{self, Kind};
 use crate::ip_plan::GROUPS_MAX;
-use crate::plan::{Millionths, Plan};
+use crate::plan::{Crypto, Millionths, Plan};
 use expectation::Expectation;
 use grid::{Cell, Grid};
 use keys::KEYS;
@@ -292,7 +292,24 @@ impl<'a> Reader<'a> {
             return Err(self.error_at("adversary.ids", &what));
         }
         self.check_names("adversary.behaviours", &plan.adversary.behaviours)?;
-        self.check_names("network.behaviours", &plan.network.behaviours)
+        self.check_names("network.behaviours", &plan.network.behaviours)?;
+        self.check_crypto(plan)
+    }
+
+    fn check_crypto(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let names = plan.adversary.behaviours.iter().chain(&plan.network.behaviours);
+        let verified = names.filter_map(|name| Kind::find(name)).find(|kind| kind.is_verified());
+        match verified {
+            Some(kind) if plan.run.crypto == Crypto::Model => {
+                let what = format!(
+                    "is \"model\", where no signature can be verified, and \"{}\" says what is to be; \
+                     write run.crypto = \"real\"",
+                    kind.name
+                );
+                Err(self.error_at("run.crypto", &what))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_names(&self, key: &str, names: &[String]) -> Result<(), ScenarioError> {

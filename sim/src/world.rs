@@ -4,15 +4,19 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod adversaries;
+mod clocks;
+mod door;
+mod faults;
+mod frames;
 mod links;
 
 use std::collections::BTreeMap;
 
 use comm_proto::address::Address;
-use comm_proto::contact::Contact;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientRequest, Push, Request, Response};
-use comm_proto::node::{CallId, Command, Event, Input, Output, RequestId};
+use comm_proto::node::{CallId, Command, Config, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
@@ -20,15 +24,18 @@ use comm_proto::wire::peer;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::behaviour::{Behaviour, Colluders, Plot, Reaction, Says};
+use crate::behaviour::{Colluders, Plot, Reaction};
 use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
 use crate::ip_plan::IpPlan;
 use crate::people::{self, Deed, Later, Letter, People};
-use crate::plan::Network;
-use crate::queue::Queue;
+use crate::plan::{Crypto, Network};
+use crate::queue::{Next, Queue};
 use crate::streams::Streams;
+use crate::swarm::oracle::{Oracle, Seen};
 use crate::trace::Trace;
+
+use faults::Faults;
 
 /// When every world begins: a quarter past noon, far from the end of a day.
 pub const START: Time = Time::from_millis(1_700_007_300_000);
@@ -46,8 +53,6 @@ macro_rules! stage {
 }
 use stage;
 
-/// As many nodes as a region should hold (PROTOCOL §5.5).
-const REGION: usize = 20;
 /// As many happenings at one instant for each host mean that somebody never goes to sleep.
 const AT_ONCE_MAX: usize = 1_000;
 
@@ -66,8 +71,6 @@ pub(crate) struct Asked {
 /// What is on its way.
 #[derive(Debug)]
 enum Happening {
-    /// A node may want something.
-    Wake { host: At },
     /// A behaviour may want something.
     Act { host: At },
     /// A disk has a batch, and with it copies of these envelopes.
@@ -88,6 +91,8 @@ enum Happening {
     Deed { letter: Letter, deed: Deed },
     /// A host is switched on or off.
     Switch { host: At, on: bool },
+    /// A host that something has stopped is switched on again.
+    Restart { host: At },
 }
 
 /// Hosts and everything between them.
@@ -95,6 +100,7 @@ pub struct World {
     now: Time,
     rng: ChaCha12Rng,
     network: Network,
+    crypto: Crypto,
     hosts: Vec<Host>,
     ip_plan: IpPlan,
     by_address: BTreeMap<Address, At>,
@@ -111,16 +117,25 @@ pub struct World {
     trace: Trace,
     /// Mean session and pause of hosts that come and go.
     churn: Option<(Span, Span)>,
+    pub(crate) faults: Faults,
+    /// Who looks on and says what must not be.
+    pub(crate) oracle: Option<Box<Oracle>>,
 }
 
 /// Making it.
 impl World {
-    /// `network.nodes` hosts, all off.
+    /// `network.nodes` hosts, all off, whose cryptography is modelled.
     pub fn new(network: &Network, seed: u64) -> Self {
+        Self::with_crypto(network, seed, Crypto::Model)
+    }
+
+    /// `network.nodes` hosts, all off.
+    pub fn with_crypto(network: &Network, seed: u64, crypto: Crypto) -> Self {
         let mut world = Self {
             now: START,
             rng: ChaCha12Rng::seed_from_u64(seed),
             network: network.clone(),
+            crypto,
             hosts: Vec::new(),
             ip_plan: IpPlan::new(network.group),
             by_address: BTreeMap::new(),
@@ -134,6 +149,8 @@ impl World {
             inputs: 0,
             trace: Trace::default(),
             churn: None,
+            faults: Faults::default(),
+            oracle: None,
         };
         for _ in 0..network.nodes {
             let key = world.draw_key();
@@ -154,48 +171,22 @@ impl World {
     pub(crate) fn draw_key(&mut self) -> KeyPair {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        KeyPair::from_seed(&seed)
-    }
-
-    /// Hands these hosts to an adversary; `behave` makes what stands before each of their nodes.
-    pub(crate) fn corrupt(&mut self, hosts: &[At], behave: impl Fn() -> Vec<Box<dyn Behaviour>>) {
-        self.colluders = Colluders::new(hosts.iter().map(|at| self.hosts[*at].contact().clone()));
-        for at in hosts {
-            self.hosts[*at].behave(behave());
-            self.hosts[*at].corrupt();
+        match self.crypto {
+            Crypto::Real => KeyPair::from_seed(&seed),
+            Crypto::Model => KeyPair::modelled(&seed),
         }
-    }
-
-    /// Puts these before a host's node, behind what stands there; whoever is honest stays so.
-    pub(crate) fn behave(&mut self, host: At, behaviours: Vec<Box<dyn Behaviour>>) {
-        self.hosts[host].behave(behaviours);
-        self.wake(host);
-    }
-
-    /// These hosts, which are off, move to as many IP groups as told.
-    pub(crate) fn move_together(&mut self, hosts: &[At], groups: usize) {
-        let endpoints = self.ip_plan.move_together(hosts, groups);
-        for (at, endpoint) in hosts.iter().zip(endpoints) {
-            self.hosts[*at].move_to(endpoint);
-        }
-    }
-
-    /// `count` keys for which these hosts answer too, where they listen.
-    pub(crate) fn make_identities(&mut self, hosts: &[At], count: usize) {
-        let owners: Vec<_> = hosts.iter().copied().cycle().take(count).collect();
-        let made = owners.into_iter().map(|at| {
-            let key = self.draw_key();
-            self.identities.insert(key.address(), at);
-            Contact::new(key.public(), self.hosts[at].contact().endpoints().iter().copied())
-        });
-        self.plot.identities = Colluders::new(made.collect::<Vec<_>>());
     }
 
     /// Switches a host on, and tells it of `known` to begin with.
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        self.hosts[host].start(seed, self.network.store, self.now);
+        self.faults.clocks.reboot(host);
+        let store_bytes_max = self.network.store;
+        let ordinary = || Config { store_bytes_max, ..Config::default() };
+        let config = self.faults.config(host).unwrap_or_else(ordinary);
+        let clock = self.clock(host);
+        self.hosts[host].start(config, seed, clock);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
         if contacts.is_empty() {
             self.wake(host);
@@ -217,6 +208,11 @@ impl World {
             let span = self.exponential(session);
             self.later(span, Happening::Switch { host, on: false });
         }
+    }
+
+    /// Nobody is ever switched off in this world.
+    pub(crate) fn stay_on(&mut self) {
+        self.hosts.iter_mut().for_each(Host::stay_on);
     }
 
     /// Somebody does something in a while.
@@ -257,12 +253,23 @@ impl World {
         self.hosts[host].contact().address()
     }
 
-    /// Of the [`REGION`] hosts nearest to an address, how many are an adversary's.
-    pub(crate) fn theirs_near(&self, address: &Address) -> u64 {
-        let distance = |host: &&Host| host.contact().address().distance(address);
-        let mut hosts: Vec<_> = self.hosts.iter().collect();
-        hosts.sort_by_cached_key(distance);
-        hosts.iter().take(REGION).filter(|host| !host.is_honest()).count() as u64
+    /// A host by its number.
+    pub(crate) fn host(&self, at: At) -> &Host {
+        &self.hosts[at]
+    }
+
+    /// The time by a host's clock.
+    fn clock(&mut self, host: At) -> Time {
+        self.faults.clocks.read(host, self.now)
+    }
+
+    /// Shows an honest host to whoever looks on.
+    fn watch(&mut self, host: At, look: impl FnOnce(&mut Oracle, &Seen<'_>)) {
+        let Some(oracle) = self.oracle.as_mut().filter(|_| self.hosts[host].is_honest()) else {
+            return;
+        };
+        let (now, clock) = (self.now, self.faults.clocks.read(host, self.now));
+        look(oracle, &Seen { now, clock, at: host, host: &self.hosts[host] });
     }
 
     /// How many honest hosts have the envelope in custody.
@@ -276,7 +283,7 @@ impl World {
     }
 
     /// Calls and pushes by kind since they are counted.
-    pub(crate) fn messages(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn messages(&self) -> &BTreeMap<&'static str, u64> {
         &self.messages
     }
 
@@ -310,32 +317,41 @@ impl World {
     /// When time stands still, because a node or a behaviour wants to be woken at once, always.
     pub fn run_until(&mut self, end: Time) {
         let mut at_once = 0;
-        while let Some((at, happening)) = self.queue.pop_until(end) {
+        while let Some((at, next)) = self.queue.pop_until(end) {
             at_once = if at > self.now { 0 } else { at_once + 1 };
-            assert!(
-                at_once <= AT_ONCE_MAX * self.hosts.len(),
-                "time stands still at {happening:?}"
-            );
+            assert!(at_once <= AT_ONCE_MAX * self.hosts.len(), "time stands still at {next:?}");
             self.now = at;
-            self.happen(happening);
+            match next {
+                Next::Mark(host) => self.tick(host as At),
+                Next::Thing(happening) => self.happen(happening),
+            }
         }
         self.now = end;
     }
 
+    /// A node wants something, unless it has thought better of it.
+    fn tick(&mut self, host: At) {
+        if self.hosts[host].wake.take_if(|at| *at == self.now).is_none() {
+            return;
+        }
+        if let Some(until) = self.paused_until(host) {
+            self.hosts[host].wake = Some(until);
+            self.queue.mark(until, host as u32);
+        } else {
+            self.input(host, Input::Tick);
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
+        let Some(happening) = self.put_off(happening) else { return };
         match happening {
-            Happening::Wake { host } => {
-                if self.hosts[host].wake == Some(self.now) {
-                    self.hosts[host].wake = None;
-                    self.input(host, Input::Tick);
-                }
-            }
             Happening::Act { host } => self.act(host),
             Happening::Durable { host, boot, seq, copies } => {
                 if self.hosts[host].boots() == boot {
                     self.hosts[host].sync(seq);
                     self.people.copied(self.now, host, copies);
                     self.input(host, Input::Durable(seq));
+                    self.synced(host);
                 }
             }
             Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
@@ -345,7 +361,8 @@ impl World {
             Happening::Answered { asked, result } => self.deliver_answer(asked, result),
             Happening::Opening { from, to } => {
                 let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
-                if possible && self.streams.is_wanted(from, to) && self.streams.open(from, to) {
+                let wanted = possible && self.streams.is_wanted(from, to);
+                if wanted && !self.is_put_off_stream(from, to) && self.streams.open(from, to) {
                     let peer = self.hosts[from].key().address();
                     self.input(to, Input::ListenerOpened { peer });
                 }
@@ -356,58 +373,64 @@ impl World {
                 self.ask(id, *asked);
             }
             Happening::Deed { letter, deed } => {
-                let (asked, again) = self.people.act(self.now, letter, deed);
-                let id = RequestId(self.rng.next_u64());
-                self.people.asked(id, letter, deed);
-                if let ClientRequest::Submit { envelope } = &asked.request {
-                    let writer = self.hosts[asked.host].key().address();
-                    self.plot.writers.insert(envelope.id(), writer);
-                }
-                self.ask(id, asked);
+                let again = self.deed(letter, deed);
                 self.plan(again);
             }
             Happening::Switch { host, on } => self.switch(host, on),
+            Happening::Restart { host } => self.restart(host),
         }
     }
 
     /// Hands a node one input and does what it wants done.
     fn input(&mut self, host: At, input: Input) {
+        if !self.hosts[host].is_up() {
+            return;
+        }
         let now = self.now;
-        let Some((node, store)) = self.hosts[host].running() else { return };
-        node.handle(input, store, now).expect("a store in memory does not fail");
+        let clock = self.clock(host);
+        self.watch(host, |oracle, seen| oracle.before(seen, &input));
+        if !self.handle(host, input, clock) {
+            return;
+        }
         self.inputs += 1;
         while let Some(output) = self.hosts[host].running().and_then(|(node, _)| node.poll_output())
         {
             self.trace.note(now, host, &output);
+            self.watch(host, |oracle, seen| oracle.output(seen, &output));
             if self.hosts[host].is_changed() {
                 self.perform_changed(host, output);
             } else {
                 self.perform(host, output);
             }
         }
+        self.watch(host, Oracle::after);
         self.wake(host);
     }
 
     fn perform(&mut self, host: At, output: Output) {
         match output {
             Output::Write(batch) => {
-                let (boot, seq) = (self.hosts[host].boots(), batch.seq);
+                if self.is_unwritable(host) {
+                    return;
+                }
+                let seq = batch.seq;
                 let is_honest = self.hosts[host].is_honest();
                 let copies = if is_honest { self.people.copies_in(&batch) } else { Vec::new() };
                 self.hosts[host].write(batch);
-                self.later(self.network.disk, Happening::Durable { host, boot, seq, copies });
+                self.sync_later(host, seq, copies);
             }
             Output::Call { id, to, request, deadline } => {
                 let (boot, call) = (self.hosts[host].boots(), Some(id));
                 let asked = Asked { from: host, boot, call, to: to.address() };
                 self.hosts[host].calls.insert(id);
                 let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
-                self.queue.push(deadline.max(self.now), late);
+                let patience = deadline.since(self.clock(host));
+                self.later(patience, late);
                 self.send_call(asked, &to, request);
             }
             Output::Reply { id, result } => {
                 if let Some(asked) = self.hosts[host].asked.remove(&id) {
-                    self.send_answer(asked, result);
+                    self.send_answer(asked, host, result);
                 }
             }
             Output::Listen { to, open } => self.listen(host, &to, open),
@@ -432,18 +455,6 @@ impl World {
         }
     }
 
-    /// Does what the behaviours before a node leave of an output.
-    fn perform_changed(&mut self, host: At, output: Output) {
-        let stage = stage!(self);
-        let original = output.clone();
-        if let Some(output) = self.hosts[host].pass(stage, output) {
-            self.perform(host, output);
-        } else if let Some((asked, deadline)) = self.hosts[host].swallowed(&original) {
-            let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
-            self.queue.push(deadline.max(self.now), late);
-        }
-    }
-
     fn plan(&mut self, later: Option<Later>) {
         if let Some((span, letter, deed)) = later {
             self.plan_deed(span, letter, deed);
@@ -455,23 +466,23 @@ impl World {
 impl World {
     fn ask(&mut self, id: RequestId, asked: people::Asked) {
         let people::Asked { host, session, request } = asked;
-        self.input(host, Input::ClientRequest { id, session, request });
+        let clock = self.clock(host);
+        if door::client_request(&request, clock).is_ok() {
+            self.input(host, Input::ClientRequest { id, session, request });
+        }
     }
 
-    fn act(&mut self, host: At) {
-        if self.hosts[host].act.take_if(|at| *at == self.now).is_none() {
-            return;
+    /// Somebody does something now; what they do later.
+    fn deed(&mut self, letter: Letter, deed: Deed) -> Option<Later> {
+        let (asked, again) = self.people.act(self.now, letter, deed);
+        let id = RequestId(self.rng.next_u64());
+        self.people.asked(id, letter, deed);
+        if let ClientRequest::Submit { envelope } = &asked.request {
+            let writer = self.hosts[asked.host].key().address();
+            self.plot.writers.insert(envelope.id(), writer);
         }
-        let stage = stage!(self);
-        let boot = self.hosts[host].boots();
-        for call in self.hosts[host].perform(stage) {
-            let asked = Asked { from: host, boot, call: None, to: call.to.address() };
-            match call.says {
-                Says::Request(request) => self.send_call(asked, &call.to, *request),
-                Says::Forged(message) => self.send_forged(asked, &call.to, message),
-            }
-        }
-        self.wake(host);
+        self.ask(id, asked);
+        again
     }
 
     fn switch(&mut self, host: At, on: bool) {
@@ -479,10 +490,7 @@ impl World {
         if on {
             self.start(host, &[]);
         } else {
-            self.hosts[host].stop();
-            for (from, to) in self.streams.unplug(host) {
-                self.close_stream(from, to);
-            }
+            self.go_down(host, 0);
         }
         let span = self.exponential(if on { session } else { pause });
         self.later(span, Happening::Switch { host, on: !on });
@@ -490,13 +498,14 @@ impl World {
 
     /// Looks when a host wants to do something next.
     fn wake(&mut self, host: At) {
+        let clock = self.clock(host);
         let one = &mut self.hosts[host];
         let tick = one.node().and_then(comm_proto::node::Node::poll_timeout).map(|(at, _)| at);
-        let tick = tick.filter(|at| *at < Time::MAX).map(|at| at.max(self.now));
+        let tick = tick.filter(|at| *at < Time::MAX).map(|at| self.now + at.since(clock));
         if tick != one.wake {
             one.wake = tick;
             if let Some(at) = tick {
-                self.queue.push(at, Happening::Wake { host });
+                self.queue.mark(at, host as u32);
             }
         }
         let act = if one.is_up() { one.next_act().map(|at| at.max(self.now)) } else { None };
@@ -527,7 +536,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::behaviour::{Call, Scene};
+    use crate::behaviour::{Behaviour, Call, Scene};
     use crate::plan::Plan;
 
     /// Wants to act at once, always.

@@ -158,12 +158,12 @@ impl Driver {
 
     async fn on_told(&mut self, told: Told) -> Result<(), StoreError> {
         match told {
-            Told::Up { connection, node, entries } => {
+            Told::Up { connection, node, entries, rotating_entry } => {
                 if self.connection.replace(connection).is_some() {
                     self.handle(Input::Disconnected).await?;
                 }
                 self.tell(Event::Online { node });
-                self.handle(Input::Connected { node, entries }).await
+                self.handle(Input::Connected { node, entries, rotating_entry }).await
             }
             Told::Down { reason } => {
                 self.tell(Event::Offline { reason });

@@ -200,8 +200,9 @@ impl Session {
 
     /// Another node, or other entries, want other grants: to the agent that is a new connection.
     async fn on_status(&mut self, status: NodeStatus) {
-        let known = self.status.as_ref().map(|known| (known.node, &known.entries));
-        if known == Some((status.node, &status.entries)) {
+        let wanted =
+            |status: &NodeStatus| (status.node, status.entries.clone(), status.rotating_entry);
+        if self.status.as_ref().map(wanted) == Some(wanted(&status)) {
             return;
         }
         self.connection += 1;
@@ -214,9 +215,9 @@ impl Session {
 
     async fn up(&mut self, status: NodeStatus) {
         let (connection, node) = (self.connection, status.node);
-        let entries = status.entries.clone();
+        let (entries, rotating_entry) = (status.entries.clone(), status.rotating_entry);
         self.status = Some(status);
-        self.told(Told::Up { connection, node, entries }).await;
+        self.told(Told::Up { connection, node, entries, rotating_entry }).await;
     }
 
     async fn told(&self, told: Told) {

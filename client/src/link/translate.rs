@@ -76,6 +76,7 @@ pub(super) fn status(message: client::GetStatusResponse) -> Result<NodeStatus, R
         client::Reachability::Unknown | client::Reachability::Unspecified => Reachability::Unknown,
     };
     let entries = message.entries.iter().map(|entry| decode::address(entry));
+    let rotating = message.rotating_entry.as_deref().map(decode::address);
     Ok(NodeStatus {
         node: decode::address(&message.node)?,
         endpoints: decode::endpoints(&message.endpoints)?,
@@ -90,6 +91,7 @@ pub(super) fn status(message: client::GetStatusResponse) -> Result<NodeStatus, R
         version: message.version,
         time: Time::from_millis(message.time),
         entries: entries.collect::<Result<Vec<Address>, _>>()?,
+        rotating_entry: rotating.transpose()?,
     })
 }
 

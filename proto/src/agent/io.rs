@@ -81,6 +81,8 @@ pub enum Input {
         node: Address,
         /// The nodes it collects by, which grants name too.
         entries: Vec<Address>,
+        /// A further one, which changes.
+        rotating_entry: Option<Address>,
     },
     /// The link to the node is gone; calls under way will not be answered.
     Disconnected,

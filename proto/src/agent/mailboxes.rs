@@ -158,11 +158,18 @@ impl Agent {
 
     fn subscribe(&mut self, turn: Turn<'_>, keys: &[KeyPair]) {
         let Some(node) = self.node.clone() else { return };
-        let collectors: Vec<_> = [node.address].into_iter().chain(node.entries).collect();
         let not_after = turn.now + GRANT_LASTS;
-        for keys in keys.chunks((SIGNED_MAX / collectors.len()).max(1)) {
+        let own = self.address();
+        // Whoever sees our own mailbox granted knows who is behind this node, and the rotating entry is
+        // sooner or later anybody (PROTOCOL §6.8).
+        let collectors = |mailbox: Address| {
+            let rotating = node.rotating_entry.filter(|_| mailbox != own);
+            [node.address].into_iter().chain(node.entries.iter().copied()).chain(rotating)
+        };
+        let collectors_max = node.entries.len() + 2;
+        for keys in keys.chunks((SIGNED_MAX / collectors_max).max(1)) {
             let grants = keys.iter().flat_map(|key| {
-                collectors.iter().map(|collector| Grant::sign(key, *collector, not_after))
+                collectors(key.address()).map(|collector| Grant::sign(key, collector, not_after))
             });
             // What was read is acknowledged and gone; whatever is left has to be seen again.
             let request = ClientRequest::Subscribe { grants: grants.collect(), after: 0 };
@@ -174,7 +181,10 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::agent::{Input, Output};
     use crate::identity::Identity;
     use crate::store::MemoryStore;
 
@@ -199,6 +209,31 @@ mod tests {
         // Nor is anything derived again when the epochs are looked at.
         agent.refresh_mailboxes(turn);
         assert_eq!(agent.mailboxes.derived, open);
+    }
+
+    #[test]
+    fn the_rotating_entry_is_granted_every_mailbox_but_the_one_that_says_whose_it_is() {
+        let store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let friend = *Identity::from_seed(&[9; 32]).public();
+        let contact = agent.know(friend.address()).unwrap();
+        agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+        let [node, lasting, rotating] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
+        let (entries, rotating_entry) = (vec![lasting], Some(rotating));
+        agent.handle(Input::Connected { node, entries, rotating_entry }, &store, NOW).unwrap();
+        let mut granted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        while let Some(output) = agent.poll_output() {
+            let Output::Call { request: ClientRequest::Subscribe { grants, .. }, .. } = output
+            else {
+                continue;
+            };
+            for grant in grants {
+                granted.entry(grant.mailbox()).or_default().insert(grant.collector());
+            }
+        }
+        assert_eq!(granted.remove(&agent.address()), Some([node, lasting].into()));
+        assert!(granted.len() >= 5);
+        assert!(granted.values().all(|to| *to == [node, lasting, rotating].into()));
     }
 
     #[test]

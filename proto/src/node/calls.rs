@@ -130,7 +130,11 @@ impl Node {
                 // Whoever was pinged knows by that where we listen.
                 let introduced = matches!(purpose, Purpose::Ping | Purpose::DialBack(_));
                 self.entries.answered(&to);
+                self.rotating.answered(&to);
                 self.confirm(turn, &to, introduced);
+                if self.is_worth_noting(&purpose) && self.table.get(&to.address()).is_none() {
+                    self.book.note(&to);
+                }
                 self.on_answer(turn, to, purpose, response)
             }
             Err(reason) => {
@@ -139,8 +143,9 @@ impl Node {
                     self.stats.calls_unanswered += 1;
                     // A caller may name endpoints where nobody answers, and only some were tried.
                     if !matches!(purpose, Purpose::DialBack(_)) {
-                        self.table.failed(&to.address(), turn.now);
+                        self.note_failure(turn, &to);
                         self.entries.failed(&to.address(), turn.now);
+                        self.rotating.failed(&to.address(), turn.now);
                         self.note_silence(turn);
                     }
                 } else {
@@ -148,6 +153,26 @@ impl Node {
                 }
                 self.on_failure(turn, &to, purpose)
             }
+        }
+    }
+
+    /// Whether more may be wanted of a node than this: most of those that are merely asked for others,
+    /// or whether they live, are never needed again.
+    fn is_worth_noting(&self, purpose: &Purpose) -> bool {
+        match purpose {
+            Purpose::Ping => false,
+            Purpose::Search(search) => self.searches_region(*search),
+            _ => true,
+        }
+    }
+
+    /// A node did not answer. If that costs it its place in the table, the way to it is kept.
+    fn note_failure(&mut self, turn: Turn<'_>, to: &Contact) {
+        let peer = to.address();
+        let was_there = self.table.get(&peer).is_some();
+        self.table.failed(&peer, turn.now);
+        if was_there && self.table.get(&peer).is_none() {
+            self.book.note(to);
         }
     }
 
@@ -239,6 +264,9 @@ impl Node {
 
 /// A caller as it describes itself, the endpoints that were dialled before those that are hearsay.
 fn dialled_first(dialled: &Contact, caller: &Contact) -> Contact {
+    if dialled == caller {
+        return caller.clone();
+    }
     let mut endpoints = dialled.endpoints().to_vec();
     let hearsay = caller.endpoints().iter().filter(|endpoint| !endpoints.contains(endpoint));
     let hearsay: Vec<_> = hearsay.copied().collect();

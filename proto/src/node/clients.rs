@@ -163,7 +163,9 @@ impl Node {
     }
 
     fn status(&mut self, now: Time) -> Status {
-        let entries = if self.is_small_network() { Vec::new() } else { self.entry_contacts(now) };
+        let is_small = self.is_small_network();
+        let entries = if is_small { Vec::new() } else { self.entry_contacts(now) };
+        let rotating_entry = if is_small { None } else { self.rotate_entry(now) };
         Status {
             node: self.address,
             endpoints: self.config.endpoints.clone(),
@@ -176,6 +178,7 @@ impl Node {
             tombstones: self.stats.tombstones,
             connected: self.stats.connected,
             entries: entries.iter().map(|contact| contact.address()).collect(),
+            rotating_entry,
         }
     }
 }

@@ -276,8 +276,17 @@ impl Node {
             had_turn: BTreeSet::new(),
             next: turn.now,
         };
+        let rotating = self.rotating.contact().map(Contact::address);
         let collection = self.collections.entry(mailbox).or_insert_with(new);
         let known = collection.grants.contains_key(&grant.collector());
+        if !known && collection.grants.len() >= DELEGATES_MAX {
+            // Of the entries of before, nobody makes use any more.
+            collection.grants.retain(|collector, _| {
+                *collector == self.address
+                    || Some(*collector) == rotating
+                    || self.entries.contains(collector)
+            });
+        }
         if known || collection.grants.len() < DELEGATES_MAX {
             collection.grants.insert(grant.collector(), grant);
         }
@@ -309,12 +318,20 @@ impl Node {
             Found::Nodes(nodes) => nodes,
         };
         self.collect_again(mailbox, turn.now + self.config.subscription_renewal);
-        let nodes = self.take_turns(mailbox, nodes);
+        let mut nodes = self.take_turns(mailbox, nodes);
+        nodes.extend(self.rotating_collector(mailbox));
         self.replace_sources(mailbox, nodes.iter().map(Contact::address).collect());
         for contact in nodes {
             let entry = by_source.entry(contact.address());
             entry.or_insert_with(|| (contact, Vec::new())).1.push(*mailbox);
         }
+    }
+
+    /// The entry that changes, if a client has granted it this mailbox.
+    fn rotating_collector(&self, mailbox: &Address) -> Option<Contact> {
+        let contact = self.rotating.contact().filter(|_| self.is_behind_entries())?;
+        let collection = self.collections.get(mailbox).filter(|one| one.aim == Aim::Own)?;
+        collection.grants.contains_key(&contact.address()).then(|| contact.clone())
     }
 
     /// Of a region that is too large to be collected from all at once: half of the places for nodes

@@ -79,7 +79,42 @@ impl Node {
         for (key, _) in due {
             self.take_up(turn, key, &mut rounds)?;
         }
+        self.take_in_strays(turn)?;
         self.offer_all(turn, rounds)
+    }
+
+    /// Whether rounds may be due by a clock that was ahead of what it shows now, from when this node was
+    /// off or before its clock jumped.
+    pub(super) fn look_for_strays(&mut self, turn: Turn<'_>) {
+        self.strays_from = Some(turn.now + self.longest_wait());
+        self.relay_at = turn.now;
+    }
+
+    /// What is due later than any wait could make it is due soon, a bounded number at a time.
+    fn take_in_strays(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        let Some(from) = self.strays_from.take() else { return Ok(()) };
+        let (from_key, limit) = (keys::due_from(from), self.config.due_per_step);
+        let strays = turn.store.scan(Family::Schedule, &from_key, keys::HIGHEST, limit)?;
+        if strays.len() == limit {
+            self.look_for_strays(turn);
+        }
+        for (key, _) in strays {
+            let (due, id) = keys::parse_schedule(&key).ok_or(StoreError::Damaged("schedule"))?;
+            match self.custody(turn, &id)? {
+                Some(custody) if custody.due == due => {
+                    let soon = turn.now + self.wait_before(1);
+                    self.reschedule(&id, custody, soon);
+                }
+                _ => self.desk.delete(Family::Schedule, key),
+            }
+        }
+        Ok(())
+    }
+
+    /// No round is due later than this after the one before.
+    fn longest_wait(&self) -> Span {
+        let longest = self.config.backoff_max.max(self.config.backoff_first);
+        Span::from_millis(longest.as_millis().saturating_mul(6) / 5).max(JUMP_PATIENCE)
     }
 
     /// Makes the rounds of envelopes whose region has just been found.
@@ -274,9 +309,14 @@ impl Node {
     fn wait_before(&mut self, round: u32) -> Span {
         let first = self.config.backoff_first.as_millis();
         let doubled = first.saturating_mul(1 << round.saturating_sub(1).min(30));
-        let capped = doubled.min(self.config.backoff_max.as_millis());
-        let jitter = self.rng.next_u64() % (capped * 2 / 5).max(1);
-        Span::from_millis(capped * 4 / 5 + jitter)
+        self.jittered(Span::from_millis(doubled.min(self.config.backoff_max.as_millis())))
+    }
+
+    /// A span within a fifth of this one, at random.
+    pub(super) fn jittered(&mut self, span: Span) -> Span {
+        let whole = span.as_millis();
+        let jitter = self.rng.next_u64() % (whole * 2 / 5).max(1);
+        Span::from_millis(whole * 4 / 5 + jitter)
     }
 
     fn reports_to(&self, custody: &Custody, source: &Address) -> bool {

@@ -3,11 +3,11 @@
 //! Entry type is [`Desk`]. That a promise leaves only after the disk has what it promises is the
 //! [`Journal`]'s rule; what a node promises, and what it does when the disk has it, stands here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::acknowledgement::Acknowledgement;
 use crate::envelope::EnvelopeId;
-use crate::message::{Response, Waiting};
+use crate::message::{Response, SIGNED_MAX, Waiting};
 use crate::receipt::{self, Receipt};
 use crate::rejection::Rejection;
 use crate::store::{Journal, Seq, StoreError};
@@ -17,6 +17,9 @@ use crate::verified::Verified;
 use super::io::{Event, Family, Output, RequestId};
 use super::recovery::Totals;
 use super::{Node, Turn};
+
+/// Room for so many outputs is kept from one input to the next.
+const ROOM_KEPT: usize = 4;
 
 /// Outputs and what becomes one.
 #[derive(Debug)]
@@ -55,8 +58,13 @@ impl Desk {
         self.outputs.is_empty()
     }
 
+    /// A node that is quiet keeps no room for what it says when it is not.
     pub(super) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() && self.outputs.capacity() > ROOM_KEPT {
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     pub(super) fn push(&mut self, output: Output) {
@@ -162,11 +170,13 @@ impl Node {
         match promise {
             Promise::Output(output) => self.desk.push(output),
             Promise::Delivered { request, held, refused, acknowledgements } => {
+                let (held, acknowledgements) = self.still_held(turn, held, acknowledgements)?;
                 let receipts = self.sign_receipts(&held);
                 let answer = Response::Delivered { receipts, refused, acknowledgements };
                 self.reply(request, Ok(answer));
             }
             Promise::Offered { request, wanted, held, acknowledgements } => {
+                let (held, acknowledgements) = self.still_held(turn, held, acknowledgements)?;
                 let receipts = self.sign_receipts(&held);
                 self.reply(request, Ok(Response::Offered { wanted, receipts, acknowledgements }));
             }
@@ -176,6 +186,31 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// What is here yet of what was when the answer was made up; of what has been read while the disk
+    /// was busy, the acknowledgements are told instead.
+    fn still_held(
+        &self,
+        turn: Turn<'_>,
+        held: Vec<EnvelopeId>,
+        mut acknowledgements: Vec<Verified<Acknowledgement>>,
+    ) -> Result<(Vec<EnvelopeId>, Vec<Verified<Acknowledgement>>), StoreError> {
+        let (mut still, mut ended) = (Vec::new(), BTreeSet::new());
+        for id in held {
+            if self.custody(turn, &id)?.is_some() {
+                still.push(id);
+            } else {
+                ended.extend(self.tombstone(turn, &id)?);
+            }
+        }
+        for told in self.acknowledgements_of(turn, &ended)? {
+            if !acknowledgements.contains(&told) {
+                acknowledgements.push(told);
+            }
+        }
+        acknowledgements.truncate(SIGNED_MAX);
+        Ok((still, acknowledgements))
     }
 
     fn sign_receipts(&self, held: &[EnvelopeId]) -> Vec<Verified<Receipt>> {

@@ -28,6 +28,8 @@ pub(super) struct DialBacks {
     under_way: usize,
     /// When a source was first dialled back in its present minute, and how often since.
     sources: BTreeMap<IpAddr, (Time, u32)>,
+    /// When those whose minute was over were last forgotten.
+    swept_at: Time,
 }
 
 /// From where an address can be reached.
@@ -60,8 +62,9 @@ impl DialBacks {
     /// Takes note of one that begins; false if there are too many.
     fn begin(&mut self, source: IpAddr, now: Time) -> bool {
         let source = source_of(source);
-        if self.sources.len() >= SOURCES_MAX {
+        if self.sources.len() >= SOURCES_MAX || now >= self.swept_at + WINDOW {
             self.sources.retain(|_, (since, _)| now < *since + WINDOW);
+            self.swept_at = now;
         }
         let is_known = self.sources.contains_key(&source);
         if self.under_way >= UNDER_WAY_MAX || (!is_known && self.sources.len() >= SOURCES_MAX) {
@@ -95,7 +98,8 @@ impl Node {
         if is_good || near.is_empty() || !self.dial_backs.begin(source.ip(), turn.now) {
             return;
         }
-        let to = Contact::new(*caller.key(), near);
+        let is_all = near.len() == caller.endpoints().len();
+        let to = if is_all { caller.clone() } else { Contact::new(*caller.key(), near) };
         let endpoints = self.config.endpoints.clone();
         if !self.call(turn, to, Request::Ping { endpoints }, Purpose::DialBack(caller)) {
             self.dial_backs.end();

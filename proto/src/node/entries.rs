@@ -29,8 +29,9 @@ pub(super) struct Entries {
     restored: bool,
 }
 
+/// A node that this node's clients are hidden behind, and how it has answered since it was chosen.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     contact: Contact,
     since: Time,
     failures: u32,
@@ -44,15 +45,10 @@ struct Entry {
 impl Entries {
     /// Takes up those that were kept.
     pub(super) fn from_bytes(mut bytes: &[u8]) -> Result<Self, StoreError> {
-        const DAMAGED: StoreError = StoreError::Damaged("entries");
         let mut kept = Vec::new();
         while !bytes.is_empty() {
-            let (since, rest) = bytes.split_first_chunk().ok_or(DAMAGED)?;
-            let (len, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
-            let (contact, rest) =
-                rest.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or(DAMAGED)?;
-            let contact = Contact::from_stored(contact).ok_or(DAMAGED)?;
-            kept.push(Entry::new(contact, Time::from_millis(u64::from_be_bytes(*since))));
+            let (entry, rest) = Entry::read(bytes).ok_or(StoreError::Damaged("entries"))?;
+            kept.push(entry);
             bytes = rest;
         }
         let restored = !kept.is_empty();
@@ -60,14 +56,7 @@ impl Entries {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for entry in &self.kept {
-            let contact = entry.contact.to_stored();
-            bytes.extend(entry.since.as_millis().to_be_bytes());
-            bytes.extend((contact.len() as u32).to_be_bytes());
-            bytes.extend(contact);
-        }
-        bytes
+        self.kept.iter().flat_map(Entry::to_bytes).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -106,28 +95,12 @@ impl Entries {
 
     /// A call to this node was answered.
     pub(super) fn answered(&mut self, node: &Contact) {
-        for entry in &mut self.kept {
-            if entry.contact.key() == node.key() {
-                entry.failures = 0;
-                entry.contact = node.clone();
-            } else {
-                entry.others_answer = true;
-            }
-        }
+        self.kept.iter_mut().for_each(|entry| entry.answered(node));
     }
 
     /// A call to this node was not answered.
     pub(super) fn failed(&mut self, node: &Address, now: Time) {
-        let Some(entry) = self.kept.iter_mut().find(|entry| entry.contact.address() == *node)
-        else {
-            return;
-        };
-        let lately = entry.failures > 0 && now.since(entry.counted_at) < COUNTED_EVERY;
-        if entry.failures == 0 || entry.others_answer && !lately {
-            entry.failures += 1;
-            entry.counted_at = now;
-            entry.others_answer = false;
-        }
+        self.kept.iter_mut().for_each(|entry| entry.failed(node, now));
     }
 
     /// When an entry that does not answer is to be called again.
@@ -149,13 +122,62 @@ impl Entries {
 }
 
 impl Entry {
-    fn new(contact: Contact, since: Time) -> Self {
+    pub(super) fn new(contact: Contact, since: Time) -> Self {
         let (counted_at, tried_at) = (Time::ZERO, Time::ZERO);
         Self { contact, since, failures: 0, counted_at, tried_at, others_answer: false }
     }
 
+    /// The first entry of these bytes, and the bytes after it.
+    pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (since, rest) = bytes.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (contact, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        let since = Time::from_millis(u64::from_be_bytes(*since));
+        Some((Self::new(Contact::from_stored(contact)?, since), rest))
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let contact = self.contact.to_stored();
+        let mut bytes = self.since.as_millis().to_be_bytes().to_vec();
+        bytes.extend((contact.len() as u32).to_be_bytes());
+        bytes.extend(contact);
+        bytes
+    }
+
+    pub(super) fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// When it was chosen.
+    pub(super) fn since(&self) -> Time {
+        self.since
+    }
+
+    /// A call to this node was answered.
+    pub(super) fn answered(&mut self, node: &Contact) {
+        if self.contact.key() == node.key() {
+            self.failures = 0;
+            self.contact = node.clone();
+        } else {
+            self.others_answer = true;
+        }
+    }
+
+    /// A call to this node was not answered.
+    pub(super) fn failed(&mut self, node: &Address, now: Time) {
+        if self.contact.address() != *node {
+            return;
+        }
+        let lately = self.failures > 0 && now.since(self.counted_at) < COUNTED_EVERY;
+        if self.failures == 0 || self.others_answer && !lately {
+            self.failures += 1;
+            self.counted_at = now;
+            self.others_answer = false;
+        }
+    }
+
     /// Whether others answer, and it does not.
-    fn is_away(&self) -> bool {
+    pub(super) fn is_away(&self) -> bool {
         self.failures > 0 && self.others_answer
     }
 }
@@ -187,7 +209,8 @@ impl Node {
         }
     }
 
-    fn entry_candidates(&self, now: Time) -> Vec<Contact> {
+    /// Nodes that may be chosen as one.
+    pub(super) fn entry_candidates(&self, now: Time) -> Vec<Contact> {
         let entries = self.table.entries().map(|entry| entry.contact());
         let may_be = |contact: &&Contact| {
             let address = contact.address();

@@ -99,6 +99,10 @@ struct Source {
 }
 
 impl Fetching {
+    pub(super) fn places(&self) -> usize {
+        self.places
+    }
+
     /// Places taken, envelopes wanted and sources known.
     pub(super) fn len(&self) -> usize {
         self.places + self.wanted.len() + self.sources.len()

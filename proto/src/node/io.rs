@@ -102,6 +102,10 @@ pub enum Input {
         from: PublicKey,
         /// The other end of that link, as this machine sees it.
         source: SocketAddr,
+        /// The caller, if the host has its contact at hand. Nothing depends on it: where it is what the
+        /// caller says of itself it is kept in place of a copy, so that the many nodes of a
+        /// simulation have one contact of each and not one each.
+        known: Option<Contact>,
         /// What.
         request: Request,
     },

@@ -69,6 +69,11 @@ pub(super) fn schedule(due: Time, id: &EnvelopeId) -> Vec<u8> {
     [&due.as_millis().to_be_bytes()[..], id.as_bytes()].concat()
 }
 
+/// Where what is due from `time` on begins.
+pub(super) fn due_from(time: Time) -> Vec<u8> {
+    time.as_millis().to_be_bytes().to_vec()
+}
+
 /// Reads [`schedule`] back.
 pub(super) fn parse_schedule(key: &[u8]) -> Option<(Time, EnvelopeId)> {
     let (due, id) = parse_time(key)?;

@@ -55,6 +55,7 @@ impl Outage {
 impl Node {
     /// Somebody has answered a call of ours.
     pub(super) fn note_reached(&mut self, turn: Turn<'_>) {
+        let silence = turn.now.since(self.outage.answered_at);
         self.outage.answered_at = turn.now;
         self.outage.silent_calls = 0;
         if !std::mem::take(&mut self.outage.cut_off) {
@@ -63,6 +64,9 @@ impl Node {
         self.outage.catching_up = true;
         self.outage.resume_at = turn.now + self.draw_span(RESUME_WITHIN);
         self.regions.forget();
+        if silence >= self.config.table.refresh_after {
+            self.table.doubt();
+        }
         self.collect_again_by(self.outage.resume_at);
         // Those who failed meanwhile are looked for one after the other.
         self.look_for_network_again(turn.now);

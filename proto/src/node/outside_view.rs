@@ -45,10 +45,10 @@ impl OutsideView {
         }
         let Some(observed) = observed else { return };
         self.witnesses.retain(|(witness, _)| *witness != by);
-        self.witnesses.push_back((by, observed));
-        if self.witnesses.len() > WITNESSES_MAX {
+        if self.witnesses.len() == WITNESSES_MAX {
             self.witnesses.pop_front();
         }
+        self.witnesses.push_back((by, observed));
     }
 
     /// A node called from `source`, which it could not have done without reaching us. From within

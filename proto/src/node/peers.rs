@@ -22,7 +22,7 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         id: RequestId,
-        (from, source): (&PublicKey, SocketAddr),
+        (from, source, known): (&PublicKey, SocketAddr, Option<Contact>),
         request: Request,
     ) -> Result<(), StoreError> {
         let peer = from.address();
@@ -32,7 +32,9 @@ impl Node {
             Request::Ping { endpoints } => {
                 let observed = Some(source);
                 self.reply(id, Ok(Response::Pong { time: turn.now, observed }));
-                self.dial_back(turn, Contact::new(*from, endpoints), source);
+                let caller = Contact::new(*from, endpoints);
+                let caller = known.filter(|known| *known == caller).unwrap_or(caller);
+                self.dial_back(turn, caller, source);
             }
             Request::FindNode { target } => self.answer_find_node(id, &peer, &target),
             Request::Offer { ids } => self.answer_offer(turn, id, &peer, &ids)?,

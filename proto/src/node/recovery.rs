@@ -30,6 +30,7 @@ use super::keys;
 use super::outage::Outage;
 use super::outside_view::OutsideView;
 use super::regions::Regions;
+use super::rotating::{ROTATING_KEY, Rotating};
 use super::routing::Bootstrap;
 use super::stats::Stats;
 use super::{Config, Node, Turn};
@@ -54,14 +55,15 @@ pub(super) fn recover(
     let address = key.address();
     let stats = read_totals(turn)?;
     let arrivals = Arrivals::after(read_number(turn, ARRIVALS_KEY)?);
-    let entries = read_entries(turn)?;
+    let (entries, rotating) = (read_entries(turn)?, read_rotating(turn)?);
     // Entries are met first: this node's clients wait for them.
     let mut contacts = entries.contacts(CONTACTS_MAX);
+    contacts.extend(rotating.contact().cloned());
     contacts.extend(read_contacts(turn)?.into_iter().filter(|c| !entries.contains(&c.address())));
     let relay_at = first_time(turn, Family::Schedule)?;
     let expiry_at = first_time(turn, Family::Expiry)?.min(first_time(turn, Family::Envelopes)?);
     let endings = next_ending(turn)?;
-    Ok(Node {
+    let mut node = Node {
         address,
         rng: ChaCha12Rng::from_seed(seed),
         desk: Desk::default(),
@@ -75,6 +77,7 @@ pub(super) fn recover(
         searches: BTreeMap::new(),
         regions: Regions::new(config.regions_max),
         entries,
+        rotating,
         calls: BTreeMap::new(),
         listeners: BTreeSet::new(),
         arrivals,
@@ -82,6 +85,7 @@ pub(super) fn recover(
         clock: HoldingClock::new(read_clock(turn)?, turn.now),
         clocks: PeerClocks::new(),
         relay_at,
+        strays_from: None,
         expiry_at,
         dropped_day: 0,
         unsettled: BTreeMap::new(),
@@ -97,7 +101,11 @@ pub(super) fn recover(
         published: Published::default(),
         key,
         config,
-    })
+    };
+    if relay_at < Time::MAX {
+        node.look_for_strays(turn);
+    }
+    Ok(node)
 }
 
 impl Node {
@@ -182,6 +190,12 @@ fn read_clock(turn: Turn<'_>) -> Result<Time, StoreError> {
 fn read_entries(turn: Turn<'_>) -> Result<Entries, StoreError> {
     let value = turn.store.get(Family::Meta, ENTRIES_KEY)?;
     value.map_or(Ok(Entries::default()), |bytes| Entries::from_bytes(&bytes))
+}
+
+/// Stores made before there was one have none.
+fn read_rotating(turn: Turn<'_>) -> Result<Rotating, StoreError> {
+    let value = turn.store.get(Family::Meta, ROTATING_KEY)?;
+    value.map_or(Ok(Rotating::default()), |bytes| Rotating::from_bytes(&bytes))
 }
 
 fn read_contacts(turn: Turn<'_>) -> Result<Vec<Contact>, StoreError> {

@@ -62,6 +62,14 @@ impl Regions {
         Self { found: BTreeMap::new(), awaiting: BTreeMap::new(), max }
     }
 
+    pub(super) fn found_len(&self) -> usize {
+        self.found.len()
+    }
+
+    pub(super) fn awaited_len(&self) -> usize {
+        self.awaiting.len()
+    }
+
     /// How much is remembered.
     pub(super) fn len(&self) -> usize {
         self.found.len() + self.awaiting.values().map(Vec::len).sum::<usize>()

@@ -19,7 +19,7 @@ use super::regions::Aim;
 use super::{Node, Turn};
 
 /// The most nodes remembered to begin with.
-const BOOTSTRAP_MAX: usize = 64;
+pub(super) const BOOTSTRAP_MAX: usize = 64;
 /// First wait before we look for ourselves again; it doubles.
 const LOOK_FIRST: Span = Span::from_secs(1);
 /// Longest wait while nobody answers.
@@ -75,6 +75,8 @@ pub(super) struct Bootstrap {
     settled: bool,
     /// When the table is to be written down.
     save_at: Time,
+    /// How often it had changed when it was.
+    saved: u64,
 }
 
 impl Bootstrap {
@@ -89,6 +91,7 @@ impl Bootstrap {
             looked_at: Time::ZERO,
             settled,
             save_at: now + SAVE_EVERY,
+            saved: 0,
         }
     }
 
@@ -212,7 +215,6 @@ impl Node {
     /// Whoever enters without having been told where we listen is told now, so that those near us
     /// know of us too.
     pub(super) fn confirm(&mut self, turn: Turn<'_>, contact: &Contact, introduced: bool) {
-        self.book.note(contact);
         if !self.stats.connected {
             self.stats.connected = true;
             self.event(Event::Connected);
@@ -229,7 +231,7 @@ impl Node {
         let same = |search: &Search| {
             search.lookup.target() == &target && search.purpose.brings_the_same_as(purpose)
         };
-        if !self.has_room_to_search(purpose) || self.searches.values().any(same) {
+        if !self.has_room_to_search(purpose) || self.searches.values().any(|search| same(search)) {
             return;
         }
         let (mut seeds, others) = self.first_to_ask(&target, purpose);
@@ -246,7 +248,7 @@ impl Node {
         let peers_before = self.table.len();
         let search = Search { lookup, purpose, began: turn.now, peers_before };
         let id = self.rng.next_u64();
-        self.searches.insert(id, search);
+        self.searches.insert(id, Box::new(search));
         self.advance(turn, id);
     }
 
@@ -308,6 +310,12 @@ impl Node {
         }
     }
 
+    /// Whether the lookup of this number is for a region.
+    pub(super) fn searches_region(&self, search: u64) -> bool {
+        let search = self.searches.get(&search);
+        search.is_some_and(|search| matches!(search.purpose, SearchPurpose::Region(_)))
+    }
+
     /// A query of a lookup was not answered.
     pub(super) fn on_query_failed(&mut self, turn: Turn<'_>, search: u64, to: &Contact) {
         if let Some(running) = self.searches.get_mut(&search) {
@@ -318,14 +326,18 @@ impl Node {
 
     /// Sends the queries a lookup wants sent.
     fn advance(&mut self, turn: Turn<'_>, id: u64) {
-        let Some(mut search) = self.searches.remove(&id) else { return };
-        while let Some(Question { to, about }) = search.lookup.next() {
+        while let Some(Question { to, about }) = self.next_question(id) {
             let address = to.address();
-            if !self.call(turn, to, Request::FindNode { target: about }, Purpose::Search(id)) {
+            if !self.call(turn, to, Request::FindNode { target: about }, Purpose::Search(id))
+                && let Some(search) = self.searches.get_mut(&id)
+            {
                 search.lookup.failed(&address);
             }
         }
-        self.searches.insert(id, search);
+    }
+
+    fn next_question(&mut self, id: u64) -> Option<Question> {
+        self.searches.get_mut(&id)?.lookup.next()
     }
 
     /// Takes up the lookups that have come to their end.
@@ -413,8 +425,15 @@ impl Node {
         }
     }
 
+    /// Writes the table down, if it is another than what was written: a node whose neighbours stay
+    /// leaves its disk in peace.
     fn save_table(&mut self, turn: Turn<'_>) {
         self.bootstrap.save_at = turn.now + SAVE_EVERY;
+        if std::mem::replace(&mut self.bootstrap.saved, self.table.changes())
+            == self.table.changes()
+        {
+            return;
+        }
         self.desk.delete_range(Family::Contacts, keys::LOWEST.to_vec(), keys::HIGHEST.to_vec());
         let contacts: Vec<_> =
             self.table.entries().take(SAVED_MAX).map(|entry| entry.contact().clone()).collect();

@@ -1,4 +1,9 @@
-//! Plain counters of a node; whoever hosts it turns them into metrics.
+//! Plain counters of a node, and its bounds; whoever hosts it turns them into metrics.
+
+use super::Node;
+use super::fetching::PLACES_MAX;
+use super::room::disk_bytes;
+use super::routing::BOOTSTRAP_MAX;
 
 /// What a node holds and has done. All counts; nothing here names anybody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,4 +56,48 @@ pub struct Stats {
     pub stray_responses: u64,
     /// Nodes in the table have answered at least once since the start.
     pub connected: bool,
+}
+
+/// How much of something a node holds now, and may hold at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Of what.
+    pub what: &'static str,
+    /// Now.
+    pub held: u64,
+    /// At the most (PROTOCOL §9.1).
+    pub most: u64,
+}
+
+impl Node {
+    /// What this node's collections hold and may hold, and its budget: a host or a test that sees `held`
+    /// above `most` has found a defect.
+    pub fn bounds(&self) -> impl Iterator<Item = Bound> + use<> {
+        let config = &self.config;
+        let bound =
+            |what, held: usize, most: usize| Bound { what, held: held as u64, most: most as u64 };
+        [
+            bound("calls", self.calls.len(), config.calls_max),
+            bound("lookups", self.searches.len(), config.lookups_max),
+            bound("regions waited for", self.regions.awaited_len(), config.regions_max),
+            bound("regions", self.regions.found_len(), config.regions_max),
+            bound("nodes remembered", self.book.len(), config.address_book_max),
+            bound("nodes to begin with", self.bootstrap.len(), BOOTSTRAP_MAX),
+            bound("entries", self.entries.len(), 2 * config.entries),
+            bound("clocks", self.clocks.len(), self.table.len()),
+            bound("listeners", self.listeners.len(), config.listeners_max),
+            bound("sessions", self.sessions.len(), config.sessions_max),
+            bound("watched envelopes", self.watchers.len(), config.watches_max),
+            bound("mailboxes subscribed to", self.subscribers.len(), config.subscriptions_max),
+            bound("mailboxes collected", self.collections.len(), config.subscriptions_max),
+            bound("places for fetching", self.fetching.places(), PLACES_MAX),
+            Bound { what: "cards", held: self.stats.cards, most: config.cards_max },
+            Bound {
+                what: "bytes on disk",
+                held: disk_bytes(&self.stats),
+                most: config.store_bytes_max,
+            },
+        ]
+        .into_iter()
+    }
 }

@@ -116,7 +116,7 @@ impl Node {
         Ok(())
     }
 
-    /// Tells everybody concerned of an arrival that the disk has.
+    /// Tells everybody concerned of an arrival that the disk has, unless it has ended by then.
     pub(super) fn announce(
         &mut self,
         turn: Turn<'_>,
@@ -125,6 +125,9 @@ impl Node {
         expires_at: Time,
     ) -> Result<(), StoreError> {
         let Some(subscribers) = self.subscribers.get(&waiting.mailbox) else { return Ok(()) };
+        if self.custody(turn, &waiting.id)?.is_none() {
+            return Ok(());
+        }
         let sessions: Vec<_> = subscribers.sessions.iter().copied().collect();
         let subscribed = subscribers.peers.iter().filter(|(_, until)| **until > turn.now);
         let peers: Vec<_> = subscribed.map(|(peer, _)| *peer).collect();

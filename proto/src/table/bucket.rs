@@ -16,6 +16,9 @@ const PING_DOUBLINGS_MAX: u8 = 4;
 /// node questionable, doubled with every failure.
 const RETRY_FRACTION: u64 = 16;
 
+/// How often the time between two refreshes doubles while nothing changes.
+const REFRESH_DOUBLINGS_MAX: u8 = 4;
+
 /// A bucket grows by so many entries at a time: doubling would leave a third of it unused.
 const GROWTH: usize = 4;
 
@@ -29,6 +32,9 @@ pub struct Entry {
     failures: u8,
     /// How many silences in a row it has ended with an answer, up to [`PING_DOUBLINGS_MAX`].
     proven: u8,
+    /// The end of its address, so that most others are told apart without a look at their contacts,
+    /// which lie all over the memory.
+    tag: u8,
     /// Whether somebody was told to ping it since it was last seen.
     asked: bool,
 }
@@ -36,18 +42,25 @@ pub struct Entry {
 /// Up to k entries, and the replacements that wait for one of them to fail.
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
-    entries: Vec<Entry>,
-    /// Oldest first. Not empty only while the bucket is full and without bad entries.
-    replacements: Vec<Entry>,
+    /// The entries, and after them the replacements, oldest first. There are replacements only
+    /// while the bucket is full and without bad entries.
+    nodes: Vec<Entry>,
+    /// How many of them are entries.
+    entries: u32,
+    /// How many refreshes in a row have changed nothing, up to [`REFRESH_DOUBLINGS_MAX`].
+    quiet: u8,
     /// When a target in this bucket's range was last searched for.
-    pub(super) looked_up: Time,
+    looked_up: Time,
+    /// When the first of the entries is to be pinged.
+    next_ping: Time,
 }
 
 impl Entry {
     /// A node that answered us at `now` for the first time.
     pub(super) fn new(contact: Contact, now: Time, config: &TableConfig) -> Self {
         let ping_after_secs = seconds(config.questionable_after);
-        Self { contact, last_seen: now, ping_after_secs, failures: 0, proven: 0, asked: false }
+        let tag = tag_of(&contact.address());
+        Self { contact, last_seen: now, ping_after_secs, failures: 0, proven: 0, tag, asked: false }
     }
 
     /// How to reach the node, as last confirmed.
@@ -65,14 +78,22 @@ impl Entry {
         self.failures
     }
 
-    /// The node answered us at `now` and is reached through `contact`.
-    pub(super) fn confirm(&mut self, contact: Contact, now: Time, config: &TableConfig) {
+    fn is(&self, address: &Address) -> bool {
+        self.tag == tag_of(address) && self.contact.address() == *address
+    }
+
+    /// The node answered us at `now` and is reached through `contact`; whether that is new.
+    pub(super) fn confirm(&mut self, contact: &Contact, now: Time, config: &TableConfig) -> bool {
         if self.is_silent(now, config) {
             self.proven = PING_DOUBLINGS_MAX.min(self.proven + 1);
         }
-        self.contact = contact;
+        let moved = self.contact != *contact;
+        if moved {
+            self.contact = contact.clone();
+        }
         self.failures = 0;
         self.seen(now, config);
+        moved
     }
 
     /// The node called us at `now`. That we can reach it is not shown by this, so failures stay.
@@ -136,42 +157,59 @@ impl Entry {
 
 impl Bucket {
     pub(super) fn new(looked_up: Time) -> Self {
-        Self { entries: Vec::new(), replacements: Vec::new(), looked_up }
+        Self { nodes: Vec::new(), entries: 0, quiet: 0, looked_up, next_ping: Time::MAX }
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+        &self.nodes[..self.entries as usize]
     }
 
-    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.iter_mut()
+    fn replacements(&self) -> &[Entry] {
+        &self.nodes[self.entries as usize..]
+    }
+
+    /// When the first of the entries is to be pinged; never in an empty bucket.
+    pub(super) fn next_ping(&self) -> Time {
+        self.next_ping
     }
 
     pub(super) fn find(&self, address: &Address) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.contact.address() == *address)
+        self.entries().iter().find(|entry| entry.is(address))
     }
 
-    pub(super) fn find_mut(&mut self, address: &Address) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.contact.address() == *address)
+    /// Changes what is known of the node, if it is an entry; what `change` says of it.
+    pub(super) fn change<T>(
+        &mut self,
+        address: &Address,
+        change: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<T> {
+        let entries = &mut self.nodes[..self.entries as usize];
+        let said = change(entries.iter_mut().find(|entry| entry.is(address))?);
+        self.plan_ping();
+        Some(said)
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve_exact(GROWTH);
-        }
-        self.entries.push(entry);
+        self.make_room();
+        self.next_ping = self.next_ping.min(entry.next_ping());
+        self.nodes.insert(self.entries as usize, entry);
+        self.entries += 1;
     }
 
     /// Takes the node out; whether it was an entry.
     pub(super) fn remove(&mut self, address: &Address) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.contact.address() != *address);
-        self.entries.len() < before
+        let place = self.entries().iter().position(|entry| entry.is(address));
+        if let Some(place) = place {
+            self.nodes.remove(place);
+            self.entries -= 1;
+            self.plan_ping();
+        }
+        place.is_some()
     }
 
     /// The bad entry with most failures; of equals the one that was silent longest.
     pub(super) fn worst(&self, config: &TableConfig) -> Option<Address> {
-        let bad = self.entries.iter().filter(|entry| entry.is_bad(config));
+        let bad = self.entries().iter().filter(|entry| entry.is_bad(config));
         let worst = bad.max_by_key(|entry| (entry.failures, std::cmp::Reverse(entry.last_seen)));
         worst.map(|entry| entry.contact.address())
     }
@@ -179,11 +217,13 @@ impl Bucket {
     /// The entry to ping because a newcomer would like its place: the questionable one that was
     /// silent longest and was not pinged just now.
     pub(super) fn probe(&mut self, now: Time, config: &TableConfig) -> Option<Contact> {
-        let candidates = self.entries.iter_mut();
+        let candidates = self.entries().iter();
         let oldest = candidates
             .filter(|entry| entry.is_worth_probing(now, config))
-            .min_by_key(|entry| entry.last_seen);
-        oldest.map(|entry| entry.ask(now, config))
+            .min_by_key(|entry| entry.last_seen)?
+            .contact
+            .address();
+        self.change(&oldest, |entry| entry.ask(now, config))
     }
 
     /// Keeps `entry` as the newest replacement; the oldest one goes when there are too many.
@@ -192,31 +232,81 @@ impl Bucket {
         if replacements_max == 0 {
             return;
         }
-        while self.replacements.len() >= replacements_max {
-            self.replacements.remove(0);
+        while self.replacements().len() >= replacements_max {
+            self.nodes.remove(self.entries as usize);
         }
-        self.replacements.push(entry);
+        self.make_room();
+        self.nodes.push(entry);
     }
 
     pub(super) fn take_replacement(&mut self) -> Option<Entry> {
-        self.replacements.pop()
+        if self.has_replacement() { self.nodes.pop() } else { None }
     }
 
     pub(super) fn has_replacement(&self) -> bool {
-        !self.replacements.is_empty()
+        !self.replacements().is_empty()
     }
 
     pub(super) fn forget_replacement(&mut self, address: &Address) {
-        self.replacements.retain(|entry| entry.contact.address() != *address);
+        let place = self.replacements().iter().position(|entry| entry.is(address));
+        if let Some(place) = place {
+            self.nodes.remove(self.entries as usize + place);
+        }
     }
 
-    /// Moves the entries that share more than `bits` leading bits with `own` to a new bucket.
+    /// Moves the entries that share more than `bits` leading bits with `own` to a new bucket. No
+    /// replacements wait in a bucket that may split.
     pub(super) fn split(&mut self, own: &Address, bits: usize) -> Self {
         let is_near = |entry: &Entry| own.distance(&entry.contact.address()).common_bits() > bits;
-        let (near, far) = std::mem::take(&mut self.entries).into_iter().partition(is_near);
-        self.entries = far;
-        Self { entries: near, replacements: Vec::new(), looked_up: self.looked_up }
+        let nodes = std::mem::take(&mut self.nodes);
+        let (near, far) = nodes.into_iter().partition::<Vec<_>, _>(is_near);
+        self.entries = far.len() as u32;
+        self.nodes = far;
+        self.changed();
+        self.plan_ping();
+        let mut near = Self { entries: near.len() as u32, nodes: near, ..*self };
+        near.plan_ping();
+        near
     }
+
+    fn plan_ping(&mut self) {
+        self.next_ping = self.entries().iter().map(Entry::next_ping).min().unwrap_or(Time::MAX);
+    }
+
+    fn make_room(&mut self) {
+        if self.nodes.len() == self.nodes.capacity() {
+            self.nodes.reserve_exact(GROWTH);
+        }
+    }
+}
+
+/// When it is to be searched.
+impl Bucket {
+    /// When a search in its range is due.
+    pub(super) fn refresh_at(&self, config: &TableConfig) -> Time {
+        self.looked_up + config.refresh_after.times(1 << self.quiet)
+    }
+
+    /// A search in its range begins now. Unless something changes, the next one has more time.
+    pub(super) fn looked_up(&mut self, now: Time) {
+        self.looked_up = now;
+        self.quiet = REFRESH_DOUBLINGS_MAX.min(self.quiet + 1);
+    }
+
+    /// Somebody has entered, or left a place that nobody took: others may have as well.
+    pub(super) fn changed(&mut self) {
+        self.quiet = 0;
+    }
+
+    /// Nobody knows what has changed: the next search is due.
+    pub(super) fn doubt(&mut self) {
+        self.changed();
+        self.looked_up = Time::ZERO;
+    }
+}
+
+fn tag_of(address: &Address) -> u8 {
+    address.as_bytes()[Address::LEN - 1]
 }
 
 /// Whole seconds, rounded up so that a ping is never due before its node is questionable.
@@ -237,7 +327,7 @@ mod tests {
     #[test]
     fn a_million_tables_fit_into_memory() {
         assert_eq!(size_of::<Entry>(), 24);
-        assert!(size_of::<Bucket>() <= 56);
+        assert!(size_of::<Bucket>() <= 48);
     }
 
     #[test]
@@ -245,7 +335,7 @@ mod tests {
         let config = TableConfig::default();
         let mut bucket = Bucket::new(Time::ZERO);
         (0..20).for_each(|number| bucket.push(entry(number, Time::ZERO, &config)));
-        assert_eq!(bucket.entries.capacity(), 20);
+        assert_eq!(bucket.nodes.capacity(), 20);
     }
 
     #[test]

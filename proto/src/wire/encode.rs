@@ -285,6 +285,7 @@ impl From<Status> for client::GetStatusResponse {
             tombstones: status.tombstones,
             connected: status.connected,
             entries: status.entries.iter().map(address).collect(),
+            rotating_entry: status.rotating_entry.as_ref().map(address),
             observed: all(&status.observed),
             reachability: client::Reachability::from(status.reachability).into(),
             ..Self::default()

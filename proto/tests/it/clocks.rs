@@ -34,6 +34,24 @@ fn letter(world: &World, ttl: Span) -> Envelope {
     Mailbox::new(1).envelope(1, world.now() + ttl)
 }
 
+/// A clock that was ahead moves the rounds along with it: they must not wait until it is that late.
+#[test]
+fn what_is_due_by_a_clock_that_was_ahead_is_offered_soon_after_it_is_put_right() {
+    let mut world = World::with(1, 12, |config| config.region_nodes = 4);
+    world.part(&[&[0]]);
+    world.set_clock(0, 5 * DAY);
+    let letter = letter(&world, Span::from_days(14));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_mins(30));
+    assert_eq!(world.holders(&letter.id()), [0]);
+    world.crash(0);
+    world.set_clock(0, 0);
+    world.heal();
+    world.start(0);
+    world.run_for(Span::from_mins(10));
+    assert!(world.holders(&letter.id()).len() > 1);
+}
+
 fn run_until(world: &mut World, end: Time) {
     let left = end.since(world.now());
     world.run_for(left);

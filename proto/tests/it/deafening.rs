@@ -16,7 +16,7 @@ use comm_proto::receipt::Receipt;
 use comm_proto::rejection::Rejection;
 use comm_proto::time::{Span, Time};
 
-use crate::routing::{Large, large};
+use crate::routing::{Large, entries, large, rotating_entry};
 use crate::world::{At, Mailbox, START, Sent, World, endpoint, fill};
 
 /// What a source does with those who ask it for what it has told of.
@@ -401,4 +401,68 @@ fn everybody_in_a_crowded_region_is_collected_from_in_turn() {
     assert!(renewals.len() >= 11 && renewals.values().all(|sources| sources.len() <= 64));
     let sources: BTreeSet<_> = renewals.into_values().flatten().collect();
     assert!(nearest[..4].iter().all(|host| sources.contains(host)), "{sources:?}");
+}
+
+/// A node that turns into one that has nothing for whoever collects there, and obeys otherwise.
+fn keeps_silent_about_mailboxes(request: &Request) -> Option<Result<Response, Rejection>> {
+    Some(Ok(match request {
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
+        Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+        Request::Subscribe { after, .. } => {
+            Response::Subscribed { waiting: Vec::new(), cursor: *after, more: false }
+        }
+        _ => return None,
+    }))
+}
+
+/// B25: a client looks after its node's entries now and then, and grants the one that changes what it
+/// needs; sooner or later that one is honest.
+#[test]
+fn a_reader_whose_lasting_entries_all_tell_nothing_is_not_deaf() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(35, 60);
+    let lasting = entries(&mut world, reader);
+    assert_eq!(lasting.len(), 4);
+    for entry in lasting {
+        world.turn(entry, Box::new(|_, request| keeps_silent_about_mailboxes(request)));
+    }
+    let first = rotating_entry(&mut world, reader).unwrap();
+    world.turn(first, Box::new(|_, request| keeps_silent_about_mailboxes(request)));
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::from_secs(20));
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_mins(3));
+    assert!(!world.has_been_given(reader, 1, &letter));
+    // The first turn lasts five minutes, more or less.
+    world.run_for(Span::from_mins(4));
+    assert_ne!(rotating_entry(&mut world, reader), Some(first));
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::from_secs(20));
+    assert!(world.has_been_given(reader, 1, &letter));
+}
+
+#[test]
+fn the_rotating_entry_changes_ever_more_seldom_and_not_by_a_restart() {
+    let Large { mut world, reader, .. } = large(36, 60);
+    let (mut turns, mut last) = (Vec::new(), rotating_entry(&mut world, reader));
+    let mut began = world.now();
+    for minute in 0..72 * 60 {
+        world.run_for(Span::from_mins(1));
+        if minute % 97 == 0 {
+            world.crash(reader);
+            world.start(reader);
+            world.run_for(Span::from_secs(10));
+        }
+        let now = rotating_entry(&mut world, reader);
+        if now != last {
+            turns.push(world.now().since(began).as_millis() / 60_000);
+            (began, last) = (world.now(), now);
+        }
+    }
+    let expected: [u64; 6] = [5, 20, 80, 320, 1_280, 1_440];
+    assert!(turns.len() >= expected.len(), "{turns:?}");
+    for (turn, expected) in turns.iter().zip(expected) {
+        assert!((expected * 4 / 5..=expected * 6 / 5 + 2).contains(turn), "{turns:?}");
+    }
+    assert!(!entries(&mut world, reader).contains(&last.unwrap()));
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use comm_proto::envelope::Envelope;
-use comm_proto::message::{ClientPush, ClientRequest, ClientResponse, EnvelopeState};
+use comm_proto::key::KeyPair;
+use comm_proto::message::{
+    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Response,
+};
 use comm_proto::node::Family;
 use comm_proto::time::Span;
 
@@ -203,4 +206,38 @@ fn nothing_is_receipted_before_a_slow_disk_has_it() {
     assert_eq!(world.state(0, &letter), Some(EnvelopeState::Accepted));
     world.run_for(Span::from_secs(30));
     assert_eq!(world.state(0, &letter), Some(EnvelopeState::Stored(2)));
+}
+
+/// A disk that is slower than a reader: the envelope is gone when its promises would be due.
+#[test]
+fn what_is_read_before_the_disk_has_it_is_neither_promised_nor_announced_any_more() {
+    let mut world = World::of(1, 2);
+    let mailbox = Mailbox::new(1);
+    world.subscribe(1, 1, &mailbox, 0);
+    world.run_for(Span::from_secs(5));
+    let letter = world.letter(&mailbox, 1);
+    let acknowledgement = mailbox.acknowledge(&[&letter]);
+    let stranger = KeyPair::from_seed(&[9; 32]).public();
+    world.pushed.clear();
+    world.disk = Span::from_secs(1);
+    let deliver = Request::Deliver { envelopes: vec![letter.clone()] };
+    let delivered = world.ask_as(stranger, 0, deliver);
+    let offered = world.ask_as(stranger, 0, Request::Offer { ids: vec![letter.id()] });
+    let acknowledgements = vec![acknowledgement.clone()];
+    world.ask_as(stranger, 0, Request::Acknowledge { acknowledgements });
+    world.run_for(Span::from_secs(5));
+
+    for answer in [world.answer(delivered), world.answer(offered)] {
+        let (Some(Ok(Response::Delivered { receipts, acknowledgements, .. }))
+        | Some(Ok(Response::Offered { receipts, acknowledgements, .. }))) = answer
+        else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((receipts.len(), acknowledgements), (0, &vec![acknowledgement.clone()]));
+    }
+    assert!(
+        !world.pushed.iter().any(|push| matches!(push, Push::Waiting(_))),
+        "{:?}",
+        world.pushed
+    );
 }

@@ -130,7 +130,7 @@ fn a_hundred_thousand_envelopes_that_have_ended_take_no_memory() {
         {
             let id = RequestId(round);
             let source = ([127, 0, 0, 1], 9).into();
-            alone.input(Input::Request { id, from: stranger, source, request });
+            alone.input(Input::Request { id, from: stranger, source, known: None, request });
             most = most.max(alone.node.stats().in_memory);
         }
     }

@@ -97,7 +97,10 @@ impl Town {
     fn connect(&mut self, name: &'static str) {
         let node = self.node.address();
         self.people.get_mut(name).unwrap().online = true;
-        self.tell(name, agent::Input::Connected { node, entries: Vec::new() });
+        self.tell(
+            name,
+            agent::Input::Connected { node, entries: Vec::new(), rotating_entry: None },
+        );
     }
 
     fn disconnect(&mut self, name: &'static str) {

@@ -70,6 +70,11 @@ impl Source {
         !self.is_test() && !self.path.contains("/benches/")
     }
 
+    /// The simulated world, and the file that says what such a key is.
+    fn may_model_signatures(&self) -> bool {
+        self.path.starts_with("sim/src/") || self.path == "proto/src/key.rs"
+    }
+
     /// The program around the simulated world, `sim/src/bin`, reads files and starts threads.
     fn is_pure(&self) -> bool {
         let is_world = self.path.starts_with("sim/src/") && !self.path.starts_with("sim/src/bin/");
@@ -131,6 +136,16 @@ fn the_pure_crates_use_no_clock_no_thread_and_no_hash_container() {
     let pure = sources("rs").into_iter().filter(Source::is_pure).collect::<Vec<_>>();
     assert!(!pure.is_empty(), "the walk finds no pure crate");
     assert_clean(violations(&pure, |source| impurities(&source.text)));
+}
+
+/// What is signed by a modelled key is proof of nothing outside of a simulation.
+#[test]
+fn only_the_simulated_world_models_signatures() {
+    let is_elsewhere = |source: &Source| !source.may_model_signatures();
+    let elsewhere = sources("rs").into_iter().filter(is_elsewhere).collect::<Vec<_>>();
+    assert!(elsewhere.iter().any(|source| source.path.starts_with("node/src/")));
+    assert!(elsewhere.iter().any(|source| source.path.starts_with("client/src/")));
+    assert_clean(violations(&elsewhere, |source| modelled_keys(&source.text)));
 }
 
 fn assert_clean(violations: Vec<String>) {
@@ -309,6 +324,12 @@ fn left_overs(text: &str) -> Vec<String> {
     let code = code_only(text);
     let rest = LEFT_OVERS.into_iter().filter(|what| code.contains(what)).map(str::to_owned);
     marks.chain(rest).map(|what| format!("left over: {what}")).collect()
+}
+
+fn modelled_keys(text: &str) -> Vec<String> {
+    let code = code_only(text);
+    let lines = code.lines().filter(|line| line.contains("::modelled"));
+    lines.map(|line| format!("models signatures: {}", line.trim())).collect()
 }
 
 fn impurities(text: &str) -> Vec<String> {
@@ -567,6 +588,16 @@ mod rules {
         for code in IMPURITIES {
             assert_eq!(impurities(&format!("use {code};")).len(), 1, "{code}");
         }
+    }
+
+    #[test]
+    fn a_modelled_key_is_caught_everywhere_but_in_the_simulated_world() {
+        assert_clean(modelled_keys("// not modelled(\nlet key = KeyPair::from_seed(&seed);"));
+        assert_eq!(modelled_keys("let key = KeyPair::modelled(&seed);").len(), 1);
+        assert_eq!(modelled_keys("let make = KeyPair::modelled;").len(), 1);
+        assert!(!source("node/src/driver.rs", "").may_model_signatures());
+        assert!(!source("proto/src/agent.rs", "").may_model_signatures());
+        assert!(source("sim/src/world.rs", "").may_model_signatures());
     }
 
     #[test]

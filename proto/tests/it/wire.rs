@@ -145,6 +145,7 @@ fn clients_are_shown_every_figure_under_its_own_name() {
         tombstones: 5,
         connected: true,
         entries: vec![node, mailbox().address()],
+        rotating_entry: Some(samples::node().address()),
     });
     assert_eq!(decode::address(&shown.node), Ok(node));
     assert_eq!(decode::endpoints(&shown.endpoints), Ok(endpoints.clone()));
@@ -154,6 +155,8 @@ fn clients_are_shown_every_figure_under_its_own_name() {
     let figures = [shown.peers, shown.network_size, shown.envelopes, shown.envelope_bytes];
     let entries = shown.entries.iter().map(|entry| decode::address(entry));
     assert_eq!(entries.collect::<Vec<_>>(), [Ok(node), Ok(mailbox().address())]);
+    let rotating = shown.rotating_entry.as_deref().map(decode::address);
+    assert_eq!(rotating, Some(Ok(samples::node().address())));
     assert_eq!((figures, shown.tombstones, shown.connected), ([1, 2, 3, 4], 5, true));
 
     let contact = Contact::new(samples::node().public(), endpoints.clone());

@@ -263,7 +263,7 @@ impl World {
         request: Request,
     ) -> RequestId {
         let id = self.request_id();
-        self.input(host, Input::Request { id, from: key, source, request });
+        self.input(host, Input::Request { id, from: key, source, known: None, request });
         id
     }
 

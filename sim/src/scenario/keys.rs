@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::units;
 use crate::ip_plan::GROUP_MAX;
-use crate::plan::{Aim, Mailboxes, Millionths, Place, Plan};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan};
 
 /// One field of a [`Plan`].
 pub struct Key {
@@ -45,7 +45,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 26] = [
+pub static KEYS: [Key; 28] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -96,6 +96,12 @@ pub static KEYS: [Key; 26] = [
         about: "what all relays do otherwise than the protocol says, honest ones too",
         read: |plan, value| put(&mut plan.network.behaviours, behaviours(value)),
         show: |plan| names(&plan.network.behaviours),
+    },
+    Key {
+        name: "network.bootstrap",
+        about: "how many others, adversaries among them, a relay is told of to begin with; at least 1",
+        read: |plan, value| put(&mut plan.network.bootstrap, count(value, 1)),
+        show: |plan| plan.network.bootstrap.to_string(),
     },
     Key {
         name: "traffic.envelopes",
@@ -213,7 +219,26 @@ pub static KEYS: [Key; 26] = [
         read: |plan, value| put(&mut plan.run.look, span(value)),
         show: |plan| units::show_span(plan.run.look),
     },
+    Key {
+        name: "run.crypto",
+        about: "what signatures and frames are: \"real\" or \"model\"",
+        read: |plan, value| put(&mut plan.run.crypto, crypto(value)),
+        show: |plan| show_crypto(plan.run.crypto).to_owned(),
+    },
 ];
+
+fn crypto(value: &Value) -> Result<Crypto, String> {
+    let known = [Crypto::Real, Crypto::Model];
+    let found = known.into_iter().find(|crypto| value.as_str() == Some(show_crypto(*crypto)));
+    found.ok_or_else(|| "write \"real\" or \"model\"".to_owned())
+}
+
+const fn show_crypto(crypto: Crypto) -> &'static str {
+    match crypto {
+        Crypto::Real => "real",
+        Crypto::Model => "model",
+    }
+}
 
 fn put<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
     *field = value?;

@@ -136,6 +136,10 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "a.toml: adversary.behaviours has no behaviour \"colude\"; did you mean \"collude\"?",
         ),
         (
+            "[adversary]\nbehaviours = [\"mute\", \"replay\"]",
+            "a.toml: run.crypto is \"model\", where no signature can be verified, and \"replay\" says what is to be; write run.crypto = \"real\"",
+        ),
+        (
             "[network]\nbehaviours = [\"ancestors\"]",
             "a.toml: network.behaviours has no behaviour \"ancestors\"; did you mean \"ancestor\"?",
         ),

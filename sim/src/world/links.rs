@@ -12,8 +12,9 @@ use comm_proto::time::Span;
 use comm_proto::wire::{decode, peer};
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World, stage};
+use super::{Asked, Happening, Reaction, Stage, World, door, frames, stage};
 use crate::host::At;
+use crate::plan::Crypto;
 
 impl World {
     /// How long one message takes.
@@ -25,61 +26,69 @@ impl World {
 
     fn is_lost(&mut self) -> bool {
         let loss = self.network.loss.get();
-        loss > 0 && self.rng.next_u32() % 1_000_000 < loss
+        let lost = loss > 0 && self.rng.next_u32() % 1_000_000 < loss;
+        if lost {
+            self.faults.count("message lost");
+        }
+        lost
     }
 
     /// A call leaves; what was not delivered is answered by nobody.
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
         *self.messages.entry(kind_of_call(&request)).or_default() += 1;
         self.people.count_call(&request);
-        if let Some((to, latency)) = self.way_to(to) {
-            self.later(latency, Happening::Asked { asked, to, request });
+        if let Some(at) = self.way_to(asked.from, to) {
+            if self.is_doubled() {
+                let late = self.lateness(asked.from, at);
+                self.later(late, Happening::Asked { asked, to: at, request: request.clone() });
+            }
+            let late = self.lateness(asked.from, at);
+            self.later(late, Happening::Asked { asked, to: at, request });
         }
     }
 
     /// So does one that nobody has checked, and is no message about any envelope before it is read.
     pub(super) fn send_forged(&mut self, asked: Asked, to: &Contact, message: Box<peer::Request>) {
         *self.messages.entry("unchecked").or_default() += 1;
-        if let Some((to, latency)) = self.way_to(to) {
-            self.later(latency, Happening::AskedForged { asked, to, message });
+        if let Some(at) = self.way_to(asked.from, to) {
+            if self.is_doubled() {
+                let (late, message) = (self.lateness(asked.from, at), message.clone());
+                self.later(late, Happening::AskedForged { asked, to: at, message });
+            }
+            let late = self.lateness(asked.from, at);
+            self.later(late, Happening::AskedForged { asked, to: at, message });
         }
     }
 
-    /// Who proves to be this contact, and after which time a call reaches them; none if it is lost.
-    fn way_to(&mut self, to: &Contact) -> Option<(At, Span)> {
+    /// Who proves to be this contact; none if a call to them is lost.
+    fn way_to(&mut self, from: At, to: &Contact) -> Option<At> {
         let at = to.endpoints().iter().find_map(|endpoint| self.ip_plan.listener(endpoint))?;
         let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
         let proves = is_own || self.identities.get(&to.address()) == Some(&at);
-        (proves && !self.is_lost()).then(|| (at, self.latency()))
+        (proves && !self.is_lost() && !self.faults.is_cut(from, at)).then_some(at)
+    }
+
+    /// After which time a message reaches whom it is for.
+    fn lateness(&mut self, from: At, to: At) -> Span {
+        self.latency() + self.faults.delay(from, to)
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
         if !self.hosts[to].is_up() {
             return;
         }
-        let from = *self.hosts[asked.from].contact().key();
-        let (reaction, request) = if self.hosts[to].is_changed() {
-            self.hosts[to].react(stage!(self), &from.address(), request)
-        } else {
-            (Reaction::Pass, request)
+        let clock = self.clock(to);
+        if let Err(refusal) = door::request(&request, clock) {
+            return self.send_answer(asked, to, Err(refusal));
+        }
+        let request = match self.crypto {
+            Crypto::Model => request,
+            Crypto::Real => match frames::request(request, self.now) {
+                Ok(request) => request,
+                Err(refusal) => return self.send_answer(asked, to, Err(refusal)),
+            },
         };
-        match reaction {
-            Reaction::Answer(result) => self.send_answer(asked, *result),
-            Reaction::Forged(message) => {
-                let read = decode::response(*message, self.now);
-                self.send_answer(asked, read.unwrap_or_else(Err));
-            }
-            Reaction::Silence => {}
-            Reaction::Pass | Reaction::Instead(_) => {
-                let id = RequestId(self.rng.next_u64());
-                self.hosts[to].asked.insert(id, asked);
-                let source = self.hosts[asked.from].source();
-                self.input(to, Input::Request { id, from, source, request });
-            }
-        }
-        if self.hosts[to].is_changed() {
-            self.wake(to);
-        }
+        self.hand_over(asked, to, request);
     }
 
     /// Reads what comes as the host of a node does before the node sees it.
@@ -87,23 +96,65 @@ impl World {
         if !self.hosts[to].is_up() {
             return;
         }
-        match decode::request(message, self.now) {
+        match decode::request(message, self.clock(to)) {
             Ok(request) => {
                 self.people.count_call(&request);
-                self.deliver_request(asked, to, request);
+                self.hand_over(asked, to, request);
             }
             Err(rejection) => {
                 *self.messages.entry("unchecked, refused unread").or_default() += 1;
-                self.send_answer(asked, Err(rejection));
+                self.send_answer(asked, to, Err(rejection));
             }
         }
     }
 
-    pub(super) fn send_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
-        if !self.is_lost() {
-            let latency = self.latency();
-            self.later(latency, Happening::Answered { asked, result });
+    /// A request that was read comes to whatever stands before a node, and to the node.
+    fn hand_over(&mut self, asked: Asked, to: At, request: Request) {
+        let from = self.hosts[asked.from].contact().clone();
+        let (reaction, request) = if self.hosts[to].is_changed() {
+            self.hosts[to].react(stage!(self), &from.address(), request)
+        } else {
+            (Reaction::Pass, request)
+        };
+        match reaction {
+            Reaction::Answer(result) => self.send_answer(asked, to, *result),
+            Reaction::Forged(message) => {
+                let read = decode::response(*message, self.clock(asked.from));
+                self.send_answer(asked, to, read.unwrap_or_else(Err));
+            }
+            Reaction::Silence => {}
+            Reaction::Pass | Reaction::Instead(_) => {
+                let id = RequestId(self.rng.next_u64());
+                self.hosts[to].asked.insert(id, asked);
+                let source = self.hosts[asked.from].source();
+                let (from, known) = (*from.key(), Some(from));
+                self.input(to, Input::Request { id, from, source, known, request });
+            }
         }
+        if self.hosts[to].is_changed() {
+            self.wake(to);
+        }
+    }
+
+    pub(super) fn send_answer(
+        &mut self,
+        asked: Asked,
+        by: At,
+        result: Result<Response, Rejection>,
+    ) {
+        if self.is_lost() || self.faults.is_cut(by, asked.from) {
+            return;
+        }
+        let result = match self.crypto {
+            Crypto::Model => result,
+            Crypto::Real => frames::response(result, self.now),
+        };
+        if self.is_doubled() {
+            let latency = self.lateness(by, asked.from);
+            self.later(latency, Happening::Answered { asked, result: result.clone() });
+        }
+        let latency = self.lateness(by, asked.from);
+        self.later(latency, Happening::Answered { asked, result });
     }
 
     pub(super) fn deliver_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
@@ -111,6 +162,8 @@ impl World {
         if self.hosts[host].boots() != asked.boot {
             return;
         }
+        let clock = self.clock(host);
+        let result = result.and_then(|answer| door::response(&answer, clock).map(|()| answer));
         // To give up after the answer has come is nothing; an answer after that is handed in.
         let awaited = asked.call.is_none_or(|id| self.hosts[host].calls.remove(&id));
         if !awaited && result.is_err() {
@@ -128,6 +181,10 @@ impl World {
     }
 
     pub(super) fn deliver_push(&mut self, from: At, to: At, push: Push) {
+        let clock = self.clock(to);
+        if door::push(&push, clock).is_err() {
+            return;
+        }
         let from = self.hosts[from].key().address();
         let push = if self.hosts[to].is_changed() {
             self.hosts[to].hear(stage!(self), &from, push)
@@ -164,8 +221,15 @@ impl World {
         if self.streams.is_open(to, from) {
             *self.messages.entry(kind_of_push(&push)).or_default() += 1;
             self.people.count_push(&push);
-            let latency = self.latency();
-            self.later(latency, Happening::Pushed { from, to, push });
+            let push = match self.crypto {
+                Crypto::Model => Ok(push),
+                Crypto::Real => frames::push(push, self.now),
+            };
+            // Nobody is told of a push that cannot be read.
+            if let Ok(push) = push {
+                let latency = self.lateness(from, to);
+                self.later(latency, Happening::Pushed { from, to, push });
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use comm_proto::time::Span;
 use comm_sim::experiment::run;
 use comm_sim::measured::Measured;
-use comm_sim::plan::{Mailboxes, Millionths, Place, Plan};
+use comm_sim::plan::{Crypto, Mailboxes, Millionths, Place, Plan};
 
 fn small(nodes: usize, envelopes: usize) -> Plan {
     let mut plan = Plan::default();
@@ -105,6 +105,7 @@ fn count(measured: &Measured, kind: &str) -> u64 {
 #[test]
 fn no_forgery_and_no_repetition_ends_or_brings_back_anything() {
     let mut plan = with_adversary(small(40, 10), 100_000, &["forge", "replay"]);
+    plan.run.crypto = Crypto::Real;
     plan.adversary.effort = 20;
     plan.run.look = Span::from_mins(3);
     let measured = run(&plan, 2);

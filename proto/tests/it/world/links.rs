@@ -130,7 +130,7 @@ impl World {
         let id = self.request_id();
         self.hosts[to].asked.insert(id, asked);
         let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
-        self.input(to, Input::Request { id, from, source, request });
+        self.input(to, Input::Request { id, from, source, known: None, request });
     }
 
     pub(super) fn send_answer(

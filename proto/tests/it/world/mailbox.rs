@@ -107,7 +107,8 @@ impl World {
             panic!("no status")
         };
         let until = self.now() + TTL_MAX;
-        let collectors = status.entries.into_iter().chain([self.address(host)]);
+        let collectors =
+            status.entries.into_iter().chain(status.rotating_entry).chain([self.address(host)]);
         let grants = collectors.map(|collector| mailbox.grant(collector, until)).collect();
         self.call(host, session, ClientRequest::Subscribe { grants, after }).unwrap();
     }

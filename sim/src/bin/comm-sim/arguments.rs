@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::swarm::Seeds;
+
 const AFTER: &str = "\
 SCENARIO is a file, or the name of one that `comm-sim list` shows.
 
@@ -61,10 +63,38 @@ pub(crate) enum Command {
         /// Seed of the network.
         seed: u64,
         /// What to run.
-        scenario: PathBuf,
+        #[arg(required_unless_present = "swarm")]
+        scenario: Option<PathBuf>,
         /// Change a value of the scenario, as in network.nodes=500; may be repeated.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
+        /// A world of `swarm` rather than a scenario: show what was drawn and what was broken.
+        #[arg(long, conflicts_with_all = ["scenario", "set"])]
+        swarm: bool,
+        /// With --swarm: every message that names the envelope whose id begins so.
+        #[arg(long, value_name = "ID", requires = "swarm")]
+        about: Option<String>,
+    },
+    /// Run small worlds in which much goes wrong, and look whether anything is broken.
+    Swarm {
+        /// The first seed and the one after the last.
+        #[arg(long, value_name = "A..B")]
+        seeds: Seeds,
+        /// Worlds at a time; as many as there are cores if not given.
+        #[arg(long, value_name = "N")]
+        jobs: Option<usize>,
+        /// Print the hash of everything that happened in each world, and nothing else.
+        #[arg(long)]
+        hashes: bool,
+    },
+    /// Measure on this machine how fast one network runs on one core, and how much memory it takes.
+    Bench {
+        /// Relays of the network.
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        nodes: usize,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
     },
     /// List scenarios and behaviours, a line each.
     List,

@@ -4,9 +4,11 @@
 //! simulated and what is said about it is the library's.
 
 mod arguments;
+mod bench;
 mod directory;
 mod networks;
 mod origin;
+mod swarm;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -44,7 +46,12 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Replay { seed, scenario, set } => replay(seed, &scenario, &set),
+        Command::Bench { nodes, json } => bench::run(nodes, json),
+        Command::Replay { seed, scenario: Some(scenario), set, .. } => {
+            replay(seed, &scenario, &set)
+        }
+        Command::Replay { seed, about, .. } => Ok(swarm::replay(seed, about.as_deref())),
+        Command::Swarm { seeds, jobs, hashes } => swarm::play(seeds, jobs, hashes),
         Command::List => list(),
     };
     match done {

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::Failure;
 
 /// How often to look whether somebody wants an end.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// One network to be played.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub(crate) fn play(
     keep: &mut dyn FnMut(Network) -> Result<(), Failure>,
 ) -> Result<Played, Failure> {
     let stop = interruption()?;
-    let bar = progress(jobs.len() as u64);
+    let bar = progress(jobs.len() as u64, "networks");
     let mut left = jobs.len();
     let finished = start(jobs);
     let (began, mut events, mut played) = (Instant::now(), 0, Played::default());
@@ -78,7 +78,7 @@ pub(crate) fn play(
 }
 
 /// Set by SIGINT and SIGTERM.
-fn interruption() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop));
@@ -109,9 +109,11 @@ fn work(jobs: &[Job], next: &AtomicUsize, send: &SyncSender<Finished>) {
 }
 
 /// Hidden by itself where no terminal is.
-fn progress(jobs: u64) -> ProgressBar {
-    let form = "{bar:32} {pos}/{len} networks, {elapsed} so far, {eta} left, {msg}";
-    let style = ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
+pub(crate) fn progress(jobs: u64, what: &str) -> ProgressBar {
+    let form =
+        format!("{{bar:32}} {{pos}}/{{len}} {what}, {{elapsed}} so far, {{eta}} left, {{msg}}");
+    let style =
+        ProgressStyle::with_template(&form).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(jobs).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar

@@ -1,0 +1,346 @@
+//! Watches every honest node from outside and says what must not be.
+//!
+//! Entry type is [`Oracle`]. It sees every input before a node has it and every output before it is
+//! done, and looks at disks; it knows which envelopes were sent and which of them their readers have
+//! acknowledged, and nothing of what nodes think. One file for each kind of rule. What should have
+//! happened in the end is the business of [`crate::swarm::verdict`].
+
+mod bounds;
+mod endings;
+mod image;
+mod promises;
+mod serving;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use comm_proto::envelope::{Envelope, EnvelopeId};
+use comm_proto::message::{ClientRequest, ClientResponse, EnvelopeState};
+use comm_proto::node::{CallId, Family, Input, Output, RequestId, SessionId};
+use comm_proto::store::Store;
+use comm_proto::time::{Span, Time};
+
+use crate::host::{At, Host};
+
+pub(crate) use serving::Skews;
+
+/// Violations kept; whatever is wrong once is wrong often.
+const VIOLATIONS_MAX: usize = 16;
+/// Of each message in a story.
+const STORY_CHARS_MAX: usize = 400;
+
+/// An honest host at one moment.
+pub(crate) struct Seen<'a> {
+    /// The true time.
+    pub(crate) now: Time,
+    /// The time by its clock.
+    pub(crate) clock: Time,
+    pub(crate) at: At,
+    pub(crate) host: &'a Host,
+}
+
+/// What must always hold. The text says what was seen instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Who gives a receipt, or tells a client that an envelope is accepted, has it on disk.
+    PromiseBeforeDisk,
+    /// What was promised is on disk until it ends.
+    PromiseBroken,
+    /// An envelope is removed only by its reader, its sender, or its time.
+    WronglyRemoved,
+    /// Who has an envelope and gets its acknowledgement has it no longer.
+    AcknowledgementIgnored,
+    /// What has ended at a node is not offered, handed over or announced by it.
+    EndedServed,
+    /// What is over is not served.
+    ExpiredServed,
+    /// An envelope is what its sender made.
+    Altered,
+    /// A reader is handed an envelope once for each time they open their mailbox.
+    HandedTwice,
+    /// States told to clients do not go back, and are true.
+    StateUntrue,
+    /// The tables of a store fit together.
+    ImageTorn,
+    /// Everything that a node keeps is within its bounds.
+    BoundExceeded,
+    /// What was accepted and is not over reaches its reader.
+    NotDelivered,
+    /// Nobody speaks of what was acknowledged any more.
+    StillSpokenOf,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub rule: Rule,
+    /// When, from the beginning of the world.
+    pub after: Span,
+    /// Whose node.
+    pub host: At,
+    /// What was seen.
+    pub what: String,
+}
+
+/// What the world is told and what it did, as far as the rules need it.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    sent: BTreeMap<EnvelopeId, Sent>,
+    /// What honest nodes have promised to have.
+    promised: BTreeMap<(At, EnvelopeId), &'static str>,
+    /// What clients took back at their nodes.
+    cancelled: BTreeSet<(At, EnvelopeId)>,
+    told: BTreeMap<(At, EnvelopeId), EnvelopeState>,
+    receipts: BTreeMap<EnvelopeId, BTreeSet<At>>,
+    adversaries: usize,
+    cursors: BTreeMap<(At, SessionId), u64>,
+    submissions: BTreeMap<RequestId, EnvelopeId>,
+    calls: BTreeMap<(At, CallId), endings::Asked>,
+    /// What the node that has its input now must not have any more after it.
+    to_end: Vec<EnvelopeId>,
+    skews: Skews,
+    set_at: BTreeMap<At, Time>,
+    /// From when on nobody may speak of what was acknowledged long ago.
+    quiet_from: Option<Time>,
+    /// How long it may take until everybody has heard of an acknowledgement.
+    heard_by_all: Span,
+    checks: BTreeMap<&'static str, u64>,
+    violations: Vec<Violation>,
+    start: Time,
+    /// The envelope whose story is told, by the beginning of its id in digits.
+    about: Option<String>,
+    story: Vec<String>,
+}
+
+/// An envelope that somebody sent, or an adversary made.
+struct Sent {
+    envelope: Envelope,
+    /// When its reader did so first.
+    acknowledged: Option<Time>,
+}
+
+impl Oracle {
+    /// Looks on from `start`; so many hosts are nobody's friends, and clocks are as wrong as this.
+    pub(crate) fn new(start: Time, adversaries: usize, skews: Skews, heard_by_all: Span) -> Self {
+        Self { start, adversaries, skews, heard_by_all, ..Self::default() }
+    }
+
+    /// What was wrong so far.
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How often each thing was looked at.
+    pub(crate) fn checks(&self) -> &BTreeMap<&'static str, u64> {
+        &self.checks
+    }
+
+    /// An adversary hands this envelope out, which it has made or knows from somewhere.
+    pub(crate) fn made_up(&mut self, envelope: Envelope) {
+        self.sent.entry(envelope.id()).or_insert(Sent { envelope, acknowledged: None });
+    }
+
+    /// A node's clock jumps now.
+    pub(crate) fn clock_set(&mut self, host: At, now: Time) {
+        self.set_at.insert(host, now);
+    }
+
+    /// Every message that names an envelope is written down; `about` is the beginning of its id.
+    pub(crate) fn tell_about(&mut self, about: &str) {
+        self.about = Some(format!("EnvelopeId({about}"));
+    }
+
+    /// What was written down.
+    pub(crate) fn story(&self) -> &[String] {
+        &self.story
+    }
+
+    /// From then on nobody may speak of what was acknowledged.
+    pub(crate) fn watch_for_quiet(&mut self, from: Time) {
+        self.quiet_from = Some(from);
+    }
+
+    /// An honest node is about to get this.
+    pub(crate) fn before(&mut self, seen: &Seen<'_>, input: &Input) {
+        self.write_down(seen, "gets", input);
+        self.to_end.clear();
+        if let Input::ClientRequest { id, session, request } = input {
+            self.client_asks(seen, *id, *session, request);
+        }
+        self.meet(seen, input);
+    }
+
+    /// An honest node wants this done. A batch is not written yet.
+    pub(crate) fn output(&mut self, seen: &Seen<'_>, output: &Output) {
+        self.write_down(seen, "wants", output);
+        match output {
+            Output::Write(batch) => self.removals(seen, &batch.writes),
+            Output::Reply { result: Err(refusal), .. }
+            | Output::ClientReply { result: Err(refusal), .. } => self.check(refusal.name()),
+            Output::Reply { result: Ok(answer), .. } => {
+                self.receipts_given(seen, answer);
+                self.answered(seen, answer);
+            }
+            Output::Call { id, request, .. } => {
+                self.note_call(seen, *id, request);
+                self.asked(seen, request);
+            }
+            Output::Push { push, .. } => self.pushed(seen, push),
+            Output::ClientReply { id, result: Ok(answer) } => {
+                self.client_answered(seen, *id, answer)
+            }
+            Output::ClientPush { session, push } => self.client_told(seen, *session, push),
+            _ => {}
+        }
+    }
+
+    /// It has done all.
+    pub(crate) fn after(&mut self, seen: &Seen<'_>) {
+        self.has_met(seen);
+        self.bounds(seen);
+    }
+
+    /// Its power went.
+    pub(crate) fn crashed(&mut self, seen: &Seen<'_>) {
+        self.to_end.clear();
+        let calls = (seen.at, CallId(0))..=(seen.at, CallId(u64::MAX));
+        for call in self.calls.range(calls).map(|(call, _)| *call).collect::<Vec<_>>() {
+            self.calls.remove(&call);
+        }
+        let sessions = (seen.at, SessionId(0))..=(seen.at, SessionId(u64::MAX));
+        for session in self.cursors.range(sessions).map(|(session, _)| *session).collect::<Vec<_>>()
+        {
+            self.cursors.remove(&session);
+        }
+        self.promises_kept(seen);
+        self.image(seen);
+    }
+
+    fn client_asks(
+        &mut self,
+        seen: &Seen<'_>,
+        request: RequestId,
+        session: SessionId,
+        asked: &ClientRequest,
+    ) {
+        match asked {
+            ClientRequest::Submit { envelope } => {
+                let id = envelope.id();
+                let sent = Sent { envelope: envelope.clone(), acknowledged: None };
+                self.sent.entry(id).or_insert(sent);
+                self.submissions.insert(request, id);
+            }
+            ClientRequest::Cancel { id } => drop(self.cancelled.insert((seen.at, *id))),
+            ClientRequest::Acknowledge { acknowledgements } => {
+                for (id, sent) in &mut self.sent {
+                    let mailbox = sent.envelope.mailbox();
+                    if acknowledgements.iter().any(|one| one.ends(id, &mailbox)) {
+                        sent.acknowledged.get_or_insert(seen.now);
+                    }
+                }
+            }
+            // Each opening begins anew.
+            ClientRequest::Subscribe { .. } => drop(self.cursors.remove(&(seen.at, session))),
+            _ => {}
+        }
+    }
+
+    fn client_answered(&mut self, seen: &Seen<'_>, request: RequestId, answer: &ClientResponse) {
+        match answer {
+            ClientResponse::Submitted { state } => {
+                if let Some(id) = self.submissions.remove(&request) {
+                    self.accepted(seen, id, *state);
+                }
+            }
+            ClientResponse::States(states) => {
+                for (id, state) in states {
+                    self.state_told(seen, *id, *state);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&self, id: &EnvelopeId) -> Option<&Envelope> {
+        self.sent.get(id).map(|sent| &sent.envelope)
+    }
+
+    fn is_acknowledged(&self, id: &EnvelopeId) -> bool {
+        self.sent.get(id).is_some_and(|sent| sent.acknowledged.is_some())
+    }
+
+    fn write_down(&mut self, seen: &Seen<'_>, what: &str, told: &dyn fmt::Debug) {
+        let Some(about) = &self.about else { return };
+        let text = format!("{told:?}");
+        if text.contains(about) {
+            let (at, after) = (seen.at, seen.now.since(self.start).as_millis());
+            let text: String = text.chars().take(STORY_CHARS_MAX).collect();
+            self.story.push(format!("{after} ms: host {at} {what} {text}"));
+        }
+    }
+
+    fn check(&mut self, what: &'static str) {
+        *self.checks.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn violated(&mut self, seen: &Seen<'_>, rule: Rule, what: impl Into<String>) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            let (after, what) = (seen.now.since(self.start), what.into());
+            self.violations.push(Violation { rule, after, host: seen.at, what });
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// Whether the host has the envelope, by what it reads now.
+    fn has(&self, id: &EnvelopeId) -> bool {
+        self.host.holds(id)
+    }
+
+    /// Whether the host has the envelope, and none of its clients has submitted it: the lower two bits
+    /// of the record are its role, of which 1 is own.
+    fn has_for_others(&self, id: &EnvelopeId) -> bool {
+        let record = self.host.disk().applied().get(Family::Custody, id.as_bytes());
+        record.is_ok_and(|row| row.is_some_and(|row| row.first().is_some_and(|role| role & 3 != 1)))
+    }
+
+    /// Whether the envelope has ended here.
+    fn has_ended(&self, id: &EnvelopeId) -> bool {
+        let key = tombstone(id);
+        self.host.disk().applied().get(Family::Tombstones, key).is_ok_and(|row| row.is_some())
+    }
+
+    /// Whether the host has the envelope when power goes now.
+    fn has_durably(&self, envelope: &Envelope) -> bool {
+        let (disk, id) = (self.host.disk(), envelope.id());
+        let body = body_key(envelope);
+        disk.durable(Family::Custody, id.as_bytes()).is_some()
+            && disk.durable(Family::Envelopes, &body).is_some()
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.after.as_millis() / 1_000;
+        write!(f, "{:?} at host {} after {seconds} s: {}", self.rule, self.host, self.what)
+    }
+}
+
+/// Where the tombstone of an envelope lies.
+fn tombstone(id: &EnvelopeId) -> &[u8] {
+    &id.as_bytes()[..EnvelopeId::LEN / 2]
+}
+
+/// Where the envelope itself lies.
+fn body_key(envelope: &Envelope) -> Vec<u8> {
+    let expires_at = envelope.expires_at().as_millis().to_be_bytes();
+    [&expires_at[..], envelope.id().as_bytes()].concat()
+}
+
+/// An envelope in messages, short and still one of its kind.
+fn short(id: &EnvelopeId) -> String {
+    hex::encode(&id.as_bytes()[..4])
+}

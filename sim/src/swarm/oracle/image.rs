@@ -1,0 +1,105 @@
+//! A disk as a whole: its tables say the same of every envelope, and the totals are right.
+//!
+//! What the tables hold is written down at [`Family`]; nothing here asks the node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use comm_proto::envelope::{Envelope, EnvelopeId};
+use comm_proto::node::Family;
+use comm_proto::store::{Entry, MemoryStore, Store};
+
+use super::{Oracle, Rule, Seen, body_key, short, tombstone};
+
+/// Above every key.
+const END: &[u8] = &[0xff; 48];
+/// Where the totals lie, which are seven numbers.
+const TOTALS: &[u8] = b"totals";
+
+impl Oracle {
+    /// Looks through everything that reads see.
+    pub(crate) fn image(&mut self, seen: &Seen<'_>) {
+        self.check("image");
+        for text in torn(seen.host.disk().applied()) {
+            self.violated(seen, Rule::ImageTorn, text);
+        }
+    }
+}
+
+fn torn(store: &MemoryStore<Family>) -> Vec<String> {
+    let mut found = Vec::new();
+    let rows = |table| store.scan(table, &[], END, usize::MAX).unwrap_or_default();
+    let bodies: BTreeMap<_, _> = rows(Family::Envelopes).into_iter().filter_map(body).collect();
+    let custody: BTreeSet<_> =
+        rows(Family::Custody).iter().filter_map(|(key, _)| id(key)).collect();
+    let waiting = rows(Family::Mailboxes);
+    for id in bodies.keys().filter(|id| !custody.contains(id)) {
+        found.push(format!("{} has no custody", short(id)));
+    }
+    for id in &custody {
+        let in_mailbox =
+            waiting.iter().filter(|(_, value)| value.starts_with(id.as_bytes())).count();
+        let ended = store.get(Family::Tombstones, tombstone(id)).is_ok_and(|row| row.is_some());
+        if !bodies.contains_key(id) || in_mailbox != 1 || ended {
+            let has_body = bodies.contains_key(id);
+            let of = short(id);
+            found.push(format!(
+                "{of}: body {has_body}, {in_mailbox} places in a mailbox, ended {ended}"
+            ));
+        }
+    }
+    if waiting.len() != custody.len() {
+        found.push(format!("{} places in mailboxes for {}", waiting.len(), custody.len()));
+    }
+    let due = rows(Family::Schedule);
+    let mut scheduled: Vec<_> = due.iter().filter_map(|(key, _)| id(key.get(8..)?)).collect();
+    scheduled.sort_unstable();
+    if scheduled.windows(2).any(|two| two[0] == two[1]) {
+        found.push("an envelope is due twice".to_owned());
+    }
+    for id in scheduled.iter().filter(|id| !custody.contains(id)) {
+        found.push(format!("{} is due and not here", short(id)));
+    }
+    for (key, value) in rows(Family::Tombstones) {
+        if store.get(Family::Acknowledgements, &number(&value)).is_ok_and(|row| row.is_none()) {
+            found.push(format!("the tombstone {} leads nowhere", hex::encode(&key[..4])));
+        }
+    }
+    found.extend(wrong_totals(store, &bodies));
+    found
+}
+
+fn wrong_totals(
+    store: &MemoryStore<Family>,
+    bodies: &BTreeMap<EnvelopeId, Envelope>,
+) -> Option<String> {
+    let value = store.get(Family::Meta, TOTALS).ok().flatten()?;
+    let (numbers, _) = value.as_chunks::<8>();
+    let told: Vec<_> = numbers.iter().map(|number| u64::from_be_bytes(*number)).collect();
+    let rows = |table| store.scan(table, &[], END, usize::MAX).unwrap_or_default();
+    let bytes = |rows: &[Entry]| rows.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
+    let (cards, endings) = (rows(Family::Cards), rows(Family::Acknowledgements));
+    let is = [
+        bodies.len() as u64,
+        bodies.values().map(|envelope| envelope.body().len() as u64).sum(),
+        store.len(Family::Tombstones) as u64,
+        cards.len() as u64,
+        bytes(&cards),
+        endings.len() as u64,
+        bytes(&endings),
+    ];
+    (told != is).then(|| format!("the totals are {told:?} instead of {is:?}"))
+}
+
+fn body((key, value): Entry) -> Option<(EnvelopeId, Envelope)> {
+    let envelope = Envelope::from_stored(value).ok()?;
+    (body_key(&envelope) == key).then(|| (envelope.id(), envelope))
+}
+
+fn id(bytes: &[u8]) -> Option<EnvelopeId> {
+    Some(EnvelopeId::from_bytes(bytes.try_into().ok()?))
+}
+
+/// The number of an ending, which is written without leading zeros.
+fn number(value: &[u8]) -> Vec<u8> {
+    [&vec![0; 8_usize.saturating_sub(value.len())], value].concat()
+}
