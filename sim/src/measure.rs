@@ -14,7 +14,7 @@ use crate::statistics::{Ratio, percentile};
 /// Forms of a measure's name, for messages and documentation.
 pub const FORMS: &str = "accepted, copied, stored, delivered, acknowledged (shares of all envelopes); \
     delivered_within_10s and the like; acceptance_p50, first_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
-    and the like (times); messages_mean, bodies_mean, left_mean, messages_p99 and the like (counts)";
+    and the like (times); messages_mean, bodies_mean, left_mean, wronged_mean, theirs_mean, messages_p99 and the like (counts)";
 
 /// What every report shows, asked for or not.
 pub const USUAL: [&str; 11] = [
@@ -63,6 +63,8 @@ enum Count {
     Messages,
     Bodies,
     Left,
+    Wronged,
+    Theirs,
 }
 
 /// A percentile: `part` of `whole`.
@@ -90,8 +92,13 @@ const STAGES: [(&str, &str, Stage); 5] = [
     ("delivered", "delivery", Stage::Delivered),
     ("acknowledged", "acknowledgement", Stage::Acknowledged),
 ];
-const COUNTS: [(&str, Count); 3] =
-    [("messages", Count::Messages), ("bodies", Count::Bodies), ("left", Count::Left)];
+const COUNTS: [(&str, Count); 5] = [
+    ("messages", Count::Messages),
+    ("bodies", Count::Bodies),
+    ("left", Count::Left),
+    ("wronged", Count::Wronged),
+    ("theirs", Count::Theirs),
+];
 
 impl Measure {
     /// The measure of this name.
@@ -206,6 +213,8 @@ impl Count {
             Self::Messages => fate.messages,
             Self::Bodies => fate.bodies,
             Self::Left => fate.left,
+            Self::Wronged => fate.wronged,
+            Self::Theirs => fate.theirs,
         }
     }
 }

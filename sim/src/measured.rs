@@ -49,6 +49,10 @@ pub struct Fate {
     pub bodies: u64,
     /// Honest relays that still have it at the end.
     pub left: u64,
+    /// Honest relays that ended it by an acknowledgement before its recipient had acknowledged it.
+    pub wronged: u64,
+    /// Of the 20 relays nearest to its mailbox, the adversary's.
+    pub theirs: u64,
 }
 
 impl Fate {

@@ -1,11 +1,11 @@
 //! People as far as nodes can see them: envelopes, mailboxes, and what is signed with their keys.
 //!
-//! Entry type is [`People`]. Every envelope has a sender, a recipient and a mailbox of its own. What
-//! a client program does is done here: it submits again what was not accepted, watches what was,
+//! Entry type is [`People`]. Every envelope has a sender, a recipient and a mailbox, its own or one that
+//! it shares. What a client program does is done here: it submits again what was not accepted, watches what was,
 //! opens its mailbox at its node and at that node's entries, and acknowledges what it has kept.
 //! Bodies are not sealed: nodes could not tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -35,6 +35,9 @@ const GRANT_AGAIN: Span = Span::from_mins(5);
 const NOBODYS: EnvelopeId = EnvelopeId::from_bytes([0; 32]);
 /// How long a client's own disk takes.
 const OWN_DISK: Span = Span::from_millis(5);
+/// Envelopes that a client lets its node push, and after how many it lets it push as many more.
+const CREDIT: u32 = 64;
+const CREDIT_AGAIN: u32 = 32;
 
 /// An envelope by its number.
 pub(crate) type Letter = usize;
@@ -44,8 +47,11 @@ pub(crate) type Letter = usize;
 pub(crate) struct People {
     letters: Vec<Sent>,
     by_id: BTreeMap<EnvelopeId, Letter>,
+    /// The first letter to each mailbox, whose reader opens it for all.
     by_mailbox: BTreeMap<Address, Letter>,
     waiting: BTreeMap<RequestId, (Letter, Asking)>,
+    /// Whether mailboxes are the addresses of nodes, which look themselves up.
+    pub(crate) are_nodes: bool,
 }
 
 /// One envelope and the two people it concerns.
@@ -59,6 +65,14 @@ struct Sent {
     at: Time,
     /// When its reader came, if they have.
     came: Option<Time>,
+    /// The first letter to the same mailbox.
+    first: Letter,
+    /// Letters to the mailbox of a first one whose writers do not know yet that they were read.
+    awaited: usize,
+    /// Envelopes of any kind that its reader was pushed.
+    pushed: u32,
+    /// Whether its reader has acknowledged it.
+    is_acknowledged: bool,
     /// When the reader granted the mailbox last, and to whom.
     granted: Option<(Time, Vec<Address>)>,
     cancelled: bool,
@@ -98,6 +112,8 @@ pub(crate) enum Deed {
     Acknowledge,
     /// The writer wants to know how far it has come.
     Watch,
+    /// The reader has room for more.
+    Credit,
     /// The writer takes it back.
     Cancel,
 }
@@ -117,7 +133,7 @@ impl People {
     /// A further envelope, not sent yet.
     pub(crate) fn write(&mut self, writer: At, reader: At, mailbox: KeyPair, ttl: Span) -> Letter {
         let letter = self.letters.len();
-        self.by_mailbox.insert(mailbox.address(), letter);
+        let first = *self.by_mailbox.entry(mailbox.address()).or_insert(letter);
         self.letters.push(Sent {
             writer,
             reader,
@@ -126,12 +142,33 @@ impl People {
             envelope: None,
             at: Time::ZERO,
             came: None,
+            first,
+            awaited: 0,
+            pushed: 0,
+            is_acknowledged: false,
             granted: None,
             cancelled: false,
             told_expired: false,
             fate: Fate::default(),
         });
+        self.letters[first].awaited += 1;
         letter
+    }
+
+    /// Whether no letter before this one goes to the same mailbox.
+    pub(crate) fn opens(&self, letter: Letter) -> bool {
+        self.letters[letter].first == letter
+    }
+
+    /// The first letter's mailbox.
+    pub(crate) fn first_mailbox(&self) -> Option<Address> {
+        self.letters.first().map(|letter| letter.mailbox.address())
+    }
+
+    /// Hosts that writers use, and those that readers do.
+    pub(crate) fn hosts(&self) -> (BTreeSet<At>, BTreeSet<At>) {
+        let writers = self.letters.iter().map(|letter| letter.writer);
+        (writers.collect(), self.letters.iter().map(|letter| letter.reader).collect())
     }
 
     /// Whether somebody of them uses this host.
@@ -143,7 +180,7 @@ impl People {
     pub(crate) fn host_of(&self, letter: Letter, deed: Deed) -> At {
         match deed {
             Deed::Submit | Deed::Watch | Deed::Cancel => self.letters[letter].writer,
-            Deed::Open | Deed::Acknowledge => self.letters[letter].reader,
+            Deed::Open | Deed::Acknowledge | Deed::Credit => self.letters[letter].reader,
         }
     }
 
@@ -185,7 +222,11 @@ impl People {
                 one.came.get_or_insert(now);
                 (one.reader, ClientRequest::Status)
             }
-            Deed::Acknowledge => (one.reader, one.acknowledgement()),
+            Deed::Credit => (one.reader, ClientRequest::Credit { envelopes: CREDIT_AGAIN }),
+            Deed::Acknowledge => {
+                one.is_acknowledged = true;
+                (one.reader, one.acknowledgement())
+            }
             Deed::Cancel => {
                 one.cancelled = true;
                 let id = one.envelope.as_ref().map_or(NOBODYS, Envelope::id);
@@ -193,7 +234,7 @@ impl People {
             }
         };
         // Nothing else will ever come to this mailbox.
-        let looks_on = deed == Deed::Open && one.fate.acknowledged.is_none();
+        let looks_on = deed == Deed::Open && one.awaited > 0;
         let again = looks_on.then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
         (Asked { host, session: session(letter, deed), request }, again)
     }
@@ -203,7 +244,7 @@ impl People {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
             Deed::Open => Asking::Entries,
-            Deed::Watch | Deed::Acknowledge | Deed::Cancel => Asking::Anything,
+            Deed::Watch | Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
         };
         self.waiting.insert(id, (letter, asking));
     }
@@ -232,32 +273,53 @@ impl People {
     }
 
     /// A node tells its client something: what that client does next.
-    pub(crate) fn told(&mut self, now: Time, push: &ClientPush) -> Option<Later> {
+    pub(crate) fn told(&mut self, now: Time, session: SessionId, push: &ClientPush) -> Vec<Later> {
         match push {
             ClientPush::Envelope { envelope, .. } => {
-                let letter = *self.by_id.get(&envelope.id())?;
-                let one = &mut self.letters[letter];
-                let since = one.came.map_or(one.at, |came| one.at.max(came));
-                one.fate.delivered.get_or_insert(now.since(since));
-                Some((OWN_DISK, letter, Deed::Acknowledge))
+                let credit = self.pushed(session).into_iter();
+                credit.chain(self.delivered(now, &envelope.id())).collect()
             }
             ClientPush::State { id, state } => {
-                let one = &mut self.letters[*self.by_id.get(id)?];
-                let after = now.since(one.at);
+                let Some(letter) = self.by_id.get(id) else { return Vec::new() };
+                let one = &mut self.letters[*letter];
+                let (after, first) = (now.since(one.at), one.first);
+                let ends = matches!(state, EnvelopeState::Delivered { .. })
+                    && one.fate.acknowledged.is_none();
                 let told = match state {
                     EnvelopeState::Stored(_) => &mut one.fate.stored,
                     EnvelopeState::Delivered { .. } => &mut one.fate.acknowledged,
                     EnvelopeState::Expired => {
                         one.told_expired = true;
-                        return None;
+                        return Vec::new();
                     }
-                    _ => return None,
+                    _ => return Vec::new(),
                 };
                 told.get_or_insert(after);
-                None
+                if ends {
+                    self.letters[first].awaited -= 1;
+                }
+                Vec::new()
             }
-            ClientPush::CaughtUp => None,
+            ClientPush::CaughtUp => Vec::new(),
         }
+    }
+
+    /// Whoever opened a mailbox was pushed an envelope, be it one of ours or somebody's rubbish.
+    fn pushed(&mut self, session: SessionId) -> Option<Later> {
+        let letter = letter_of(session);
+        let one = self.letters.get_mut(letter)?;
+        one.pushed += 1;
+        let is_low = one.pushed.is_multiple_of(CREDIT_AGAIN);
+        is_low.then_some((Span::from_millis(0), letter, Deed::Credit))
+    }
+
+    fn delivered(&mut self, now: Time, id: &EnvelopeId) -> Option<Later> {
+        let letter = *self.by_id.get(id)?;
+        let came = self.letters[self.letters[letter].first].came;
+        let one = &mut self.letters[letter];
+        let since = came.map_or(one.at, |came| one.at.max(came));
+        one.fate.delivered.get_or_insert(now.since(since));
+        Some((OWN_DISK, letter, Deed::Acknowledge))
     }
 
     /// Envelopes of which a batch lays down a copy.
@@ -268,6 +330,14 @@ impl People {
         };
         let ids = batch.writes.iter().filter_map(name).map(EnvelopeId::from_bytes);
         ids.filter_map(|id| self.by_id.get(&id).copied()).collect()
+    }
+
+    /// An honest host has ended this one by an acknowledgement.
+    pub(crate) fn ended(&mut self, id: &EnvelopeId) {
+        if let Some(letter) = self.by_id.get(id) {
+            let one = &mut self.letters[*letter];
+            one.fate.wronged += u64::from(!one.is_acknowledged);
+        }
     }
 
     /// An honest host has these on its disk; the writer's own does not count.
@@ -283,7 +353,7 @@ impl People {
     /// Counts a call for every envelope that it concerns.
     pub(crate) fn count_call(&mut self, request: &Request) {
         match request {
-            Request::FindNode { target } => {
+            Request::FindNode { target } if !self.are_nodes => {
                 if let Some(letter) = self.by_mailbox.get(target) {
                     self.letters[*letter].fate.messages += 1;
                 }
@@ -349,9 +419,11 @@ impl People {
         self.letters.len()
     }
 
-    /// Every envelope that was sent, with its fate.
-    pub(crate) fn fates(&self) -> impl Iterator<Item = (Option<EnvelopeId>, &Fate)> {
-        self.letters.iter().map(|one| (one.envelope.as_ref().map(Envelope::id), &one.fate))
+    /// Every envelope that was sent, with its mailbox and its fate.
+    pub(crate) fn fates(&self) -> impl Iterator<Item = (Option<EnvelopeId>, Address, &Fate)> {
+        self.letters
+            .iter()
+            .map(|one| (one.envelope.as_ref().map(Envelope::id), one.mailbox.address(), &one.fate))
     }
 }
 
@@ -371,7 +443,7 @@ impl Sent {
         self.granted = Some((now, collectors));
         let requests = [
             ClientRequest::Subscribe { grants, after: 0 },
-            ClientRequest::Credit { envelopes: 64 },
+            ClientRequest::Credit { envelopes: CREDIT },
         ];
         let session = session(letter, Deed::Open);
         requests.map(|request| Asked { host: self.reader, session, request }).into()
@@ -408,6 +480,11 @@ fn session(letter: Letter, deed: Deed) -> SessionId {
     SessionId(letter as u64 * 2 + u64::from(is_writer))
 }
 
+/// Whose connection that is.
+fn letter_of(session: SessionId) -> Letter {
+    (session.0 / 2) as Letter
+}
+
 /// An envelope of the smallest size that no other equals.
 fn seal(mailbox: &KeyPair, letter: Letter, expires_at: Time) -> Envelope {
     let header =
@@ -415,4 +492,52 @@ fn seal(mailbox: &KeyPair, letter: Letter, expires_at: Time) -> Envelope {
     let mut body = vec![0x5a; SizeClass::K1.body_len()];
     body[..8].copy_from_slice(&(letter as u64).to_be_bytes());
     Envelope::new(header, Bytes::from(body)).expect("the body has the length of its class")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The `number`-th envelope to this mailbox, which lasts for an hour after the epoch.
+    pub(crate) fn envelope(mailbox: Address, number: u64) -> Envelope {
+        let expires_at = Time::ZERO + Span::HOUR;
+        let header = Header { suite: Suite::ONE, mailbox, expires_at, stamp_nonce: 0 };
+        let mut body = vec![0; SizeClass::K1.body_len()];
+        body[..8].copy_from_slice(&number.to_be_bytes());
+        Envelope::new(header, Bytes::from(body)).unwrap()
+    }
+
+    #[test]
+    fn an_end_before_the_reader_has_acknowledged_is_a_wrong() {
+        let mut people = People::default();
+        let key = |n: u8| KeyPair::from_seed(&[n; 32]);
+        let letter = people.write(0, 1, key(1), Span::HOUR);
+        people.act(Time::ZERO, letter, Deed::Submit);
+        let id = people.letters[letter].envelope.as_ref().unwrap().id();
+        people.ended(&id);
+        people.ended(&EnvelopeId::from_bytes([9; 32]));
+        assert_eq!(people.letters[letter].fate.wronged, 1);
+        people.act(Time::ZERO, letter, Deed::Acknowledge);
+        people.ended(&id);
+        assert_eq!(people.letters[letter].fate.wronged, 1);
+    }
+
+    #[test]
+    fn a_shared_mailbox_is_looked_after_until_its_last_letter_was_read() {
+        let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
+        let letters = [(); 2].map(|()| people.write(0, 1, key.clone(), Span::HOUR));
+        assert_eq!(letters.map(|letter| people.opens(letter)), [true, false]);
+        for (letter, looks_on) in letters.into_iter().zip([true, false]) {
+            people.act(Time::ZERO, letter, Deed::Submit);
+            let id = people.letters[letter].envelope.as_ref().unwrap().id();
+            let state = EnvelopeState::Delivered { at: Time::ZERO };
+            // Told twice, as by a node that was asked again.
+            for _ in 0..2 {
+                let push = ClientPush::State { id, state };
+                people.told(Time::ZERO, session(letter, Deed::Watch), &push);
+            }
+            let (_, again) = people.act(Time::ZERO, letters[0], Deed::Open);
+            assert_eq!(again.is_some(), looks_on);
+        }
+    }
 }

@@ -15,13 +15,16 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::behaviour::{self, Kind};
-use crate::plan::{Millionths, Plan};
+use crate::ip_plan::GROUPS_MAX;
+use crate::plan::{Crypto, Millionths, Plan};
 use expectation::Expectation;
 use grid::{Cell, Grid};
 use keys::KEYS;
 
 /// The version of the format that this program reads.
 const SCHEMA: i64 = 1;
+/// So many times as many ids as other relays may be beside addresses.
+const IDS_TIMES: usize = 10;
 /// What may stand at the top of a file.
 const TOP: [&str; 10] = [
     "schema",
@@ -272,12 +275,49 @@ impl<'a> Reader<'a> {
             let what = "is given, but nothing that they do; write adversary.behaviours too";
             return Err(self.error_at("adversary.share", what));
         }
-        let unknown = |name: &&String| Kind::find(name).is_none();
-        if let Some(name) = plan.adversary.behaviours.iter().find(unknown) {
+        if plan.network.nodes / plan.network.group >= GROUPS_MAX {
+            let what = format!("makes more than {GROUPS_MAX} groups; write a larger one");
+            return Err(self.error_at("network.group", &what));
+        }
+        let ids = plan.adversary.ids;
+        if ids > 0 && (plan.traffic.pairs == 0 || plan.adversary.behaviours.is_empty()) {
+            let what = "lie beside the addresses of pairs and do something there; write traffic.pairs and \
+                adversary.behaviours too";
+            return Err(self.error_at("adversary.ids", what));
+        }
+        if ids.saturating_mul(plan.traffic.pairs) > plan.network.nodes.saturating_mul(IDS_TIMES) {
+            let what = format!(
+                "would be {IDS_TIMES} times as many as all relays; write fewer, or fewer traffic.pairs"
+            );
+            return Err(self.error_at("adversary.ids", &what));
+        }
+        self.check_names("adversary.behaviours", &plan.adversary.behaviours)?;
+        self.check_names("network.behaviours", &plan.network.behaviours)?;
+        self.check_crypto(plan)
+    }
+
+    fn check_crypto(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let names = plan.adversary.behaviours.iter().chain(&plan.network.behaviours);
+        let verified = names.filter_map(|name| Kind::find(name)).find(|kind| kind.is_verified());
+        match verified {
+            Some(kind) if plan.run.crypto == Crypto::Model => {
+                let what = format!(
+                    "is \"model\", where no signature can be verified, and \"{}\" says what is to be; \
+                     write run.crypto = \"real\"",
+                    kind.name
+                );
+                Err(self.error_at("run.crypto", &what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_names(&self, key: &str, names: &[String]) -> Result<(), ScenarioError> {
+        if let Some(name) = names.iter().find(|name| Kind::find(name).is_none()) {
             let known = behaviour::ALL.iter().map(|kind| kind.name);
             let nearest = keys::nearest(name, known).unwrap_or_default();
             let what = format!("has no behaviour \"{name}\"; did you mean \"{nearest}\"?");
-            return Err(self.error_at("adversary.behaviours", &what));
+            return Err(self.error_at(key, &what));
         }
         Ok(())
     }

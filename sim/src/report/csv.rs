@@ -4,7 +4,7 @@ use super::Report;
 
 /// Columns that are there whatever is swept; times in milliseconds, empty for *never*.
 const COLUMNS: &str = "scenario,settings,seed,envelope,accepted_ms,copied_ms,stored_ms,delivered_ms,\
-    acknowledged_ms,messages,bodies,left\n";
+    acknowledged_ms,messages,bodies,left,wronged,theirs\n";
 
 /// All envelopes, in the order of scenarios, cells, seeds and sending.
 pub fn envelopes(report: &Report) -> String {
@@ -18,8 +18,8 @@ pub fn envelopes(report: &Report) -> String {
                     let times = fate.times().map(|time| {
                         time.map_or(String::new(), |time| time.as_millis().to_string())
                     });
-                    let counts =
-                        [fate.messages, fate.bodies, fate.left].map(|count| count.to_string());
+                    let counts = [fate.messages, fate.bodies, fate.left, fate.wronged, fate.theirs]
+                        .map(|count| count.to_string());
                     let seed = network.seed;
                     text += &format!(
                         "{file},{label},{seed},{envelope},{},{}\n",

@@ -31,8 +31,9 @@ pub struct Network {
     rows: Vec<Row>,
 }
 
-/// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left.
-type Row = ([Option<u64>; 5], u64, u64, u64);
+/// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left,
+/// wronged, theirs.
+type Row = ([Option<u64>; 5], u64, u64, u64, u64, u64);
 
 impl Network {
     /// From what was measured in a cell.
@@ -73,12 +74,23 @@ impl Network {
 
 fn row(fate: &Fate) -> Row {
     let times = fate.times().map(|time| time.map(Span::as_millis));
-    (times, fate.messages, fate.bodies, fate.left)
+    (times, fate.messages, fate.bodies, fate.left, fate.wronged, fate.theirs)
 }
 
 fn fate(row: &Row) -> Fate {
-    let (times, messages, bodies, left) = *row;
+    let (times, messages, bodies, left, wronged, theirs) = *row;
     let [accepted, copied, stored, delivered, acknowledged] =
         times.map(|time| time.map(Span::from_millis));
-    Fate { accepted, copied, stored, delivered, acknowledged, messages, bodies, left }
+    Fate {
+        accepted,
+        copied,
+        stored,
+        delivered,
+        acknowledged,
+        messages,
+        bodies,
+        left,
+        wronged,
+        theirs,
+    }
 }

@@ -204,7 +204,7 @@ fn the_page_needs_nothing_else_and_draws_bands_goals_and_published_figures() {
 fn every_envelope_is_a_line_of_the_csv() {
     let text = csv::envelopes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 61);
-    assert_eq!(text.lines().nth(1), Some("a.toml,adversary.share=0%,1,0,5,100,,300,,41,0,0"));
+    assert_eq!(text.lines().nth(1), Some("a.toml,adversary.share=0%,1,0,5,100,,300,,41,0,0,0,0"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! stranger do, and to the node only if that lets it pass.
 
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
-use comm_proto::envelope::{Envelope, EnvelopeId, Header};
+use comm_proto::envelope::{Envelope, EnvelopeId};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{IDS_MAX, Request};
 use comm_proto::receipt::Receipt;
@@ -78,7 +78,7 @@ impl Forger {
         let mut body = envelope.body().to_vec();
         let at = self.draw.below(body.len() as u64) as usize;
         body[at] ^= 1 << self.draw.below(8);
-        let header = Header { ..envelope.header().clone() };
+        let header = *envelope.header();
         Envelope::new(header, body.into()).expect("the length has not changed")
     }
 
