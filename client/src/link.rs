@@ -5,6 +5,7 @@
 //! While there is no connection nothing is queued here: the agent asks again when there is one.
 
 mod backoff;
+mod cork;
 mod endpoint;
 mod host;
 mod session;

@@ -176,6 +176,7 @@ impl Driver {
         }
         if let Some(seq) = turn.durable.take() {
             self.handle(Input::Durable(seq))?;
+            self.answer_calls();
         }
         for own in turn.own.drain(..) {
             self.on_own(own)?;
@@ -195,6 +196,7 @@ impl Driver {
     /// What is left to do at the end of a turn.
     fn settle(&mut self) -> Result<(), StoreError> {
         self.tell_syncer();
+        self.answer_calls();
         if self.stats_at <= Instant::now() {
             self.stats_at = Instant::now() + STATS_EVERY;
             metrics::observe(&self.node.stats());
@@ -316,6 +318,13 @@ impl Driver {
         if let Some(seq) = self.written.take() {
             self.syncer.written(seq);
             self.batches_unsynced = 0;
+        }
+    }
+
+    /// From a task, so that the many calls that one sync has let go wake the runtime's threads once.
+    fn answer_calls(&mut self) {
+        if let Some(answers) = self.recipients.take_answers() {
+            self.runtime.spawn(async move { answers.send() });
         }
     }
 

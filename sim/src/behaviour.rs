@@ -1,24 +1,41 @@
 //! What adversaries do: the same node with a changed behaviour.
 //!
 //! Entry type is [`Behaviour`]. The node behind an adversary is the production state machine and has
-//! its place in everybody's table; a behaviour sees every request before that node and every output
-//! after it, and may answer, change or swallow it, or say something of its own. Several can be put
-//! before one node; the first that does not let a thing pass decides. All that a scenario can name
-//! stand in [`ALL`].
+//! its place in everybody's table; a behaviour sees every request, push and answer before that node
+//! and every output after it, and may answer, change or swallow it, or say something of its own.
+//! Several can be put before one node; the first that does not let a request pass decides about it,
+//! all else goes through all of them. All that a scenario can name stand in [`ALL`].
 
+mod ancestor;
+mod beat;
 mod colluders;
+mod drop;
+mod eclipse;
+mod entry;
+mod flood;
+mod forge;
+mod met;
 mod mute;
+mod replay;
+mod sizes;
+#[cfg(test)]
+mod stage;
+
+use std::collections::BTreeMap;
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
+use comm_proto::envelope::EnvelopeId;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{Request, Response};
-use comm_proto::node::Output;
+use comm_proto::message::{Push, Request, Response};
+use comm_proto::node::{CallId, Output};
 use comm_proto::rejection::Rejection;
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
+use comm_proto::wire::peer;
 use rand_chacha::ChaCha12Rng;
 
 pub use colluders::Colluders;
+pub(crate) use entry::AsEntry;
 
 /// What a behaviour knows and may use.
 pub struct Scene<'a> {
@@ -28,28 +45,65 @@ pub struct Scene<'a> {
     pub key: &'a KeyPair,
     /// All who work together, itself included.
     pub colluders: &'a Colluders,
+    /// What it was told beforehand.
+    pub plot: &'a Plot,
     /// Seeded; draw from nothing else.
     pub rng: &'a mut ChaCha12Rng,
 }
 
+/// What the experiment tells all who behave otherwise beforehand.
+#[derive(Debug, Default)]
+pub struct Plot {
+    /// When the first honest envelope is sent.
+    pub begin: Time,
+    /// When the last one was, and floods end.
+    pub end: Time,
+    /// The time between two calls that one relay makes of its own accord, where a behaviour does; zero
+    /// for never.
+    pub every: Span,
+    /// How long honest envelopes may wait.
+    pub ttl: Span,
+    /// The mailbox that floods are meant for, if there is one.
+    pub victim: Option<Address>,
+    /// Identities beside those in tables: keys for which colluders answer, where they listen.
+    pub identities: Colluders,
+    /// Who wrote an honest envelope, by the address of their node.
+    pub writers: BTreeMap<EnvelopeId, Address>,
+}
+
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reaction {
     /// The next behaviour decides, at last the node.
     Pass,
     /// This is answered, and the node learns nothing of it.
     Answer(Box<Result<Response, Rejection>>),
+    /// So is this, which the asker reads as it reads all that comes, signatures included.
+    Forged(Box<peer::Response>),
+    /// The next behaviours, at last the node, decide about this request in its place.
+    Instead(Box<Request>),
     /// Nothing is answered.
     Silence,
 }
 
-/// A call of the behaviour's own, made in its node's name. Its answer goes nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A call of the behaviour's own, made in its node's name and counted like all others. Its answer
+/// is shown to the behaviours alone.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// Whom.
     pub to: Contact,
     /// What.
-    pub request: Request,
+    pub says: Says,
+}
+
+/// What a call says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Says {
+    /// Something valid.
+    Request(Box<Request>),
+    /// Something that the other side reads as it reads all that comes, signatures included, and
+    /// refuses unless it is valid.
+    Forged(Box<peer::Request>),
 }
 
 /// One adversary's behaviour, with whatever it remembers.
@@ -60,13 +114,32 @@ pub trait Behaviour {
         Reaction::Pass
     }
 
+    /// A push reaches the node; what is returned reaches it instead.
+    fn on_push(&mut self, scene: &mut Scene<'_>, from: &Address, push: Push) -> Option<Push> {
+        let _ = (scene, from);
+        Some(push)
+    }
+
+    /// A call came to its end; what is returned is its end instead. No answer in time is
+    /// `Err(Rejection::Unreachable)`. `call` is none for calls of [`Self::act`].
+    fn on_response(
+        &mut self,
+        scene: &mut Scene<'_>,
+        call: Option<CallId>,
+        from: &Address,
+        result: Result<Response, Rejection>,
+    ) -> Result<Response, Rejection> {
+        let _ = (scene, call, from);
+        result
+    }
+
     /// The node wants this done; what is returned is done instead.
     fn on_output(&mut self, scene: &mut Scene<'_>, output: Output) -> Option<Output> {
         let _ = scene;
         Some(output)
     }
 
-    /// When [`Self::act`] is to be called next.
+    /// When [`Self::act`] is to be called next, as long as the host is up.
     fn next_act(&self) -> Option<Time> {
         None
     }
@@ -94,6 +167,51 @@ pub const ALL: &[Kind] = &[
         about: "names only colluders, takes everything with a receipt and throws it away",
         make: || Box::new(colluders::Collude),
     },
+    Kind {
+        name: "drop",
+        about: "takes everything with a receipt and throws it away, and answers lookups honestly",
+        make: || Box::new(drop::Drop),
+    },
+    Kind {
+        name: "selective-drop",
+        about: "does so with half of all mailboxes (the last bit of the address says which), and is honest to the others",
+        make: || Box::new(drop::SelectiveDrop),
+    },
+    Kind {
+        name: "forge",
+        about: "calls others with acknowledgements, receipts, grants, cards and envelopes that are forged, mutated or over",
+        make: || Box::<forge::Forge>::default(),
+    },
+    Kind {
+        name: "replay",
+        about: "says again to anybody what it has heard about envelopes, be it over or not",
+        make: || Box::<replay::Replay>::default(),
+    },
+    Kind {
+        name: "flood",
+        about: "hands others envelopes of its own, to mailboxes of nobody or all to one victim",
+        make: || Box::<flood::Flood>::default(),
+    },
+    Kind {
+        name: "size-down",
+        about: "answers lookups with the farthest colluders, so that the network looks small",
+        make: || Box::new(sizes::Deflate),
+    },
+    Kind {
+        name: "size-up",
+        about: "answers lookups with made-up identities, four for each relay, so that the network looks large",
+        make: || Box::new(sizes::Inflate),
+    },
+    Kind {
+        name: "eclipse",
+        about: "pings whomever it hears of, to enter tables, and answers lookups with the colluders nearest to the asker",
+        make: || Box::<eclipse::Eclipse>::default(),
+    },
+    Kind {
+        name: "ancestor",
+        about: "the rule before this protocol, for all relays: flood to the 8 nearest of the table until acknowledged",
+        make: || Box::<ancestor::Ancestor>::default(),
+    },
     Kind { name: "mute", about: "answers nothing but pings", make: || Box::new(mute::Mute) },
     Kind {
         name: "drop-acknowledgements",
@@ -102,10 +220,28 @@ pub const ALL: &[Kind] = &[
     },
 ];
 
+impl Call {
+    /// To say something valid.
+    pub fn new(to: Contact, request: Request) -> Self {
+        Self { to, says: Says::Request(Box::new(request)) }
+    }
+
+    /// To say something that need not be.
+    pub fn forged(to: Contact, message: peer::Request) -> Self {
+        Self { to, says: Says::Forged(Box::new(message)) }
+    }
+}
+
 impl Kind {
     /// The behaviour of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|kind| kind.name == name)
+    }
+
+    /// Whether it says what others verify: only where signatures are real can they tell what is true of
+    /// it from what is forged.
+    pub fn is_verified(&self) -> bool {
+        ["forge", "replay"].contains(&self.name)
     }
 
     /// A new one, for one node.

@@ -1,6 +1,6 @@
 //! Where the copies of an envelope are, since when, and whom its first cast reached.
 //!
-//! Entry types are [`Copies`] and [`Cast`]. Both are what an outsider sees who looks at all honest disks
+//! Entry types are [`Copies`] and [`FirstCast`]. Both are what an outsider sees who looks at all honest disks
 //! and links; nodes know nothing of it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,7 @@ impl Copies {
 
 /// The first cast of one envelope.
 #[derive(Debug, Default)]
-pub(crate) struct Cast {
+pub(crate) struct FirstCast {
     /// The first honest relay that called others with it, and when.
     caster: Option<(At, Time)>,
     /// Honest relays to which that cast brought the body.
@@ -86,7 +86,7 @@ pub(crate) struct Cast {
     reached: BTreeSet<At>,
 }
 
-impl Cast {
+impl FirstCast {
     /// An honest relay calls another with it. Where that is the writer's own, it reaches nobody by having it.
     pub(crate) fn called(&mut self, from: At, writer: At, now: Time) {
         if self.caster.is_none() {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_first_cast_is_what_its_first_caller_brings_to_disks_before_its_next_round() {
-        let mut cast = Cast::default();
+        let mut cast = FirstCast::default();
         cast.handed(1, 2, at(0));
         cast.called(1, 9, at(0));
         cast.called(5, 9, at(0));
@@ -164,7 +164,7 @@ mod tests {
         }
         [10, 12, 13].into_iter().for_each(|host| cast.laid(host));
         assert_eq!(cast.reached().collect::<Vec<_>>(), [1, 10]);
-        let mut own = Cast::default();
+        let mut own = FirstCast::default();
         own.called(9, 9, at(0));
         assert_eq!(own.reached().count(), 0);
     }

@@ -8,17 +8,16 @@ use comm_proto::time::Span;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::behaviour::{Behaviour, Kind};
+use crate::cast::{Cast, Pair};
 use crate::host::At;
 use crate::measured::{Measured, Minute, Standing};
 use crate::people::Deed;
+use crate::placement;
 use crate::plan::Plan;
 use crate::world::{START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
-/// People who use one host, each with a connection of their own; a node has room for 1,024.
-const PEOPLE_MAX: usize = 1_000;
 /// Readers who are not away come so long before the first envelope.
 const BEFORE: Span = Span::from_mins(1);
 
@@ -33,15 +32,7 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
 /// The same, and shows the network to `watch` when it has settled (minute 0) and after every minute from
 /// then on.
 pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -> Measured {
-    let mut rng = ChaCha12Rng::seed_from_u64(!seed);
-    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
-    if plan.churn.session == Span::ZERO && plan.churn.trace.is_none() {
-        world.stay_on();
-    }
-    let adversaries = corrupt(&mut world, plan, &mut rng);
-    start_all(&mut world, plan, &mut rng);
-    write_letters(&mut world, plan, &mut rng);
-    world.begin_churn(&plan.churn);
+    let (mut world, adversaries) = begin(plan, seed);
     let standing = settle(&mut world, plan);
     watch(0, &world);
     let end = world.now() + last_letter(plan) + plan.traffic.away + plan.run.look;
@@ -53,7 +44,26 @@ pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -
         before.clone_from(world.messages());
         watch(minutes.len() as u64, &world);
     }
-    Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) }
+    Measured { standing, minutes, ..measure(&world, seed, adversaries) }
+}
+
+/// A world in which all are on and everything is planned, and how many adversaries it has.
+fn begin(plan: &Plan, seed: u64) -> (World, usize) {
+    let mut rng = ChaCha12Rng::seed_from_u64(!seed);
+    let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    let theirs = placement::draw_relays(plan, &mut rng);
+    let cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
+    let adversaries = placement::place(&mut world, plan, theirs, &cast);
+    placement::brief(&mut world, plan, adversaries, START + STARTING + plan.run.settle);
+    if plan.churn.session == Span::ZERO && plan.churn.trace.is_none() {
+        world.stay_on();
+    }
+    start_all(&mut world, plan, &mut rng);
+    write_letters(&mut world, plan, &cast, &mut rng);
+    placement::aim(&mut world, plan);
+    placement::place_entries(&mut world, plan, &mut rng);
+    world.begin_churn(&plan.churn);
+    (world, adversaries)
 }
 
 /// Lets the network find itself, and looks how it stands then.
@@ -69,7 +79,7 @@ fn settle(world: &mut World, plan: &Plan) -> Standing {
     // What is sent at that instant counts already, the first envelope among it.
     world.run_until(begin + Span::from_millis(settle.saturating_sub(1)));
     world.count_from_now();
-    let idle_millis = idle.saturating_mul(plan.network.nodes as u64);
+    let idle_millis = idle.saturating_mul(world.count() as u64);
     Standing { idle: said, idle_millis, ..world.standing() }
 }
 
@@ -96,51 +106,34 @@ pub fn idle(plan: &Plan, seed: u64) -> World {
     world
 }
 
-fn corrupt(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) -> usize {
-    let kinds: Vec<_> =
-        plan.adversary.behaviours.iter().filter_map(|name| Kind::find(name)).collect();
-    let nodes = plan.network.nodes;
-    // Somebody must be left to begin with, to write and to read.
-    let count = plan.adversary.share.of(nodes).min(nodes.saturating_sub(2));
-    if kinds.is_empty() {
-        return 0;
-    }
-    let theirs = draw_many(rng, nodes, count);
-    let behave = || kinds.iter().map(|kind| kind.make()).collect::<Vec<Box<dyn Behaviour>>>();
-    world.corrupt(&theirs, behave);
-    count
-}
-
 fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
-    let nodes = plan.network.nodes;
-    for host in 0..nodes {
-        let told = plan.network.bootstrap.min(host);
+    let count = world.count();
+    // Ids that an adversary has made are as old as everybody else.
+    let order = if count > plan.network.nodes {
+        draw_many(rng, count, count)
+    } else {
+        (0..count).collect()
+    };
+    for (number, host) in order.iter().enumerate() {
+        let told = plan.network.bootstrap.min(number);
         let mut known = BTreeSet::new();
         while known.len() < told {
-            known.insert(draw(rng, host));
+            known.insert(order[draw(rng, number)]);
         }
-        world.start(host, &known.into_iter().collect::<Vec<_>>());
-        let until = STARTING.as_millis() * (host as u64 + 1) / nodes as u64;
+        world.start(*host, &known.into_iter().collect::<Vec<_>>());
+        let until = STARTING.as_millis() * (number as u64 + 1) / count as u64;
         world.run_until(START + Span::from_millis(until));
     }
 }
 
-fn write_letters(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
+fn write_letters(world: &mut World, plan: &Plan, cast: &Cast, rng: &mut ChaCha12Rng) {
     let honest: Vec<_> = world.honest_hosts().collect();
     let mut people = vec![0; honest.len()];
     for number in 0..plan.traffic.envelopes {
-        let writer = with_room(&people, draw(rng, honest.len()));
-        people[writer] += 1;
-        // Anybody else.
-        let reader = (writer + 1 + draw(rng, honest.len() - 1)) % honest.len();
-        let mut reader = with_room(&people, reader);
-        if reader == writer {
-            reader = with_room(&people, (writer + 1) % honest.len());
-        }
-        people[reader] += 1;
-        let mailbox = world.draw_key();
-        let (writer, reader) = (honest[writer], honest[reader]);
-        let letter = world.people.write(writer, reader, mailbox, plan.traffic.ttl);
+        let pair = cast.pair(number).cloned();
+        let pair = pair.unwrap_or_else(|| Pair::draw(&honest, &mut people, rng));
+        let mailbox = pair.mailbox(world, plan);
+        let letter = world.people.write(pair.writer, pair.reader, mailbox, plan.traffic.ttl);
         let sent = plan.run.settle + plan.traffic.spacing.times(number as u64);
         world.plan_deed(sent, letter, Deed::Submit);
         let away = plan.traffic.away;
@@ -149,16 +142,10 @@ fn write_letters(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
         } else {
             Span::from_millis(sent.as_millis() + away.as_millis())
         };
-        world.plan_deed(came, letter, Deed::Open);
+        if world.people.opens(letter) {
+            world.plan_deed(came, letter, Deed::Open);
+        }
     }
-}
-
-/// The first host from this one on that has room for another person; a scenario has no more people than
-/// all have room for, twice over.
-fn with_room(people: &[usize], first: usize) -> usize {
-    let all = people.len();
-    let mut hosts = (0..all).map(|step| (first + step) % all);
-    hosts.find(|host| people[*host] < PEOPLE_MAX).unwrap_or(first)
 }
 
 /// When the last envelope is sent, after the first.
@@ -166,7 +153,7 @@ fn last_letter(plan: &Plan) -> Span {
     plan.traffic.spacing.times(plan.traffic.envelopes.saturating_sub(1) as u64)
 }
 
-fn measure(world: &World, plan: &Plan, seed: u64, adversaries: usize) -> Measured {
+fn measure(world: &World, seed: u64, adversaries: usize) -> Measured {
     Measured {
         seed,
         envelopes: world.fates(),
@@ -174,7 +161,7 @@ fn measure(world: &World, plan: &Plan, seed: u64, adversaries: usize) -> Measure
         lost: world.lost(),
         standing: Standing::default(),
         minutes: Vec::new(),
-        nodes: plan.network.nodes,
+        nodes: world.count(),
         adversaries,
         events: world.inputs(),
         simulated: world.now().since(START),
@@ -183,12 +170,12 @@ fn measure(world: &World, plan: &Plan, seed: u64, adversaries: usize) -> Measure
 }
 
 /// One of `count`, each as likely as the others. `count` is at least 1.
-fn draw(rng: &mut ChaCha12Rng, count: usize) -> usize {
+pub(crate) fn draw(rng: &mut ChaCha12Rng, count: usize) -> usize {
     (rng.next_u64() % count as u64) as usize
 }
 
 /// `count` different ones of `all`.
-fn draw_many(rng: &mut ChaCha12Rng, all: usize, count: usize) -> Vec<At> {
+pub(crate) fn draw_many(rng: &mut ChaCha12Rng, all: usize, count: usize) -> Vec<At> {
     let mut hosts: Vec<_> = (0..all).collect();
     for i in 0..count {
         let other = i + draw(rng, all - i);
@@ -219,5 +206,19 @@ mod tests {
         let (real, model) = (played(Crypto::Real), played(Crypto::Model));
         assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
         assert_eq!(real, model);
+    }
+
+    #[test]
+    fn made_up_identities_make_a_network_look_larger() {
+        let mut plan = Plan::default();
+        plan.network.nodes = 60;
+        plan.traffic.envelopes = 1;
+        plan.adversary.share = Millionths::new(300_000);
+        let mut size = |behaviour: &str| {
+            plan.adversary.behaviours = vec![behaviour.to_owned()];
+            begin(&plan, 1).0.mean_size()
+        };
+        let (plain, large) = (size("drop"), size("size-up"));
+        assert!((40..80).contains(&plain) && large > 2 * plain, "{plain} {large}");
     }
 }

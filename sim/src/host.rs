@@ -5,29 +5,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::key::KeyPair;
-use comm_proto::message::Request;
+use comm_proto::message::{Push, Request, Response};
 use comm_proto::node::{CallId, Config, Family, Node, Output, RequestId};
+use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, MemoryStore, Seq, Store};
 use comm_proto::time::Time;
 
 use crate::behaviour::{Behaviour, Call, Reaction, Scene};
 use crate::disk::Disk;
+use crate::ip_plan::CALLING_PORT;
 use crate::world::Asked;
 
 /// A host by its number in the world.
 pub type At = usize;
-
-/// The port on which every host listens, and the one from which it calls.
-const LISTENING_PORT: u16 = 4_000;
-pub(crate) const CALLING_PORT: u16 = 50_000;
-/// The group of 256 IPv4 addresses that the first host has; every other has the next. From 11.0.0.0 to
-/// 26.255.255.255 nothing is private or reserved.
-const FIRST_GROUP: u32 = 11 << 16;
-/// As many hosts have a group there.
-pub const HOSTS_MAX: usize = 1 << 20;
 
 /// A machine, up or down.
 pub(crate) struct Host {
@@ -37,6 +31,7 @@ pub(crate) struct Host {
     node: Option<Node>,
     disk: Disk,
     behaviours: Vec<Box<dyn Behaviour>>,
+    is_honest: bool,
     /// How often it has been switched off.
     boots: u32,
     /// When the node is woken next.
@@ -49,29 +44,16 @@ pub(crate) struct Host {
     pub(crate) asked: BTreeMap<RequestId, Asked>,
 }
 
-/// Where a host listens. Every host has a /24 of its own.
-pub fn endpoint(at: At) -> SocketAddr {
-    let ip = (FIRST_GROUP + at as u32) << 8 | 1;
-    SocketAddr::new(Ipv4Addr::from_bits(ip).into(), LISTENING_PORT)
-}
-
-/// Who listens there.
-pub fn listener(endpoint: &SocketAddr) -> Option<At> {
-    let SocketAddr::V4(endpoint) = endpoint else { return None };
-    let group = (endpoint.ip().to_bits() >> 8).checked_sub(FIRST_GROUP)?;
-    let is_one = endpoint.port() == LISTENING_PORT && (group as At) < HOSTS_MAX;
-    is_one.then_some(group as At)
-}
-
 impl Host {
-    pub(crate) fn new(at: At, key: KeyPair, disk: Disk) -> Self {
+    pub(crate) fn new(at: At, key: KeyPair, endpoint: SocketAddr, disk: Disk) -> Self {
         Self {
             at,
-            contact: Contact::new(key.public(), [endpoint(at)]),
+            contact: Contact::new(key.public(), [endpoint]),
             key,
             node: None,
             disk,
             behaviours: Vec::new(),
+            is_honest: true,
             boots: 0,
             wake: None,
             act: None,
@@ -85,13 +67,35 @@ impl Host {
         self.disk.read_once();
     }
 
-    /// Puts these before its node.
+    /// Puts these before its node, behind what stands there already.
     pub(crate) fn behave(&mut self, behaviours: Vec<Box<dyn Behaviour>>) {
-        self.behaviours = behaviours;
+        self.behaviours.extend(behaviours);
+    }
+
+    /// It listens there from its next start on.
+    pub(crate) fn move_to(&mut self, endpoint: SocketAddr) {
+        self.contact = Contact::new(self.key.public(), [endpoint]);
+    }
+
+    /// From where its calls come.
+    pub(crate) fn source(&self) -> SocketAddr {
+        let ip =
+            self.contact.endpoints().first().map_or(Ipv4Addr::UNSPECIFIED.into(), SocketAddr::ip);
+        SocketAddr::new(ip, CALLING_PORT)
+    }
+
+    /// It is an adversary's from now on.
+    pub(crate) fn corrupt(&mut self) {
+        self.is_honest = false;
     }
 
     pub(crate) fn is_honest(&self) -> bool {
-        self.behaviours.is_empty()
+        self.is_honest
+    }
+
+    /// Whether anything stands before its node.
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.behaviours.is_empty()
     }
 
     pub(crate) fn key(&self) -> &KeyPair {
@@ -152,28 +156,52 @@ impl Host {
         self.disk.sync(seq);
     }
 
-    /// What its behaviours make of a request.
+    /// What its behaviours make of a request: a reaction, and if it passes, the request that does.
     pub(crate) fn react(
         &mut self,
         scene: Stage<'_>,
-        from: &Contact,
-        request: &Request,
-    ) -> Reaction {
+        from: &Address,
+        mut request: Request,
+    ) -> (Reaction, Request) {
         let mut scene = scene.before(&self.key);
-        let reactions = self.behaviours.iter_mut();
-        reactions
-            .map(|behaviour| behaviour.on_request(&mut scene, &from.address(), request))
-            .find(|reaction| *reaction != Reaction::Pass)
-            .unwrap_or(Reaction::Pass)
+        for behaviour in &mut self.behaviours {
+            match behaviour.on_request(&mut scene, from, &request) {
+                Reaction::Pass => {}
+                Reaction::Instead(other) => request = *other,
+                reaction => return (reaction, request),
+            }
+        }
+        (Reaction::Pass, request)
+    }
+
+    /// What its behaviours leave of a push to it.
+    pub(crate) fn hear(&mut self, scene: Stage<'_>, from: &Address, push: Push) -> Option<Push> {
+        let mut scene = scene.before(&self.key);
+        let mut behaviours = self.behaviours.iter_mut();
+        behaviours.try_fold(push, |push, behaviour| behaviour.on_push(&mut scene, from, push))
+    }
+
+    /// What its behaviours make of the end of a call.
+    pub(crate) fn learn(
+        &mut self,
+        scene: Stage<'_>,
+        asked: Asked,
+        result: Result<Response, Rejection>,
+    ) -> Result<Response, Rejection> {
+        let mut scene = scene.before(&self.key);
+        self.behaviours.iter_mut().fold(result, |result, behaviour| {
+            behaviour.on_response(&mut scene, asked.call, &asked.to, result)
+        })
     }
 
     /// The host of a node drops one of its outputs, and does all the same what the node counts on: a call
     /// comes to its end, and nothing is kept for an answer that will not come.
     pub(crate) fn swallowed(&mut self, output: &Output) -> Option<(Asked, Time)> {
         match output {
-            Output::Call { id, deadline, .. } => {
+            Output::Call { id, to, deadline, .. } => {
                 self.calls.insert(*id);
-                let asked = Asked { from: self.at, boot: self.boots, call: Some(*id) };
+                let (from, boot, call) = (self.at, self.boots, Some(*id));
+                let asked = Asked { from, boot, call, to: to.address() };
                 Some((asked, *deadline))
             }
             Output::Reply { id, .. } => {
@@ -211,35 +239,13 @@ impl Host {
 pub(crate) struct Stage<'a> {
     pub(crate) now: Time,
     pub(crate) colluders: &'a crate::behaviour::Colluders,
+    pub(crate) plot: &'a crate::behaviour::Plot,
     pub(crate) rng: &'a mut rand_chacha::ChaCha12Rng,
 }
 
 impl<'a> Stage<'a> {
     fn before(self, key: &'a KeyPair) -> Scene<'a> {
-        Scene { now: self.now, key, colluders: self.colluders, rng: self.rng }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_host_is_found_where_it_listens() {
-        for at in [0, 1, 255, 256, 589_824, 999_999, HOSTS_MAX - 1] {
-            assert_eq!(listener(&endpoint(at)), Some(at));
-        }
-        assert_eq!(listener(&([11, 0, 0, 1], 80).into()), None);
-        assert_eq!(listener(&([10, 255, 255, 1], 4_000).into()), None);
-        assert_eq!(listener(&([27, 0, 0, 1], 4_000).into()), None);
-    }
-
-    #[test]
-    fn no_host_has_an_address_that_is_private_or_reserved() {
-        let first = |at: At| match endpoint(at).ip() {
-            std::net::IpAddr::V4(ip) => ip.octets()[0],
-            std::net::IpAddr::V6(_) => 0,
-        };
-        assert_eq!((first(0), first(HOSTS_MAX - 1)), (11, 26));
+        let Self { now, colluders, plot, rng } = self;
+        Scene { now, key, colluders, plot, rng }
     }
 }

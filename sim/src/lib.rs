@@ -10,13 +10,16 @@
 //! [`report::Report`] says what many networks showed together.
 
 pub mod behaviour;
+mod cast;
 mod copies;
 mod disk;
 pub mod experiment;
 pub mod host;
+mod ip_plan;
 pub mod measure;
 pub mod measured;
 mod people;
+mod placement;
 pub mod plan;
 mod queue;
 pub mod report;

@@ -15,7 +15,7 @@ use crate::world::KINDS;
 /// Forms of a measure's name, for messages and documentation.
 pub const FORMS: &str = "accepted, copied, stored, delivered, acknowledged (shares of all envelopes); \
     delivered_within_10s and the like; acceptance_p50, first_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
-    and the like (times); messages_mean, bodies_mean, left_mean, subscriptions_mean, messages_p99 and the like (counts); \
+    and the like (times); messages_mean, bodies_mean, left_mean, wronged_mean, theirs_mean, subscriptions_mean, messages_p99 and the like (counts); \
     storage_mean, ideal_storage_mean and the like (times), storage_ratio; first_attempt (share of all envelopes); table_share, \
     entries_share (shares of honest relays' tables and entries); idle_messages, idle_ping, idle_find_node and the like (counts)";
 
@@ -87,6 +87,8 @@ enum Count {
     Messages,
     Bodies,
     Left,
+    Wronged,
+    Theirs,
     Subscriptions,
     Storage,
     IdealStorage,
@@ -117,10 +119,12 @@ const STAGES: [(&str, &str, Stage); 5] = [
     ("delivered", "delivery", Stage::Delivered),
     ("acknowledged", "acknowledgement", Stage::Acknowledged),
 ];
-const COUNTS: [(&str, Count); 6] = [
+const COUNTS: [(&str, Count); 8] = [
     ("messages", Count::Messages),
     ("bodies", Count::Bodies),
     ("left", Count::Left),
+    ("wronged", Count::Wronged),
+    ("theirs", Count::Theirs),
     ("subscriptions", Count::Subscriptions),
     ("storage", Count::Storage),
     ("ideal_storage", Count::IdealStorage),
@@ -266,6 +270,8 @@ impl Count {
             Self::Messages => fate.messages,
             Self::Bodies => fate.bodies,
             Self::Left => fate.left,
+            Self::Wronged => fate.wronged,
+            Self::Theirs => fate.theirs,
             Self::Subscriptions => fate.subscriptions,
             Self::Storage => fate.storage.as_millis(),
             Self::IdealStorage => fate.ideal_storage.as_millis(),

@@ -64,6 +64,10 @@ pub struct Fate {
     pub ideal_storage: Span,
     /// Whether the first cast brought it to an honest relay inside its mailbox's region, or it was read before that was over.
     pub first_attempt: bool,
+    /// Honest relays that ended it by an acknowledgement before its recipient had acknowledged it.
+    pub wronged: u64,
+    /// Of the 20 relays nearest to its mailbox, the adversary's.
+    pub theirs: u64,
 }
 
 /// How a network stood when it had settled: what honest relays that were up had of the adversary's, and

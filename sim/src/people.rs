@@ -1,12 +1,13 @@
 //! People as far as nodes can see them: envelopes, mailboxes, and what is signed with their keys.
 //!
-//! Entry type is [`People`]. Every envelope has a sender, a recipient and a mailbox of its own. What
-//! a client program does is done here: it submits again what was not accepted, watches what was,
+//! Entry type is [`People`]. Every envelope has a sender, a recipient and a mailbox, its own or one that
+//! it shares. What a client program does is done here: it submits again what was not accepted, watches what was,
 //! opens its mailbox at its node and at that node's entries, and acknowledges what it has kept.
 //! Bodies are not sealed: nodes could not tell.
 
+mod outcome;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use bytes::Bytes;
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
@@ -22,9 +23,11 @@ use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Write};
 use comm_proto::time::{Span, Time};
 
-use crate::copies::{Cast, Change, Copies};
+use crate::copies::{Change, Copies, FirstCast};
 use crate::host::At;
 use crate::measured::Fate;
+
+pub(crate) use outcome::Outcome;
 
 /// How long a client waits before it submits again what its node has refused.
 const SUBMIT_AGAIN: Span = Span::from_secs(5);
@@ -38,6 +41,9 @@ const DIAL_AGAIN: Span = Span::from_secs(1);
 const NOBODYS: EnvelopeId = EnvelopeId::from_bytes([0; 32]);
 /// How long a client's own disk takes.
 const OWN_DISK: Span = Span::from_millis(5);
+/// Envelopes that a client lets its node push, and after how many it lets it push as many more.
+const CREDIT: u32 = 64;
+const CREDIT_AGAIN: u32 = 32;
 
 /// An envelope by its number.
 pub(crate) type Letter = usize;
@@ -47,10 +53,13 @@ pub(crate) type Letter = usize;
 pub(crate) struct People {
     letters: Vec<Sent>,
     by_id: BTreeMap<EnvelopeId, Letter>,
+    /// The first letter to each mailbox, whose reader opens it for all.
     by_mailbox: BTreeMap<Address, Letter>,
     waiting: BTreeMap<RequestId, (Letter, Asking)>,
     /// Envelopes on honest disks.
     copies: u64,
+    /// Whether mailboxes are the addresses of nodes, which look themselves up.
+    pub(crate) are_nodes: bool,
 }
 
 /// One envelope and the two people it concerns.
@@ -65,25 +74,19 @@ struct Sent {
     /// When its reader came, if they have.
     came: Option<Time>,
     copies: Copies,
-    cast: Cast,
+    first_cast: FirstCast,
+    /// The first letter to the same mailbox.
+    first: Letter,
+    /// Letters to the mailbox of a first one whose writers do not know yet that they were read.
+    awaited: usize,
+    /// Envelopes of any kind that its reader was pushed.
+    pushed: u32,
     /// When the reader granted the mailbox last, and to whom.
     granted: Option<(Time, Vec<Address>)>,
     cancelled: bool,
     /// Whether the writer's node has said that its time is over.
     told_expired: bool,
     fate: Fate,
-}
-
-/// How an envelope ended, and what was to be expected of it.
-pub(crate) struct Outcome {
-    pub(crate) letter: Letter,
-    pub(crate) writer: At,
-    pub(crate) reader: At,
-    pub(crate) id: Option<EnvelopeId>,
-    pub(crate) expires_at: Option<Time>,
-    pub(crate) cancelled: bool,
-    pub(crate) told_expired: bool,
-    pub(crate) fate: Fate,
 }
 
 /// What a client waits for.
@@ -107,6 +110,8 @@ pub(crate) enum Deed {
     Acknowledge,
     /// The writer wants to know how far it has come.
     Watch,
+    /// The reader has room for more.
+    Credit,
     /// The writer takes it back.
     Cancel,
 }
@@ -126,7 +131,7 @@ impl People {
     /// A further envelope, not sent yet.
     pub(crate) fn write(&mut self, writer: At, reader: At, mailbox: KeyPair, ttl: Span) -> Letter {
         let letter = self.letters.len();
-        self.by_mailbox.insert(mailbox.address(), letter);
+        let first = *self.by_mailbox.entry(mailbox.address()).or_insert(letter);
         self.letters.push(Sent {
             writer,
             reader,
@@ -136,13 +141,33 @@ impl People {
             at: Time::ZERO,
             came: None,
             copies: Copies::default(),
-            cast: Cast::default(),
+            first_cast: FirstCast::default(),
+            first,
+            awaited: 0,
+            pushed: 0,
             granted: None,
             cancelled: false,
             told_expired: false,
             fate: Fate::default(),
         });
+        self.letters[first].awaited += 1;
         letter
+    }
+
+    /// Whether no letter before this one goes to the same mailbox.
+    pub(crate) fn opens(&self, letter: Letter) -> bool {
+        self.letters[letter].first == letter
+    }
+
+    /// The first letter's mailbox.
+    pub(crate) fn first_mailbox(&self) -> Option<Address> {
+        self.letters.first().map(|letter| letter.mailbox.address())
+    }
+
+    /// Hosts that writers use, and those that readers do.
+    pub(crate) fn hosts(&self) -> (BTreeSet<At>, BTreeSet<At>) {
+        let writers = self.letters.iter().map(|letter| letter.writer);
+        (writers.collect(), self.letters.iter().map(|letter| letter.reader).collect())
     }
 
     /// Whether somebody of them uses this host.
@@ -154,7 +179,9 @@ impl People {
     pub(crate) fn host_of(&self, letter: Letter, deed: Deed) -> At {
         match deed {
             Deed::Submit | Deed::Watch | Deed::Cancel => self.letters[letter].writer,
-            Deed::Open | Deed::OpenAgain | Deed::Acknowledge => self.letters[letter].reader,
+            Deed::Open | Deed::OpenAgain | Deed::Acknowledge | Deed::Credit => {
+                self.letters[letter].reader
+            }
         }
     }
 
@@ -196,6 +223,7 @@ impl People {
                 one.came.get_or_insert(now);
                 (one.reader, ClientRequest::Status)
             }
+            Deed::Credit => (one.reader, ClientRequest::Credit { envelopes: CREDIT_AGAIN }),
             Deed::Acknowledge => {
                 one.copies.acknowledge(now);
                 (one.reader, one.acknowledgement())
@@ -207,7 +235,7 @@ impl People {
             }
         };
         // Nothing else will ever come to this mailbox.
-        let looks_on = deed == Deed::Open && one.fate.acknowledged.is_none();
+        let looks_on = deed == Deed::Open && one.awaited > 0;
         let again = looks_on.then_some((LOOK_AFTER_ENTRIES, letter, Deed::Open));
         (Asked { host, session: session(letter, deed), request }, again)
     }
@@ -217,7 +245,7 @@ impl People {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
             Deed::Open | Deed::OpenAgain => Asking::Entries,
-            Deed::Watch | Deed::Acknowledge | Deed::Cancel => Asking::Anything,
+            Deed::Watch | Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
         };
         self.waiting.insert(id, (letter, asking));
     }
@@ -246,31 +274,34 @@ impl People {
     }
 
     /// A node tells its client something: what that client does next.
-    pub(crate) fn told(&mut self, now: Time, push: &ClientPush) -> Option<Later> {
+    pub(crate) fn told(&mut self, now: Time, session: SessionId, push: &ClientPush) -> Vec<Later> {
         match push {
             ClientPush::Envelope { envelope, .. } => {
-                let letter = *self.by_id.get(&envelope.id())?;
-                let one = &mut self.letters[letter];
-                let since = one.came.map_or(one.at, |came| one.at.max(came));
-                one.fate.delivered.get_or_insert(now.since(since));
-                Some((OWN_DISK, letter, Deed::Acknowledge))
+                let credit = self.pushed(session).into_iter();
+                credit.chain(self.delivered(now, &envelope.id())).collect()
             }
             ClientPush::State { id, state } => {
-                let one = &mut self.letters[*self.by_id.get(id)?];
-                let after = now.since(one.at);
+                let Some(letter) = self.by_id.get(id) else { return Vec::new() };
+                let one = &mut self.letters[*letter];
+                let (after, first) = (now.since(one.at), one.first);
+                let ends = matches!(state, EnvelopeState::Delivered { .. })
+                    && one.fate.acknowledged.is_none();
                 let told = match state {
                     EnvelopeState::Stored(_) => &mut one.fate.stored,
                     EnvelopeState::Delivered { .. } => &mut one.fate.acknowledged,
                     EnvelopeState::Expired => {
                         one.told_expired = true;
-                        return None;
+                        return Vec::new();
                     }
-                    _ => return None,
+                    _ => return Vec::new(),
                 };
                 told.get_or_insert(after);
-                None
+                if ends {
+                    self.letters[first].awaited -= 1;
+                }
+                Vec::new()
             }
-            ClientPush::CaughtUp => None,
+            ClientPush::CaughtUp => Vec::new(),
         }
     }
 
@@ -288,6 +319,24 @@ impl People {
         deeds.map(|(letter, deed)| (DIAL_AGAIN, letter, once(deed))).collect()
     }
 
+    /// Whoever opened a mailbox was pushed an envelope, be it one of ours or somebody's rubbish.
+    fn pushed(&mut self, session: SessionId) -> Option<Later> {
+        let letter = letter_of(session);
+        let one = self.letters.get_mut(letter)?;
+        one.pushed += 1;
+        let is_low = one.pushed.is_multiple_of(CREDIT_AGAIN);
+        is_low.then_some((Span::from_millis(0), letter, Deed::Credit))
+    }
+
+    fn delivered(&mut self, now: Time, id: &EnvelopeId) -> Option<Later> {
+        let letter = *self.by_id.get(id)?;
+        let came = self.letters[self.letters[letter].first].came;
+        let one = &mut self.letters[letter];
+        let since = came.map_or(one.at, |came| one.at.max(came));
+        one.fate.delivered.get_or_insert(now.since(since));
+        Some((OWN_DISK, letter, Deed::Acknowledge))
+    }
+
     /// Envelopes whose copies a batch lays down or takes away.
     pub(crate) fn copies_in(&self, batch: &Batch<Family>) -> Vec<(Letter, Change)> {
         let change = |write: &Write<Family>| {
@@ -302,6 +351,14 @@ impl People {
         batch.writes.iter().filter_map(change).collect()
     }
 
+    /// An honest host has ended this one by an acknowledgement.
+    pub(crate) fn ended(&mut self, id: &EnvelopeId) {
+        if let Some(letter) = self.by_id.get(id) {
+            let one = &mut self.letters[*letter];
+            one.fate.wronged += u64::from(one.copies.acknowledged().is_none());
+        }
+    }
+
     /// An honest host has this on its disk; of first copies the writer's own does not count.
     pub(crate) fn copied(&mut self, now: Time, host: At, changes: Vec<(Letter, Change)>) {
         for (letter, change) in changes {
@@ -310,7 +367,7 @@ impl People {
             one.copies.change(host, change, now);
             self.copies = self.copies + one.copies.len() as u64 - before as u64;
             if change == Change::Laid {
-                one.cast.laid(host);
+                one.first_cast.laid(host);
                 if host != one.writer {
                     one.fate.copied.get_or_insert(now.since(one.at));
                 }
@@ -323,7 +380,7 @@ impl People {
         let Request::Deliver { envelopes } = request else { return };
         for envelope in envelopes {
             if let Some(letter) = self.by_id.get(&envelope.id()) {
-                self.letters[*letter].cast.handed(from, to, now);
+                self.letters[*letter].first_cast.handed(from, to, now);
             }
         }
     }
@@ -340,7 +397,7 @@ impl People {
             if let Some(letter) = self.by_id.get(&id) {
                 let one = &mut self.letters[*letter];
                 if is_small || one.writer != from {
-                    one.cast.called(from, one.writer, now);
+                    one.first_cast.called(from, one.writer, now);
                 }
             }
         }
@@ -359,7 +416,7 @@ impl People {
             self.cast_by(now, from, is_small, request);
         }
         match request {
-            Request::FindNode { target } => {
+            Request::FindNode { target } if !self.are_nodes => {
                 if let Some(letter) = self.by_mailbox.get(place.as_ref().unwrap_or(target)) {
                     self.letters[*letter].fate.messages += 1;
                 }
@@ -448,11 +505,11 @@ impl People {
     pub(crate) fn is_read_first(&self, letter: Letter) -> bool {
         let one = &self.letters[letter];
         let read = one.copies.acknowledged();
-        read.is_some_and(|read| one.cast.end().is_none_or(|end| read <= end))
+        read.is_some_and(|read| one.first_cast.end().is_none_or(|end| read <= end))
     }
 
-    pub(crate) fn cast(&self, letter: Letter) -> &Cast {
-        &self.letters[letter].cast
+    pub(crate) fn first_cast(&self, letter: Letter) -> &FirstCast {
+        &self.letters[letter].first_cast
     }
 
     pub(crate) fn mailbox(&self, letter: Letter) -> Address {
@@ -485,7 +542,7 @@ impl Sent {
         self.granted = Some((now, collectors));
         let requests = [
             ClientRequest::Subscribe { grants, after: 0 },
-            ClientRequest::Credit { envelopes: 64 },
+            ClientRequest::Credit { envelopes: CREDIT },
         ];
         let session = session(letter, Deed::Open);
         requests.map(|request| Asked { host: self.reader, session, request }).into()
@@ -499,27 +556,15 @@ impl Sent {
     }
 }
 
-impl Outcome {
-    /// Whether its reader should have it by now and has not.
-    pub(crate) fn must_have_come(&self, now: Time) -> bool {
-        let lives = self.expires_at.is_some_and(|at| at > now);
-        let given_up = self.cancelled || self.told_expired;
-        self.fate.accepted.is_some() && lives && !given_up && self.fate.delivered.is_none()
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.id.map(|id| hex::encode(&id.as_bytes()[..4])).unwrap_or_default();
-        let Self { letter, writer, reader, .. } = self;
-        write!(f, "envelope {letter} ({id}) of host {writer} has not reached host {reader}")
-    }
-}
-
 /// Writers and readers have connections of their own to the nodes they use.
 fn session(letter: Letter, deed: Deed) -> SessionId {
     let is_writer = matches!(deed, Deed::Submit | Deed::Watch | Deed::Cancel);
     SessionId(letter as u64 * 2 + u64::from(is_writer))
+}
+
+/// Whose connection that is.
+fn letter_of(session: SessionId) -> Letter {
+    (session.0 / 2) as Letter
 }
 
 /// An envelope of the smallest size that no other equals.
@@ -530,3 +575,6 @@ fn seal(mailbox: &KeyPair, letter: Letter, expires_at: Time) -> Envelope {
     body[..8].copy_from_slice(&(letter as u64).to_be_bytes());
     Envelope::new(header, Bytes::from(body)).expect("the body has the length of its class")
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -36,13 +36,20 @@ pub struct Network {
     pub stream: Span,
     /// How long a disk takes to make a batch durable.
     pub disk: Span,
+    /// Hosts that share the first 16 bits of their IP addresses.
+    pub group: usize,
+    /// Bytes that a relay's store may take.
+    pub store: u64,
+    /// What stands before every relay's node, by the names of [`crate::behaviour`]: the rule of all, who
+    /// are honest for all that.
+    pub behaviours: Vec<String>,
     /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
     /// of them collude it never sees anybody else. At least 1.
     pub bootstrap: usize,
 }
 
-/// What people send. Every envelope has a sender, a recipient and a mailbox of its own, so that
-/// none profits from what was found for another.
+/// What people send. Unless there are pairs, every envelope has a sender, a recipient and a mailbox of its
+/// own, so that none profits from what was found for another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
     /// Envelopes sent in one network.
@@ -54,15 +61,84 @@ pub struct Traffic {
     /// How long recipients are away, counted from when the envelope is sent; zero when they are
     /// there.
     pub away: Span,
+    /// Pairs of a sender and a recipient that take turns; zero for one pair for each envelope.
+    pub pairs: usize,
+    /// Where recipients have their envelopes put.
+    pub mailboxes: Mailboxes,
+}
+
+/// Where a recipient has envelopes put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mailboxes {
+    /// At their address, which the adversary knows too.
+    Public,
+    /// Each at an address that only the two know.
+    Conversation,
+    /// At the address of their node.
+    Node,
+}
+
+impl Mailboxes {
+    /// All, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("public", Self::Public), ("conversation", Self::Conversation), ("node", Self::Node)];
 }
 
 /// Who wants to prevent it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adversary {
-    /// The part of all relays that is theirs, of a million. Their places are random.
+    /// The part of all places that is theirs, of a million.
     pub share: Millionths,
+    /// Which places these are.
+    pub place: Place,
+    /// Relays beside, with keys made so that they lie nearer to an address than any honest one: so many at
+    /// the public address of each recipient, and with conversation mailboxes of each sender too.
+    pub ids: usize,
+    /// Groups of the IP plan that all their relays lie in; zero: those where they happen to be.
+    pub groups: usize,
+    /// Calls that they make together of their own accord, where a behaviour makes any, for each honest
+    /// envelope.
+    pub effort: usize,
+    /// Whom floods are meant for.
+    pub aim: Aim,
     /// What they do, by the names of [`crate::behaviour`]; the first that has an opinion decides.
     pub behaviours: Vec<String>,
+}
+
+/// Which places are an adversary's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Relays, drawn at random.
+    Random,
+    /// Entries, each with the chance of the share: relays that are bad to those whose entries they are, and
+    /// honest otherwise.
+    Entries,
+    /// The same, but to senders alone.
+    SendersEntries,
+}
+
+impl Place {
+    /// All, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("random", Self::Random),
+        ("entries", Self::Entries),
+        ("senders-entries", Self::SendersEntries),
+    ];
+}
+
+/// Whom floods are meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// Nobody in particular: each envelope goes to a mailbox of its own.
+    Anybody,
+    /// The recipient of the first honest envelope.
+    Victim,
+}
+
+impl Aim {
+    /// All, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("anybody", Self::Anybody), ("victim", Self::Victim)];
 }
 
 /// Who comes and goes: honest relays. Sessions are drawn from Weibull distributions and pauses from
@@ -152,6 +228,9 @@ impl Default for Plan {
                 latency: (Span::from_millis(50), Span::from_millis(150)),
                 loss: Millionths::default(),
                 disk: Span::from_millis(5),
+                group: 256,
+                store: 1 << 30,
+                behaviours: Vec::new(),
                 bootstrap: 8,
             },
             traffic: Traffic {
@@ -159,8 +238,18 @@ impl Default for Plan {
                 spacing: Span::from_secs(1),
                 ttl: Span::from_days(14),
                 away: Span::from_millis(0),
+                pairs: 0,
+                mailboxes: Mailboxes::Public,
             },
-            adversary: Adversary { share: Millionths::default(), behaviours: Vec::new() },
+            adversary: Adversary {
+                share: Millionths::default(),
+                place: Place::Random,
+                ids: 0,
+                groups: 0,
+                effort: 10,
+                aim: Aim::Anybody,
+                behaviours: Vec::new(),
+            },
             churn: Churn {
                 session: Span::ZERO,
                 shape: 1_000,

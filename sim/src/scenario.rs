@@ -15,7 +15,8 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::behaviour::{self, Kind};
-use crate::plan::{Millionths, Plan};
+use crate::ip_plan::{GROUPS_MAX, HOSTS_MAX};
+use crate::plan::{Crypto, Mailboxes, Millionths, Place, Plan};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 use expectation::Expectation;
@@ -27,6 +28,8 @@ const SCHEMA: i64 = 1;
 /// Most envelopes for each honest relay: half of what the bound of client connections allows, so that
 /// whoever is drawn finds a relay with room.
 const LETTERS_EACH: usize = 256;
+/// So many times as many ids as other relays may be beside addresses.
+const IDS_TIMES: usize = 10;
 /// What may stand at the top of a file.
 const TOP: [&str; 12] = [
     "schema",
@@ -324,7 +327,27 @@ impl<'a> Reader<'a> {
             let what = "would send for years: with run.settle, traffic.away and run.look it is more than 3650d";
             return Err(self.error_at("traffic.spacing", what));
         }
-        let theirs = plan.adversary.share.of(plan.network.nodes);
+        self.check_room(plan)?;
+        if plan.run.seed.checked_add(plan.run.networks).is_none() {
+            return Err(self
+                .error_at("run.seed", "leaves no room for so many networks; write a smaller one"));
+        }
+        if plan.adversary.share > Millionths::default() && plan.adversary.behaviours.is_empty() {
+            let what = "is given, but nothing that they do; write adversary.behaviours too";
+            return Err(self.error_at("adversary.share", what));
+        }
+        self.check_hosts(plan)?;
+        self.check_names("adversary.behaviours", &plan.adversary.behaviours)?;
+        self.check_names("network.behaviours", &plan.network.behaviours)?;
+        self.check_crypto(plan)
+    }
+
+    /// Whether all people find room at honest relays.
+    fn check_room(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let theirs = match plan.adversary.place {
+            Place::Random => plan.adversary.share.of(plan.network.nodes),
+            Place::Entries | Place::SendersEntries => 0,
+        };
         let honest = plan.network.nodes.saturating_sub(theirs).max(2);
         if plan.traffic.envelopes > LETTERS_EACH * honest {
             let what = format!(
@@ -334,20 +357,63 @@ impl<'a> Reader<'a> {
             );
             return Err(self.error_at("traffic.envelopes", &what));
         }
-        if plan.run.seed.checked_add(plan.run.networks).is_none() {
-            return Err(self
-                .error_at("run.seed", "leaves no room for so many networks; write a smaller one"));
+        Ok(())
+    }
+
+    /// Whether all relays and ids have addresses.
+    fn check_hosts(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let ids = plan.adversary.ids;
+        if ids > 0 && (plan.traffic.pairs == 0 || plan.adversary.behaviours.is_empty()) {
+            let what = "lie beside the addresses of pairs and do something there; write traffic.pairs and \
+                adversary.behaviours too";
+            return Err(self.error_at("adversary.ids", what));
         }
-        if plan.adversary.share > Millionths::default() && plan.adversary.behaviours.is_empty() {
-            let what = "is given, but nothing that they do; write adversary.behaviours too";
-            return Err(self.error_at("adversary.share", what));
+        if ids.saturating_mul(plan.traffic.pairs) > plan.network.nodes.saturating_mul(IDS_TIMES) {
+            let what = format!(
+                "would be {IDS_TIMES} times as many as all relays; write fewer, or fewer traffic.pairs"
+            );
+            return Err(self.error_at("adversary.ids", &what));
         }
-        let unknown = |name: &&String| Kind::find(name).is_none();
-        if let Some(name) = plan.adversary.behaviours.iter().find(unknown) {
+        let addresses = match plan.traffic.mailboxes {
+            Mailboxes::Conversation => plan.traffic.pairs.saturating_mul(2),
+            Mailboxes::Public | Mailboxes::Node => plan.traffic.pairs,
+        };
+        let hosts = ids.saturating_mul(addresses).saturating_add(plan.network.nodes);
+        if hosts > HOSTS_MAX {
+            let what = format!(
+                "makes {hosts} relays in all; write fewer, so that they are {HOSTS_MAX} at most"
+            );
+            return Err(self.error_at("adversary.ids", &what));
+        }
+        if hosts / plan.network.group >= GROUPS_MAX {
+            let what = format!("makes more than {GROUPS_MAX} groups; write a larger one");
+            return Err(self.error_at("network.group", &what));
+        }
+        Ok(())
+    }
+
+    fn check_crypto(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let names = plan.adversary.behaviours.iter().chain(&plan.network.behaviours);
+        let verified = names.filter_map(|name| Kind::find(name)).find(|kind| kind.is_verified());
+        match verified {
+            Some(kind) if plan.run.crypto == Crypto::Model => {
+                let what = format!(
+                    "is \"model\", where no signature can be verified, and \"{}\" says what is to be; \
+                     write run.crypto = \"real\"",
+                    kind.name
+                );
+                Err(self.error_at("run.crypto", &what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_names(&self, key: &str, names: &[String]) -> Result<(), ScenarioError> {
+        if let Some(name) = names.iter().find(|name| Kind::find(name).is_none()) {
             let known = behaviour::ALL.iter().map(|kind| kind.name);
             let nearest = keys::nearest(name, known).unwrap_or_default();
             let what = format!("has no behaviour \"{name}\"; did you mean \"{nearest}\"?");
-            return Err(self.error_at("adversary.behaviours", &what));
+            return Err(self.error_at(key, &what));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod adversaries;
 mod churn;
 mod clocks;
 mod door;
@@ -16,18 +17,20 @@ use std::collections::BTreeMap;
 
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{Push, Request, Response};
-use comm_proto::node::{CallId, Command, Input, Output, RequestId};
+use comm_proto::message::{ClientRequest, Push, Request, Response};
+use comm_proto::node::{CallId, Command, Config, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
+use comm_proto::wire::peer;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::behaviour::{Behaviour, Colluders, Reaction};
+use crate::behaviour::{Colluders, Plot, Reaction};
 use crate::copies::Change;
 use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
+use crate::ip_plan::IpPlan;
 use crate::people::{self, Deed, Later, Letter, People};
 use crate::plan::{Churn, Crypto, Network};
 use crate::queue::{Next, Queue};
@@ -43,6 +46,19 @@ pub use view::EVERY_NODE;
 /// When every world begins: a quarter past noon, far from the end of a day.
 pub const START: Time = Time::from_millis(1_700_007_300_000);
 
+/// What the behaviours before a node see, while its host is borrowed too.
+macro_rules! stage {
+    ($world:ident) => {
+        Stage {
+            now: $world.now,
+            colluders: &$world.colluders,
+            plot: &$world.plot,
+            rng: &mut $world.rng,
+        }
+    };
+}
+use stage;
+
 /// As many happenings at one instant for each host mean that somebody never goes to sleep.
 const AT_ONCE_MAX: usize = 1_000;
 
@@ -52,8 +68,10 @@ pub(crate) struct Asked {
     pub(crate) from: At,
     /// After a restart nobody waits for it any more.
     pub(crate) boot: u32,
-    /// None when a behaviour has asked, which does not care.
+    /// None when a behaviour has asked.
     pub(crate) call: Option<CallId>,
+    /// Who was asked.
+    pub(crate) to: Address,
 }
 
 /// What is on its way.
@@ -65,6 +83,8 @@ enum Happening {
     Durable { host: At, boot: u32, seq: Seq, copies: Vec<(Letter, Change)> },
     /// A request reaches whoever listens there.
     Asked { asked: Asked, to: At, request: Request },
+    /// So does one that nobody has checked.
+    AskedForged { asked: Asked, to: At, message: Box<peer::Request> },
     /// An answer reaches the caller, or the caller gives up.
     Answered { asked: Asked, result: Result<Response, Rejection> },
     /// A stream for pushes is tried.
@@ -90,8 +110,12 @@ pub struct World {
     network: Network,
     crypto: Crypto,
     hosts: Vec<Host>,
+    ip_plan: IpPlan,
     by_address: BTreeMap<Address, At>,
+    /// Addresses beside its own for which a host answers.
+    identities: BTreeMap<Address, At>,
     colluders: Colluders,
+    pub(crate) plot: Plot,
     queue: Queue<Happening>,
     streams: Streams,
     pub(crate) people: People,
@@ -123,8 +147,11 @@ impl World {
             network: network.clone(),
             crypto,
             hosts: Vec::new(),
+            ip_plan: IpPlan::new(network.group),
             by_address: BTreeMap::new(),
+            identities: BTreeMap::new(),
             colluders: Colluders::default(),
+            plot: Plot::default(),
             queue: Queue::default(),
             streams: Streams::default(),
             people: People::default(),
@@ -136,12 +163,19 @@ impl World {
             faults: Faults::default(),
             oracle: None,
         };
-        for at in 0..network.nodes {
+        for _ in 0..network.nodes {
             let key = world.draw_key();
-            world.by_address.insert(key.address(), at);
-            world.hosts.push(Host::new(at, key, Disk::default()));
+            world.add(key);
         }
         world
+    }
+
+    /// A further host, off.
+    pub(crate) fn add(&mut self, key: KeyPair) -> At {
+        let at = self.hosts.len();
+        self.by_address.insert(key.address(), at);
+        self.hosts.push(Host::new(at, key, self.ip_plan.endpoint(at), Disk::default()));
+        at
     }
 
     /// A key that no other world draws.
@@ -154,20 +188,15 @@ impl World {
         }
     }
 
-    /// Hands these hosts to an adversary; `behave` makes what stands before each of their nodes.
-    pub(crate) fn corrupt(&mut self, hosts: &[At], behave: impl Fn() -> Vec<Box<dyn Behaviour>>) {
-        self.colluders = Colluders::new(hosts.iter().map(|at| self.hosts[*at].contact().clone()));
-        for at in hosts {
-            self.hosts[*at].behave(behave());
-        }
-    }
-
     /// Switches a host on, and tells it of `known` to begin with.
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         self.faults.clocks.reboot(host);
-        let (config, clock) = (self.faults.config(host), self.clock(host));
+        let store_bytes_max = self.network.store;
+        let ordinary = || Config { store_bytes_max, ..Config::default() };
+        let config = self.faults.config(host).unwrap_or_else(ordinary);
+        let clock = self.clock(host);
         self.hosts[host].start(config, seed, clock);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
         if contacts.is_empty() {
@@ -208,6 +237,21 @@ impl World {
     /// Hosts that are nobody's adversary.
     pub(crate) fn honest_hosts(&self) -> impl Iterator<Item = At> + '_ {
         (0..self.hosts.len()).filter(|at| self.hosts[*at].is_honest())
+    }
+
+    /// How many hosts there are.
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// A host's key.
+    pub(crate) fn key(&self, host: At) -> &KeyPair {
+        self.hosts[host].key()
+    }
+
+    /// A host's address.
+    pub(crate) fn address(&self, host: At) -> Address {
+        self.hosts[host].contact().address()
     }
 
     /// A host by its number.
@@ -252,6 +296,14 @@ impl World {
     /// A hash over everything that every node has wanted done so far.
     pub(crate) fn trace(&self) -> String {
         self.trace.to_hex()
+    }
+
+    /// How large honest nodes that are up take the network for, in the mean.
+    pub fn mean_size(&self) -> u64 {
+        let honest = self.hosts.iter().filter(|host| host.is_honest());
+        let sizes: Vec<_> =
+            honest.filter_map(Host::node).map(|node| node.stats().network_size).collect();
+        sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1)
     }
 
     /// How many others the nodes have in their tables, in the mean over all that are up.
@@ -309,6 +361,9 @@ impl World {
                 }
             }
             Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
+            Happening::AskedForged { asked, to, message } => {
+                self.deliver_forged(asked, to, *message);
+            }
             Happening::Answered { asked, result } => self.deliver_answer(asked, result),
             Happening::Opening { from, to } => {
                 let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
@@ -321,13 +376,7 @@ impl World {
             }
             Happening::Broken { from, to, serial } => self.lose_stream(from, to, serial),
             Happening::Pushed { from, to, serial, push } => {
-                let clock = self.clock(to);
-                if self.streams.serial(to, from) != Some(serial) {
-                    self.lost += 1;
-                } else if door::push(&push, clock).is_ok() {
-                    let from = self.hosts[from].key().address();
-                    self.input(to, Input::Push { from, push });
-                }
+                self.deliver_push(from, to, serial, push);
             }
             Happening::Client { asked } => {
                 let id = RequestId(self.rng.next_u64());
@@ -357,11 +406,11 @@ impl World {
         while let Some(output) = self.hosts[host].running().and_then(|(node, _)| node.poll_output())
         {
             self.trace.note(now, host, &output);
-            if self.hosts[host].is_honest() {
-                self.watch(host, |oracle, seen| oracle.output(seen, &output));
-                self.perform(host, output);
-            } else {
+            self.watch(host, |oracle, seen| oracle.output(seen, &output));
+            if self.hosts[host].is_changed() {
                 self.perform_changed(host, output);
+            } else {
+                self.perform(host, output);
             }
         }
         self.watch(host, Oracle::after);
@@ -381,7 +430,8 @@ impl World {
                 self.sync_later(host, seq, copies);
             }
             Output::Call { id, to, request, deadline } => {
-                let asked = Asked { from: host, boot: self.hosts[host].boots(), call: Some(id) };
+                let (boot, call) = (self.hosts[host].boots(), Some(id));
+                let asked = Asked { from: host, boot, call, to: to.address() };
                 self.hosts[host].calls.insert(id);
                 let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
                 let patience = deadline.since(self.clock(host));
@@ -403,24 +453,15 @@ impl World {
                 }
                 self.plan(later);
             }
-            Output::ClientPush { push, .. } => {
-                let later = self.people.told(self.now, &push);
-                self.plan(later);
+            Output::ClientPush { session, push } => {
+                for later in self.people.told(self.now, session, &push) {
+                    self.plan(Some(later));
+                }
+            }
+            Output::Event(Event::Acknowledged { id }) if self.hosts[host].is_honest() => {
+                self.people.ended(&id);
             }
             Output::Event(_) => {}
-        }
-    }
-
-    /// Does what the behaviours before a node leave of an output.
-    fn perform_changed(&mut self, host: At, output: Output) {
-        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
-        let original = output.clone();
-        if let Some(output) = self.hosts[host].pass(stage, output) {
-            self.perform(host, output);
-        } else if let Some((asked, deadline)) = self.hosts[host].swallowed(&original) {
-            let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
-            let patience = deadline.since(self.clock(host));
-            self.later(patience, late);
         }
     }
 
@@ -446,20 +487,12 @@ impl World {
         let (asked, again) = self.people.act(self.now, letter, deed);
         let id = RequestId(self.rng.next_u64());
         self.people.asked(id, letter, deed);
+        if let ClientRequest::Submit { envelope } = &asked.request {
+            let writer = self.hosts[asked.host].key().address();
+            self.plot.writers.insert(envelope.id(), writer);
+        }
         self.ask(id, asked);
         again
-    }
-
-    fn act(&mut self, host: At) {
-        if self.hosts[host].act.take_if(|at| *at == self.now).is_none() {
-            return;
-        }
-        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
-        let boot = self.hosts[host].boots();
-        for call in self.hosts[host].perform(stage) {
-            self.send_call(Asked { from: host, boot, call: None }, &call.to, call.request);
-        }
-        self.wake(host);
     }
 
     /// Looks when a host wants to do something next.
@@ -474,7 +507,7 @@ impl World {
                 self.queue.mark(at, host as u32);
             }
         }
-        let act = one.next_act().map(|at| at.max(self.now));
+        let act = if one.is_up() { one.next_act().map(|at| at.max(self.now)) } else { None };
         if act != one.act {
             one.act = act;
             if let Some(at) = act {
@@ -489,84 +522,4 @@ impl World {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::behaviour::{Call, Scene};
-    use crate::plan::Plan;
-
-    /// Wants to act at once, always.
-    struct Restless;
-
-    impl Behaviour for Restless {
-        fn next_act(&self) -> Option<Time> {
-            Some(Time::ZERO)
-        }
-
-        fn act(&mut self, _: &mut Scene<'_>) -> Vec<Call> {
-            Vec::new()
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "time stands still")]
-    fn a_world_in_which_time_stands_still_ends() {
-        let network = Network { nodes: 2, ..Plan::default().network };
-        let mut world = World::new(&network, 1);
-        world.corrupt(&[0], || vec![Box::new(Restless)]);
-        world.start(0, &[]);
-        world.run_until(START + Span::from_secs(1));
-    }
-
-    /// Two hosts, of which the second knows the first, up for ten minutes.
-    fn two(loss: u32) -> World {
-        let loss = crate::plan::Millionths::new(loss);
-        let network = Network { nodes: 2, loss, ..Plan::default().network };
-        let mut world = World::new(&network, 1);
-        world.start(0, &[]);
-        world.start(1, &[0]);
-        world.run_until(START + Span::from_mins(10));
-        world
-    }
-
-    fn calls(world: &World) -> u64 {
-        world.messages().values().sum()
-    }
-
-    #[test]
-    fn where_everything_is_lost_every_call_is_and_nobody_knows_anybody() {
-        let world = two(1_000_000);
-        assert!(
-            calls(&world) > 5 && world.lost() == calls(&world),
-            "{} {}",
-            world.lost(),
-            calls(&world)
-        );
-        assert_eq!(world.mean_peers(), 0.0);
-    }
-
-    #[test]
-    fn where_nothing_is_lost_nothing_is() {
-        let world = two(0);
-        assert_eq!((world.lost(), world.mean_peers()), (0, 1.0));
-    }
-
-    #[test]
-    fn a_stream_that_breaks_loses_what_is_on_its_way_and_is_opened_again() {
-        let mut world = two(0);
-        let contact = |world: &World, at: At| world.hosts[at].contact().clone();
-        let to = contact(&world, 1);
-        world.listen(0, &to, true);
-        world.run_until(world.now() + Span::from_secs(1));
-        let serial = world.streams.serial(0, 1).expect("it is open");
-        let subscriber = world.hosts[0].key().address();
-        world.send_push(1, &subscriber, Push::Waiting(Vec::new()));
-        world.lose_stream(0, 1, serial);
-        world.send_push(1, &subscriber, Push::Waiting(Vec::new()));
-        assert_eq!(world.messages()["push waiting"], 1, "nothing is sent into what is broken");
-        world.run_until(world.now() + Span::from_secs(2));
-        assert_eq!(world.lost(), 1);
-        assert!(world.streams.serial(0, 1).is_some_and(|other| other != serial));
-        world.lose_stream(0, 1, serial);
-        assert!(world.streams.serial(0, 1).is_some(), "it is another one now");
-    }
-}
+mod tests;

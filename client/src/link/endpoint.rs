@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 use tower::service_fn;
 use zeroize::Zeroizing;
 
+use super::cork::Corked;
 use crate::rpc::client_client::ClientClient;
 
 /// How long a connection may take to be made.
@@ -121,7 +122,7 @@ where
         .keep_alive_while_idle(true);
     let connector = service_fn(move |_: Uri| {
         let stream = open();
-        async move { stream.await.map(TokioIo::new) }
+        async move { stream.await.map(Corked::new).map(TokioIo::new) }
     });
     let channel = endpoint.connect_with_connector(connector).await.map_err(innermost)?;
     Ok(stub(channel, bearer))

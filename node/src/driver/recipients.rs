@@ -23,6 +23,7 @@ pub(super) struct Recipients {
     waiters: BTreeMap<RequestId, Waiter>,
     sessions: BTreeMap<SessionId, SessionOutlet>,
     listeners: BTreeMap<Address, Listening>,
+    answers: Answers,
 }
 
 /// Who waits for an answer.
@@ -31,10 +32,16 @@ pub(super) enum Waiter {
     /// Another node.
     Peer(oneshot::Sender<Result<Response, Rejection>>),
     /// A client's call.
-    Client(oneshot::Sender<Result<ClientResponse, Rejection>>),
+    Client(oneshot::Sender<ClientResult>),
     /// A client's stream.
     Session(SessionId, Tag),
 }
+
+/// What clients' calls are answered, on its way to them.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Vec<(oneshot::Sender<ClientResult>, ClientResult)>);
+
+type ClientResult = Result<ClientResponse, Rejection>;
 
 #[derive(Debug)]
 struct Listening {
@@ -68,20 +75,21 @@ impl Recipients {
         }
     }
 
-    /// Answers a client.
-    pub(super) fn client_reply(
-        &mut self,
-        id: RequestId,
-        result: Result<ClientResponse, Rejection>,
-    ) -> Option<Input> {
+    /// Answers a client; a call is answered by [`Self::take_answers`].
+    pub(super) fn client_reply(&mut self, id: RequestId, result: ClientResult) -> Option<Input> {
         match self.waiters.remove(&id)? {
             Waiter::Client(reply) => {
-                let _gone = reply.send(result);
+                self.answers.0.push((reply, result));
                 None
             }
             Waiter::Session(session, tag) => self.send(session, SessionEvent::Reply(tag, result)),
             Waiter::Peer(_) => None,
         }
+    }
+
+    /// The answers to calls since the last time, if there are any.
+    pub(super) fn take_answers(&mut self) -> Option<Answers> {
+        (!self.answers.0.is_empty()).then(|| std::mem::take(&mut self.answers))
     }
 
     /// Tells a client.
@@ -133,6 +141,15 @@ impl Recipients {
     }
 }
 
+impl Answers {
+    /// Hands them over; whoever has gone away meanwhile needs none.
+    pub(super) fn send(self) {
+        for (reply, result) in self.0 {
+            let _gone = reply.send(result);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, OnceLock};
@@ -168,6 +185,21 @@ mod tests {
         recipients.open_listener(PEER, 8, new);
         assert!(!recipients.close_listener(&PEER, 7));
         assert!(recipients.close_listener(&PEER, 8));
+    }
+
+    #[test]
+    fn calls_are_answered_together() {
+        let mut recipients = Recipients::default();
+        let (replies, mut calls): (Vec<_>, Vec<_>) = (0..2).map(|_| oneshot::channel()).unzip();
+        for reply in replies {
+            let id = recipients.expect(Waiter::Client(reply));
+            assert_eq!(recipients.client_reply(id, Ok(ClientResponse::Done)), None);
+        }
+        assert!(!recipients.is_waited_for());
+        assert!(calls.iter_mut().all(|call| call.try_recv().is_err()));
+        recipients.take_answers().unwrap().send();
+        assert!(calls.iter_mut().all(|call| call.try_recv() == Ok(Ok(ClientResponse::Done))));
+        assert!(recipients.take_answers().is_none());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
-use comm_proto::message::{CONTACTS_MAX, IDS_MAX, Request, Response};
-use comm_proto::receipt::Receipt;
+use comm_proto::message::{CONTACTS_MAX, Request, Response};
 
+use super::drop::thrown_away;
 use super::{Behaviour, Reaction, Scene};
 
 /// Who works together, in the order of their addresses.
@@ -22,6 +22,11 @@ impl Colluders {
     /// These work together.
     pub fn new(contacts: impl IntoIterator<Item = Contact>) -> Self {
         Self(contacts.into_iter().map(|contact| (contact.address(), contact)).collect())
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, address: &Address) -> bool {
+        self.0.contains_key(address)
     }
 
     /// The `count` nearest to `target`, nearest first.
@@ -56,39 +61,12 @@ fn prefix(target: &Address, bits: usize) -> std::ops::RangeInclusive<Address> {
 impl Behaviour for Collude {
     fn on_request(&mut self, scene: &mut Scene<'_>, _: &Address, request: &Request) -> Reaction {
         let answer = match request {
-            Request::Ping { .. } => return Reaction::Pass,
             Request::FindNode { target } => {
                 Response::Nodes { contacts: scene.colluders.nearest(target, CONTACTS_MAX) }
             }
-            Request::Offer { ids } => Response::Offered {
-                wanted: ids.clone(),
-                receipts: Vec::new(),
-                acknowledgements: Vec::new(),
-            },
-            Request::Deliver { envelopes } => {
-                let ids: Vec<_> =
-                    envelopes.iter().map(comm_proto::envelope::Envelope::id).collect();
-                let receipts = ids
-                    .chunks(IDS_MAX)
-                    .filter_map(|ids| Receipt::sign(scene.key, ids.to_vec(), scene.now).ok());
-                Response::Delivered {
-                    receipts: receipts.collect(),
-                    refused: Vec::new(),
-                    acknowledgements: Vec::new(),
-                }
-            }
-            Request::Digest { digest, .. } => {
-                Response::Digested { digest: digest.clone(), acknowledgements: Vec::new() }
-            }
             Request::GetCard { .. } | Request::FindCard { .. } => Response::Card { card: None },
-            Request::Subscribe { after, .. } => {
-                Response::Subscribed { waiting: Vec::new(), cursor: *after, more: false }
-            }
-            Request::Fetch { .. } => Response::Fetched { envelopes: Vec::new() },
-            Request::Acknowledge { .. }
-            | Request::Receipts { .. }
-            | Request::PutCard { .. }
-            | Request::PublishCard { .. } => Response::Done,
+            Request::PutCard { .. } | Request::PublishCard { .. } => Response::Done,
+            _ => return thrown_away(scene, request),
         };
         Reaction::Answer(Box::new(Ok(answer)))
     }

@@ -55,17 +55,14 @@ mod tests {
     use comm_proto::key::KeyPair;
     use comm_proto::node::RequestId;
     use comm_proto::time::Time;
-    use rand_chacha::ChaCha12Rng;
-    use rand_core::SeedableRng;
 
     use super::*;
-    use crate::behaviour::Colluders;
+    use crate::behaviour::stage::Props;
 
     #[test]
     fn no_acknowledgement_leaves_by_whatever_way_and_all_else_does() {
-        let (key, colluders) = (KeyPair::from_seed(&[1; 32]), Colluders::default());
-        let rng = &mut ChaCha12Rng::seed_from_u64(1);
-        let mut scene = Scene { now: Time::ZERO, key: &key, colluders: &colluders, rng };
+        let (key, mut props) = (KeyPair::from_seed(&[1; 32]), Props::default());
+        let mut scene = props.scene(Time::ZERO);
         let id = EnvelopeId::from_bytes([7; 32]);
         let acknowledgement = Acknowledgement::sign(&key, vec![id], Time::ZERO).unwrap();
         let mut left = |output| DropAcknowledgements.on_output(&mut scene, output);

@@ -6,7 +6,7 @@ use crate::world::KINDS;
 
 /// Columns that are there whatever is swept; times in milliseconds, empty for *never*.
 const COLUMNS: &str = "scenario,settings,seed,envelope,accepted_ms,copied_ms,stored_ms,delivered_ms,\
-    acknowledged_ms,messages,bodies,left,subscriptions,storage_ms,ideal_storage_ms,first_attempt\n";
+    acknowledged_ms,messages,bodies,left,subscriptions,storage_ms,ideal_storage_ms,first_attempt,wronged,theirs\n";
 
 /// All envelopes, in the order of scenarios, cells, seeds and sending.
 pub fn envelopes(report: &Report) -> String {
@@ -28,6 +28,8 @@ pub fn envelopes(report: &Report) -> String {
                         fate.storage.as_millis(),
                         fate.ideal_storage.as_millis(),
                         u64::from(fate.first_attempt),
+                        fate.wronged,
+                        fate.theirs,
                     ]
                     .map(|count| count.to_string());
                     let seed = network.seed;

@@ -39,8 +39,9 @@ pub struct Network {
 }
 
 /// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left;
-/// subscriptions, milliseconds of storage, of ideal storage; whether the first attempt succeeded.
-type Row = ([Option<u64>; 5], u64, u64, u64, [u64; 3], bool);
+/// subscriptions, milliseconds of storage, of ideal storage, wronged, theirs; whether the first attempt
+/// succeeded.
+type Row = ([Option<u64>; 5], u64, u64, u64, [u64; 5], bool);
 
 impl Network {
     /// From what was measured in a cell.
@@ -89,13 +90,14 @@ impl Network {
 
 fn row(fate: &Fate) -> Row {
     let times = fate.times().map(|time| time.map(Span::as_millis));
-    let more = [fate.subscriptions, fate.storage.as_millis(), fate.ideal_storage.as_millis()];
+    let (storage, ideal) = (fate.storage.as_millis(), fate.ideal_storage.as_millis());
+    let more = [fate.subscriptions, storage, ideal, fate.wronged, fate.theirs];
     (times, fate.messages, fate.bodies, fate.left, more, fate.first_attempt)
 }
 
 fn fate(row: &Row) -> Fate {
     let (times, messages, bodies, left, more, first_attempt) = *row;
-    let [subscriptions, storage, ideal_storage] = more;
+    let [subscriptions, storage, ideal_storage, wronged, theirs] = more;
     let [accepted, copied, stored, delivered, acknowledged] =
         times.map(|time| time.map(Span::from_millis));
     Fate {
@@ -111,5 +113,7 @@ fn fate(row: &Row) -> Fate {
         storage: Span::from_millis(storage),
         ideal_storage: Span::from_millis(ideal_storage),
         first_attempt,
+        wronged,
+        theirs,
     }
 }

@@ -6,8 +6,8 @@ use comm_proto::time::Span;
 use toml::Value;
 
 use super::units;
-use crate::host::HOSTS_MAX;
-use crate::plan::{Crypto, Millionths, Plan, Who};
+use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan, Who};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 
@@ -47,7 +47,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 22] = [
+pub static KEYS: [Key; 32] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -77,6 +77,31 @@ pub static KEYS: [Key; 22] = [
         about: "how long a disk takes to make a batch durable",
         read: |plan, value| put(&mut plan.network.disk, span(value)),
         show: |plan| units::show_span(plan.network.disk),
+    },
+    Key {
+        name: "network.group",
+        about: "hosts that share the first 16 bits of their IP addresses; from 1 to 60000",
+        read: |plan, value| {
+            put(
+                &mut plan.network.group,
+                count(value, 1).and_then(|count| at_most(count, GROUP_MAX)),
+            )
+        },
+        show: |plan| plan.network.group.to_string(),
+    },
+    Key {
+        name: "network.store",
+        about: "what a relay's store may take",
+        read: |plan, value| {
+            put(&mut plan.network.store, text(value).and_then(|text| units::bytes(&text)))
+        },
+        show: |plan| units::show_bytes(plan.network.store),
+    },
+    Key {
+        name: "network.behaviours",
+        about: "what all relays do otherwise than the protocol says, honest ones too",
+        read: |plan, value| put(&mut plan.network.behaviours, behaviours(value)),
+        show: |plan| names(&plan.network.behaviours),
     },
     Key {
         name: "network.bootstrap",
@@ -109,10 +134,57 @@ pub static KEYS: [Key; 22] = [
         show: |plan| units::show_span(plan.traffic.away),
     },
     Key {
+        name: "traffic.pairs",
+        about: "pairs of a sender and a recipient that take turns; 0: one for each envelope",
+        read: |plan, value| put(&mut plan.traffic.pairs, count(value, 0)),
+        show: |plan| plan.traffic.pairs.to_string(),
+    },
+    Key {
+        name: "traffic.mailboxes",
+        about: "where envelopes wait: \"public\", \"conversation\" or \"node\"",
+        read: |plan, value| put(&mut plan.traffic.mailboxes, one_of(value, &Mailboxes::ALL)),
+        show: |plan| name_of(plan.traffic.mailboxes, &Mailboxes::ALL),
+    },
+    Key {
         name: "adversary.share",
-        about: "part of all relays that is the adversary's, at random places",
+        about: "part of all places that is the adversary's",
         read: |plan, value| put(&mut plan.adversary.share, share(value)),
         show: |plan| units::show_share(plan.adversary.share),
+    },
+    Key {
+        name: "adversary.place",
+        about: "which places: \"random\" relays, \"entries\" or \"senders-entries\"",
+        read: |plan, value| put(&mut plan.adversary.place, one_of(value, &Place::ALL)),
+        show: |plan| name_of(plan.adversary.place, &Place::ALL),
+    },
+    Key {
+        name: "adversary.ids",
+        about: "further relays beside each public address, nearer than any honest one",
+        read: |plan, value| put(&mut plan.adversary.ids, count(value, 0)),
+        show: |plan| plan.adversary.ids.to_string(),
+    },
+    Key {
+        name: "adversary.groups",
+        about: "IP groups that all adversaries lie in; 0: where they happen to be",
+        read: |plan, value| {
+            put(
+                &mut plan.adversary.groups,
+                count(value, 0).and_then(|count| at_most(count, MOVED_MAX)),
+            )
+        },
+        show: |plan| plan.adversary.groups.to_string(),
+    },
+    Key {
+        name: "adversary.effort",
+        about: "calls of their own accord for each honest envelope, where a behaviour makes any",
+        read: |plan, value| put(&mut plan.adversary.effort, count(value, 0)),
+        show: |plan| plan.adversary.effort.to_string(),
+    },
+    Key {
+        name: "adversary.aim",
+        about: "whom floods are meant for: \"anybody\" or \"victim\"",
+        read: |plan, value| put(&mut plan.adversary.aim, one_of(value, &Aim::ALL)),
+        show: |plan| name_of(plan.adversary.aim, &Aim::ALL),
     },
     Key {
         name: "adversary.behaviours",
@@ -227,6 +299,10 @@ fn count(value: &Value, least: u64) -> Result<usize, String> {
         .map_err(|_| format!("write a number up to {}", u32::MAX))
 }
 
+fn at_most(count: usize, most: usize) -> Result<usize, String> {
+    if count <= most { Ok(count) } else { Err(format!("write a number up to {most}")) }
+}
+
 fn span(value: &Value) -> Result<Span, String> {
     let span = units::span(&text(value)?)?;
     if span > LONGEST { Err("write at most \"3650d\"".to_owned()) } else { Ok(span) }
@@ -276,6 +352,20 @@ fn ttl(value: &Value) -> Result<Span, String> {
     let ttl = span(value)?;
     let bounds = Span::from_mins(10)..=Span::from_days(30);
     if bounds.contains(&ttl) { Ok(ttl) } else { Err("write \"10m\" to \"30d\"".to_owned()) }
+}
+
+/// One of a few names.
+fn one_of<T: Copy>(value: &Value, all: &[(&str, T)]) -> Result<T, String> {
+    let known = value.as_str().and_then(|text| all.iter().find(|(name, _)| *name == text));
+    known.map(|(_, one)| *one).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        format!("write {}", names.join(" or "))
+    })
+}
+
+fn name_of<T: PartialEq>(value: T, all: &[(&str, T)]) -> String {
+    let name = all.iter().find(|(_, one)| *one == value);
+    name.map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
 
 fn behaviours(value: &Value) -> Result<Vec<String>, String> {

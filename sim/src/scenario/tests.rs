@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::keys::KEYS;
 use super::*;
-use crate::plan::Millionths;
+use crate::plan::{Aim, Mailboxes, Millionths, Place};
 
 fn parse(text: &str) -> Scenario {
     Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &[])
@@ -45,13 +45,23 @@ fn every_key_is_read_into_its_field() {
         loss = "1%"
         disk = "7ms"
         stream = "3h"
+        group = 4
+        store = "64MiB"
+        behaviours = ["ancestor"]
         [traffic]
         envelopes = 10
         spacing = "2s"
         ttl = "1d"
         away = "1h"
+        pairs = 4
+        mailboxes = "conversation"
         [adversary]
         share = "30%"
+        place = "entries"
+        ids = 45
+        groups = 2
+        effort = 20
+        aim = "victim"
         behaviours = ["collude", "mute"]
         [churn]
         session = "10h"
@@ -74,7 +84,15 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(plan.network.stream, Span::HOUR.times(3));
     assert_eq!((plan.traffic.envelopes, plan.traffic.spacing), (10, Span::from_secs(2)));
     assert_eq!((plan.traffic.ttl, plan.traffic.away), (Span::DAY, Span::HOUR));
+    assert_eq!(
+        (plan.network.store, &plan.network.behaviours[..]),
+        (64 << 20, &["ancestor".into()][..])
+    );
+    assert_eq!((plan.traffic.pairs, plan.traffic.mailboxes), (4, Mailboxes::Conversation));
     assert_eq!(plan.adversary.share, Millionths::new(300_000));
+    assert_eq!((plan.adversary.place, plan.adversary.aim), (Place::Entries, Aim::Victim));
+    assert_eq!((plan.network.group, plan.adversary.groups), (4, 2));
+    assert_eq!((plan.adversary.ids, plan.adversary.effort), (45, 20));
     assert_eq!(plan.adversary.behaviours, ["collude", "mute"]);
     assert_eq!((plan.churn.session, plan.churn.pause), (Span::HOUR.times(10), Span::from_mins(1)));
     assert_eq!((plan.churn.shape, plan.churn.who), (450, crate::plan::Who::All));
@@ -143,6 +161,36 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         (
             "[adversary]\nbehaviours = [\"colude\"]",
             "a.toml: adversary.behaviours has no behaviour \"colude\"; did you mean \"collude\"?",
+        ),
+        (
+            "[adversary]\nbehaviours = [\"mute\", \"replay\"]",
+            "a.toml: run.crypto is \"model\", where no signature can be verified, and \"replay\" says what is to be; write run.crypto = \"real\"",
+        ),
+        (
+            "[network]\nbehaviours = [\"ancestors\"]",
+            "a.toml: network.behaviours has no behaviour \"ancestors\"; did you mean \"ancestor\"?",
+        ),
+        ("[network]\ngroup = 60001", "a.toml: network.group = 60001: write a number up to 60000"),
+        (
+            "[network]\ngroup = 1\nnodes = 60000",
+            "a.toml: network.group makes more than 52992 groups; write a larger one",
+        ),
+        (
+            "[network]\nstore = 64",
+            "a.toml: network.store = 64: write a size with its unit, such as \"64KiB\", \"1.5MiB\" or \"1GiB\"",
+        ),
+        (
+            "[adversary]\nplace = \"everywhere\"",
+            "a.toml: adversary.place = \"everywhere\": write \"random\" or \"entries\" or \"senders-entries\"",
+        ),
+        (
+            "[adversary]\nids = 3\nbehaviours = [\"mute\"]",
+            "a.toml: adversary.ids lie beside the addresses of pairs and do something there; write traffic.pairs \
+             and adversary.behaviours too",
+        ),
+        (
+            "[traffic]\npairs = 4\n[adversary]\nids = 3000\nbehaviours = [\"mute\"]",
+            "a.toml: adversary.ids would be 10 times as many as all relays; write fewer, or fewer traffic.pairs",
         ),
         (
             "[network]\nnode = 5",
@@ -335,7 +383,7 @@ fn an_expectation_is_about_the_cells_it_names() {
 #[test]
 fn every_value_is_shown_as_it_can_be_read() {
     let plan = Plan::default();
-    for key in KEYS.iter().filter(|key| key.name != "adversary.behaviours") {
+    for key in KEYS.iter().filter(|key| !key.name.ends_with(".behaviours")) {
         let shown = key.show(&plan);
         let scenario = with("", &[&format!("{}={shown}", key.name)]);
         assert_eq!(scenario.plan, plan, "{} {shown}", key.name);
@@ -352,6 +400,14 @@ fn every_key_and_its_default_stand_in_the_documentation() {
 }
 
 #[test]
+fn every_behaviour_stands_in_the_documentation() {
+    let readme = include_str!("../../README.md");
+    for kind in behaviour::ALL {
+        assert!(readme.contains(&format!("| `{}` | ", kind.name)), "{}", kind.name);
+    }
+}
+
+#[test]
 fn the_scenarios_of_the_repository_are_right() {
     for text in [
         include_str!("../../scenarios/e20-null.toml"),
@@ -360,6 +416,15 @@ fn the_scenarios_of_the_repository_are_right() {
         include_str!("../../scenarios/e2-colluders.toml"),
         include_str!("../../scenarios/e12-away.toml"),
         include_str!("../../scenarios/e18-scale.toml"),
+        include_str!("../../scenarios/e1-ingress.toml"),
+        include_str!("../../scenarios/e3-ground-ids.toml"),
+        include_str!("../../scenarios/e4-both.toml"),
+        include_str!("../../scenarios/e4c-no-aim.toml"),
+        include_str!("../../scenarios/e8-forgery.toml"),
+        include_str!("../../scenarios/e9-acknowledgements.toml"),
+        include_str!("../../scenarios/e10-flood.toml"),
+        include_str!("../../scenarios/e-comm-ancestor.toml"),
+        include_str!("../../scenarios/e-comm-ids.toml"),
     ] {
         let scenario =
             Scenario::parse("a.toml", text, &[]).unwrap_or_else(|error| panic!("{error}"));

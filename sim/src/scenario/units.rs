@@ -11,6 +11,9 @@ use crate::plan::Millionths;
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
+/// Units of sizes and how many bytes they have, the largest first.
+const SIZES: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
 /// A length of time.
 pub fn span(text: &str) -> Result<Span, String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -25,6 +28,15 @@ pub fn span(text: &str) -> Result<Span, String> {
     millis.map(Span::from_millis).ok_or_else(|| {
         "write a time in whole milliseconds with its unit, such as \"50ms\", \"1.5s\", \"20m\", \"2h\" or \"14d\""
             .to_owned()
+    })
+}
+
+/// A size.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let known = SIZES.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
+    let bytes = known.and_then(|(number, bytes)| scaled(number.trim(), bytes));
+    bytes.ok_or_else(|| {
+        "write a size with its unit, such as \"64KiB\", \"1.5MiB\" or \"1GiB\"".into()
     })
 }
 
@@ -70,6 +82,13 @@ pub fn show_span(span: Span) -> String {
     let millis = span.as_millis();
     let fits = UNITS.iter().find(|(_, unit)| millis != 0 && millis.is_multiple_of(*unit));
     fits.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", millis / unit))
+}
+
+/// A size in the largest unit in which it is a whole number; always whole KiB.
+pub fn show_bytes(bytes: u64) -> String {
+    let fits = SIZES.iter().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
+    let (name, unit) = fits.unwrap_or(&SIZES[2]);
+    format!("{}{name}", bytes / unit)
 }
 
 /// A share in percent, with no more decimals than it has.
@@ -123,6 +142,18 @@ mod tests {
         assert!(share("0.3").unwrap_err().contains("needs its unit"));
         for wrong in ["101%", "0.00001%", "%", "-1%"] {
             assert!(share(wrong).unwrap_err().contains("from \"0%\" to \"100%\""), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_unit_and_shown_alike() {
+        for (text, size) in [("64KiB", 65_536), ("1.5MiB", 3 << 19), ("1GiB", 1 << 30), ("0KiB", 0)]
+        {
+            assert_eq!(bytes(text), Ok(size));
+            assert_eq!(bytes(&show_bytes(size)), Ok(size));
+        }
+        for wrong in ["64", "64KB", "KiB", "1.0001KiB", "-1KiB", "99999999999999GiB"] {
+            assert!(bytes(wrong).unwrap_err().contains("\"64KiB\""), "{wrong}");
         }
     }
 

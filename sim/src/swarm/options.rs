@@ -289,6 +289,9 @@ fn network(draw: &mut Draw, long: bool) -> Network {
         latency: (Span::from_millis(least), Span::from_millis(least + spread)),
         loss: if draw.once_in(3) { Millionths::default() } else { draw.share(300_000) },
         disk: Span::from_millis(5),
+        group: 256,
+        store: 1 << 30,
+        behaviours: Vec::new(),
         bootstrap: 8,
         stream: Span::ZERO,
     }

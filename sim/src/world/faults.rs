@@ -18,7 +18,8 @@ use rand_core::RngCore;
 use super::clocks::Clocks;
 use super::{Happening, World};
 use crate::copies::Change;
-use crate::host::{At, CALLING_PORT};
+use crate::host::At;
+use crate::ip_plan::CALLING_PORT;
 use crate::people::Letter;
 use crate::plan::Millionths;
 use crate::swarm::oracle::{Oracle, Seen};
@@ -91,8 +92,8 @@ impl Faults {
         &self.happened
     }
 
-    pub(super) fn config(&self, host: At) -> Config {
-        self.configs.get(&host).cloned().unwrap_or_default()
+    pub(super) fn config(&self, host: At) -> Option<Config> {
+        self.configs.get(&host).cloned()
     }
 
     /// How much later a message between these comes.
@@ -309,7 +310,9 @@ impl World {
         }
         let host = match &happening {
             Happening::Durable { host, .. } => *host,
-            Happening::Asked { to, .. } | Happening::Pushed { to, .. } => *to,
+            Happening::Asked { to, .. }
+            | Happening::AskedForged { to, .. }
+            | Happening::Pushed { to, .. } => *to,
             Happening::Answered { asked, .. } => asked.from,
             Happening::Opening { to, .. } | Happening::Broken { to, .. } => *to,
             Happening::Client { asked } => asked.host,

@@ -3,18 +3,17 @@
 //! Links prove keys, as the real ones do: a call reaches whoever listens at the endpoint and fails if
 //! that one has another key.
 
-use std::net::SocketAddr;
-
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::message::{Push, Request, Response};
 use comm_proto::node::{Input, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
+use comm_proto::wire::{decode, peer};
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World, door, frames};
-use crate::host::{At, CALLING_PORT, endpoint, listener};
+use super::{Asked, Happening, Reaction, Stage, World, door, frames, stage};
+use crate::host::At;
 use crate::plan::Crypto;
 
 impl World {
@@ -42,17 +41,40 @@ impl World {
         let place =
             asked.call.and_then(|call| self.hosts[asked.from].node()?.place_sought_by(call));
         self.people.count_call(self.now, casts, place, &request);
-        let Some(at) = to.endpoints().iter().find_map(listener) else { return };
-        let proves = self.hosts.get(at).is_some_and(|host| host.key().public() == *to.key());
-        if !proves || self.is_lost() || self.faults.is_cut(asked.from, at) {
-            return;
+        if let Some(at) = self.way_to(asked.from, to) {
+            if self.is_doubled() {
+                let late = self.lateness(asked.from, at);
+                self.later(late, Happening::Asked { asked, to: at, request: request.clone() });
+            }
+            let late = self.lateness(asked.from, at);
+            self.later(late, Happening::Asked { asked, to: at, request });
         }
-        if self.is_doubled() {
-            let latency = self.latency() + self.faults.delay(asked.from, at);
-            self.later(latency, Happening::Asked { asked, to: at, request: request.clone() });
+    }
+
+    /// So does one that nobody has checked, and is no message about any envelope before it is read.
+    pub(super) fn send_forged(&mut self, asked: Asked, to: &Contact, message: Box<peer::Request>) {
+        *self.messages.entry("unchecked").or_default() += 1;
+        if let Some(at) = self.way_to(asked.from, to) {
+            if self.is_doubled() {
+                let (late, message) = (self.lateness(asked.from, at), message.clone());
+                self.later(late, Happening::AskedForged { asked, to: at, message });
+            }
+            let late = self.lateness(asked.from, at);
+            self.later(late, Happening::AskedForged { asked, to: at, message });
         }
-        let latency = self.latency() + self.faults.delay(asked.from, at);
-        self.later(latency, Happening::Asked { asked, to: at, request });
+    }
+
+    /// Who proves to be this contact; none if a call to them is lost.
+    fn way_to(&mut self, from: At, to: &Contact) -> Option<At> {
+        let at = to.endpoints().iter().find_map(|endpoint| self.ip_plan.listener(endpoint))?;
+        let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
+        let proves = is_own || self.identities.get(&to.address()) == Some(&at);
+        (proves && !self.is_lost() && !self.faults.is_cut(from, at)).then_some(at)
+    }
+
+    /// After which time a message reaches whom it is for.
+    fn lateness(&mut self, from: At, to: At) -> Span {
+        self.latency() + self.faults.delay(from, to)
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
@@ -61,11 +83,9 @@ impl World {
         }
         let clock = self.clock(to);
         if let Err(refusal) = door::request(&request, clock) {
-            self.send_answer(asked, to, Err(refusal));
-            return;
+            return self.send_answer(asked, to, Err(refusal));
         }
         self.people.handed(self.now, asked.from, to, &request);
-        let from = self.hosts[asked.from].contact().clone();
         let request = match self.crypto {
             Crypto::Model => request,
             Crypto::Real => match frames::request(request, self.now) {
@@ -73,17 +93,51 @@ impl World {
                 Err(refusal) => return self.send_answer(asked, to, Err(refusal)),
             },
         };
-        let stage = Stage { now: self.now, colluders: &self.colluders, rng: &mut self.rng };
-        match self.hosts[to].react(stage, &from, &request) {
-            Reaction::Pass => {
+        self.hand_over(asked, to, request);
+    }
+
+    /// Reads what comes as the host of a node does before the node sees it.
+    pub(super) fn deliver_forged(&mut self, asked: Asked, to: At, message: peer::Request) {
+        if !self.hosts[to].is_up() {
+            return;
+        }
+        match decode::request(message, self.clock(to)) {
+            Ok(request) => {
+                self.people.count_call(self.now, None, None, &request);
+                self.hand_over(asked, to, request);
+            }
+            Err(rejection) => {
+                *self.messages.entry("unchecked, refused unread").or_default() += 1;
+                self.send_answer(asked, to, Err(rejection));
+            }
+        }
+    }
+
+    /// A request that was read comes to whatever stands before a node, and to the node.
+    fn hand_over(&mut self, asked: Asked, to: At, request: Request) {
+        let from = self.hosts[asked.from].contact().clone();
+        let (reaction, request) = if self.hosts[to].is_changed() {
+            self.hosts[to].react(stage!(self), &from.address(), request)
+        } else {
+            (Reaction::Pass, request)
+        };
+        match reaction {
+            Reaction::Answer(result) => self.send_answer(asked, to, *result),
+            Reaction::Forged(message) => {
+                let read = decode::response(*message, self.clock(asked.from));
+                self.send_answer(asked, to, read.unwrap_or_else(Err));
+            }
+            Reaction::Silence => {}
+            Reaction::Pass | Reaction::Instead(_) => {
                 let id = RequestId(self.rng.next_u64());
                 self.hosts[to].asked.insert(id, asked);
-                let source = SocketAddr::new(endpoint(asked.from).ip(), CALLING_PORT);
+                let source = self.hosts[asked.from].source();
                 let (from, known) = (*from.key(), Some(from));
                 self.input(to, Input::Request { id, from, source, known, request });
             }
-            Reaction::Answer(result) => self.send_answer(asked, to, *result),
-            Reaction::Silence => {}
+        }
+        if self.hosts[to].is_changed() {
+            self.wake(to);
         }
     }
 
@@ -101,24 +155,55 @@ impl World {
             Crypto::Real => frames::response(result, self.now),
         };
         if self.is_doubled() {
-            let latency = self.latency() + self.faults.delay(by, asked.from);
+            let latency = self.lateness(by, asked.from);
             self.later(latency, Happening::Answered { asked, result: result.clone() });
         }
-        let latency = self.latency() + self.faults.delay(by, asked.from);
+        let latency = self.lateness(by, asked.from);
         self.later(latency, Happening::Answered { asked, result });
     }
 
     pub(super) fn deliver_answer(&mut self, asked: Asked, result: Result<Response, Rejection>) {
-        let (host, Some(id)) = (asked.from, asked.call) else { return };
+        let host = asked.from;
         if self.hosts[host].boots() != asked.boot {
             return;
         }
         let clock = self.clock(host);
         let result = result.and_then(|answer| door::response(&answer, clock).map(|()| answer));
-        let awaited = self.hosts[host].calls.remove(&id);
         // To give up after the answer has come is nothing; an answer after that is handed in.
-        if awaited || result.is_ok() {
-            self.input(host, Input::Response { id, result });
+        let awaited = asked.call.is_none_or(|id| self.hosts[host].calls.remove(&id));
+        if !awaited && result.is_err() {
+            return;
+        }
+        let result = if self.hosts[host].is_changed() {
+            self.hosts[host].learn(stage!(self), asked, result)
+        } else {
+            result
+        };
+        match asked.call {
+            Some(id) => self.input(host, Input::Response { id, result }),
+            None => self.wake(host),
+        }
+    }
+
+    /// A push arrives, unless its stream has broken.
+    pub(super) fn deliver_push(&mut self, from: At, to: At, serial: u64, push: Push) {
+        let clock = self.clock(to);
+        if self.streams.serial(to, from) != Some(serial) {
+            self.lost += 1;
+            return;
+        }
+        if door::push(&push, clock).is_err() {
+            return;
+        }
+        let from = self.hosts[from].key().address();
+        let push = if self.hosts[to].is_changed() {
+            self.hosts[to].hear(stage!(self), &from, push)
+        } else {
+            Some(push)
+        };
+        match push {
+            Some(push) => self.input(to, Input::Push { from, push }),
+            None => self.wake(to),
         }
     }
 
@@ -152,8 +237,8 @@ impl World {
             };
             // Nobody is told of a push that cannot be read.
             if let Ok(push) = push {
-                let latency = self.latency() + self.faults.delay(from, to);
-                self.later(latency, Happening::Pushed { from, to, serial, push });
+                let late = self.lateness(from, to);
+                self.later(late, Happening::Pushed { from, to, serial, push });
             }
         }
     }

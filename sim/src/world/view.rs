@@ -19,7 +19,8 @@ impl World {
     pub(crate) fn standing(&self) -> Standing {
         let mut standing = Standing::default();
         let is_theirs = |address: Address| {
-            self.by_address.get(&address).is_some_and(|at| !self.hosts[*at].is_honest())
+            let owner = self.by_address.get(&address).or_else(|| self.identities.get(&address));
+            owner.is_some_and(|at| !self.hosts[*at].is_honest())
         };
         for node in self.hosts.iter().filter(|host| host.is_honest()).filter_map(Host::node) {
             for known in node.table_nodes() {
@@ -49,6 +50,7 @@ impl World {
                 storage,
                 ideal_storage,
                 first_attempt: self.is_cast(letter),
+                theirs: self.theirs_near(&self.people.mailbox(letter)),
                 ..fate.clone()
             }
         };
@@ -58,7 +60,7 @@ impl World {
     /// Whether the first cast reached an honest host inside the mailbox's region, or the reader before that.
     fn is_cast(&self, letter: Letter) -> bool {
         let mailbox = self.people.mailbox(letter);
-        let mut reached = self.people.cast(letter).reached();
+        let mut reached = self.people.first_cast(letter).reached();
         self.people.is_read_first(letter) || reached.any(|host| self.is_in_region(&mailbox, host))
     }
 

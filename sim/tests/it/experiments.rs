@@ -3,7 +3,7 @@
 use comm_proto::time::Span;
 use comm_sim::experiment::run;
 use comm_sim::measured::Measured;
-use comm_sim::plan::{Millionths, Plan};
+use comm_sim::plan::{Crypto, Mailboxes, Millionths, Place, Plan};
 
 fn small(nodes: usize, envelopes: usize) -> Plan {
     let mut plan = Plan::default();
@@ -188,4 +188,73 @@ fn an_absent_recipient_gets_everything_on_their_return_though_relays_come_and_go
     let measured = run(&plan, 5);
     assert_eq!(delivered(&measured), 10);
     assert!(measured.envelopes.iter().all(|one| one.delivered < Some(Span::from_mins(1))));
+}
+
+fn with_adversary(mut plan: Plan, share: u32, behaviours: &[&str]) -> Plan {
+    plan.adversary.share = Millionths::new(share);
+    plan.adversary.behaviours = behaviours.iter().map(|name| (*name).to_owned()).collect();
+    plan
+}
+
+fn count(measured: &Measured, kind: &str) -> u64 {
+    measured.messages.get(kind).copied().unwrap_or_default()
+}
+
+#[test]
+fn no_forgery_and_no_repetition_ends_or_brings_back_anything() {
+    let mut plan = with_adversary(small(40, 10), 100_000, &["forge", "replay"]);
+    plan.run.crypto = Crypto::Real;
+    plan.adversary.effort = 20;
+    plan.run.look = Span::from_mins(3);
+    let measured = run(&plan, 2);
+    assert_eq!((measured.adversaries, delivered(&measured)), (4, 10));
+    let (said, refused) =
+        (count(&measured, "unchecked"), count(&measured, "unchecked, refused unread"));
+    assert!(said > 1_000 && refused > said / 10 && refused < said, "{refused} of {said}");
+    assert!(measured.envelopes.iter().all(|one| one.wronged == 0 && one.acknowledged.is_some()));
+}
+
+#[test]
+fn ids_beside_a_mailbox_are_the_nearest_to_it_and_take_nothing_away() {
+    let mut plan = with_adversary(small(60, 10), 0, &["collude"]);
+    plan.traffic.pairs = 1;
+    plan.adversary.ids = 6;
+    let measured = run(&plan, 1);
+    assert_eq!((measured.nodes, measured.adversaries, delivered(&measured)), (66, 6, 10));
+    assert!(measured.envelopes.iter().all(|one| one.theirs == 6));
+    plan.traffic.mailboxes = Mailboxes::Conversation;
+    let measured = run(&plan, 1);
+    assert_eq!((measured.nodes, measured.adversaries, delivered(&measured)), (72, 12, 10));
+    assert!(measured.envelopes.iter().any(|one| one.theirs < 6));
+}
+
+#[test]
+fn bad_entries_take_what_their_own_people_send_and_nothing_else() {
+    let mut plan = with_adversary(small(60, 10), 1_000_000, &["drop"]);
+    plan.adversary.place = Place::Entries;
+    let measured = run(&plan, 1);
+    assert_eq!((measured.adversaries, delivered(&measured)), (0, 0));
+    assert!(measured.envelopes.iter().all(|one| one.copied.is_none() && one.stored.is_some()));
+    plan.adversary.share = Millionths::default();
+    assert_eq!(delivered(&run(&plan, 1)), 10);
+}
+
+#[test]
+fn a_flood_costs_messages_and_no_honest_envelope() {
+    let plan = with_adversary(small(60, 10), 50_000, &["flood"]);
+    let quiet = run(&with_adversary(small(60, 10), 50_000, &["drop-acknowledgements"]), 1);
+    let measured = run(&plan, 1);
+    assert_eq!(delivered(&measured), 10);
+    assert!(count(&measured, "deliver") > 5 * count(&quiet, "deliver"));
+}
+
+#[test]
+fn the_ancestor_floods_looks_nothing_up_and_is_honest() {
+    let mut plan = small(60, 10);
+    plan.network.behaviours = vec!["ancestor".to_owned()];
+    plan.traffic.mailboxes = Mailboxes::Node;
+    let measured = run(&plan, 1);
+    assert_eq!((measured.adversaries, delivered(&measured)), (0, 10));
+    assert_eq!((count(&measured, "offer"), count(&measured, "subscribe")), (0, 0));
+    assert!(measured.envelopes.iter().all(|one| one.acknowledged.is_some() && one.bodies >= 8));
 }

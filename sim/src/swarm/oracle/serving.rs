@@ -11,8 +11,9 @@ use comm_proto::time::{Span, Time};
 use super::{Oracle, Rule, Seen, short};
 use crate::host::At;
 
-/// How an envelope is named to a node that subscribes.
-const LISTED: &str = "listed";
+/// How an envelope is named that is repeated by a schedule.
+const OFFERED: &str = "offered";
+const DELIVERED: &str = "delivered";
 /// How wrong clocks are told to others at the most, by answers that take their time.
 const ANSWER_LATE: Span = Span::from_mins(60);
 
@@ -39,9 +40,9 @@ impl Oracle {
     /// A call of this node.
     pub(super) fn asked(&mut self, seen: &Seen<'_>, request: &Request) {
         match request {
-            Request::Offer { ids } => self.names(seen, ids, "offered"),
+            Request::Offer { ids } => self.names(seen, ids, OFFERED),
             Request::Fetch { ids } => self.names(seen, ids, "fetched"),
-            Request::Deliver { envelopes } => self.hands_over(seen, envelopes, "delivered"),
+            Request::Deliver { envelopes } => self.hands_over(seen, envelopes, DELIVERED),
             _ => {}
         }
     }
@@ -54,7 +55,7 @@ impl Oracle {
             }
             Response::Subscribed { waiting, .. } => {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
-                self.names(seen, &ids, LISTED);
+                self.names(seen, &ids, "listed");
             }
             _ => {}
         }
@@ -113,8 +114,9 @@ impl Oracle {
                 );
             }
         }
-        // Who was never told is met when the mailbox is collected from it next.
-        if how != LISTED {
+        // A copy that lies ready for readers is repeated to nobody: who has one and was never told is met
+        // when the mailbox is collected there next, be it in days.
+        if [OFFERED, DELIVERED].contains(&how) {
             self.speaks_of(seen, ids);
         }
     }

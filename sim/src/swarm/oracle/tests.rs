@@ -11,6 +11,7 @@ use comm_proto::store::{Batch, Seq, Write};
 
 use super::*;
 use crate::disk::Disk;
+use crate::ip_plan::IpPlan;
 use crate::world::START;
 
 const READ: SessionId = SessionId(1);
@@ -25,13 +26,17 @@ struct Scene {
     seq: u64,
 }
 
+fn host(key: KeyPair) -> Host {
+    Host::new(0, key, IpPlan::new(256).endpoint(0), Disk::default())
+}
+
 impl Scene {
     fn new() -> Self {
         let mailbox = KeyPair::from_seed(&[1; 32]);
         let envelope = envelope(&mailbox, 1);
         let mut scene = Self {
             oracle: Oracle::new(START, 0, Skews::default(), Span::from_mins(15)),
-            host: Host::new(0, KeyPair::from_seed(&[2; 32]), Disk::default()),
+            host: host(KeyPair::from_seed(&[2; 32])),
             mailbox,
             envelope: envelope.clone(),
             now: START,
@@ -184,7 +189,7 @@ fn a_disk_that_forgets_what_it_has_synced_breaks_a_promise() {
     scene.look(Oracle::crashed);
     assert_eq!(scene.broken(), []);
     // The disk has lied.
-    scene.host = Host::new(0, scene.host.key().clone(), Disk::default());
+    scene.host = host(scene.host.key().clone());
     scene.look(Oracle::crashed);
     assert_eq!(scene.broken(), [Rule::PromiseBroken]);
 }

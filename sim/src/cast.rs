@@ -1,0 +1,126 @@
+//! Who writes to whom, and where that waits.
+//!
+//! Entry types are [`Cast`], the pairs that a plan asks for, and [`Pair`].
+
+use std::collections::BTreeSet;
+
+use comm_proto::address::Address;
+use comm_proto::key::KeyPair;
+use rand_chacha::ChaCha12Rng;
+
+use crate::experiment::draw;
+use crate::host::At;
+use crate::plan::{Mailboxes, Plan};
+use crate::world::World;
+
+/// How often a pair is drawn anew, at most, whose addresses would cost an adversary too much.
+const DRAWS_MAX: usize = 1_000;
+
+/// People who use one host, each with a connection of their own; a node has room for 1,024.
+const PEOPLE_MAX: usize = 1_000;
+
+/// The pairs of a plan that has some.
+#[derive(Default)]
+pub(crate) struct Cast(Vec<Pair>);
+
+/// A sender and a recipient.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) writer: At,
+    pub(crate) reader: At,
+    /// The keys behind their public addresses, the recipient's first, if they are known to anybody.
+    public: Option<(KeyPair, KeyPair)>,
+}
+
+impl Cast {
+    /// Draws the pairs among all who are not `theirs`.
+    pub(crate) fn draw(
+        world: &mut World,
+        plan: &Plan,
+        theirs: &BTreeSet<At>,
+        rng: &mut ChaCha12Rng,
+    ) -> Self {
+        world.people.are_nodes = plan.traffic.mailboxes == Mailboxes::Node;
+        let honest: Vec<_> = world.honest_hosts().filter(|at| !theirs.contains(at)).collect();
+        let pairs = (0..plan.traffic.pairs).map(|_| Pair::draw_public(world, plan, &honest, rng));
+        Self(pairs.collect())
+    }
+
+    /// Whose turn it is with this envelope.
+    pub(crate) fn pair(&self, envelope: usize) -> Option<&Pair> {
+        self.0.get(envelope.checked_rem(self.0.len())?)
+    }
+
+    /// The addresses that an adversary knows and that matter: those of recipients, and those of senders
+    /// too where mailboxes are nobody's address.
+    pub(crate) fn addresses(&self, plan: &Plan) -> Vec<Address> {
+        let both = plan.traffic.mailboxes == Mailboxes::Conversation;
+        let keys = self.0.iter().filter_map(|pair| pair.public.as_ref());
+        let of = |(reader, writer): &(KeyPair, KeyPair)| {
+            [Some(reader.address()), both.then(|| writer.address())]
+        };
+        keys.flat_map(of).flatten().collect()
+    }
+}
+
+impl Pair {
+    /// Any two whose hosts have room; `people` is how many use each of `honest`.
+    pub(crate) fn draw(honest: &[At], people: &mut [usize], rng: &mut ChaCha12Rng) -> Self {
+        let writer = with_room(people, draw(rng, honest.len()));
+        people[writer] += 1;
+        // Anybody else.
+        let reader = (writer + 1 + draw(rng, honest.len() - 1)) % honest.len();
+        let mut reader = with_room(people, reader);
+        if reader == writer {
+            reader = with_room(people, (writer + 1) % honest.len());
+        }
+        people[reader] += 1;
+        Self { writer: honest[writer], reader: honest[reader], public: None }
+    }
+
+    /// Any two with their addresses, beside which no honest node lies nearer than a quarter of what is
+    /// usual. Else an id that is nearer still could cost any number of attempts.
+    fn draw_public(world: &mut World, plan: &Plan, honest: &[At], rng: &mut ChaCha12Rng) -> Self {
+        let mut people = vec![0; honest.len()];
+        let mut pair = Self::draw(honest, &mut people, rng);
+        for _ in 0..DRAWS_MAX {
+            let reader = match plan.traffic.mailboxes {
+                Mailboxes::Node => world.key(pair.reader).clone(),
+                _ => world.draw_key(),
+            };
+            let writer = world.draw_key();
+            let far = [&reader, &writer].iter().all(|key| {
+                nearest(world, honest, &key.address()) > u64::MAX / (4 * honest.len() as u64)
+            });
+            pair.public = Some((reader, writer));
+            if far {
+                break;
+            }
+            pair = Self { public: pair.public, ..Self::draw(honest, &mut people, rng) };
+        }
+        pair
+    }
+
+    /// The mailbox of its next envelope.
+    pub(crate) fn mailbox(&self, world: &mut World, plan: &Plan) -> KeyPair {
+        match (plan.traffic.mailboxes, &self.public) {
+            (Mailboxes::Node, _) => world.key(self.reader).clone(),
+            (Mailboxes::Public, Some((reader, _))) => reader.clone(),
+            _ => world.draw_key(),
+        }
+    }
+}
+
+/// The first host from this one on that has room for another person; a scenario has no more people than
+/// all have room for, twice over.
+fn with_room(people: &[usize], first: usize) -> usize {
+    let all = people.len();
+    let mut hosts = (0..all).map(|step| (first + step) % all);
+    hosts.find(|host| people[*host] < PEOPLE_MAX).unwrap_or(first)
+}
+
+/// How near the nearest of these hosts is to an address that is not its own, in top bits.
+pub(crate) fn nearest(world: &World, hosts: &[At], address: &Address) -> u64 {
+    let addresses = hosts.iter().map(|at| world.address(*at)).filter(|of| of != address);
+    addresses.map(|of| of.distance(address).top_bits()).min().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,46 @@
+//! Tests of people: whose letters are ended too early, and until when mailboxes are looked after.
+
+use super::*;
+
+/// The `number`-th envelope to this mailbox, which lasts for an hour after the epoch.
+pub(crate) fn envelope(mailbox: Address, number: u64) -> Envelope {
+    let expires_at = Time::ZERO + Span::HOUR;
+    let header = Header { suite: Suite::ONE, mailbox, expires_at, stamp_nonce: 0 };
+    let mut body = vec![0; SizeClass::K1.body_len()];
+    body[..8].copy_from_slice(&number.to_be_bytes());
+    Envelope::new(header, Bytes::from(body)).unwrap()
+}
+
+#[test]
+fn an_end_before_the_reader_has_acknowledged_is_a_wrong() {
+    let mut people = People::default();
+    let key = |n: u8| KeyPair::from_seed(&[n; 32]);
+    let letter = people.write(0, 1, key(1), Span::HOUR);
+    people.act(Time::ZERO, letter, Deed::Submit);
+    let id = people.letters[letter].envelope.as_ref().unwrap().id();
+    people.ended(&id);
+    people.ended(&EnvelopeId::from_bytes([9; 32]));
+    assert_eq!(people.letters[letter].fate.wronged, 1);
+    people.act(Time::ZERO, letter, Deed::Acknowledge);
+    people.ended(&id);
+    assert_eq!(people.letters[letter].fate.wronged, 1);
+}
+
+#[test]
+fn a_shared_mailbox_is_looked_after_until_its_last_letter_was_read() {
+    let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
+    let letters = [(); 2].map(|()| people.write(0, 1, key.clone(), Span::HOUR));
+    assert_eq!(letters.map(|letter| people.opens(letter)), [true, false]);
+    for (letter, looks_on) in letters.into_iter().zip([true, false]) {
+        people.act(Time::ZERO, letter, Deed::Submit);
+        let id = people.letters[letter].envelope.as_ref().unwrap().id();
+        let state = EnvelopeState::Delivered { at: Time::ZERO };
+        // Told twice, as by a node that was asked again.
+        for _ in 0..2 {
+            let push = ClientPush::State { id, state };
+            people.told(Time::ZERO, session(letter, Deed::Watch), &push);
+        }
+        let (_, again) = people.act(Time::ZERO, letters[0], Deed::Open);
+        assert_eq!(again.is_some(), looks_on);
+    }
+}

@@ -1,0 +1,81 @@
+//! Tests of the world: time, loss and streams.
+
+use super::*;
+use crate::behaviour::{Behaviour, Call, Scene};
+use crate::plan::Plan;
+
+/// Wants to act at once, always.
+struct Restless;
+
+impl Behaviour for Restless {
+    fn next_act(&self) -> Option<Time> {
+        Some(Time::ZERO)
+    }
+
+    fn act(&mut self, _: &mut Scene<'_>) -> Vec<Call> {
+        Vec::new()
+    }
+}
+
+#[test]
+#[should_panic(expected = "time stands still")]
+fn a_world_in_which_time_stands_still_ends() {
+    let network = Network { nodes: 2, ..Plan::default().network };
+    let mut world = World::new(&network, 1);
+    world.corrupt(&[0], || vec![Box::new(Restless)]);
+    world.start(0, &[]);
+    world.run_until(START + Span::from_secs(1));
+}
+
+/// Two hosts, of which the second knows the first, up for ten minutes.
+fn two(loss: u32) -> World {
+    let loss = crate::plan::Millionths::new(loss);
+    let network = Network { nodes: 2, loss, ..Plan::default().network };
+    let mut world = World::new(&network, 1);
+    world.start(0, &[]);
+    world.start(1, &[0]);
+    world.run_until(START + Span::from_mins(10));
+    world
+}
+
+fn calls(world: &World) -> u64 {
+    world.messages().values().sum()
+}
+
+#[test]
+fn where_everything_is_lost_every_call_is_and_nobody_knows_anybody() {
+    let world = two(1_000_000);
+    assert!(
+        calls(&world) > 5 && world.lost() == calls(&world),
+        "{} {}",
+        world.lost(),
+        calls(&world)
+    );
+    assert_eq!(world.mean_peers(), 0.0);
+}
+
+#[test]
+fn where_nothing_is_lost_nothing_is() {
+    let world = two(0);
+    assert_eq!((world.lost(), world.mean_peers()), (0, 1.0));
+}
+
+#[test]
+fn a_stream_that_breaks_loses_what_is_on_its_way_and_is_opened_again() {
+    let mut world = two(0);
+    let contact = |world: &World, at: At| world.hosts[at].contact().clone();
+    let to = contact(&world, 1);
+    world.listen(0, &to, true);
+    world.run_until(world.now() + Span::from_secs(1));
+    let serial = world.streams.serial(0, 1).expect("it is open");
+    let subscriber = world.hosts[0].key().address();
+    world.send_push(1, &subscriber, Push::Waiting(Vec::new()));
+    world.lose_stream(0, 1, serial);
+    world.send_push(1, &subscriber, Push::Waiting(Vec::new()));
+    assert_eq!(world.messages()["push waiting"], 1, "nothing is sent into what is broken");
+    world.run_until(world.now() + Span::from_secs(2));
+    assert_eq!(world.lost(), 1);
+    assert!(world.streams.serial(0, 1).is_some_and(|other| other != serial));
+    world.lose_stream(0, 1, serial);
+    assert!(world.streams.serial(0, 1).is_some(), "it is another one now");
+}
