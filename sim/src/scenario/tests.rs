@@ -173,7 +173,7 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         ("[network]\ngroup = 60001", "a.toml: network.group = 60001: write a number up to 60000"),
         (
             "[network]\ngroup = 1\nnodes = 60000",
-            "a.toml: network.group makes more than 52992 groups; write a larger one",
+            "a.toml: network.group makes more than 22784 groups; write a larger one",
         ),
         (
             "[network]\nstore = 64",
@@ -191,6 +191,11 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         (
             "[traffic]\npairs = 4\n[adversary]\nids = 3000\nbehaviours = [\"mute\"]",
             "a.toml: adversary.ids would be 10 times as many as all relays; write fewer, or fewer traffic.pairs",
+        ),
+        (
+            "[network]\nnodes = 1048000\n[traffic]\npairs = 3\nmailboxes = \"conversation\"\n[adversary]\nids = 100\n\
+             behaviours = [\"mute\"]",
+            "a.toml: adversary.ids makes 1048600 relays in all; write fewer, so that they are 1048576 at most",
         ),
         (
             "[network]\nnode = 5",
