@@ -1,4 +1,4 @@
-//! Tests of the world: time, loss and streams.
+//! Tests of the world: time, loss, streams, and what is whose.
 
 use super::*;
 use crate::behaviour::{Behaviour, Call, Scene};
@@ -78,4 +78,21 @@ fn a_stream_that_breaks_loses_what_is_on_its_way_and_is_opened_again() {
     assert!(world.streams.serial(0, 1).is_some_and(|other| other != serial));
     world.lose_stream(0, 1, serial);
     assert!(world.streams.serial(0, 1).is_some(), "it is another one now");
+}
+
+#[test]
+fn an_identity_that_an_adversary_has_made_up_is_the_adversarys_place_in_a_table() {
+    let network = Network { nodes: 2, ..Plan::default().network };
+    let mut world = World::new(&network, 1);
+    world.corrupt(&[1], Vec::new);
+    world.make_identities(&[1], 1);
+    let identity = world.plot.identities.nearest(&world.address(0), 1);
+    world.start(1, &[]);
+    world.start(0, &[]);
+    world.input(0, Input::Command(Command::Bootstrap(identity.clone())));
+    world.run_until(START + Span::from_mins(10));
+    let table: Vec<_> = world.hosts[0].node().unwrap().table_nodes().cloned().collect();
+    assert!(table.iter().any(|known| known.key() == identity[0].key()), "{table:?}");
+    let all = table.len() as u64;
+    assert_eq!(world.standing().table, (all, all));
 }
