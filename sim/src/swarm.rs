@@ -14,6 +14,7 @@ use comm_proto::time::Span;
 
 use crate::behaviour::{Behaviour, Kind};
 use crate::people::Deed;
+use crate::plan::Crypto;
 use crate::world::{START, World};
 
 use forgeries::Forger;
@@ -60,7 +61,7 @@ fn play(seed: u64, about: Option<&str>) -> (Verdict, Vec<String>) {
 }
 
 fn prepare(options: &Options, seed: u64, about: Option<&str>) -> World {
-    let mut world = World::new(&options.network, seed);
+    let mut world = World::with_crypto(&options.network, seed, Crypto::Real);
     let mut oracle =
         Oracle::new(START, options.adversaries.len(), options.skews(), options.heard_by_all);
     about.into_iter().for_each(|about| oracle.tell_about(about));

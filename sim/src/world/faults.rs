@@ -103,12 +103,13 @@ impl Faults {
     }
 
     /// Whether what `from` sends does not arrive at `to`.
-    pub(super) fn is_cut(&self, from: At, to: At) -> bool {
-        self.cuts.iter().any(|cut| cut.from.contains(&from) && cut.to.contains(&to))
+    pub(super) fn is_cut(&self, from: At, to: At, now: Time) -> bool {
+        let mut cuts = self.cuts.iter().filter(|cut| cut.until > now);
+        cuts.any(|cut| cut.from.contains(&from) && cut.to.contains(&to))
     }
 
-    fn is_cut_either_way(&self, one: At, other: At) -> bool {
-        self.is_cut(one, other) || self.is_cut(other, one)
+    fn is_cut_either_way(&self, one: At, other: At, now: Time) -> bool {
+        self.is_cut(one, other, now) || self.is_cut(other, one, now)
     }
 
     /// Until when a host handles nothing.
@@ -328,7 +329,7 @@ impl World {
 
     /// A stream that cannot be opened now is tried again.
     pub(super) fn is_put_off_stream(&mut self, from: At, to: At) -> bool {
-        let cut = self.faults.is_cut_either_way(from, to);
+        let cut = self.faults.is_cut_either_way(from, to, self.now);
         if cut {
             self.later(STREAM_AGAIN, Happening::Opening { from, to });
         }

@@ -69,7 +69,7 @@ impl World {
         let at = to.endpoints().iter().find_map(|endpoint| self.ip_plan.listener(endpoint))?;
         let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
         let proves = is_own || self.identities.get(&to.address()) == Some(&at);
-        (proves && !self.is_lost() && !self.faults.is_cut(from, at)).then_some(at)
+        (proves && !self.is_lost() && !self.faults.is_cut(from, at, self.now)).then_some(at)
     }
 
     /// After which time a message reaches whom it is for.
@@ -147,7 +147,7 @@ impl World {
         by: At,
         result: Result<Response, Rejection>,
     ) {
-        if self.is_lost() || self.faults.is_cut(by, asked.from) {
+        if self.is_lost() || self.faults.is_cut(by, asked.from, self.now) {
             return;
         }
         let result = match self.crypto {
