@@ -215,7 +215,8 @@ impl Node {
         let may_be = |contact: &&Contact| {
             let address = contact.address();
             let alive = self.table.status(&address, now).is_some_and(|s| s != Status::Bad);
-            alive && !self.entries.contains(&address)
+            let is_rotating = self.rotating.contact().is_some_and(|one| one.key() == contact.key());
+            alive && !is_rotating && !self.entries.contains(&address)
         };
         entries.filter(may_be).cloned().collect()
     }

@@ -61,7 +61,8 @@ impl HoldingClock {
         }
         let jumped = step > JUMP || back > JUMP;
         if step > JUMP {
-            self.behind = self.behind + step;
+            // After a jump others are asked anew: what they said before must not be forgotten with it.
+            self.behind = self.behind.max(self.doubt) + step;
             self.jumped_at = now;
         } else if now.since(self.jumped_at) > CLOCK_TOLERANCE {
             self.behind = Span::ZERO;
@@ -271,5 +272,16 @@ mod tests {
         }
         assert_eq!(clock.time(), START + Span::from_mins(599));
         assert_eq!(clock.due(START), START);
+    }
+
+    /// Others' clocks are asked for anew after a jump; until they are known, what they said counts.
+    #[test]
+    fn a_clock_that_others_call_wrong_and_that_jumps_stays_behind_both() {
+        let mut clock = HoldingClock::new(Some(START), START);
+        clock.doubt(Span::from_days(3));
+        let before = clock.time();
+        clock.observe(START + Span::from_days(7));
+        clock.doubt(Span::ZERO);
+        assert_eq!(clock.time(), before);
     }
 }

@@ -70,7 +70,8 @@ impl Rotating {
         self.entry.iter_mut().for_each(|entry| entry.failed(node, now));
     }
 
-    /// Whether another is to be chosen. A clock that was set back ends no turn and makes none longer.
+    /// Whether another is to be chosen. A clock that is set back makes a turn longer by so much, but by two
+    /// days at the most.
     fn is_over(&self, now: Time) -> bool {
         let Some(entry) = &self.entry else { return true };
         let stands_for = now.since(entry.since());
@@ -94,11 +95,9 @@ impl Node {
             return None;
         }
         if self.rotating.is_over(now) {
-            let before = self.rotating.contact().map(Contact::address);
             let mut candidates = self.entry_candidates(now);
-            candidates.retain(|contact| Some(contact.address()) != before);
             if let Some(contact) = self.draw(&mut candidates, 1).pop() {
-                let turn = FIRST_TURN.times(1 << (2 * self.rotating.turns).min(16));
+                let turn = FIRST_TURN.times(4_u64.pow(self.rotating.turns.min(8)));
                 let lasts = self.jittered(turn.min(LONGEST_TURN));
                 self.rotating.begin_turn(contact, now, lasts);
                 self.desk.put(Family::Meta, ROTATING_KEY.to_vec(), self.rotating.to_bytes());
