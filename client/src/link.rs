@@ -99,6 +99,8 @@ pub(crate) enum Ask {
 pub(crate) enum Told {
     /// There is a connection.
     Up { connection: u64, node: Address, entries: Vec<Address>, rotating_entry: Option<Address> },
+    /// The node collects by others than it told before; the connection is the same.
+    Entries { entries: Vec<Address>, rotating_entry: Option<Address> },
     /// The connection is gone, or there was none to be had.
     Down { reason: String },
     /// The node answered the agent.

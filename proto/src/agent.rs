@@ -165,6 +165,9 @@ impl Agent {
             Input::Connected { node, entries, rotating_entry } => {
                 self.on_connected(turn, Node { address: node, entries, rotating_entry });
             }
+            Input::Entries { entries, rotating_entry } => {
+                self.on_entries(turn, entries, rotating_entry);
+            }
             Input::Disconnected => self.on_disconnected(),
             Input::Response { id, result } => self.on_response(turn, id, result)?,
             Input::Push(ClientPush::Envelope { envelope, .. }) => {
@@ -220,6 +223,13 @@ impl Agent {
         self.subscribe_all(turn);
         self.publish_card(turn);
         self.resume_outbox(turn);
+    }
+
+    /// Those by whom the node collects now are granted all that they are to collect.
+    fn on_entries(&mut self, turn: Turn<'_>, entries: Vec<Address>, rotating: Option<Address>) {
+        let Some(node) = &mut self.node else { return };
+        (node.entries, node.rotating_entry) = (entries, rotating);
+        self.subscribe_all(turn);
     }
 
     fn on_disconnected(&mut self) {

@@ -204,6 +204,7 @@ impl Node {
             Input::Command(Command::Bootstrap(contacts)) => self.on_bootstrap(turn, contacts)?,
         }
         self.finish_searches(turn)?;
+        self.forget_clocks_of_the_gone();
         self.commit(turn)
     }
 

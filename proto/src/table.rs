@@ -156,6 +156,13 @@ impl Table {
         self.buckets[index].looked_up(now);
     }
 
+    /// A search for `target` has shown nothing, because it could not begin or found too few: its bucket
+    /// has to be searched again after [`TableConfig::refresh_after`], and not after several times that.
+    pub fn searched_in_vain(&mut self, target: &Address) {
+        let index = self.index_of(target);
+        self.buckets[index].changed();
+    }
+
     /// Much may have changed unnoticed: all buckets are stale.
     pub fn doubt(&mut self) {
         self.buckets.iter_mut().for_each(Bucket::doubt);

@@ -165,6 +165,9 @@ impl Driver {
                 self.tell(Event::Online { node });
                 self.handle(Input::Connected { node, entries, rotating_entry }).await
             }
+            Told::Entries { entries, rotating_entry } => {
+                self.handle(Input::Entries { entries, rotating_entry }).await
+            }
             Told::Down { reason } => {
                 self.tell(Event::Offline { reason });
                 match self.connection.take() {

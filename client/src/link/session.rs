@@ -198,11 +198,17 @@ impl Session {
         }
     }
 
-    /// Another node, or other entries, want other grants: to the agent that is a new connection.
+    /// Another node is a new connection to the agent; other entries of the same want grants alone.
     async fn on_status(&mut self, status: NodeStatus) {
-        let wanted =
-            |status: &NodeStatus| (status.node, status.entries.clone(), status.rotating_entry);
-        if self.status.as_ref().map(wanted) == Some(wanted(&status)) {
+        let Some(known) = &mut self.status else { return };
+        if known.node == status.node {
+            let collectors = |status: &NodeStatus| (status.entries.clone(), status.rotating_entry);
+            let (before, now) = (collectors(known), collectors(&status));
+            *known = status;
+            if before != now {
+                let (entries, rotating_entry) = now;
+                self.told(Told::Entries { entries, rotating_entry }).await;
+            }
             return;
         }
         self.connection += 1;

@@ -286,10 +286,14 @@ impl Agent {
             return Err(CommandError::NameTaken(name));
         }
         let number = self.know(address)?;
+        let was_chosen = self.people.get(number).is_some_and(ContactRecord::is_chosen);
         self.change_contact(number, |record| {
             record.name = name;
             record.is_named = true;
         });
+        if !was_chosen {
+            self.widen_collection(turn, number);
+        }
         if let Some(key) = key {
             self.learn_key(turn, number, key);
         }

@@ -84,6 +84,13 @@ pub enum Input {
         /// A further one, which changes.
         rotating_entry: Option<Address>,
     },
+    /// The node collects by others than it told before; the link stands as it did.
+    Entries {
+        /// The nodes it collects by, which grants name too.
+        entries: Vec<Address>,
+        /// A further one, which changes.
+        rotating_entry: Option<Address>,
+    },
     /// The link to the node is gone; calls under way will not be answered.
     Disconnected,
     /// The node answered.

@@ -12,7 +12,8 @@ use crate::key::KeyPair;
 use crate::message::{ClientRequest, SIGNED_MAX};
 use crate::time::{Span, Time};
 
-use super::{Agent, Purpose, Turn};
+use super::records::ContactRecord;
+use super::{Agent, Node, Purpose, Turn};
 
 /// How often grants are made anew and turning epochs are looked at.
 const RENEW_EVERY: Span = Span::from_secs(6 * 3_600);
@@ -26,7 +27,7 @@ pub(super) const CREDIT: u32 = 256;
 /// Our mailboxes by address.
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes {
-    open: BTreeMap<Address, KeyPair>,
+    open: BTreeMap<Address, Mailbox>,
     /// Those of conversations by contact and epoch, so that no key is derived twice.
     by_epoch: BTreeMap<(u32, u64), Address>,
     next: Time,
@@ -35,10 +36,18 @@ pub(super) struct Mailboxes {
     derived: usize,
 }
 
+/// One that is open.
+#[derive(Clone, Debug)]
+struct Mailbox {
+    key: KeyPair,
+    /// With whom the conversation is that it belongs to; none for the one everybody can compute.
+    contact: Option<u32>,
+}
+
 impl Mailboxes {
     /// The key of one of our mailboxes.
     pub(super) fn key(&self, mailbox: &Address) -> Option<&KeyPair> {
-        self.open.get(mailbox)
+        self.open.get(mailbox).map(|mailbox| &mailbox.key)
     }
 
     fn is_open(&self, contact: u32, epoch: u64) -> bool {
@@ -46,12 +55,20 @@ impl Mailboxes {
     }
 
     fn insert(&mut self, place: (u32, u64), key: KeyPair) {
-        self.by_epoch.insert(place, key.address());
-        self.open.insert(key.address(), key);
+        let (address, contact) = (key.address(), Some(place.0));
+        self.by_epoch.insert(place, address);
+        self.open.insert(address, Mailbox { key, contact });
         #[cfg(test)]
         {
             self.derived += 1;
         }
+    }
+
+    fn of_contact(&self, contact: u32) -> Vec<Address> {
+        self.by_epoch
+            .range((contact, 0)..=(contact, u64::MAX))
+            .map(|(_, address)| *address)
+            .collect()
     }
 
     fn close_all_of(&mut self, contact: u32) {
@@ -87,7 +104,8 @@ impl Mailboxes {
 impl Agent {
     /// The mailbox that everybody can compute, from the beginning.
     pub(super) fn open_own_mailbox(&mut self) {
-        self.mailboxes.open.insert(self.address(), self.identity.key().clone());
+        let key = self.identity.key().clone();
+        self.mailboxes.open.insert(key.address(), Mailbox { key, contact: None });
     }
 
     /// Opens mailboxes whose time has come, and closes those whose time is over.
@@ -111,8 +129,14 @@ impl Agent {
         self.mailboxes.close_all_of(contact);
     }
 
-    /// The keys of those mailboxes of a contact that are not open yet, which they are from now on.
-    fn derive_mailboxes(&mut self, turn: Turn<'_>, contact: u32) -> Vec<KeyPair> {
+    /// The person has turned to a contact: from now on the rotating entry collects what they write, too.
+    pub(super) fn widen_collection(&mut self, turn: Turn<'_>, contact: u32) {
+        let mailboxes = self.mailboxes.of_contact(contact);
+        self.subscribe(turn, &mailboxes);
+    }
+
+    /// Those mailboxes of a contact that were not open yet, and are from now on.
+    fn derive_mailboxes(&mut self, turn: Turn<'_>, contact: u32) -> Vec<Address> {
         let Some(conversation) = self.people.conversation(&self.identity, contact) else {
             return Vec::new();
         };
@@ -122,8 +146,8 @@ impl Agent {
                 continue;
             }
             let key = conversation.mailbox(Direction::Incoming, epoch);
-            self.mailboxes.insert((contact, epoch), key.clone());
-            opened.push(key);
+            opened.push(key.address());
+            self.mailboxes.insert((contact, epoch), key);
         }
         opened
     }
@@ -152,30 +176,42 @@ impl Agent {
     /// Opens all our mailboxes at the node.
     pub(super) fn subscribe_all(&mut self, turn: Turn<'_>) {
         self.mailboxes.next = turn.now + RENEW_EVERY;
-        let keys = self.mailboxes.open.values().cloned().collect::<Vec<_>>();
-        self.subscribe(turn, &keys);
+        let mailboxes: Vec<_> = self.mailboxes.open.keys().copied().collect();
+        self.subscribe(turn, &mailboxes);
     }
 
-    fn subscribe(&mut self, turn: Turn<'_>, keys: &[KeyPair]) {
+    fn subscribe(&mut self, turn: Turn<'_>, mailboxes: &[Address]) {
         let Some(node) = self.node.clone() else { return };
         let not_after = turn.now + GRANT_LASTS;
-        let own = self.address();
-        // Whoever sees our own mailbox granted knows who is behind this node, and the rotating entry is
-        // sooner or later anybody (PROTOCOL §6.8).
-        let collectors = |mailbox: Address| {
-            let rotating = node.rotating_entry.filter(|_| mailbox != own);
-            [node.address].into_iter().chain(node.entries.iter().copied()).chain(rotating)
-        };
         let collectors_max = node.entries.len() + 2;
-        for keys in keys.chunks((SIGNED_MAX / collectors_max).max(1)) {
-            let grants = keys.iter().flat_map(|key| {
-                collectors(key.address()).map(|collector| Grant::sign(key, collector, not_after))
-            });
+        for some in mailboxes.chunks((SIGNED_MAX / collectors_max).max(1)) {
+            let mut grants = Vec::new();
+            for Mailbox { key, contact } in some.iter().filter_map(|at| self.mailboxes.open.get(at))
+            {
+                let collectors = self.collectors(&node, *contact);
+                grants.extend(collectors.map(|collector| Grant::sign(key, collector, not_after)));
+            }
             // What was read is acknowledged and gone; whatever is left has to be seen again.
-            let request = ClientRequest::Subscribe { grants: grants.collect(), after: 0 };
-            self.call(request, Purpose::Subscribe);
+            self.call(ClientRequest::Subscribe { grants, after: 0 }, Purpose::Subscribe);
         }
         self.top_up_credit();
+    }
+
+    /// Which nodes collect the mailboxes of a contact, or the one that everybody can compute. The
+    /// rotating entry is anybody's sooner or later, so it must not see a mailbox that tells whose this
+    /// node is: not the latter, and none of which a stranger knows whose it is because the stranger
+    /// wrote first (PROTOCOL §6.8).
+    fn collectors(
+        &self,
+        node: &Node,
+        contact: Option<u32>,
+    ) -> impl Iterator<Item = Address> + use<> {
+        let is_chosen = contact
+            .and_then(|contact| self.people.get(contact))
+            .is_some_and(ContactRecord::is_chosen);
+        let rotating = node.rotating_entry.filter(|_| is_chosen);
+        let all = [node.address].into_iter().chain(node.entries.iter().copied()).chain(rotating);
+        all.collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -184,8 +220,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::agent::{Input, Output};
+    use crate::agent::{Command, CommandId, Input, Output};
     use crate::identity::Identity;
+    use crate::payload::ContentType;
     use crate::store::MemoryStore;
 
     const NOW: Time = Time::from_millis(1_760_000_000_000);
@@ -212,15 +249,66 @@ mod tests {
     }
 
     #[test]
-    fn the_rotating_entry_is_granted_every_mailbox_but_the_one_that_says_whose_it_is() {
+    fn the_rotating_entry_sees_no_mailbox_that_everybody_or_a_stranger_can_tell_whose_it_is() {
         let store = MemoryStore::new();
         let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
-        let friend = *Identity::from_seed(&[9; 32]).public();
-        let contact = agent.know(friend.address()).unwrap();
-        agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+        let stranger = *Identity::from_seed(&[9; 32]).public();
+        let contact = agent.know(stranger.address()).unwrap();
+        agent.learn_key(Turn { store: &store, now: NOW }, contact, stranger);
         let [node, lasting, rotating] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
         let (entries, rotating_entry) = (vec![lasting], Some(rotating));
         agent.handle(Input::Connected { node, entries, rotating_entry }, &store, NOW).unwrap();
+        let all = granted(&mut agent);
+        assert!(all.len() >= 6 && all.contains_key(&agent.address()));
+        assert!(all.values().all(|to| *to == [node, lasting].into()));
+    }
+
+    /// Nobody has to wait for the next renewal after the first word to a contact.
+    #[test]
+    fn the_rotating_entry_collects_from_contacts_that_the_person_wrote_to_or_named() {
+        let [node, rotating] = [3, 5].map(|byte| Address::from_bytes([byte; 20]));
+        let friend = *Identity::from_seed(&[9; 32]).public();
+        let to = friend.address();
+        let key = Some(friend);
+        let write = Command::Send {
+            to,
+            content_type: ContentType::TEXT,
+            body: b"hello".to_vec(),
+            ttl: Span::DAY,
+        };
+        for command in [write, Command::AddContact { name: "bob".into(), address: to, key }] {
+            let store = MemoryStore::new();
+            let mut agent =
+                Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+            let contact = agent.know(to).unwrap();
+            agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+            let (entries, rotating_entry) = (Vec::new(), Some(rotating));
+            agent.handle(Input::Connected { node, entries, rotating_entry }, &store, NOW).unwrap();
+            granted(&mut agent);
+            agent.handle(Input::Command { id: CommandId(1), command }, &store, NOW).unwrap();
+            let widened = granted(&mut agent);
+            assert!(widened.len() >= 5 && !widened.contains_key(&agent.address()));
+            assert!(widened.values().all(|to| *to == [node, rotating].into()));
+        }
+    }
+
+    #[test]
+    fn new_entries_are_granted_all_mailboxes_and_calls_under_way_go_on() {
+        let store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let [node, first, second] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
+        let connected = Input::Connected { node, entries: vec![first], rotating_entry: None };
+        agent.handle(connected, &store, NOW).unwrap();
+        granted(&mut agent);
+        let under_way = agent.calls.len();
+        let changed = Input::Entries { entries: vec![second], rotating_entry: None };
+        agent.handle(changed, &store, NOW).unwrap();
+        assert_eq!(granted(&mut agent), [(agent.address(), [node, second].into())].into());
+        assert_eq!(agent.calls.len(), under_way + 1);
+    }
+
+    /// Who is granted which mailbox by what the agent asks of its node.
+    fn granted(agent: &mut Agent) -> BTreeMap<Address, BTreeSet<Address>> {
         let mut granted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         while let Some(output) = agent.poll_output() {
             let Output::Call { request: ClientRequest::Subscribe { grants, .. }, .. } = output
@@ -231,9 +319,7 @@ mod tests {
                 granted.entry(grant.mailbox()).or_default().insert(grant.collector());
             }
         }
-        assert_eq!(granted.remove(&agent.address()), Some([node, lasting].into()));
-        assert!(granted.len() >= 5);
-        assert!(granted.values().all(|to| *to == [node, lasting, rotating].into()));
+        granted
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Agent {
         let contact = self.know(to)?;
         let Some(record) = self.people.get(contact) else { return Err(CommandError::Own) };
         let (sequence, previous) = (record.sent + 1, record.previous);
+        let was_chosen = record.is_chosen();
         let message = Outgoing {
             contact,
             content_type,
@@ -118,6 +119,9 @@ impl Agent {
             record.sent = sequence;
             record.previous = Some(id);
         });
+        if !was_chosen {
+            self.widen_collection(turn, contact);
+        }
         let number = self.take_number();
         let entry = entry_of(number, to, &message, turn.now);
         self.write_entry(contact, &entry);

@@ -59,6 +59,12 @@ pub(super) struct Outgoing {
 }
 
 impl ContactRecord {
+    /// Whether the person turned to them: wrote to them or named them. Anybody who writes becomes a
+    /// contact, and may be an adversary.
+    pub(super) fn is_chosen(&self) -> bool {
+        self.removed_at.is_none() && (self.sent > 0 || self.is_named)
+    }
+
     pub(super) fn new(address: Address, name: String) -> Self {
         Self {
             address,

@@ -105,13 +105,18 @@ impl Node {
         if self.table.get(&peer).is_some() {
             self.clocks.insert(peer, ahead);
         }
-        let departures = self.table.departures();
-        if std::mem::replace(&mut self.clocks.departures, departures) != departures {
-            let there = self.table.entries().map(|entry| entry.contact().address().top_bits());
-            let there: BTreeSet<_> = there.collect();
-            self.clocks.ahead.retain(|(peer, _)| there.contains(peer));
-        }
         self.judge_clock(turn);
+    }
+
+    /// Only those of the table count.
+    pub(super) fn forget_clocks_of_the_gone(&mut self) {
+        let departures = self.table.departures();
+        if std::mem::replace(&mut self.clocks.departures, departures) == departures {
+            return;
+        }
+        let there = self.table.entries().map(|entry| entry.contact().address().top_bits());
+        let there: BTreeSet<_> = there.collect();
+        self.clocks.ahead.retain(|(peer, _)| there.contains(peer));
     }
 
     /// Our own clock has jumped: what was known of others' is worth nothing any more. What followed

@@ -278,6 +278,10 @@ impl Node {
         };
         let rotating = self.rotating.contact().map(Contact::address);
         let collection = self.collections.entry(mailbox).or_insert_with(new);
+        // What our own client reads is never collected from the region by ourselves, whoever came first.
+        if (collection.aim, aim) == (Aim::Relayed, Aim::Own) {
+            (collection.aim, collection.next) = (Aim::Own, turn.now);
+        }
         let known = collection.grants.contains_key(&grant.collector());
         if !known && collection.grants.len() >= DELEGATES_MAX {
             // Of the entries of before, nobody makes use any more.

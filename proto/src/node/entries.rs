@@ -103,21 +103,12 @@ impl Entries {
         self.kept.iter_mut().for_each(|entry| entry.failed(node, now));
     }
 
-    /// When an entry that does not answer is to be called again.
-    pub(super) fn next_try(&self) -> Option<Time> {
-        let failing = self.kept.iter().filter(|entry| entry.failures > 0);
-        failing.map(|entry| entry.counted_at.max(entry.tried_at) + COUNTED_EVERY).min()
+    fn next_try(&self) -> Option<Time> {
+        self.kept.iter().filter_map(Entry::next_try).min()
     }
 
     fn take_due(&mut self, now: Time) -> Vec<Contact> {
-        let due = |entry: &&mut Entry| {
-            entry.failures > 0 && entry.counted_at.max(entry.tried_at) + COUNTED_EVERY <= now
-        };
-        let note = |entry: &mut Entry| {
-            entry.tried_at = now;
-            entry.contact.clone()
-        };
-        self.kept.iter_mut().filter(due).map(note).collect()
+        self.kept.iter_mut().filter_map(|entry| entry.take_due(now)).collect()
     }
 }
 
@@ -177,8 +168,25 @@ impl Entry {
     }
 
     /// Whether others answer, and it does not.
-    pub(super) fn is_away(&self) -> bool {
+    fn is_away(&self) -> bool {
         self.failures > 0 && self.others_answer
+    }
+
+    /// Whether it has not answered for so long that it will not be waited for.
+    pub(super) fn is_gone(&self) -> bool {
+        self.failures >= GONE_AFTER
+    }
+
+    /// When to call it again, if it does not answer.
+    pub(super) fn next_try(&self) -> Option<Time> {
+        (self.failures > 0).then(|| self.counted_at.max(self.tried_at) + COUNTED_EVERY)
+    }
+
+    /// Whom to call, if that is due.
+    pub(super) fn take_due(&mut self, now: Time) -> Option<Contact> {
+        self.next_try().filter(|at| *at <= now)?;
+        self.tried_at = now;
+        Some(self.contact.clone())
     }
 }
 
@@ -187,7 +195,7 @@ impl Node {
     /// as many are kept, for those that are away.
     pub(super) fn entry_contacts(&mut self, now: Time) -> Vec<Contact> {
         let before = self.entries.kept.len();
-        self.entries.kept.retain(|entry| entry.failures < GONE_AFTER);
+        self.entries.kept.retain(|entry| !entry.is_gone());
         let mut changed = self.entries.kept.len() != before;
         let wanted = self.config.entries;
         while self.entries.present() < wanted && self.entries.kept.len() < 2 * wanted {
@@ -204,9 +212,21 @@ impl Node {
 
     /// Calls those entries again that do not answer.
     pub(super) fn entries_due(&mut self, turn: Turn<'_>) {
-        for contact in self.entries.take_due(turn.now) {
+        let due = self.entries.take_due(turn.now);
+        for contact in due.into_iter().chain(self.rotating.take_due(turn.now)) {
             self.ping(turn, contact);
         }
+    }
+
+    /// When an entry that does not answer is to be called again.
+    pub(super) fn next_entry_try(&self) -> Option<Time> {
+        self.entries.next_try().into_iter().chain(self.rotating.next_try()).min()
+    }
+
+    /// Whether this node is one by which our own clients' mailboxes are collected.
+    pub(super) fn is_own_collector(&self, node: &Address) -> bool {
+        let is_rotating = || self.rotating.contact().is_some_and(|one| one.address() == *node);
+        self.is_behind_entries() && (self.entries.contains(node) || is_rotating())
     }
 
     /// Nodes that may be chosen as one.

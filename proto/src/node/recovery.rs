@@ -31,7 +31,7 @@ use super::outage::Outage;
 use super::outside_view::OutsideView;
 use super::regions::Regions;
 use super::rotating::{ROTATING_KEY, Rotating};
-use super::routing::Bootstrap;
+use super::routing::{BOOTSTRAP_MAX, Bootstrap};
 use super::stats::Stats;
 use super::{Config, Node, Turn};
 
@@ -39,8 +39,6 @@ use super::{Config, Node, Turn};
 pub(super) const TOTALS_KEY: &[u8] = b"totals";
 /// Values read at a time when they must be counted.
 const COUNTED_AT_ONCE: usize = 1_024;
-/// The most saved contacts read.
-const CONTACTS_MAX: usize = 64;
 
 /// Envelopes and their bytes, tombstones, cards and their bytes, acknowledgements and their bytes.
 pub(super) type Totals = [u64; 7];
@@ -57,9 +55,13 @@ pub(super) fn recover(
     let arrivals = Arrivals::after(read_number(turn, ARRIVALS_KEY)?);
     let (entries, rotating) = (read_entries(turn)?, read_rotating(turn)?);
     // Entries are met first: this node's clients wait for them.
-    let mut contacts = entries.contacts(CONTACTS_MAX);
-    contacts.extend(rotating.contact().cloned());
-    contacts.extend(read_contacts(turn)?.into_iter().filter(|c| !entries.contains(&c.address())));
+    let mut contacts = entries.contacts(BOOTSTRAP_MAX);
+    for contact in rotating.contact().cloned().into_iter().chain(read_contacts(turn)?) {
+        if !contacts.iter().any(|known| known.key() == contact.key()) {
+            contacts.push(contact);
+        }
+    }
+    contacts.truncate(BOOTSTRAP_MAX);
     let relay_at = first_time(turn, Family::Schedule)?;
     let expiry_at = first_time(turn, Family::Expiry)?.min(first_time(turn, Family::Envelopes)?);
     let endings = next_ending(turn)?;
@@ -199,7 +201,7 @@ fn read_rotating(turn: Turn<'_>) -> Result<Rotating, StoreError> {
 }
 
 fn read_contacts(turn: Turn<'_>) -> Result<Vec<Contact>, StoreError> {
-    let saved = turn.store.scan(Family::Contacts, keys::LOWEST, keys::HIGHEST, CONTACTS_MAX)?;
+    let saved = turn.store.scan(Family::Contacts, keys::LOWEST, keys::HIGHEST, BOOTSTRAP_MAX)?;
     let contact = |value: &[u8]| Contact::from_stored(value).ok_or(StoreError::Damaged("contacts"));
     saved.iter().map(|(_, value)| contact(value)).collect()
 }

@@ -19,7 +19,8 @@ pub(super) const ROTATING_KEY: &[u8] = b"rotating-entry";
 const FIRST_TURN: Span = Span::from_mins(5);
 /// How long one stays at most.
 const LONGEST_TURN: Span = Span::DAY;
-/// One that does not answer while others do stays so long at least.
+/// One that is gone keeps its turn at least for so long, and for a quarter of it: else whoever keeps it
+/// from answering would draw a new one every few minutes, until the turn is theirs.
 const SHORTEST_TURN: Span = Span::from_mins(10);
 
 /// The one that has its turn, and how many had one.
@@ -70,14 +71,24 @@ impl Rotating {
         self.entry.iter_mut().for_each(|entry| entry.failed(node, now));
     }
 
+    /// When to call it again, if it does not answer.
+    pub(super) fn next_try(&self) -> Option<Time> {
+        self.entry.as_ref().and_then(Entry::next_try)
+    }
+
+    /// Whom to call, if that is due.
+    pub(super) fn take_due(&mut self, now: Time) -> Option<Contact> {
+        self.entry.as_mut().and_then(|entry| entry.take_due(now))
+    }
+
     /// Whether another is to be chosen. A clock that is set back makes a turn longer by so much, but by two
     /// days at the most.
     fn is_over(&self, now: Time) -> bool {
         let Some(entry) = &self.entry else { return true };
-        let stands_for = now.since(entry.since());
+        let (turn, passed) = (self.until.since(entry.since()), now.since(entry.since()));
         now >= self.until
             || self.until.since(now) > LONGEST_TURN.times(2)
-            || entry.is_away() && stands_for >= SHORTEST_TURN
+            || entry.is_gone() && passed >= SHORTEST_TURN && passed.times(4) >= turn
     }
 
     fn begin_turn(&mut self, contact: Contact, now: Time, lasts: Span) {
@@ -135,19 +146,39 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_in_time_or_when_its_node_does_not_answer_while_others_do() {
+    fn a_turn_ends_in_time_or_when_its_node_is_gone_while_others_answer() {
         let mut rotating = Rotating::default();
         assert!(rotating.is_over(NOW));
         rotating.begin_turn(contact(1), NOW, Span::HOUR);
         let at = |minutes| NOW + Span::from_mins(minutes);
         assert!(!rotating.is_over(at(59)) && rotating.is_over(at(60)));
-        // Nobody may be answering: then it is not this node that is away.
-        rotating.failed(&contact(1).address(), at(1));
+        // Nobody may be answering: then it is not this node that is gone.
+        (1..9).for_each(|minute| rotating.failed(&contact(1).address(), at(minute)));
         assert!(!rotating.is_over(at(30)));
-        rotating.answered(&contact(2));
-        assert!(!rotating.is_over(at(9)) && rotating.is_over(at(10)));
+        fail_while_others_answer(&mut rotating, at(10), 3);
+        // One call that was not answered, or four, end no turn.
+        assert!(!rotating.is_over(at(30)));
+        fail_while_others_answer(&mut rotating, at(13), 1);
+        assert!(!rotating.is_over(at(14)) && rotating.is_over(at(15)));
         rotating.answered(&contact(1));
-        assert!(!rotating.is_over(at(10)));
+        assert!(!rotating.is_over(at(15)));
+    }
+
+    /// Else an adversary who keeps honest ones from answering would have the turn within a day.
+    #[test]
+    fn a_node_that_is_gone_keeps_a_long_turn_for_a_quarter_of_it() {
+        let mut rotating = Rotating::default();
+        rotating.begin_turn(contact(1), NOW, Span::DAY);
+        fail_while_others_answer(&mut rotating, NOW, 9);
+        let at = |hours| NOW + Span::HOUR.times(hours);
+        assert!(!rotating.is_over(at(5)) && rotating.is_over(at(6)));
+    }
+
+    fn fail_while_others_answer(rotating: &mut Rotating, from: Time, times: u64) {
+        for minute in 0..times {
+            rotating.answered(&contact(2));
+            rotating.failed(&contact(1).address(), from + Span::from_mins(minute));
+        }
     }
 
     /// Else a clock that was a year ahead once would give the same node a turn of a year.

@@ -173,7 +173,7 @@ impl Node {
         }
         let ping = self.table.next_ping().unwrap_or(Time::MAX);
         let refresh = if self.bootstrap.settled { self.table.next_refresh() } else { Time::MAX };
-        let entry = self.entries.next_try().unwrap_or(Time::MAX);
+        let entry = self.next_entry_try().unwrap_or(Time::MAX);
         let own = self.bootstrap.save_at.min(self.next_clock_question());
         ping.min(refresh).min(entry).min(own)
     }
@@ -192,7 +192,9 @@ impl Node {
         if let Some(stale) = self.table.stale_buckets(turn.now).first().filter(|_| settled) {
             let target = self.table.refresh_target(*stale, &mut self.rng);
             self.table.looked_up(&target, turn.now);
-            self.search(turn, target, SearchPurpose::Refresh);
+            if !self.search(turn, target, SearchPurpose::Refresh) {
+                self.table.searched_in_vain(&target);
+            }
         }
         if self.bootstrap.save_at <= turn.now {
             self.save_table(turn);
@@ -226,13 +228,18 @@ impl Node {
         }
     }
 
-    /// Begins a lookup, unless one for the same is under way or too many are.
-    pub(super) fn search(&mut self, turn: Turn<'_>, target: Address, purpose: SearchPurpose) {
+    /// Begins a lookup, unless one for the same is under way or too many are; whether it did.
+    pub(super) fn search(
+        &mut self,
+        turn: Turn<'_>,
+        target: Address,
+        purpose: SearchPurpose,
+    ) -> bool {
         let same = |search: &Search| {
             search.lookup.target() == &target && search.purpose.brings_the_same_as(purpose)
         };
         if !self.has_room_to_search(purpose) || self.searches.values().any(|search| same(search)) {
-            return;
+            return false;
         }
         let (mut seeds, others) = self.first_to_ask(&target, purpose);
         if seeds.len() < self.config.lookup.paths {
@@ -250,6 +257,7 @@ impl Node {
         let id = self.rng.next_u64();
         self.searches.insert(id, Box::new(search));
         self.advance(turn, id);
+        true
     }
 
     /// Whether another lookup for this purpose may begin. What others want has bounds of its own, so
@@ -378,6 +386,8 @@ impl Node {
         let enough = self.config.table.bucket_size;
         if nearest.len() >= enough.min(self.table.len()) {
             self.size.sample_from(&distances(target, nearest, enough));
+        } else {
+            self.table.searched_in_vain(target);
         }
     }
 

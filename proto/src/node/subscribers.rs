@@ -75,6 +75,11 @@ impl Node {
             self.reply(id, Err(Rejection::NotGranted));
             return Ok(());
         }
+        // They have such grants from us: we would show ourselves to the region of our own mailboxes.
+        if grants.iter().any(|g| g.collector() == self.address) && self.is_own_collector(from) {
+            self.reply(id, Err(Rejection::Busy));
+            return Ok(());
+        }
         let mut mailboxes = BTreeSet::new();
         for grant in grants {
             if grant.collector() == self.address {

@@ -441,6 +441,42 @@ fn a_reader_whose_lasting_entries_all_tell_nothing_is_not_deaf() {
     assert!(world.has_been_given(reader, 1, &letter));
 }
 
+/// Whoever collects for us has, or had, grants that name this node: they must not bring it to show
+/// itself to the region of its own client's mailbox.
+#[test]
+fn no_entry_of_now_or_before_makes_a_reader_collect_from_the_region() {
+    let Large { mut world, mailbox, reader, nearest, .. } = large(37, 60);
+    let collectors = collectors(&mut world, reader);
+    let (entry, before) = (collectors[0], nearest[0]);
+    let until = world.now() + Span::DAY;
+    let both = |world: &World, asker: At| {
+        [asker, reader].map(|host| mailbox.grant(world.address(host), until)).to_vec()
+    };
+    let subscribe = |world: &mut World, asker: At| {
+        let request = Request::Subscribe { grants: both(world, asker), after: 0 };
+        let id = world.ask_as(world.host(asker).key().public(), reader, request);
+        world.run_for(Span::from_secs(1));
+        world.answer(id).cloned()
+    };
+    world.sent.clear();
+    assert_eq!(subscribe(&mut world, entry), Some(Err(Rejection::Busy)));
+    // One of before is served like anybody whose entry this node is.
+    assert!(matches!(subscribe(&mut world, before), Some(Ok(Response::Subscribed { .. }))));
+    world.sent.clear();
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::HOUR);
+    let is_own = |request: &Request| matches!(request, Request::Subscribe { .. });
+    let asked = world.sent.iter().filter(|sent| sent.from == reader && is_own(&sent.request));
+    let asked: BTreeSet<_> = asked.map(|sent| world.at(&sent.to).unwrap()).collect();
+    assert_eq!(asked, collectors.into_iter().collect());
+}
+
+/// The entries of a host, those that last first.
+fn collectors(world: &mut World, host: At) -> Vec<At> {
+    let lasting = entries(world, host);
+    lasting.into_iter().chain(rotating_entry(world, host)).collect()
+}
+
 #[test]
 fn the_rotating_entry_changes_ever_more_seldom_and_not_by_a_restart() {
     let Large { mut world, reader, .. } = large(36, 60);

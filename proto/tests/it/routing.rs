@@ -104,20 +104,29 @@ fn a_restarted_node_rejoins_by_its_saved_table_when_the_bootstrap_is_gone() {
     assert!(world.has_been_given(7, 1, &letter));
 }
 
-/// B7.
+/// B7. The last four hours hold one refresh of each bucket, and the first two the many pings of a
+/// network that has just come together.
 #[test]
 fn a_hundred_idle_nodes_ping_less_than_once_a_minute_each() {
     let mut world = World::of(4, 100);
-    world.run_for(Span::HOUR.times(4));
+    world.run_for(Span::from_mins(30));
+    let (pings, all) = calls_an_hour(&mut world, 2);
+    assert!(pings < 2 * 60, "{pings} pings an hour and node at first");
+    assert!(all < 8 * 60, "{all} calls of any kind an hour and node at first");
+    world.run_for(Span::from_mins(5 * 60 + 30));
+    let (pings, all) = calls_an_hour(&mut world, 4);
+    assert!(pings < 60, "{pings} pings an hour and node");
+    assert!(all < 4 * 60, "{all} calls of any kind an hour and node");
+}
+
+/// How many pings and calls of any kind a host makes an hour, over the next `hours`.
+fn calls_an_hour(world: &mut World, hours: u64) -> (usize, usize) {
     world.sent.clear();
-    world.run_for(Span::HOUR.times(2));
-    let count = |wanted: fn(&Request) -> bool| {
-        world.sent.iter().filter(|sent| wanted(&sent.request)).count()
-    };
-    let pings = count(|request| matches!(request, Request::Ping { .. }));
-    assert!(pings < 100 * 120, "{pings}");
-    let all = world.sent.len() / 100 / 120;
-    assert!(all < 5, "{all} calls of any kind a minute and node");
+    world.run_for(Span::HOUR.times(hours));
+    let is_ping = |sent: &&Sent| matches!(sent.request, Request::Ping { .. });
+    let pings = world.sent.iter().filter(is_ping).count();
+    let host_hours = world.hosts().len() * hours as usize;
+    (pings / host_hours, world.sent.len() / host_hours)
 }
 
 /// B3.
@@ -637,8 +646,16 @@ fn a_node_in_a_network_that_stays_the_same_searches_each_part_of_it_every_four_h
     world.sent.clear();
     world.run_for(Span::HOUR.times(4));
     for host in world.hosts() {
-        let searched = searched(&world, host).len();
-        assert!((2..=8).contains(&searched), "host {host}: {searched}");
+        // One target in each bucket: where it branches off from the host's own address.
+        let own = world.address(host);
+        let branch = |target: &Address| own.distance(target).common_bits();
+        let searched = searched(&world, host);
+        let buckets: BTreeSet<_> = searched.iter().map(branch).collect();
+        let peers = peers(&mut world, host);
+        let farthest = peers.iter().map(|peer| branch(&peer.contact.address())).min().unwrap();
+        assert!(buckets.contains(&farthest), "host {host}: {buckets:?}");
+        assert_eq!(buckets.len(), searched.len(), "host {host}: {searched:?}");
+        assert!((2..=4).contains(&buckets.len()), "host {host}: {buckets:?}");
     }
 }
 
