@@ -70,7 +70,9 @@ fn serve(config: NodeConfig) -> ExitCode {
     if let Err(error) = logging::start(&config.log) {
         return end(MISUSED, error);
     }
-    let runtime = match runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime =
+        runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return end(FAILED, error),
     };
@@ -84,6 +86,12 @@ fn serve(config: NodeConfig) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => end(FAILED, error),
     }
+}
+
+/// Threads for links and clients. The driver and the store have threads of their own, which all links
+/// and clients wait for: one core is left to them, if there are several.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
 /// Comes true when the system or the operator wants the program to end.

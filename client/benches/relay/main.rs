@@ -30,7 +30,8 @@ const STORED: usize = 100_000;
 const ONLINE: usize = 5_000;
 const IN_FLIGHT: usize = 64;
 
-#[tokio::main]
+// One thread: as the clients of one person are, and beside a relay that needs the other cores.
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     // `cargo test` runs benchmarks too, to see whether they start; this one has nothing to test.
     if !std::env::args().any(|argument| argument == "--bench") {

@@ -82,6 +82,12 @@ pub(super) fn family(family: Family, cache: &Cache) -> ColumnFamilyDescriptor {
         Family::Envelopes => ENVELOPES_BUFFER_BYTES,
         _ => INDEX_BUFFER_BYTES,
     });
+    // Most ids that are looked up are new, and found in no write buffer: a filter says so for less than a
+    // search of it takes.
+    if matches!(family, Family::Custody | Family::Tombstones) {
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(0.05);
+    }
     // Envelopes are left to the upkeep, which knows how much it would rewrite for how much space.
     if family != Family::Envelopes {
         options.add_compact_on_deletion_collector_factory(1_024, 512, 0.5);
