@@ -22,14 +22,14 @@ pub(crate) fn render(shown: &Shown) -> String {
 fn object(shown: &Shown) -> Value {
     match shown {
         Shown::Started { address, node } => {
-            let mut object = object_of("started", json!({ "address": address.to_string() }));
-            node_into(&mut object, node);
-            Value::Object(object)
+            with_node("started", json!({ "address": address.to_string() }), node)
+        }
+        Shown::WhoAmI { address, node, pending } => {
+            let plain = json!({ "address": address.to_string(), "pending": pending });
+            with_node("whoami", plain, node)
         }
         Shown::Received { said, is_stranger, .. } => {
-            let mut object = said_object("received", said);
-            object.insert("stranger".to_owned(), json!(is_stranger));
-            Value::Object(object)
+            with("stranger", json!(is_stranger), said_object("received", said))
         }
         Shown::Queued { name, entry } => {
             let said = Said { name: name.clone(), entry: entry.clone() };
@@ -39,10 +39,8 @@ fn object(shown: &Shown) -> Value {
             "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
         }),
         Shown::State { number, name, contact, state } => {
-            let mut object = object_of(
-                "state",
-                json!({ "number": number.0, "name": name, "address": contact.to_string() }),
-            );
+            let plain = json!({ "number": number.0, "name": name, "address": contact.to_string() });
+            let mut object = object_of("state", plain);
             state_into(&mut object, state);
             Value::Object(object)
         }
@@ -52,40 +50,20 @@ fn object(shown: &Shown) -> Value {
         Shown::Online { node } => json!({ "type": "online", "node": node.to_string() }),
         Shown::Offline { reason } => json!({ "type": "offline", "reason": reason }),
         Shown::Lagged { missed } => json!({ "type": "lagged", "missed": missed }),
-        Shown::WhoAmI { address, node, pending } => {
-            let plain = json!({ "address": address.to_string(), "pending": pending });
-            let mut object = object_of("whoami", plain);
-            node_into(&mut object, node);
-            Value::Object(object)
-        }
         Shown::Left { waiting } => json!({ "type": "left", "waiting": waiting }),
         Shown::Error(text) => json!({ "type": "error", "text": text }),
-        answers => answer(answers),
-    }
-}
-
-/// Answers about one thing.
-fn answer(shown: &Shown) -> Value {
-    match shown {
-        Shown::Contact(one) => {
-            let mut object = contact(one);
-            object.insert("type".to_owned(), json!("contact"));
-            Value::Object(object)
-        }
+        Shown::Contact(one) => with("type", json!("contact"), contact(one)),
         Shown::Removed { contact: one, on_their_way } => {
-            let mut object = contact(one);
-            object.insert("type".to_owned(), json!("removed"));
-            object.insert("on_their_way".to_owned(), json!(on_their_way));
-            Value::Object(object)
+            let object = object_of("removed", Value::Object(contact(one)));
+            with("on_their_way", json!(on_their_way), object)
         }
         Shown::Lifetime(span) => json!({ "type": "ttl", "milliseconds": span.as_millis() }),
         Shown::Backup { file, bytes } => json!({
             "type": "backup", "file": file.display().to_string(), "bytes": bytes
         }),
         Shown::Message { said, waits_until } => {
-            let mut object = said_object("message", said);
-            object.insert("waits_until".to_owned(), json!(waits_until.map(Time::as_millis)));
-            Value::Object(object)
+            let until = json!(waits_until.map(Time::as_millis));
+            with("waits_until", until, said_object("message", said))
         }
         Shown::Cancelled { number, copies_may_exist } => json!({
             "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
@@ -93,29 +71,34 @@ fn answer(shown: &Shown) -> Value {
         Shown::Verify { name, contact, digits } => json!({
             "type": "verify", "name": name, "address": contact.to_string(), "digits": digits
         }),
-        lists => list(lists),
-    }
-}
-
-/// Answers that are lists.
-fn list(shown: &Shown) -> Value {
-    match shown {
-        Shown::Peers(peers) => {
-            json!({ "type": "peers", "peers": peers.iter().map(peer).collect::<Vec<_>>() })
-        }
-        Shown::Contacts(contacts) => {
-            let contacts: Vec<_> = contacts.iter().map(conversation).collect();
-            json!({ "type": "contacts", "contacts": contacts })
-        }
+        Shown::Peers(peers) => list("peers", peers, peer),
+        Shown::Contacts(contacts) => list("contacts", contacts, conversation),
         Shown::History(entries) => {
-            let entries: Vec<_> = entries.iter().map(|said| said_object("entry", said)).collect();
-            json!({ "type": "history", "entries": entries })
+            let said = |said| Value::Object(said_object("entry", said));
+            json!({ "type": "history", "entries": entries.iter().map(said).collect::<Vec<_>>() })
         }
-        _ => {
+        Shown::Help => {
             let line = |(usage, meaning): &(&str, &str)| json!({ "usage": usage, "does": meaning });
             json!({ "type": "help", "commands": HELP.iter().map(line).collect::<Vec<_>>() })
         }
     }
+}
+
+/// An object whose only list is named as its kind is.
+fn list<T, V: Into<Value>>(kind: &str, items: &[T], value: impl Fn(&T) -> V) -> Value {
+    let items: Vec<Value> = items.iter().map(|item| value(item).into()).collect();
+    json!({ "type": kind, kind: items })
+}
+
+fn with(name: &str, value: Value, mut object: Map<String, Value>) -> Value {
+    object.insert(name.to_owned(), value);
+    Value::Object(object)
+}
+
+fn with_node(kind: &str, fields: Value, node: &Result<NodeStatus, String>) -> Value {
+    let mut object = object_of(kind, fields);
+    node_into(&mut object, node);
+    Value::Object(object)
 }
 
 fn object_of(kind: &str, fields: Value) -> Map<String, Value> {
