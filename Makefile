@@ -9,7 +9,7 @@ endif
 NODES ?= 1000 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim experiments check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim reality experiments check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ bench: ## measure throughput and latency
 bench-sim: ## measure speed and memory of the simulator; NODES="1000000" for other sizes
 	cargo build --release -p comm-sim
 	for nodes in $(NODES); do target/release/comm-sim bench --nodes $$nodes || exit; done
+
+reality: ## compare the simulator with twenty real relays (six minutes)
+	deploy/prepare
+	cargo build --release -p comm-node
+	cargo bench -p comm --bench reality
 
 experiments: ## run every experiment of the simulator and write docs/experiments.md (half an hour)
 	cargo run --release -p comm-sim -- experiments --out target/experiments --docs docs/experiments.md

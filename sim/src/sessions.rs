@@ -61,7 +61,7 @@ impl Sessions {
     }
 
     /// When the relay of this number comes and goes, from the beginning of churn.
-    pub(crate) fn of(&self, number: usize) -> &[(Span, Span)] {
+    pub fn of(&self, number: usize) -> &[(Span, Span)] {
         let at = number.checked_rem(self.hosts.len());
         at.map_or(&[], |at| &self.hosts[at])
     }

@@ -1,0 +1,70 @@
+//! Whether the simulator tells the truth: real relays and simulated ones do what one scenario says.
+//!
+//! Twenty `comm-node` processes on loopback, killed and started again as `town.csv` says, and programs
+//! that do what the simulator's people do. Compared are what became of the envelopes, and how many
+//! requests of each kind the relays made of each other, from the first envelope on. Run it with
+//! `make reality`; it takes six minutes, most of them waiting. Ends with 1 where they differ by more
+//! than a tenth.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a comparison stops at what it does not expect"
+)]
+
+mod letters;
+mod relays;
+mod report;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::thread;
+
+use comm_sim::experiment;
+use comm_sim::measured::Measured;
+use comm_sim::plan::Plan;
+use comm_sim::scenario::Scenario;
+
+use report::Outcome;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // `cargo test` runs benchmarks too, to see whether they start; this one has nothing to test.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let plan = plan();
+    eprintln!("twenty relays for six minutes of real time …");
+    let real = real(&plan).await;
+    let simulated: Vec<_> = simulate(&plan).iter().map(Outcome::of).collect();
+    if report::print(&real, &simulated) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn plan() -> Plan {
+    let files = BTreeMap::from([("town.csv".to_owned(), include_str!("town.csv").to_owned())]);
+    let scenario = Scenario::parse("town.toml", include_str!("town.toml"), &[]).unwrap();
+    scenario.attach(&files).unwrap().single().plan
+}
+
+async fn real(plan: &Plan) -> Outcome {
+    let town = relays::Town::new(plan.network.nodes);
+    let played = tokio::join!(town.play(plan), letters::play(plan, &town));
+    let (requests, fates) = played;
+    Outcome::new(requests, &fates)
+}
+
+/// The same on simulated networks, one on each core at a time.
+fn simulate(plan: &Plan) -> Vec<Measured> {
+    let seeds: Vec<_> = (plan.run.seed..plan.run.seed + plan.run.networks).collect();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let part = seeds.len().div_ceil(cores);
+    thread::scope(|scope| {
+        let run = |seeds: &[u64]| -> Vec<_> {
+            seeds.iter().map(|seed| experiment::run(plan, *seed)).collect()
+        };
+        let parts: Vec<_> =
+            seeds.chunks(part).map(|seeds| scope.spawn(move || run(seeds))).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    })
+}

@@ -1,0 +1,219 @@
+//! Twenty relay processes, started one after another, some killed and started again, and what they
+//! have counted.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use comm::link::Endpoint;
+use comm_sim::plan::Plan;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep_until};
+
+/// The simulator switches all relays on over this time.
+pub const STARTING: Duration = Duration::from_secs(120);
+
+/// Requests by kind.
+pub type Requests = BTreeMap<String, i64>;
+
+/// Relays that are not running yet.
+pub struct Town {
+    began: Instant,
+    relays: Vec<Relay>,
+    _directory: TempDir,
+}
+
+struct Relay {
+    home: PathBuf,
+    listen: SocketAddr,
+    metrics: SocketAddr,
+    bootstrap: Vec<SocketAddr>,
+}
+
+/// What is to be done when.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Start(usize),
+    /// Counting begins.
+    Count,
+    Kill(usize),
+    End,
+}
+
+impl Town {
+    pub fn new(count: usize) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let ports = free_ports(2 * count);
+        let relay = |number: usize| Relay {
+            home: directory.path().join(number.to_string()),
+            listen: ports[2 * number],
+            metrics: ports[2 * number + 1],
+            bootstrap: some(&mut rng, number, 3)
+                .into_iter()
+                .map(|known| ports[2 * known])
+                .collect(),
+        };
+        let relays = (0..count).map(relay).collect();
+        Self { began: Instant::now(), relays, _directory: directory }
+    }
+
+    /// Where the client API of a relay is.
+    pub fn endpoint(&self, relay: usize) -> Endpoint {
+        Endpoint::Socket(self.relays[relay].home.join("api.sock"))
+    }
+
+    /// When so much time has passed since the first relay was started.
+    pub fn at(&self, passed: Duration) -> Instant {
+        self.began + passed
+    }
+
+    /// Plays the relays' part of a plan to its end; how many requests they had of each other since
+    /// the first envelope.
+    pub async fn play(&self, plan: &Plan) -> Requests {
+        let mut running: Vec<Option<Running>> = self.relays.iter().map(|_| None).collect();
+        let mut requests = Requests::new();
+        let mut counts = false;
+        for (when, step) in self.steps(plan) {
+            sleep_until(self.at(when)).await;
+            match step {
+                Step::Start(relay) => running[relay] = Some(self.relays[relay].start()),
+                Step::Count => {
+                    counts = true;
+                    for (relay, _) in
+                        self.relays.iter().zip(&running).filter(|(_, on)| on.is_some())
+                    {
+                        add(&mut requests, &relay.counted(), -1);
+                    }
+                }
+                Step::Kill(relay) => {
+                    if counts {
+                        add(&mut requests, &self.relays[relay].counted(), 1);
+                    }
+                    running[relay] = None;
+                }
+                Step::End => {
+                    self.relays.iter().for_each(|relay| add(&mut requests, &relay.counted(), 1));
+                }
+            }
+        }
+        requests
+    }
+
+    fn steps(&self, plan: &Plan) -> Vec<(Duration, Step)> {
+        let count = self.relays.len();
+        let mut steps: Vec<_> = (0..count)
+            .map(|relay| (STARTING * relay as u32 / count as u32, Step::Start(relay)))
+            .collect();
+        let sessions = plan.churn.trace.as_ref().expect("town.toml names town.csv");
+        for relay in 0..count {
+            let sessions = sessions.of(relay);
+            for pair in sessions.windows(2) {
+                steps.push((STARTING + real(pair[0].1), Step::Kill(relay)));
+                steps.push((STARTING + real(pair[1].0), Step::Start(relay)));
+            }
+        }
+        steps.push((first_letter(plan), Step::Count));
+        let last = plan.traffic.spacing.times(plan.traffic.envelopes as u64 - 1);
+        let end = first_letter(plan) + real(last + plan.traffic.away + plan.run.look);
+        steps.push((end, Step::End));
+        steps.sort();
+        steps
+    }
+}
+
+/// When the first envelope is sent.
+pub fn first_letter(plan: &Plan) -> Duration {
+    STARTING + real(plan.run.settle)
+}
+
+/// A span of the plan in real time.
+pub fn real(span: comm_proto::time::Span) -> Duration {
+    Duration::from_millis(span.as_millis())
+}
+
+/// A process that ends with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Relay {
+    fn start(&self) -> Running {
+        let mut command = Command::new(program());
+        command.arg("--data-dir").arg(&self.home);
+        command.arg("--listen").arg(self.listen.to_string());
+        command.arg("--metrics-listen").arg(self.metrics.to_string());
+        for known in &self.bootstrap {
+            command.arg("--bootstrap").arg(known.to_string());
+        }
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Running(quiet.spawn().expect("comm-node is built for release: see make reality"))
+    }
+
+    /// Requests that other relays made of this one since it was started.
+    fn counted(&self) -> Requests {
+        let mut stream = TcpStream::connect(self.metrics).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let counter = |line: &str| {
+            let (kind, count) =
+                line.strip_prefix("comm_requests_total{kind=\"")?.split_once("\"} ")?;
+            Some((simulated_name(kind)?.to_owned(), count.parse().ok()?))
+        };
+        text.lines().filter_map(counter).collect()
+    }
+}
+
+/// What the simulator calls this kind of request; none for those of clients.
+fn simulated_name(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "ping" => "ping",
+        "find-node" => "find node",
+        "offer" => "offer",
+        "digest" => "digest",
+        "deliver" => "deliver",
+        "peer-acknowledge" => "acknowledge",
+        "receipts" => "receipts",
+        "subscribe" => "subscribe",
+        "fetch" => "fetch",
+        _ => return None,
+    })
+}
+
+fn add(to: &mut Requests, counted: &Requests, sign: i64) {
+    for (kind, count) in counted {
+        *to.entry(kind.clone()).or_default() += sign * count;
+    }
+}
+
+/// At most `count` different ones of the first `below`.
+fn some(rng: &mut ChaCha12Rng, below: usize, count: usize) -> Vec<usize> {
+    let mut left: Vec<_> = (0..below).collect();
+    let take = |left: &mut Vec<usize>, rng: &mut ChaCha12Rng| {
+        let at = (rng.next_u64() % left.len() as u64) as usize;
+        left.swap_remove(at)
+    };
+    (0..count.min(below)).map(|_| take(&mut left, rng)).collect()
+}
+
+fn program() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/comm-node")
+}
+
+/// Ports that nobody uses now, all different.
+fn free_ports(count: usize) -> Vec<SocketAddr> {
+    let held: Vec<_> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
