@@ -29,7 +29,7 @@ impl Node {
     }
 
     fn write_clock(&mut self) {
-        if let Some(value) = self.clock.to_write() {
+        if let Some(value) = self.clock.write_down() {
             self.desk.put(Family::Meta, CLOCK_KEY.to_vec(), value);
         }
     }

@@ -67,7 +67,7 @@ impl HoldingClock {
     /// Goes on from what was written down: what has passed since then is a step like any other.
     ///
     /// # Errors
-    /// When the bytes are not what [`Self::to_write`] gives.
+    /// When the bytes are not what [`Self::write_down`] gives.
     pub(super) fn resume(bytes: &[u8], now: Time) -> Result<Self, StoreError> {
         let mut clock = Self::from_bytes(bytes).ok_or(StoreError::Damaged("clock"))?;
         // Others are asked anew, as after a jump.
@@ -124,7 +124,7 @@ impl HoldingClock {
     }
 
     /// What to write down, if that was not done for long.
-    pub(super) fn to_write(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn write_down(&mut self) -> Option<Vec<u8>> {
         let due = self.written.is_none_or(|(ran, doubt)| {
             self.ran - ran >= self.write_every || self.doubt > doubt + JUMP
         });
@@ -377,16 +377,16 @@ mod tests {
     #[test]
     fn it_is_written_down_soon_after_a_start_and_then_more_and_more_rarely() {
         let mut clock = HoldingClock::new(START);
-        assert!(clock.to_write().is_some() && clock.to_write().is_none());
+        assert!(clock.write_down().is_some() && clock.write_down().is_none());
         let mut written = Vec::new();
         for seconds in 1..=7_200 {
             clock.observe(START + Span::from_secs(seconds));
-            written.extend(clock.to_write().map(|_| seconds));
+            written.extend(clock.write_down().map(|_| seconds));
         }
         assert_eq!(written, [15, 45, 105, 225, 465, 945, 1_845, 2_745, 3_645, 4_545, 5_445, 6_345]);
         // What others say is written down with what is kept because of it.
         clock.doubt(Span::DAY);
-        assert!(clock.to_write().is_some() && clock.to_write().is_none());
+        assert!(clock.write_down().is_some() && clock.write_down().is_none());
     }
 
     #[test]
