@@ -82,7 +82,12 @@ impl HoldingClock {
         self.last = now;
         if back > JUMP {
             // What was ahead was put right, as far as that goes.
-            self.take_back(back);
+            if self.take_back(back)
+                && let Some(left) = self.jumps.last_mut()
+            {
+                // What is left of a jump has not lasted at all.
+                left.at = self.ran;
+            }
             self.doubt = self.doubt - back;
         } else if step > JUMP {
             self.jump(step);
@@ -167,14 +172,16 @@ impl HoldingClock {
         }
     }
 
-    /// Makes up for jumps, the latest first. What is left of one has not lasted at all.
-    fn take_back(&mut self, mut back: Span) {
+    /// Makes up for jumps, the latest first; whether that has left a part of one.
+    fn take_back(&mut self, mut back: Span) -> bool {
         while let Some(jump) = self.jumps.pop_if(|_| back > Span::ZERO) {
             if jump.by > back {
-                self.jumps.push(Jump { by: jump.by - back, at: self.ran });
+                self.jumps.push(Jump { by: jump.by - back, ..jump });
+                return true;
             }
             back = back - jump.by;
         }
+        false
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -307,6 +314,22 @@ mod tests {
         clock.doubt(Span::ZERO);
         run(&mut clock, 2);
         assert_eq!(clock.time(), clock.last);
+    }
+
+    /// Others never say quite the same.
+    #[test]
+    fn a_jump_lasts_though_others_call_the_clock_wrong_and_the_node_is_restarted_every_hour() {
+        let mut clock = HoldingClock::new(START);
+        let word = |hour: u64| Span::from_days(7) + Span::from_secs(hour);
+        clock.doubt(word(0));
+        clock.observe(START + Span::HOUR.times(22));
+        for hour in 1..5 {
+            run(&mut clock, 60);
+            clock = restarted(&clock, clock.last + Span::from_mins(1));
+            clock.doubt(word(hour));
+        }
+        let behind = clock.last.since(clock.time());
+        assert!(behind >= word(3) && behind <= word(4), "{behind:?}");
     }
 
     #[test]
