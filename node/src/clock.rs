@@ -1,14 +1,18 @@
 //! The clock of the machine as the protocol's [`Time`].
 //!
-//! Entry type is [`Clock`]. It never goes back while the node runs. When the machine's clock is set
-//! back, this one goes on at half its pace until the machine has caught up: to stand still would
-//! stop every time-out of the node. What a jump forward means for expiries is the node's own
-//! business (PROTOCOL §6.7).
+//! Entry type is [`Clock`]. It never goes back. When the machine's clock is set back a little, this
+//! one goes on at half its pace until the machine has caught up: to stand still would stop every
+//! time-out of the node. When it is set back by more, the node has to begin again with another
+//! ([`Clock::must_begin_again`]). What a jump forward means for expiries is the node's own business
+//! (PROTOCOL §6.7).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
+
+/// A machine's clock that lies behind by more was set back (PROTOCOL §6.7).
+const SET_BACK: Span = Span::from_mins(20);
 
 /// A clock; share one by reference among all that must agree.
 #[derive(Debug, Default)]
@@ -35,6 +39,11 @@ impl Clock {
         self.at(SystemTime::now(), Instant::now())
     }
 
+    /// Whether the machine's clock was set back so far that a node must not go by this one any more.
+    pub fn must_begin_again(&self) -> bool {
+        self.now().since(self.machine()) > SET_BACK
+    }
+
     /// The time when the machine's clock shows this, and one that nobody sets shows `steady`.
     pub(crate) fn at(&self, machine: SystemTime, steady: Instant) -> Time {
         // Before the epoch there is no time to tell.
@@ -51,6 +60,15 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_the_machine_lies_far_behind_is_of_no_use_any_more() {
+        for (minutes_ahead, useless) in [(0, false), (18, false), (22, true)] {
+            let (clock, ahead) = (Clock::new(), Duration::from_secs(60 * minutes_ahead));
+            clock.at(SystemTime::now() + ahead, Instant::now());
+            assert_eq!(clock.must_begin_again(), useless, "{minutes_ahead}");
+        }
+    }
 
     #[test]
     fn it_goes_on_slowly_while_the_machine_lies_behind() {

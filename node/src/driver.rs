@@ -71,7 +71,7 @@ pub struct Host {
 /// for the end, so tell the inbox before.
 #[derive(Debug)]
 pub struct Running {
-    result: oneshot::Receiver<Result<(), StoreError>>,
+    result: oneshot::Receiver<Result<(), DriverError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -81,6 +81,9 @@ pub enum DriverError {
     /// The node's disk failed; nothing it has promised is taken back.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The machine's clock was set back; a node that begins anew from the same store goes by it.
+    #[error("this machine's clock was set back by more than 20 minutes; start the node again")]
+    ClockSetBack,
     /// The system gives no thread.
     #[error("the system gives no thread: {0}")]
     Thread(#[from] io::Error),
@@ -119,7 +122,7 @@ impl Driver {
         let driver = Self::new(host)?;
         let thread = thread::Builder::new().name("driver".to_owned()).spawn(move || {
             let result = driver.run();
-            if let Err(error) = &result {
+            if let Err(DriverError::Store(error)) = &result {
                 error!(%error, "the store failed; the node stops");
             }
             // Nobody listens when the whole process is ending.
@@ -154,7 +157,7 @@ impl Driver {
         })
     }
 
-    fn run(mut self) -> Result<(), StoreError> {
+    fn run(mut self) -> Result<(), DriverError> {
         // However this ends, nobody must wait for an answer that never comes.
         let _closing = Closing(self.inbox.clone(), self.peers.clone());
         self.drain()?;
@@ -162,6 +165,10 @@ impl Driver {
         let mut turn = Turn::default();
         loop {
             self.inbox.take(&mut turn, BUDGET, Some(self.wake_at()));
+            if self.clock.must_begin_again() {
+                // What a node has timed by a clock that was ahead would be due that much too late.
+                return Err(DriverError::ClockSetBack);
+            }
             self.now = self.clock.now();
             self.take_turn(&mut turn)?;
             if self.is_finished(turn.admission) {
@@ -369,10 +376,10 @@ impl Running {
     /// Waits for the end: `Ok` after the inbox was told to stop and the disk has everything.
     ///
     /// # Errors
-    /// When the disk failed.
+    /// When the disk failed or the machine's clock was set back.
     pub async fn ended(&mut self) -> Result<(), DriverError> {
         match (&mut self.result).await {
-            Ok(result) => Ok(result?),
+            Ok(result) => result,
             Err(_) => Err(DriverError::Panicked),
         }
     }

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,18 +134,43 @@ struct Parts {
     peers: Peers,
 }
 
-/// Runs a node until `shutdown` comes true or the node fails.
+/// Runs a node until `shutdown` comes true or the node fails. When the machine's clock is set back,
+/// the node begins again from its store.
 ///
 /// # Errors
 /// When the node cannot start, or its disk or a listener fails.
 pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), RelayError> {
-    let mut relay = Relay::start(config).await?;
-    tokio::select! {
-        () = shutdown => {}
-        result = relay.ended() => return result,
+    run_by(Clock::new(), config, shutdown).await
+}
+
+/// The same by a clock that may have told a time before.
+async fn run_by(
+    mut clock: Clock,
+    config: NodeConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RelayError> {
+    let config = config.validated()?;
+    // One for the whole process, whichever node it counts for.
+    let _exporter = exporter(&config)?;
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let mut relay = Relay::begin(&config, clock).await?;
+        let ended = tokio::select! {
+            () = &mut shutdown => {
+                info!("stopping");
+                return relay.stop().await;
+            }
+            ended = relay.ended() => ended,
+        };
+        let Err(RelayError::Driver(DriverError::ClockSetBack)) = ended else { return ended };
+        warn!("this machine's clock was set back: the node begins again by the time it shows now");
+        relay.stop().await?;
+        clock = Clock::new();
     }
-    info!("stopping");
-    relay.stop().await
+}
+
+fn exporter(config: &NodeConfig) -> Result<Option<Exporter>, ExportError> {
+    config.metrics.listen.map(metrics::export).transpose()
 }
 
 impl Relay {
@@ -154,12 +180,18 @@ impl Relay {
     /// When the configuration, the data directory, the store or an address cannot be used.
     pub async fn start(config: NodeConfig) -> Result<Self, RelayError> {
         let config = config.validated()?;
-        let exporter = config.metrics.listen.map(metrics::export).transpose()?;
-        let Opened { data_dir, key, token, network_key, store } = open(&config).await?;
-        let bound = Bound::new(&config).await?;
-        let parts = Parts::new(&config, &key, network_key)?;
+        let exporter = exporter(&config)?;
+        let mut relay = Self::begin(&config, Clock::new()).await?;
+        relay._exporter = exporter;
+        Ok(relay)
+    }
+
+    async fn begin(config: &NodeConfig, clock: Clock) -> Result<Self, RelayError> {
+        let Opened { data_dir, key, token, network_key, store } = open(config).await?;
+        let bound = Bound::new(config).await?;
+        let parts = Parts::new(config, &key, network_key, clock)?;
         let endpoints = config.endpoints(&bound.listening);
-        announce(&config, &key, &bound.listening, &endpoints);
+        announce(config, &key, &bound.listening, &endpoints);
         let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
         let mut relay = Self {
@@ -174,10 +206,10 @@ impl Relay {
             driver: Some(Driver::start(parts.host(config.node(endpoints), key, store))?),
             upkeep: Some(upkeep),
             copies,
-            _exporter: exporter,
+            _exporter: None,
             _data_dir: data_dir,
         };
-        relay.serve(&config, parts, bound, token);
+        relay.serve(config, parts, bound, token);
         Ok(relay)
     }
 
@@ -206,10 +238,11 @@ impl Relay {
         self.api.embed(self.closed())
     }
 
-    /// Waits until the node ends by itself, which is always a failure.
+    /// Waits until the node ends by itself: when something fails, or when the machine's clock was set
+    /// back, after which a new one has to be started.
     ///
     /// # Errors
-    /// The failure.
+    /// The reason.
     pub async fn ended(&mut self) -> Result<(), RelayError> {
         loop {
             let Some(driver) = &mut self.driver else { return Ok(()) };
@@ -312,11 +345,12 @@ impl Parts {
         config: &NodeConfig,
         key: &KeyPair,
         network_key: Option<NetworkKey>,
+        clock: Clock,
     ) -> Result<Self, RelayError> {
         let network = Network::new(&config.network).expect("a validated name is visible ASCII");
         let sessions = config.limits.sessions_max;
         let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
-        let clock = Arc::new(Clock::new());
+        let clock = Arc::new(clock);
         let mut credentials = Credentials::new(key)?;
         if let Some(network_key) = network_key {
             let private = PrivateNetwork::new(network_key, key.public(), Arc::clone(&clock));
@@ -419,10 +453,61 @@ fn announce(
 
 #[cfg(test)]
 mod tests {
-    use comm_proto::time::Span;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::time::{Instant, SystemTime};
+
+    use comm_proto::time::{Span, Time};
+    use comm_proto::wire::client::GetStatusRequest;
+    use tokio::sync::oneshot;
+    use tonic::transport::Endpoint;
 
     use super::*;
     use crate::config::units::Interval;
+    use crate::rpc::client::client_client::ClientClient;
+
+    /// A clock of yesterday's machine, which was a day ahead of this one.
+    fn clock_of_tomorrow() -> Clock {
+        let clock = Clock::new();
+        clock.at(SystemTime::now() + Duration::from_secs(86_400), Instant::now());
+        clock
+    }
+
+    /// The time by which a node's API goes, if there is a node.
+    async fn time_at(socket: &Path) -> Option<Time> {
+        let endpoint = Endpoint::try_from(format!("unix://{}", socket.display())).ok()?;
+        let mut client = ClientClient::new(endpoint.connect().await.ok()?);
+        let status = client.get_status(GetStatusRequest {}).await.ok()?;
+        Some(Time::from_millis(status.into_inner().time))
+    }
+
+    /// Else it would take a wrong time for the right one, at half pace, until somebody restarts it.
+    #[tokio::test]
+    async fn a_node_whose_machine_is_set_back_by_a_day_begins_again_by_the_time_it_shows() {
+        let mut dir = tempfile::Builder::new();
+        let dir = dir.permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let config =
+            NodeConfig { data_dir: dir.path().to_owned(), leaf: true, ..NodeConfig::default() };
+        let mut relay = Relay::begin(&config, clock_of_tomorrow()).await.unwrap();
+        let ended = timeout(Duration::from_secs(20), relay.ended()).await.unwrap();
+        assert!(matches!(ended, Err(RelayError::Driver(DriverError::ClockSetBack))), "{ended:?}");
+        relay.stop().await.unwrap();
+        // The program goes on with another node, for as long as it is wanted.
+        let (stop, stopped) = oneshot::channel::<()>();
+        let socket = config.socket_path();
+        let shutdown = async { drop(stopped.await) };
+        let running = tokio::spawn(run_by(clock_of_tomorrow(), config, shutdown));
+        let by_the_machine = async {
+            let soon = Clock::new().now() + Span::HOUR;
+            while time_at(&socket).await.is_none_or(|time| time > soon) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), by_the_machine).await.unwrap();
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+    }
 
     #[test]
     fn every_time_of_a_link_is_as_it_was_configured() {

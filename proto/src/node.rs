@@ -9,8 +9,8 @@
 //! `targets` repeat them, `exchange` settles with another node who lacks what, `deliveries` hands it
 //! over, `collect`, `fetching` and `subscribers` bring them to their readers, `acknowledge` and
 //! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
-//! people. `dial_backs` and `outside_view` deal with callers and with how they see us, `clocks` with
-//! wrong clocks, `outage` with being cut off, `room` with the budget. `desk` is the outgoing side:
+//! people. `dial_backs` and `outside_view` deal with callers and with how they see us, `clocks` and
+//! `holding` with wrong clocks, `outage` with being cut off, `room` with the budget. `desk` is the outgoing side:
 //! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
 //! program left there.
 
@@ -32,6 +32,7 @@ mod entries;
 mod exchange;
 mod expire;
 mod fetching;
+mod holding;
 mod io;
 mod keys;
 mod outage;
@@ -72,8 +73,8 @@ use deliveries::Deliveries;
 use desk::Desk;
 use dial_backs::DialBacks;
 use entries::Entries;
-use expire::HoldingClock;
 use fetching::Fetching;
+use holding::HoldingClock;
 use outage::Outage;
 use outside_view::OutsideView;
 use regions::Regions;
@@ -186,6 +187,8 @@ impl Node {
         if self.clock.observe(now) {
             self.forget_clocks(turn);
             self.look_for_strays(turn);
+            // When that was to be looked for next was said by the clock as it was.
+            self.expiry_at = self.expiry_at.min(now);
         }
         match input {
             Input::Tick => self.on_tick(turn)?,

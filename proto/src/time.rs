@@ -103,6 +103,13 @@ impl Add for Span {
     }
 }
 
+impl Sub for Span {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
@@ -124,6 +131,7 @@ mod tests {
         assert_eq!(Time::MAX + Span::DAY, Time::MAX);
         assert_eq!(Time::ZERO - Span::DAY, Time::ZERO);
         assert_eq!(Time::ZERO.since(Time::MAX), Span::ZERO);
+        assert_eq!(Span::ZERO - Span::DAY, Span::ZERO);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::regions::{Aim, Found, LOOKUP_PATIENCE};
 use super::targets::PROBE_WAIT;
 use super::{Node, Turn};
 
-/// How long what seems over, but is still held, is put off.
+/// How long what seems over, but is still held, is put off, and what a wrong clock has put off at the most.
 const JUMP_PATIENCE: Span = Span::from_mins(15);
 
 /// The most receipts a source is told of.
@@ -74,23 +74,25 @@ impl Node {
         let mut due = turn.store.scan(Family::Schedule, keys::LOWEST, keys::HIGHEST, limit)?;
         let next = due.split_off(due.len().min(self.config.due_per_step));
         self.relay_at = next.first().map_or(Ok(Time::MAX), |(key, _)| due_time(key))?;
-        self.pause_rounds(turn, self.relay_at <= turn.now);
         let mut rounds = Rounds::default();
         for (key, _) in due {
             self.take_up(turn, key, &mut rounds)?;
         }
         self.take_in_strays(turn)?;
+        self.pause_rounds(turn, self.relay_at <= turn.now);
         self.offer_all(turn, rounds)
     }
 
     /// Whether rounds may be due by a clock that was ahead of what it shows now, from when this node was
-    /// off or before its clock jumped.
+    /// off or before its clock jumped; or all at once, if it was behind.
     pub(super) fn look_for_strays(&mut self, turn: Turn<'_>) {
         self.strays_from = Some(turn.now + self.longest_wait());
         self.relay_at = turn.now;
+        self.outage.expect_much();
     }
 
-    /// What is due later than any wait could make it is due soon, a bounded number at a time.
+    /// What is due later than any wait could make it is due soon, a bounded number at a time. Not all at
+    /// once: it may be everything that is held, if the clock is behind now.
     fn take_in_strays(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         let Some(from) = self.strays_from.take() else { return Ok(()) };
         let (from_key, limit) = (keys::due_from(from), self.config.due_per_step);
@@ -102,7 +104,8 @@ impl Node {
             let (due, id) = keys::parse_schedule(&key).ok_or(StoreError::Damaged("schedule"))?;
             match self.custody(turn, &id)? {
                 Some(custody) if custody.due == due => {
-                    let soon = turn.now + self.wait_before(1);
+                    let most = self.wait_before(custody.rounds).min(JUMP_PATIENCE);
+                    let soon = turn.now + self.draw_span(most);
                     self.reschedule(&id, custody, soon);
                 }
                 _ => self.desk.delete(Family::Schedule, key),

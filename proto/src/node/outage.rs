@@ -27,7 +27,7 @@ pub(super) struct Outage {
     cut_off: bool,
     /// No rounds before this.
     resume_at: Time,
-    /// Whether rounds that came due during an outage are still to be made.
+    /// Whether rounds that came due during an outage, or by a jump of the clock, are still to be made.
     catching_up: bool,
 }
 
@@ -44,6 +44,11 @@ impl Outage {
 
     pub(super) const fn is_cut_off(&self) -> bool {
         self.cut_off
+    }
+
+    /// More rounds may be due at once than come due while a node runs by a clock that is right.
+    pub(super) const fn expect_much(&mut self) {
+        self.catching_up = true;
     }
 
     /// Until when rounds must wait, cut off or not.
@@ -93,7 +98,7 @@ impl Node {
     }
 
     /// A random length below `span`.
-    fn draw_span(&mut self, span: Span) -> Span {
+    pub(super) fn draw_span(&mut self, span: Span) -> Span {
         Span::from_millis(self.rng.next_u64() % span.as_millis().max(1))
     }
 }

@@ -23,8 +23,9 @@ use super::deliveries::Deliveries;
 use super::desk::Desk;
 use super::dial_backs::DialBacks;
 use super::entries::{ENTRIES_KEY, Entries};
-use super::expire::{CLOCK_KEY, HoldingClock};
+use super::expire::CLOCK_KEY;
 use super::fetching::Fetching;
+use super::holding::HoldingClock;
 use super::io::Family;
 use super::keys;
 use super::outage::Outage;
@@ -84,7 +85,7 @@ pub(super) fn recover(
         listeners: BTreeSet::new(),
         arrivals,
         endings,
-        clock: HoldingClock::new(read_clock(turn)?, turn.now),
+        clock: read_clock(turn)?,
         clocks: PeerClocks::new(),
         relay_at,
         strays_from: None,
@@ -182,10 +183,10 @@ fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// When this node last looked at its clock, if that was ever written down.
-fn read_clock(turn: Turn<'_>) -> Result<Option<Time>, StoreError> {
-    let written = read_number(turn, CLOCK_KEY)?;
-    Ok((written > 0).then(|| Time::from_millis(written)))
+/// The clock as it was last written down, if it ever was.
+fn read_clock(turn: Turn<'_>) -> Result<HoldingClock, StoreError> {
+    let value = turn.store.get(Family::Meta, CLOCK_KEY)?;
+    value.map_or(Ok(HoldingClock::new(turn.now)), |bytes| HoldingClock::resume(&bytes, turn.now))
 }
 
 /// Stores made before entries were kept have none.

@@ -8,7 +8,7 @@ use comm_proto::node::{Event, Family};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::{Span, Time};
 
-use crate::world::{At, Mailbox, World, fill};
+use crate::world::{At, Mailbox, START, World, entries, fill};
 
 const DAY: i64 = 86_400_000;
 /// How much later than its expiry, and no more, what a relay holds is gone for sure: the tolerance
@@ -163,6 +163,97 @@ fn a_relay_whose_clock_jumps_a_day_ahead_and_stays_there_removes_nothing() {
     assert_eq!(world.holders(&letter.id()), []);
 }
 
+/// D9: what others said about its clock is on its disk, so that a restart does not forget it.
+#[test]
+fn a_relay_whose_clock_is_ahead_and_that_is_restarted_removes_nothing() {
+    for alone in [Span::ZERO, Span::from_mins(10), Span::from_mins(5 * 60)] {
+        let (mut world, wrong) = skewed(7, 6, 7 * DAY);
+        let letter = letter(&world, Span::from_mins(20 * 60));
+        world.submit(0, &letter).unwrap();
+        world.run_for(Span::from_mins(4 * 60));
+        assert!(world.host(wrong).holds(&letter.id()));
+        world.crash(wrong);
+        world.part(&[&[0, 1, 2, 3, 4]]);
+        world.start(wrong);
+        world.run_for(alone);
+        assert!(world.host(wrong).holds(&letter.id()), "after {alone:?} alone");
+        world.heal();
+        run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+        assert!(world.host(wrong).holds(&letter.id()), "after {alone:?} alone, then among others");
+        run_until(&mut world, letter.expires_at() + MARGIN);
+        assert_eq!(world.holders(&letter.id()), []);
+    }
+}
+
+/// D9: what it takes in because others say that it is not over is not removed by a restart either.
+#[test]
+fn a_relay_whose_clock_is_ahead_and_that_is_restarted_at_once_keeps_what_it_has_just_taken_in() {
+    let (mut world, wrong) = skewed(8, 6, 7 * DAY);
+    let letter = letter(&world, Span::from_mins(20 * 60));
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_secs(5));
+    assert!(world.host(wrong).holds(&letter.id()));
+    world.crash(wrong);
+    world.part(&[&[0, 1, 2, 3, 4]]);
+    world.start(wrong);
+    world.run_for(Span::HOUR);
+    assert!(world.host(wrong).holds(&letter.id()));
+}
+
+/// D9: a clock that is put right leaves nothing of what others said about it.
+#[test]
+fn a_relay_whose_clock_was_ahead_and_is_put_right_removes_in_time() {
+    for restarts in [true, false] {
+        let (mut world, wrong) = skewed(9, 6, 7 * DAY);
+        let letter = letter(&world, Span::from_mins(20 * 60));
+        world.submit(0, &letter).unwrap();
+        world.run_for(Span::from_mins(4 * 60));
+        if restarts {
+            world.crash(wrong);
+            world.part(&[&[0, 1, 2, 3, 4]]);
+            world.set_clock(wrong, 0);
+            world.start(wrong);
+        } else {
+            world.set_clock(wrong, 0);
+        }
+        run_until(&mut world, letter.expires_at() - Span::from_mins(1));
+        assert!(world.host(wrong).holds(&letter.id()), "{restarts}");
+        run_until(&mut world, letter.expires_at() + MARGIN);
+        assert!(!world.host(wrong).holds(&letter.id()), "{restarts}");
+    }
+}
+
+/// Runs a host for `on` and leaves it off for `off` until the end, for one more time at least.
+fn run_in_pieces(world: &mut World, host: At, (on, off): (Span, Span), end: Time) {
+    while world.now() < end {
+        world.run_for(on);
+        world.crash(host);
+        world.run_for(off);
+        world.start(host);
+    }
+    world.run_for(on);
+}
+
+/// D9: time that it runs adds up over pauses, or what it keeps would be kept for ever.
+#[test]
+fn a_node_that_never_runs_for_three_hours_without_a_pause_removes_what_has_expired() {
+    for (pieces, days) in [
+        ((Span::from_mins(2 * 60), Span::from_mins(22 * 60)), 4),
+        ((Span::from_mins(10), Span::from_mins(110)), 4),
+        ((Span::from_mins(1), Span::from_mins(29)), 10),
+    ] {
+        let mut world = World::of(10, 3);
+        let letter = letter(&world, Span::DAY);
+        world.submit(2, &letter).unwrap();
+        world.run_for(Span::from_mins(1));
+        let begun = world.now();
+        run_in_pieces(&mut world, 2, pieces, begun + Span::from_days(days) - Span::HOUR);
+        assert!(!world.host(2).holds(&letter.id()), "{pieces:?}");
+        let left = [Family::Custody, Family::Envelopes, Family::Schedule];
+        assert_eq!(left.map(|table| world.kept(2, table)), [0; 3]);
+    }
+}
+
 /// A node of the table that says another time and else takes part in nothing.
 fn liar(world: &mut World, number: u64, time: Time) -> At {
     let answer = move |_: &Address, request: &Request| {
@@ -178,6 +269,47 @@ fn liar(world: &mut World, number: u64, time: Time) -> At {
         }))
     };
     world.add_puppet(KeyPair::from_seed(&fill(500 + number)), Box::new(answer))
+}
+
+/// Of how many envelopes a host, whose clock shows this, has made the round lately: their next is far off.
+fn rounds_made(world: &World, host: At, clock: Time) -> usize {
+    let soon = (clock + Span::from_mins(20)).as_millis().to_be_bytes();
+    let due = entries(world.host(host), Family::Schedule);
+    due.iter().filter(|(key, _)| key[..8] > soon[..]).count()
+}
+
+/// A machine without a clock of its own begins decades ago until it is told the time.
+#[test]
+fn a_relay_that_starts_with_a_clock_that_is_behind_does_not_offer_all_that_it_holds_at_once() {
+    let mut world = World::new(11);
+    let host = world.add(|config| config.due_per_step = 16);
+    let others: Vec<_> = (0..4).map(|n| liar(&mut world, n, START)).collect();
+    world.bootstrap(host, &others);
+    world.run_for(Span::from_secs(20));
+    let expires_at = world.now() + Span::from_days(14);
+    let letters = 200;
+    for n in 1..=letters {
+        world.submit(host, &Mailbox::new(1).envelope(n, expires_at)).unwrap();
+    }
+    // By now the next rounds are up to hours away.
+    world.run_for(Span::from_mins(3 * 60));
+    world.crash(host);
+    world.set_clock(host, -19_000 * DAY);
+    world.start(host);
+    world.run_for(Span::from_mins(1));
+    let behind = |world: &World| world.now() - Span::DAY.times(19_000);
+    let made = rounds_made(&world, host, behind(&world));
+    assert!(made < 50, "{made} in a minute");
+    world.run_for(Span::from_mins(19));
+    // None waits for the clock to catch up.
+    assert_eq!(rounds_made(&world, host, behind(&world)), 200);
+    // It is told the time, and all is late.
+    world.set_clock(host, 0);
+    world.run_for(Span::from_secs(2));
+    let made = rounds_made(&world, host, world.now());
+    assert!(made < 150, "{made} in 2 s");
+    world.run_for(Span::from_mins(1));
+    assert_eq!(rounds_made(&world, host, world.now()), 200);
 }
 
 /// D9: however many lie, nothing is removed early; and fewer than half delay nothing either.

@@ -102,7 +102,8 @@ pub(crate) struct Oracle {
     /// What the node that has its input now must not have any more after it.
     to_end: Vec<EnvelopeId>,
     skews: Skews,
-    set_at: BTreeMap<At, Time>,
+    /// By how much clocks were set ahead, and when; what was put right is left out.
+    set_ahead: BTreeMap<At, Vec<(Time, Span)>>,
     /// From when on nobody may speak of what was acknowledged long ago.
     quiet_from: Option<Time>,
     /// How long it may take until everybody has heard of an acknowledgement.
@@ -143,9 +144,19 @@ impl Oracle {
         self.sent.entry(envelope.id()).or_insert(Sent { envelope, acknowledged: None });
     }
 
-    /// A node's clock jumps now.
-    pub(crate) fn clock_set(&mut self, host: At, now: Time) {
-        self.set_at.insert(host, now);
+    /// A node's clock jumps ahead now.
+    pub(crate) fn clock_set_ahead(&mut self, host: At, now: Time, by: Span) {
+        self.set_ahead.entry(host).or_default().push((now, by));
+    }
+
+    /// A node's clock jumps back now: that makes up for its latest jumps ahead.
+    pub(crate) fn clock_set_back(&mut self, host: At, mut by: Span) {
+        let jumps = self.set_ahead.entry(host).or_default();
+        while let Some((_, ahead)) = jumps.last_mut().filter(|_| by > Span::ZERO) {
+            let made_up = by.min(*ahead);
+            (*ahead, by) = (*ahead - made_up, by - made_up);
+            jumps.pop_if(|(_, ahead)| *ahead == Span::ZERO);
+        }
     }
 
     /// Every message that names an envelope is written down; `about` is the beginning of its id.

@@ -2,11 +2,11 @@
 //!
 //! Entry type is [`Clocks`]. Machines that are not named have the true time. As in `comm-node`, a node is
 //! never told an earlier time than before: when its machine's clock is set back, it is told half of what
-//! passes until that has caught up. A restart ends that.
+//! passes until that has caught up. A restart ends that, which a machine that is set back by much has at once.
 
 use std::collections::BTreeMap;
 
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
 
 use crate::host::At;
 
@@ -39,6 +39,13 @@ impl Clocks {
     pub(super) fn read(&mut self, host: At, now: Time) -> Time {
         self.0.get_mut(&host).map_or(now, |clock| clock.read(now))
     }
+
+    /// By how much what its node is told is ahead of its machine.
+    pub(super) fn is_ahead_of_machine_by(&mut self, host: At, now: Time) -> Span {
+        let told = self.read(host, now);
+        let ahead = self.0.get(&host).map_or(0, |clock| clock.ahead);
+        told.since(Time::from_millis(now.as_millis().saturating_add_signed(ahead)))
+    }
 }
 
 impl Clock {
@@ -64,6 +71,7 @@ mod tests {
         clocks.set(1, 1_000);
         assert_eq!(clocks.read(1, at(5_000)), at(6_000));
         clocks.set(1, 0);
+        assert_eq!(clocks.is_ahead_of_machine_by(1, at(5_000)), Span::from_secs(1));
         for (now, told) in [(5_001, 6_000), (5_002, 6_001), (6_000, 6_500), (7_000, 7_000)] {
             assert_eq!(clocks.read(1, at(now)), at(told), "{now}");
         }

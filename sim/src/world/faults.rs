@@ -237,17 +237,27 @@ impl World {
         self.faults.cuts.push(Cut { from, to, until: now + span });
     }
 
-    /// The clock of a host's machine is set: so much ahead of the true time, or behind.
+    /// The clock of a host's machine is set: so much ahead of the true time, or behind. As in
+    /// `comm-node`, a node whose clock is set back by much begins again from its store.
     pub(crate) fn set_clock(&mut self, host: At, ahead: i64) {
         self.faults.count("clock set");
         let before = self.faults.clocks.read(host, self.now);
         self.faults.clocks.set(host, ahead);
         // A clock that goes on slowly after it was set back may not jump when it is set ahead again.
-        let jumps = self.faults.clocks.read(host, self.now).since(before) > JUMP;
-        if let Some(oracle) = self.oracle.as_mut().filter(|_| jumps) {
-            oracle.clock_set(host, self.now);
+        let ahead = self.faults.clocks.read(host, self.now).since(before);
+        let back = self.faults.clocks.is_ahead_of_machine_by(host, self.now);
+        if let Some(oracle) = self.oracle.as_mut().filter(|_| ahead > JUMP) {
+            oracle.clock_set_ahead(host, self.now, ahead);
         }
-        self.wake(host);
+        if back > JUMP {
+            self.faults.clocks.reboot(host);
+            if let Some(oracle) = &mut self.oracle {
+                oracle.clock_set_back(host, back);
+            }
+            self.crash(host, Millionths::ALL, Span::from_secs(1));
+        } else {
+            self.wake(host);
+        }
     }
 
     /// All that goes wrong ends, but for clocks and hosts that are off.

@@ -7,6 +7,7 @@ use comm_proto::envelope::{CLOCK_TOLERANCE, EnvelopeId};
 use comm_proto::message::{ClientRequest, Push, Request, Response};
 use comm_proto::node::{CallId, Family, Input};
 use comm_proto::store::Write;
+use comm_proto::time::{Span, Time};
 use comm_proto::verified::Verified;
 
 use super::{Oracle, Rule, Seen, body_key, short, tombstone};
@@ -118,15 +119,17 @@ impl Oracle {
             let text = format!("{} was removed before its time by this node's clock", short(&id));
             self.violated(seen, Rule::WronglyRemoved, text);
         } else if seen.now + CLOCK_TOLERANCE < expires_at {
-            self.removed_early(seen, &id);
+            self.removed_early(seen, &id, expires_at);
         }
     }
 
     /// By a clock that is ahead: not before that has lasted (PROTOCOL §6.7).
-    fn removed_early(&mut self, seen: &Seen<'_>, id: &EnvelopeId) {
+    fn removed_early(&mut self, seen: &Seen<'_>, id: &EnvelopeId, expires_at: Time) {
         self.check("removal by a wrong clock");
-        let set_at = self.set_at.get(&seen.at);
-        if set_at.is_some_and(|set_at| seen.now.since(*set_at) < CLOCK_TOLERANCE) {
+        let jumps = self.set_ahead.get(&seen.at).into_iter().flatten();
+        let lately = jumps.filter(|(at, _)| seen.now.since(*at) < CLOCK_TOLERANCE);
+        let ahead = lately.fold(Span::ZERO, |sum, (_, by)| sum + *by);
+        if seen.clock - ahead < expires_at {
             let text = format!("{} was removed though the clock has jumped lately", short(id));
             self.violated(seen, Rule::WronglyRemoved, text);
         }

@@ -228,11 +228,29 @@ fn a_clock_that_has_just_jumped_removes_nothing() {
         let seen = Seen { now, clock, at: 0, host: &scene.host };
         scene.oracle.output(&seen, &removal);
     };
-    scene.oracle.clock_set(0, START);
+    scene.oracle.clock_set_ahead(0, START, Span::DAY);
     remove(&mut scene, START + Span::from_mins(181));
     assert_eq!(scene.broken(), []);
     remove(&mut scene, START + Span::from_mins(179));
     assert_eq!(scene.broken(), [Rule::WronglyRemoved]);
+}
+
+/// What a clock said before it jumped may have lasted; a jump that was put right is none.
+#[test]
+fn a_clock_that_has_just_jumped_removes_what_was_over_before_the_jump() {
+    for (clock_ahead, put_right, broken) in
+        [(25, 0, &[][..]), (23, 0, &[Rule::WronglyRemoved]), (23, 23, &[])]
+    {
+        let mut scene = Scene::holding();
+        let removal = Output::Write(Batch { seq: Seq(9), writes: scene.removal() });
+        let clock = scene.envelope.expires_at() + Span::HOUR.times(clock_ahead);
+        scene.oracle.clock_set_ahead(0, START, Span::DAY);
+        scene.oracle.clock_set_back(0, Span::HOUR.times(put_right));
+        let now = START + Span::from_mins(179);
+        let seen = Seen { now, clock, at: 0, host: &scene.host };
+        scene.oracle.output(&seen, &removal);
+        assert_eq!(scene.broken(), broken, "{clock_ahead} {put_right}");
+    }
 }
 
 #[test]
