@@ -54,7 +54,6 @@ fn play(seed: u64, about: Option<&str>) -> (Verdict, Vec<String>) {
     trouble(&mut world, &options, &mut forger);
     heal(&mut world, &options);
     let end = START + STARTING + options.trouble + options.healing;
-    world.watch_for_quiet(end - options.quiet);
     world.run_until(end);
     let verdict = Verdict::of(&mut world, seed, options);
     (verdict, world.oracle.map(|oracle| oracle.story().to_vec()).unwrap_or_default())
@@ -62,8 +61,7 @@ fn play(seed: u64, about: Option<&str>) -> (Verdict, Vec<String>) {
 
 fn prepare(options: &Options, seed: u64, about: Option<&str>) -> World {
     let mut world = World::with_crypto(&options.network, seed, Crypto::Real);
-    let mut oracle =
-        Oracle::new(START, options.adversaries.len(), options.skews(), options.heard_by_all);
+    let mut oracle = Oracle::new(START, options.adversaries.len(), options.skews());
     about.into_iter().for_each(|about| oracle.tell_about(about));
     world.oracle = Some(Box::new(oracle));
     world.faults.known = (0..options.network.nodes)
@@ -137,6 +135,8 @@ fn befall(world: &mut World, fault: &Fault, left: Span, forger: &mut Forger) {
 /// The trouble ends. Adversaries are gone for good: what is left is a core that must manage alone.
 fn heal(world: &mut World, options: &Options) {
     world.heal();
+    let now = world.now();
+    world.oracle.iter_mut().for_each(|oracle| oracle.healed(now));
     for host in &options.adversaries {
         world.end(*host);
     }

@@ -39,6 +39,7 @@ use crate::swarm::oracle::{Oracle, Seen};
 use crate::trace::Trace;
 
 use faults::Faults;
+use frames::Frames;
 
 pub use links::KINDS;
 pub use view::EVERY_NODE;
@@ -109,6 +110,7 @@ pub struct World {
     rng: ChaCha12Rng,
     network: Network,
     crypto: Crypto,
+    frames: Frames,
     hosts: Vec<Host>,
     ip_plan: IpPlan,
     by_address: BTreeMap<Address, At>,
@@ -146,6 +148,7 @@ impl World {
             rng: ChaCha12Rng::seed_from_u64(seed),
             network: network.clone(),
             crypto,
+            frames: Frames::default(),
             hosts: Vec::new(),
             ip_plan: IpPlan::new(network.group),
             by_address: BTreeMap::new(),

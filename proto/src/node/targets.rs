@@ -22,10 +22,14 @@ pub(super) const PROBE_WAIT: Span = Span::from_secs(1);
 /// To how many others a node of the region repeats an envelope in one round.
 const REPEATS: usize = 2;
 
+/// From this round on, counted from 0, a node asks one more, whether that one has the envelope or not.
+const MEETS_FROM: u32 = 2;
+
 impl Node {
-    /// Of `nodes`, the region or our entries, those to offer the envelope to in this round. When all
-    /// are known to have it, one of them at random, so that a holder that lost it, or knows of an
-    /// acknowledgement, is met sooner or later.
+    /// Of `nodes`, the region or our entries, those to offer the envelope to in this round: some that
+    /// are not known to have it and, when there are none, and in later rounds always, one more at
+    /// random. So a holder that lost it, or knows of an acknowledgement, is met sooner or later,
+    /// though there be nodes that never take it.
     pub(super) fn choose(
         &mut self,
         turn: Turn<'_>,
@@ -34,24 +38,30 @@ impl Node {
     ) -> Vec<Contact> {
         let mut lacking = nodes.clone();
         lacking.retain(|contact| !custody.holders.contains(&contact.address()));
-        if custody.role == Role::Own && self.is_behind_entries() {
-            return self.choose_entries(turn, custody, nodes, lacking);
-        }
-        let most = if custody.role == Role::Own {
-            lacking.len()
-        } else if !self.is_entry_for(custody) {
-            REPEATS
-        } else if custody.rounds == 0 {
-            PROBES
-        } else if self.leaves_it_to_others(custody) {
-            0
+        let mut chosen = if custody.role == Role::Own && self.is_behind_entries() {
+            self.choose_entries(turn, custody, lacking)
         } else {
-            lacking.len()
+            let most = self.most_lacking(custody).unwrap_or(lacking.len());
+            self.draw(&mut lacking, most)
         };
-        if lacking.is_empty() || most == 0 {
-            return self.draw(&mut nodes, 1);
+        if chosen.is_empty() || custody.rounds >= MEETS_FROM {
+            nodes.retain(|node| !chosen.contains(node));
+            chosen.extend(self.draw(&mut nodes, 1));
         }
-        self.draw(&mut lacking, most)
+        chosen
+    }
+
+    /// To how many that lack it this round offers it; to all if nothing is said.
+    fn most_lacking(&self, custody: &Custody) -> Option<usize> {
+        if custody.role == Role::Own {
+            None
+        } else if !self.is_entry_for(custody) {
+            Some(REPEATS - usize::from(custody.rounds >= MEETS_FROM))
+        } else if custody.rounds == 0 {
+            Some(PROBES)
+        } else {
+            self.leaves_it_to_others(custody).then_some(0)
+        }
     }
 
     /// Whether this node has the envelope from outside the region it belongs to, and lies outside
@@ -67,7 +77,6 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         custody: &Custody,
-        mut entries: Vec<Contact>,
         mut lacking: Vec<Contact>,
     ) -> Vec<Contact> {
         if custody.rounds == 0 {
@@ -77,7 +86,7 @@ impl Node {
             lacking = self.fresh_entries(turn, custody);
             lacking = self.draw(&mut lacking, 1);
         }
-        if lacking.is_empty() { self.draw(&mut entries, 1) } else { lacking }
+        lacking
     }
 
     /// Nodes of the table that may do an entry's work for this envelope and have not done it yet.

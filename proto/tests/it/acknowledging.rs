@@ -1,6 +1,9 @@
 //! The end of an envelope that has been read: states, acknowledgements, tombstones and forgeries.
 
+use std::collections::BTreeSet;
+
 use comm_proto::acknowledgement::Acknowledgement;
+use comm_proto::address::Address;
 use comm_proto::envelope::{Envelope, EnvelopeId, TTL_DEFAULT, TTL_MIN};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientPush, ClientRequest, EnvelopeState, Push, Request, Response};
@@ -9,7 +12,8 @@ use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 use comm_proto::verified::Verified;
 
-use crate::world::{At, Mailbox, World, fill};
+use crate::routing::{Large, entries, large};
+use crate::world::{At, Mailbox, START, Sent, World, fill};
 
 fn names(request: &Request, id: &EnvelopeId) -> bool {
     match request {
@@ -128,6 +132,78 @@ fn a_late_copy_is_answered_with_the_acknowledgement_and_goes_nowhere() {
     world.run_for(Span::HOUR);
     assert_eq!(world.holders(&envelope.id()), []);
     assert!(!world.sent.iter().any(|sent| names(&sent.request, &envelope.id())));
+}
+
+/// Answers like a node that is there and wants what it is offered, but has no room for it.
+fn full(_: &Address, request: &Request) -> Option<Result<Response, Rejection>> {
+    let (receipts, acknowledgements) = (Vec::new(), Vec::new());
+    Some(Ok(match request {
+        Request::Ping { .. } => Response::Pong { time: START, observed: None },
+        Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
+        Request::Offer { ids } => {
+            Response::Offered { wanted: ids.clone(), receipts, acknowledgements }
+        }
+        Request::Deliver { envelopes } => {
+            let refuse = |envelope: &Envelope| (envelope.id(), Rejection::StoreFull);
+            let refused = envelopes.iter().map(refuse).collect();
+            Response::Delivered { receipts, refused, acknowledgements }
+        }
+        _ => Response::Done,
+    }))
+}
+
+/// Everybody has the envelope but those that have no room for it. `away` do not hear that it was read, and whoever
+/// read it is gone when they are back. Each must end its copy within ten rounds.
+fn assert_ended_by_whom_they_meet(
+    world: &mut World,
+    (mailbox, letter, reader): (&Mailbox, &Envelope, At),
+    away: &[At],
+) {
+    assert!(world.has_been_given(reader, 1, letter));
+    let others: Vec<_> = world.hosts().filter(|host| !away.contains(host)).collect();
+    world.part(&[away, &others]);
+    world.acknowledge(reader, mailbox, &[letter]);
+    world.run_for(Span::from_mins(2));
+    assert_eq!(world.holders(&letter.id()), away);
+    world.crash(reader);
+    world.heal();
+    world.sent.clear();
+    let holders = |world: &World| world.holders(&letter.id());
+    let ended = world.run_while(Span::from_days(3), |world| !holders(world).is_empty());
+    assert!(ended, "{:?} met only those who do not know", holders(world));
+    for host in away {
+        let of_it = |sent: &&Sent| sent.from == *host && names(&sent.request, &letter.id());
+        let rounds: BTreeSet<_> = world.sent.iter().filter(of_it).map(|sent| sent.at).collect();
+        assert!(rounds.len() <= 10, "{host}: {} rounds", rounds.len());
+    }
+}
+
+/// D14: a node that never takes an envelope keeps nobody from meeting those who know of its end.
+#[test]
+fn a_full_node_keeps_no_sender_and_no_holder_from_hearing_of_an_end() {
+    for (seed, away) in [(12, 0), (13, 2), (14, 3)] {
+        let mut world = World::of(seed, 6);
+        world.turn(1, Box::new(full));
+        let mailbox = Mailbox::new(1);
+        world.subscribe(5, 1, &mailbox, 0);
+        let letter = world.letter(&mailbox, 1);
+        world.submit(0, &letter).unwrap();
+        world.run_for(Span::from_secs(10));
+        assert_ended_by_whom_they_meet(&mut world, (&mailbox, &letter, 5), &[away]);
+    }
+}
+
+/// D14: the same where a sender has entries, one of which never takes it.
+#[test]
+fn a_full_entry_keeps_no_sender_from_hearing_of_an_end() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(40, 60);
+    world.subscribe(reader, 1, &mailbox, 0);
+    let entry = entries(&mut world, writer)[3];
+    world.turn(entry, Box::new(full));
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_secs(20));
+    assert_ended_by_whom_they_meet(&mut world, (&mailbox, &letter, reader), &[writer]);
 }
 
 /// D16.

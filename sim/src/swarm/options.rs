@@ -14,7 +14,7 @@ use rand_core::{RngCore, SeedableRng};
 
 use crate::host::At;
 use crate::plan::{Millionths, Network};
-use crate::swarm::oracle::Skews;
+use crate::swarm::oracle::{IN_VAIN_MAX, LONG_AGO, Skews};
 
 /// Fewest and most hosts.
 const HOSTS: (u64, u64) = (6, 24);
@@ -30,6 +30,10 @@ const BEHAVIOURS: [&[&str]; 4] =
 /// The most that clocks of most hosts are apart, in milliseconds.
 const SMALL_SKEW: u64 = 60 * 60_000;
 const HOUR: i64 = 3_600_000;
+/// Where the longest wait is no longer than this, there is time for [`ROUNDS`] of them.
+const SHORT_WAIT: Span = Span::from_mins(5);
+/// More than a node may ask in vain.
+const ROUNDS: u64 = IN_VAIN_MAX as u64 + 4;
 
 /// Everything that is drawn for one world.
 #[derive(Clone, Debug)]
@@ -58,14 +62,8 @@ pub struct Options {
     pub faults: Vec<(Span, Fault)>,
     /// How long anything goes wrong.
     pub trouble: Span,
-    /// How long the world has to settle afterwards, of which in the last part nobody may speak of
-    /// what was acknowledged.
+    /// How long the world has to settle afterwards.
     pub healing: Span,
-    /// That last part.
-    pub quiet: Span,
-    /// How long it may take until whoever has an envelope has heard of its acknowledgement: who was not
-    /// told meets it in a round, of which one may be left out.
-    pub heard_by_all: Span,
 }
 
 /// One envelope.
@@ -228,9 +226,6 @@ impl Options {
         draw_faults(&mut draw, &mut faults, &honest, hosts, trouble);
         faults.sort_by_key(|(at, _)| *at);
         let healing = healing(trouble, &config, &skews(&clocks, &faults));
-        let quiet = Span::from_mins(15);
-        let wait = (trouble + healing).as_millis().min(config.backoff_max.as_millis());
-        let heard_by_all = quiet + Span::from_millis(wait * 12 / 5);
         let letters = letters(&mut draw, &honest, trouble, healing);
         let full = full(&mut draw, &honest);
         let slow = slow(&mut draw, hosts);
@@ -251,8 +246,6 @@ impl Options {
             faults,
             trouble,
             healing,
-            quiet,
-            heard_by_all,
         }
     }
 
@@ -320,12 +313,17 @@ fn config(draw: &mut Draw) -> Config {
 
 /// Rounds that were made in vain have moved the next one out by as long as the trouble took, or the
 /// longest wait; one may be left out; an entry that is gone is noticed by then. A clock that was ahead
-/// has moved it out by as much, but by no more than the longest wait.
+/// has moved it out by as much, but by no more than the longest wait. Where waits are short, a holder that is never told
+/// of an end has time to ask in vain more often than the oracle allows.
 fn healing(trouble: Span, config: &Config, skews: &Skews) -> Span {
     let longest = config.backoff_max.as_millis() * 6 / 5;
     let ahead = skews.ahead.values().map(|ahead| ahead.unsigned_abs()).max().unwrap_or(0);
     let wait = trouble.as_millis().min(longest);
-    Span::from_millis(wait * 3 + ahead.min(longest)) + Span::from_mins(40)
+    let settled = Span::from_millis(wait * 3 + ahead.min(longest)) + Span::from_mins(40);
+    if config.backoff_max > SHORT_WAIT {
+        return settled;
+    }
+    settled.max(LONG_AGO + Span::from_millis(longest * ROUNDS))
 }
 
 fn letters(draw: &mut Draw, honest: &[At], trouble: Span, healing: Span) -> Vec<Letter> {

@@ -8,6 +8,7 @@
 mod bounds;
 mod endings;
 mod image;
+mod meetings;
 mod promises;
 mod serving;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use comm_proto::time::{Span, Time};
 
 use crate::host::{At, Host};
 
+pub(crate) use meetings::{IN_VAIN_MAX, LONG_AGO};
 pub(crate) use serving::Skews;
 
 /// Violations kept; whatever is wrong once is wrong often.
@@ -44,7 +46,8 @@ pub(crate) struct Seen<'a> {
 /// What must always hold. The text says what was seen instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// Who gives a receipt, or tells a client that an envelope is accepted, has it on disk.
+    /// A node that gives a receipt, tells a client that an envelope is accepted or shows it to a reader has it on disk; one
+    /// that confirms an acknowledgement has the end on disk.
     PromiseBeforeDisk,
     /// What was promised is on disk until it ends.
     PromiseBroken,
@@ -68,7 +71,9 @@ pub enum Rule {
     BoundExceeded,
     /// What was accepted and is not over reaches its reader.
     NotDelivered,
-    /// Nobody speaks of what was acknowledged any more.
+    /// A node that knows of an end tells it to every other that asks about the envelope.
+    EndNotTold,
+    /// A node that asks others about what was acknowledged long ago is told sooner or later.
     StillSpokenOf,
 }
 
@@ -98,16 +103,22 @@ pub(crate) struct Oracle {
     adversaries: usize,
     cursors: BTreeMap<(At, SessionId), u64>,
     submissions: BTreeMap<RequestId, EnvelopeId>,
+    /// What acknowledgements of clients end at their node.
+    acknowledging: BTreeMap<RequestId, Vec<EnvelopeId>>,
     calls: BTreeMap<(At, CallId), endings::Asked>,
+    /// What others ask honest nodes about.
+    questions: BTreeMap<RequestId, meetings::Question>,
     /// What the node that has its input now must not have any more after it.
     to_end: Vec<EnvelopeId>,
+    /// What it has just been answered about.
+    met: Vec<EnvelopeId>,
+    /// How often a node has asked about what was acknowledged long ago, and still has it.
+    in_vain: BTreeMap<(At, EnvelopeId), u32>,
     skews: Skews,
     /// By how much clocks were set ahead, and when; what was put right is left out.
     set_ahead: BTreeMap<At, Vec<(Time, Span)>>,
-    /// From when on nobody may speak of what was acknowledged long ago.
-    quiet_from: Option<Time>,
-    /// How long it may take until everybody has heard of an acknowledgement.
-    heard_by_all: Span,
+    /// When all that goes wrong has ended.
+    healed: Option<Time>,
     checks: BTreeMap<&'static str, u64>,
     violations: Vec<Violation>,
     start: Time,
@@ -121,12 +132,22 @@ struct Sent {
     envelope: Envelope,
     /// When its reader did so first.
     acknowledged: Option<Time>,
+    /// When a node confirmed that first, with the end on its disk.
+    confirmed: Option<Time>,
+    /// Until when all acknowledgements of it last.
+    told_until: Option<Time>,
+}
+
+impl Sent {
+    const fn new(envelope: Envelope) -> Self {
+        Self { envelope, acknowledged: None, confirmed: None, told_until: None }
+    }
 }
 
 impl Oracle {
     /// Looks on from `start`; so many hosts are nobody's friends, and clocks are as wrong as this.
-    pub(crate) fn new(start: Time, adversaries: usize, skews: Skews, heard_by_all: Span) -> Self {
-        Self { start, adversaries, skews, heard_by_all, ..Self::default() }
+    pub(crate) fn new(start: Time, adversaries: usize, skews: Skews) -> Self {
+        Self { start, adversaries, skews, ..Self::default() }
     }
 
     /// What was wrong so far.
@@ -141,7 +162,7 @@ impl Oracle {
 
     /// An adversary hands this envelope out, which it has made or knows from somewhere.
     pub(crate) fn made_up(&mut self, envelope: Envelope) {
-        self.sent.entry(envelope.id()).or_insert(Sent { envelope, acknowledged: None });
+        self.sent.entry(envelope.id()).or_insert(Sent::new(envelope));
     }
 
     /// A node's clock jumps ahead now.
@@ -169,17 +190,22 @@ impl Oracle {
         &self.story
     }
 
-    /// From then on nobody may speak of what was acknowledged.
-    pub(crate) fn watch_for_quiet(&mut self, from: Time) {
-        self.quiet_from = Some(from);
+    /// All that goes wrong ends now.
+    pub(crate) fn healed(&mut self, now: Time) {
+        self.healed = Some(now);
     }
 
     /// An honest node is about to get this.
     pub(crate) fn before(&mut self, seen: &Seen<'_>, input: &Input) {
         self.write_down(seen, "gets", input);
         self.to_end.clear();
-        if let Input::ClientRequest { id, session, request } = input {
-            self.client_asks(seen, *id, *session, request);
+        self.met.clear();
+        match input {
+            Input::ClientRequest { id, session, request } => {
+                self.client_asks(seen, *id, *session, request);
+            }
+            Input::Request { id, request, .. } => self.asked_by_another(seen, *id, request),
+            _ => {}
         }
         self.meet(seen, input);
     }
@@ -191,7 +217,8 @@ impl Oracle {
             Output::Write(batch) => self.removals(seen, &batch.writes),
             Output::Reply { result: Err(refusal), .. }
             | Output::ClientReply { result: Err(refusal), .. } => self.check(refusal.name()),
-            Output::Reply { result: Ok(answer), .. } => {
+            Output::Reply { id, result: Ok(answer) } => {
+                self.ends_told(seen, *id, answer);
                 self.receipts_given(seen, answer);
                 self.answered(seen, answer);
             }
@@ -217,6 +244,8 @@ impl Oracle {
     /// Its power went.
     pub(crate) fn crashed(&mut self, seen: &Seen<'_>) {
         self.to_end.clear();
+        self.met.clear();
+        self.questions.retain(|_, question| question.at != seen.at);
         let calls = (seen.at, CallId(0))..=(seen.at, CallId(u64::MAX));
         for call in self.calls.range(calls).map(|(call, _)| *call).collect::<Vec<_>>() {
             self.calls.remove(&call);
@@ -240,18 +269,12 @@ impl Oracle {
         match asked {
             ClientRequest::Submit { envelope } => {
                 let id = envelope.id();
-                let sent = Sent { envelope: envelope.clone(), acknowledged: None };
-                self.sent.entry(id).or_insert(sent);
+                self.sent.entry(id).or_insert_with(|| Sent::new(envelope.clone()));
                 self.submissions.insert(request, id);
             }
             ClientRequest::Cancel { id } => drop(self.cancelled.insert((seen.at, *id))),
             ClientRequest::Acknowledge { acknowledgements } => {
-                for (id, sent) in &mut self.sent {
-                    let mailbox = sent.envelope.mailbox();
-                    if acknowledgements.iter().any(|one| one.ends(id, &mailbox)) {
-                        sent.acknowledged.get_or_insert(seen.now);
-                    }
-                }
+                self.client_acknowledges(seen, request, acknowledgements);
             }
             // Each opening begins anew.
             ClientRequest::Subscribe { .. } => drop(self.cursors.remove(&(seen.at, session))),
@@ -266,6 +289,7 @@ impl Oracle {
                     self.accepted(seen, id, *state);
                 }
             }
+            ClientResponse::Done => self.confirmed(seen, request),
             ClientResponse::States(states) => {
                 for (id, state) in states {
                     self.state_told(seen, *id, *state);

@@ -192,13 +192,6 @@ impl World {
         self.watch(host, judge);
     }
 
-    /// From then on nobody may speak of what was acknowledged.
-    pub(crate) fn watch_for_quiet(&mut self, from: Time) {
-        if let Some(oracle) = &mut self.oracle {
-            oracle.watch_for_quiet(from);
-        }
-    }
-
     /// The disk cannot be read any more after so many reads: the node stops, and its host is off.
     pub(crate) fn fail_reads(&mut self, host: At, after: u32, off: Span) {
         self.faults.unreadable.insert(host, (after, off));

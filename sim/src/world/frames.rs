@@ -1,7 +1,9 @@
 //! What a message is between its nodes: the bytes of the protocol, written by one and read by the other with
 //! all that is verified there.
 //!
-//! Only in worlds whose cryptography is real; in the others values go over as they are.
+//! Entry type is [`Frames`]. Only in worlds whose cryptography is real; in the others values go over as they are.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use comm_proto::message::{Push, Request, Response};
@@ -10,9 +12,39 @@ use comm_proto::time::Time;
 use comm_proto::wire::{decode, peer};
 use prost::Message;
 
-/// A request as it comes out at the other end.
-pub(super) fn request(request: Request, now: Time) -> Result<Request, Rejection> {
-    decode::request(carried(&peer::Request::from(request)), now)
+use super::door;
+
+/// Subscriptions remembered; beyond that they are read anew.
+const SUBSCRIPTIONS_MAX: usize = 4_096;
+
+/// What has been read before. Everybody renews the same subscriptions time and again, and their signatures were most
+/// of what a world's time went to: the same bytes need not be verified twice, but for their time.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    subscriptions: BTreeSet<Vec<u8>>,
+}
+
+impl Frames {
+    /// A request as it comes out at the other end.
+    pub(super) fn request(&mut self, request: Request, now: Time) -> Result<Request, Rejection> {
+        match request {
+            Request::Subscribe { .. } => self.subscription(request, now),
+            other => decode::request(carried(&peer::Request::from(other)), now),
+        }
+    }
+
+    fn subscription(&mut self, request: Request, now: Time) -> Result<Request, Rejection> {
+        let bytes = peer::Request::from(request.clone()).encode_to_vec();
+        if self.subscriptions.contains(&bytes) {
+            return door::request(&request, now).map(|()| request);
+        }
+        let read = decode::request(decoded(Bytes::from(bytes.clone())), now)?;
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            self.subscriptions.clear();
+        }
+        self.subscriptions.insert(bytes);
+        Ok(read)
+    }
 }
 
 /// An answer as it comes out at the other end.
@@ -29,5 +61,9 @@ pub(super) fn push(push: Push, now: Time) -> Result<Push, Rejection> {
 }
 
 fn carried<M: Message + Default>(message: &M) -> M {
-    M::decode(Bytes::from(message.encode_to_vec())).expect("a frame just written can be read")
+    decoded(Bytes::from(message.encode_to_vec()))
+}
+
+fn decoded<M: Message + Default>(bytes: Bytes) -> M {
+    M::decode(bytes).expect("a frame just written can be read")
 }

@@ -88,7 +88,7 @@ impl World {
         self.people.handed(self.now, asked.from, to, &request);
         let request = match self.crypto {
             Crypto::Model => request,
-            Crypto::Real => match frames::request(request, self.now) {
+            Crypto::Real => match self.frames.request(request, self.now) {
                 Ok(request) => request,
                 Err(refusal) => return self.send_answer(asked, to, Err(refusal)),
             },

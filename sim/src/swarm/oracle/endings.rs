@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use comm_proto::acknowledgement::Acknowledgement;
-use comm_proto::envelope::{CLOCK_TOLERANCE, EnvelopeId};
+use comm_proto::envelope::{CLOCK_TOLERANCE, Envelope, EnvelopeId};
 use comm_proto::message::{ClientRequest, Push, Request, Response};
 use comm_proto::node::{CallId, Family, Input};
 use comm_proto::store::Write;
@@ -13,9 +13,10 @@ use comm_proto::verified::Verified;
 use super::{Oracle, Rule, Seen, body_key, short, tombstone};
 
 /// A call whose answer may carry acknowledgements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    Offer,
+    /// About these.
+    Offer(Vec<EnvelopeId>),
     Digest,
     Deliver,
 }
@@ -50,8 +51,11 @@ impl Oracle {
             Input::Response { id, result } => {
                 let asked = self.calls.remove(&(seen.at, *id));
                 match (asked, result) {
-                    (Some(Asked::Offer), Ok(Response::Offered { acknowledgements, .. }))
-                    | (Some(Asked::Digest), Ok(Response::Digested { acknowledgements, .. }))
+                    (Some(Asked::Offer(ids)), Ok(Response::Offered { acknowledgements, .. })) => {
+                        self.met = ids;
+                        self.must_end(seen, acknowledgements);
+                    }
+                    (Some(Asked::Digest), Ok(Response::Digested { acknowledgements, .. }))
                     | (Some(Asked::Deliver), Ok(Response::Delivered { acknowledgements, .. })) => {
                         self.must_end(seen, acknowledgements);
                     }
@@ -71,11 +75,14 @@ impl Oracle {
                 self.violated(seen, Rule::AcknowledgementIgnored, text);
             }
         }
+        for id in std::mem::take(&mut self.met) {
+            self.has_asked(seen, id);
+        }
     }
 
     pub(super) fn note_call(&mut self, seen: &Seen<'_>, id: CallId, request: &Request) {
         let asked = match request {
-            Request::Offer { .. } => Asked::Offer,
+            Request::Offer { ids } => Asked::Offer(ids.clone()),
             Request::Digest { .. } => Asked::Digest,
             Request::Deliver { .. } => Asked::Deliver,
             _ => return,
@@ -87,11 +94,7 @@ impl Oracle {
         let mut ended = BTreeSet::new();
         for acknowledgement in acknowledgements {
             for id in acknowledgement.ids().iter().filter(|id| seen.has(id)) {
-                let ends = self.known(id).is_some_and(|envelope| {
-                    acknowledgement.ends(id, &envelope.mailbox())
-                        && acknowledgement.expires_at() >= envelope.expires_at()
-                });
-                if ends {
+                if self.known(id).is_some_and(|envelope| ends(acknowledgement, envelope)) {
                     ended.insert(*id);
                 }
             }
@@ -103,6 +106,7 @@ impl Oracle {
         self.check("removal");
         let Some(envelope) = self.known(&id).cloned() else { return };
         self.promised.remove(&(seen.at, id));
+        self.in_vain.remove(&(seen.at, id));
         let buried = writes.iter().any(|write| {
             matches!(write, Write::Put { table: Family::Tombstones, key, .. } if key == tombstone(&id))
         });
@@ -154,6 +158,12 @@ impl Oracle {
             self.violated(seen, Rule::WronglyRemoved, text);
         }
     }
+}
+
+/// Whether a node that has the envelope must obey.
+pub(super) fn ends(acknowledgement: &Acknowledgement, envelope: &Envelope) -> bool {
+    acknowledgement.ends(&envelope.id(), &envelope.mailbox())
+        && acknowledgement.expires_at() >= envelope.expires_at()
 }
 
 fn is_removed(id: &EnvelopeId, writes: &[Write<Family>]) -> bool {

@@ -12,6 +12,8 @@ use super::{Oracle, Rule, Seen, body_key, short, tombstone};
 
 /// Above every key.
 const END: &[u8] = &[0xff; 48];
+/// How long an address is.
+const ADDRESS: usize = 20;
 /// Where the totals lie, which are seven numbers.
 const TOTALS: &[u8] = b"totals";
 
@@ -29,8 +31,11 @@ fn torn(store: &MemoryStore<Family>) -> Vec<String> {
     let mut found = Vec::new();
     let rows = |table| store.scan(table, &[], END, usize::MAX).unwrap_or_default();
     let bodies: BTreeMap<_, _> = rows(Family::Envelopes).into_iter().filter_map(body).collect();
-    let custody: BTreeSet<_> =
-        rows(Family::Custody).iter().filter_map(|(key, _)| id(key)).collect();
+    let records: BTreeMap<_, _> = rows(Family::Custody)
+        .into_iter()
+        .filter_map(|(key, record)| Some((id(&key)?, record)))
+        .collect();
+    let custody: BTreeSet<_> = records.keys().copied().collect();
     let waiting = rows(Family::Mailboxes);
     for id in bodies.keys().filter(|id| !custody.contains(id)) {
         found.push(format!("{} has no custody", short(id)));
@@ -50,6 +55,7 @@ fn torn(store: &MemoryStore<Family>) -> Vec<String> {
     if waiting.len() != custody.len() {
         found.push(format!("{} places in mailboxes for {}", waiting.len(), custody.len()));
     }
+    found.extend(never_due(store, &records));
     let due = rows(Family::Schedule);
     let mut scheduled: Vec<_> = due.iter().filter_map(|(key, _)| id(key.get(8..)?)).collect();
     scheduled.sort_unstable();
@@ -66,6 +72,41 @@ fn torn(store: &MemoryStore<Family>) -> Vec<String> {
     }
     found.extend(wrong_totals(store, &bodies));
     found
+}
+
+/// Each envelope that is repeated has its place in the schedule, at the time that its record tells.
+fn never_due(store: &MemoryStore<Family>, records: &BTreeMap<EnvelopeId, Vec<u8>>) -> Vec<String> {
+    let is_due = |id: &EnvelopeId, due: u64| {
+        let key = [&due.to_be_bytes()[..], id.as_bytes()].concat();
+        store.get(Family::Schedule, &key).is_ok_and(|row| row.is_some())
+    };
+    let repeated = records.iter().filter(|(_, record)| is_repeated(record));
+    let never = repeated.filter(|(id, record)| !due(record).is_some_and(|due| is_due(id, due)));
+    never.map(|(id, _)| format!("{} is never due", short(id))).collect()
+}
+
+/// By its role, the lower two bits of the first byte, of which 3 says that it lies ready for readers alone.
+fn is_repeated(record: &[u8]) -> bool {
+    record.first().is_some_and(|first| first & 3 != 3)
+}
+
+/// The time when it is due, the fourth of the numbers behind the mailbox: seven bits a byte, the lowest first, and
+/// in the last byte of each the highest bit is not set.
+fn due(record: &[u8]) -> Option<u64> {
+    let mut bytes = record.get(1 + ADDRESS..)?.iter();
+    let mut next = || {
+        let mut number = 0_u64;
+        for place in 0..10 {
+            let byte = *bytes.next()?;
+            number |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    };
+    (0..3).try_for_each(|_| next().map(drop))?;
+    next()
 }
 
 fn wrong_totals(

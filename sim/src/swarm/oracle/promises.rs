@@ -1,9 +1,13 @@
-//! Promises: a receipt, *accepted* and *stored* are true when they are said, and stay true.
+//! Promises: a receipt, *accepted*, *stored*, what readers are shown and the answer to their acknowledgements are true
+//! when they are said, and stay true.
 
+use comm_proto::acknowledgement::Acknowledgement;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::message::{EnvelopeState, Response};
-use comm_proto::node::Family;
+use comm_proto::node::{Family, RequestId};
+use comm_proto::verified::Verified;
 
+use super::endings::ends;
 use super::{Oracle, Rule, Seen, short, tombstone};
 
 impl Oracle {
@@ -33,6 +37,52 @@ impl Oracle {
             self.promise(seen, id, "accepted");
         }
         self.state_told(seen, id, state);
+    }
+
+    /// Readers and collectors are shown an envelope: it is on disk (PROTOCOL §6.5), unless it is over.
+    pub(super) fn on_disk(&mut self, seen: &Seen<'_>, ids: &[EnvelopeId], how: &'static str) {
+        for id in ids.iter().filter(|id| !seen.has_ended(id)) {
+            let Some(envelope) = self.known(id) else { continue };
+            if envelope.expires_at() > seen.clock && !seen.has_durably(envelope) {
+                let text = format!("{} is {how} and not on disk", short(id));
+                self.violated(seen, Rule::PromiseBeforeDisk, text);
+            }
+        }
+    }
+
+    /// A reader has read: what of it is here, or has ended here, must be ended on disk when that is confirmed.
+    pub(super) fn client_acknowledges(
+        &mut self,
+        seen: &Seen<'_>,
+        request: RequestId,
+        acknowledgements: &[Verified<Acknowledgement>],
+    ) {
+        let mut here = Vec::new();
+        for (id, sent) in &mut self.sent {
+            let by = acknowledgements.iter().filter(|one| ends(one, &sent.envelope));
+            let Some(until) = by.map(|one| one.expires_at()).min() else { continue };
+            sent.acknowledged.get_or_insert(seen.now);
+            sent.told_until = Some(sent.told_until.map_or(until, |told| told.min(until)));
+            if seen.has(id) || seen.has_ended(id) {
+                here.push(*id);
+            }
+        }
+        self.acknowledging.insert(request, here);
+    }
+
+    /// The reader is told that it is done. What has expired meanwhile needs no tombstone.
+    pub(super) fn confirmed(&mut self, seen: &Seen<'_>, request: RequestId) {
+        for id in self.acknowledging.remove(&request).unwrap_or_default() {
+            self.check("acknowledgement confirmed");
+            let on_disk = seen.host.disk().durable(Family::Tombstones, tombstone(&id)).is_some();
+            let Some(sent) = self.sent.get_mut(&id) else { continue };
+            if on_disk {
+                sent.confirmed.get_or_insert(seen.now);
+            } else if sent.envelope.expires_at() > seen.clock {
+                let text = format!("{} is confirmed as read and its end not on disk", short(&id));
+                self.violated(seen, Rule::PromiseBeforeDisk, text);
+            }
+        }
     }
 
     /// A client is told how far an envelope has come: a promise for own ones alone (PROTOCOL §6.1).

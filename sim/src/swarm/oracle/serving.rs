@@ -6,14 +6,11 @@ use std::collections::BTreeMap;
 use comm_proto::envelope::{CLOCK_TOLERANCE, Envelope, EnvelopeId};
 use comm_proto::message::{ClientPush, Push, Request, Response};
 use comm_proto::node::SessionId;
-use comm_proto::time::{Span, Time};
+use comm_proto::time::Span;
 
 use super::{Oracle, Rule, Seen, short};
 use crate::host::At;
 
-/// How an envelope is named that is repeated by a schedule.
-const OFFERED: &str = "offered";
-const DELIVERED: &str = "delivered";
 /// How wrong clocks are told to others at the most, by answers that take their time.
 const ANSWER_LATE: Span = Span::from_mins(60);
 
@@ -40,9 +37,9 @@ impl Oracle {
     /// A call of this node.
     pub(super) fn asked(&mut self, seen: &Seen<'_>, request: &Request) {
         match request {
-            Request::Offer { ids } => self.names(seen, ids, OFFERED),
+            Request::Offer { ids } => self.names(seen, ids, "offered"),
             Request::Fetch { ids } => self.names(seen, ids, "fetched"),
-            Request::Deliver { envelopes } => self.hands_over(seen, envelopes, DELIVERED),
+            Request::Deliver { envelopes } => self.hands_over(seen, envelopes, "delivered"),
             _ => {}
         }
     }
@@ -56,6 +53,7 @@ impl Oracle {
             Response::Subscribed { waiting, .. } => {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
                 self.names(seen, &ids, "listed");
+                self.on_disk(seen, &ids, "listed");
             }
             _ => {}
         }
@@ -67,6 +65,7 @@ impl Oracle {
             Push::Waiting(waiting) => {
                 let ids: Vec<_> = waiting.iter().map(|one| one.id).collect();
                 self.names(seen, &ids, "announced");
+                self.on_disk(seen, &ids, "announced");
             }
             Push::Acknowledgements(_) | Push::Receipts(_) => {}
         }
@@ -77,6 +76,7 @@ impl Oracle {
         match push {
             ClientPush::Envelope { cursor, envelope } => {
                 self.hands_over(seen, std::slice::from_ref(envelope), "handed to a reader");
+                self.on_disk(seen, &[envelope.id()], "handed to a reader");
                 // Cursors only grow as long as nothing is opened; what comes twice has the same.
                 let last = self.cursors.insert((seen.at, session), *cursor);
                 if last.is_some_and(|last| *cursor <= last) {
@@ -112,25 +112,6 @@ impl Oracle {
                     Rule::EndedServed,
                     format!("{} has ended here and is {how}", short(id)),
                 );
-            }
-        }
-        // A copy that lies ready for readers is repeated to nobody: who has one and was never told is met
-        // when the mailbox is collected there next, be it in days.
-        if [OFFERED, DELIVERED].contains(&how) {
-            self.speaks_of(seen, ids);
-        }
-    }
-
-    fn speaks_of(&mut self, seen: &Seen<'_>, ids: &[EnvelopeId]) {
-        if self.quiet_from.is_some_and(|from| seen.now >= from) {
-            let long_ago = |at: Time| seen.now.since(at) >= self.heard_by_all;
-            let of = ids.iter().find(|id| {
-                self.sent.get(id).and_then(|sent| sent.acknowledged).is_some_and(long_ago)
-            });
-            let of = of.copied();
-            if let Some(id) = of {
-                let text = format!("{} was acknowledged long ago", short(&id));
-                self.violated(seen, Rule::StillSpokenOf, text);
             }
         }
     }

@@ -8,6 +8,7 @@ use comm_proto::message::{ClientPush, Push, Request, Response, Waiting};
 use comm_proto::node::Bound;
 use comm_proto::receipt::Receipt;
 use comm_proto::store::{Batch, Seq, Write};
+use comm_proto::verified::Verified;
 
 use super::*;
 use crate::disk::Disk;
@@ -35,7 +36,7 @@ impl Scene {
         let mailbox = KeyPair::from_seed(&[1; 32]);
         let envelope = envelope(&mailbox, 1);
         let mut scene = Self {
-            oracle: Oracle::new(START, 0, Skews::default(), Span::from_mins(15)),
+            oracle: Oracle::new(START, 0, Skews::default()),
             host: host(KeyPair::from_seed(&[2; 32])),
             mailbox,
             envelope: envelope.clone(),
@@ -69,9 +70,20 @@ impl Scene {
         let mailbox = [&self.envelope.mailbox().as_bytes()[..], &[0; 8]].concat();
         vec![
             put(Family::Envelopes, &body_key(&self.envelope), self.envelope.to_stored()),
-            put(Family::Custody, id.as_bytes(), vec![1]),
+            put(Family::Custody, id.as_bytes(), self.record(1)),
             put(Family::Mailboxes, &mailbox, id.as_bytes().to_vec()),
+            put(Family::Schedule, &self.place(300), Vec::new()),
         ]
+    }
+
+    /// The head of a custody record: role, mailbox, expiry, arrival, rounds, and when it is due, which is 300.
+    fn record(&self, role: u8) -> Vec<u8> {
+        let mailbox = self.envelope.mailbox();
+        [&[role][..], mailbox.as_bytes(), &[1, 0, 0x81, 1, 0xac, 2]].concat()
+    }
+
+    fn place(&self, due: u64) -> Vec<u8> {
+        [&due.to_be_bytes()[..], self.id().as_bytes()].concat()
     }
 
     fn removal(&self) -> Vec<Write<Family>> {
@@ -81,6 +93,7 @@ impl Scene {
             delete(Family::Envelopes, &body_key(&self.envelope)),
             delete(Family::Custody, self.id().as_bytes()),
             delete(Family::Mailboxes, &mailbox),
+            delete(Family::Schedule, &self.place(300)),
         ]
     }
 
@@ -128,6 +141,42 @@ impl Scene {
         let acknowledgement = self.acknowledgement().verify(self.now).unwrap();
         let request = ClientRequest::Acknowledge { acknowledgements: vec![acknowledgement] };
         self.input(&Input::ClientRequest { id: RequestId(3), session: READ, request });
+    }
+
+    /// The node tells its client that the acknowledgement is done.
+    fn confirm(&mut self) {
+        let result = Ok(ClientResponse::Done);
+        self.output(Output::ClientReply { id: RequestId(3), result });
+    }
+
+    /// The node has read its client's acknowledgement, and its disk has that.
+    fn end(&mut self) {
+        self.acknowledge();
+        self.write(self.burial());
+        self.host.sync(Seq(self.seq));
+        self.confirm();
+    }
+
+    /// Another node offers the envelope, and the node answers with these acknowledgements.
+    fn answer_offer(&mut self, acknowledgements: Vec<Verified<Acknowledgement>>) {
+        let (wanted, receipts) = (vec![], vec![]);
+        let answer = Response::Offered { wanted, receipts, acknowledgements };
+        self.output(Output::Reply { id: RequestId(8), result: Ok(answer) });
+    }
+
+    fn is_offered(&mut self) {
+        let request = Request::Offer { ids: vec![self.id()] };
+        let (from, source) = (self.host.key().public(), self.host.source());
+        self.input(&Input::Request { id: RequestId(8), from, source, known: None, request });
+    }
+
+    /// The node offers the envelope, and the other has nothing to say.
+    fn ask_in_vain(&mut self) {
+        self.offer();
+        let (wanted, receipts, acknowledgements) = (vec![], vec![], vec![]);
+        let answer = Response::Offered { wanted, receipts, acknowledgements };
+        self.input(&Input::Response { id: CallId(1), result: Ok(answer) });
+        self.look(Oracle::after);
     }
 
     fn offer(&mut self) {
@@ -343,6 +392,8 @@ fn an_envelope_that_nobody_has_made_is_altered() {
     let mut scene = Scene::holding();
     scene.envelope = envelope(&scene.mailbox, 2);
     scene.oracle.made_up(scene.envelope.clone());
+    scene.write(scene.rows());
+    scene.host.sync(Seq(2));
     scene.hand_over(1);
     assert_eq!(scene.broken(), []);
 }
@@ -410,17 +461,150 @@ fn more_than_there_may_be_is_too_much() {
 }
 
 #[test]
-fn who_speaks_of_what_was_acknowledged_when_all_should_be_quiet_is_heard() {
-    let mut scene = Scene::holding();
-    scene.oracle.watch_for_quiet(START + Span::from_mins(1));
-    scene.acknowledge();
-    scene.offer();
+fn who_asks_about_what_was_acknowledged_is_not_left_without_an_answer_for_ever() {
+    let most = meetings::IN_VAIN_MAX;
+    let asking = |healed: bool, later: Span| {
+        let mut scene = Scene::holding();
+        scene.end();
+        // Somebody else's copy.
+        scene.host = host(KeyPair::from_seed(&[3; 32]));
+        scene.write(scene.rows());
+        if healed {
+            scene.oracle.healed(START);
+        }
+        scene.now = scene.now + later;
+        scene
+    };
+    // As long as there is trouble, or not long after the end, anybody may meet those who do not know.
+    for (healed, later) in [(false, Span::HOUR), (true, Span::from_secs(15 * 60 - 1))] {
+        let mut scene = asking(healed, later);
+        (0..=most).for_each(|_| scene.ask_in_vain());
+        assert_eq!(scene.broken(), []);
+    }
+    let mut scene = asking(true, Span::from_mins(15));
+    (0..most).for_each(|_| scene.ask_in_vain());
     assert_eq!(scene.broken(), []);
-    // It may take a while until all have heard of it.
-    scene.now = START + Span::from_mins(14);
-    scene.offer();
-    assert_eq!(scene.broken(), []);
-    scene.now = START + Span::from_mins(15);
-    scene.offer();
+    scene.ask_in_vain();
     assert_eq!(scene.broken(), [Rule::StillSpokenOf]);
+    // It was told, and got another copy.
+    let mut scene = asking(true, Span::from_mins(15));
+    (0..most).for_each(|_| scene.ask_in_vain());
+    scene.write(scene.burial());
+    let key = tombstone(&scene.id()).to_vec();
+    scene.write(vec![Write::Delete { table: Family::Tombstones, key }]);
+    scene.write(scene.rows());
+    scene.ask_in_vain();
+    assert_eq!(scene.broken(), []);
+}
+
+#[test]
+fn what_nobody_has_confirmed_may_be_asked_about() {
+    let mut scene = Scene::holding();
+    scene.oracle.healed(START);
+    // The request was lost with the power.
+    scene.acknowledge();
+    scene.now = START + Span::HOUR;
+    (0..=meetings::IN_VAIN_MAX).for_each(|_| scene.ask_in_vain());
+    assert_eq!(scene.broken(), []);
+}
+
+#[test]
+fn who_asks_about_what_has_ended_here_is_told() {
+    let mut scene = Scene::holding();
+    scene.end();
+    scene.is_offered();
+    scene.answer_offer(vec![scene.acknowledgement().verify(scene.now).unwrap()]);
+    assert_eq!(scene.broken(), []);
+    scene.is_offered();
+    scene.answer_offer(vec![]);
+    assert_eq!(scene.broken(), [Rule::EndNotTold]);
+    // It ends while the answer waits for the disk.
+    let mut scene = Scene::holding();
+    scene.is_offered();
+    scene.end();
+    scene.answer_offer(vec![]);
+    assert_eq!(scene.broken(), [Rule::EndNotTold]);
+    // It may be over by the other's clock.
+    let mut scene = Scene::holding();
+    scene.end();
+    scene.now = scene.acknowledgement().expires_at() - Span::from_mins(180);
+    scene.is_offered();
+    scene.answer_offer(vec![]);
+    assert_eq!(scene.broken(), []);
+    // Its sender has taken it back, which concerns nobody else.
+    let mut scene = Scene::holding();
+    let request = ClientRequest::Cancel { id: scene.id() };
+    scene.input(&Input::ClientRequest { id: RequestId(4), session: SessionId(2), request });
+    scene.write(scene.burial());
+    scene.acknowledge();
+    scene.is_offered();
+    scene.answer_offer(vec![]);
+    assert_eq!(scene.broken(), []);
+}
+
+#[test]
+fn what_is_not_on_disk_is_shown_to_nobody() {
+    let show = |scene: &mut Scene| {
+        scene.hand_over(1);
+        let waiting = vec![Waiting { mailbox: scene.envelope.mailbox(), id: scene.id() }];
+        let to = scene.host.key().address();
+        scene.output(Output::Push { to, push: Push::Waiting(waiting.clone()) });
+        let answer = Response::Subscribed { waiting, cursor: 1, more: false };
+        scene.output(Output::Reply { id: RequestId(1), result: Ok(answer) });
+        scene.broken()
+    };
+    let mut scene = Scene::new();
+    scene.write(scene.rows());
+    assert_eq!(show(&mut scene), [Rule::PromiseBeforeDisk; 3]);
+    assert_eq!(show(&mut Scene::holding()), []);
+}
+
+#[test]
+fn an_acknowledgement_is_confirmed_only_when_the_disk_has_the_end() {
+    let mut scene = Scene::holding();
+    scene.acknowledge();
+    scene.write(scene.burial());
+    scene.confirm();
+    assert_eq!(scene.broken(), [Rule::PromiseBeforeDisk]);
+    // Asked again, the node knows the end, and its disk does not yet.
+    scene.acknowledge();
+    scene.confirm();
+    assert_eq!(scene.broken(), [Rule::PromiseBeforeDisk; 2]);
+    let mut scene = Scene::holding();
+    scene.end();
+    assert_eq!(scene.broken(), []);
+    // What is not here need not end here.
+    let mut scene = Scene::new();
+    scene.acknowledge();
+    scene.confirm();
+    assert_eq!(scene.broken(), []);
+}
+
+#[test]
+fn an_envelope_that_is_never_due_is_found() {
+    let changed = |role: u8, due: Option<u64>| {
+        let mut scene = Scene::holding();
+        let record = Write::Put {
+            table: Family::Custody,
+            key: scene.id().as_bytes().to_vec(),
+            value: scene.record(role),
+        };
+        let place = Write::Delete { table: Family::Schedule, key: scene.place(300) };
+        let other = due.map(|due| Write::Put {
+            table: Family::Schedule,
+            key: scene.place(due),
+            value: Vec::new(),
+        });
+        let writes = [record, place].into_iter().chain(other).collect();
+        scene.host.write(Batch { seq: Seq(2), writes });
+        scene.look(|oracle, seen| oracle.image(seen));
+        scene.broken()
+    };
+    for role in [1, 2] {
+        assert_eq!(changed(role, Some(300)), []);
+        assert_eq!(changed(role, None), [Rule::ImageTorn]);
+        // The node takes that for a place which it has left.
+        assert_eq!(changed(role, Some(301)), [Rule::ImageTorn]);
+    }
+    assert_eq!(changed(3, None), []);
 }
