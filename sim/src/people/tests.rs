@@ -27,6 +27,23 @@ fn an_end_before_the_reader_has_acknowledged_is_a_wrong() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_at_the_writers_node_excuses_no_loss_of_what_others_had() {
+    let now = Time::ZERO + Span::HOUR;
+    let lost = |copied: Option<Span>| Outcome {
+        letter: 0,
+        writer: 1,
+        reader: 2,
+        id: None,
+        expires_at: Some(now + Span::HOUR),
+        cancelled: false,
+        told_expired: true,
+        fate: Fate { accepted: Some(Span::ZERO), copied, ..Fate::default() },
+    };
+    assert!(!lost(None).must_have_come(now));
+    assert!(lost(Some(Span::ZERO)).must_have_come(now));
+}
+
+#[test]
 fn a_shared_mailbox_is_looked_after_until_its_last_letter_was_read() {
     let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
     let letters = [(); 2].map(|()| people.write(0, 1, key.clone(), Span::HOUR));
