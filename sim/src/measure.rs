@@ -333,7 +333,8 @@ impl Stage {
             Self::Accepted => "that their sender's node had on its disk",
             Self::Copied => "that an honest relay other than the sender's had on its disk",
             Self::RegionCopied => {
-                "that an honest relay in the mailbox's region, other than the sender's, had on its disk"
+                "that an honest relay in the mailbox's region, other than the sender's, had on its disk, or that their \
+                 recipient had read"
             }
             Self::Stored => "of which their sender was told that another relay has them",
             Self::Delivered => {

@@ -46,7 +46,8 @@ pub struct Fate {
     pub accepted: Option<Span>,
     /// Until an honest relay other than the sender's had it on its disk.
     pub copied: Option<Span>,
-    /// Until an honest relay inside its mailbox's region, other than the sender's, had it on its disk.
+    /// Until an honest relay inside its mailbox's region, other than the sender's, had it on its disk, or its
+    /// recipient had read it.
     pub region_copied: Option<Span>,
     /// Until the sender was told of the first other relay that has it on its disk. Adversaries may say
     /// so of what they have thrown away.

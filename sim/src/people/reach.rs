@@ -1,7 +1,7 @@
 //! How far an envelope has come from its writer's node: whom that turned to, who cast it, and when a copy of it was
 //! in its mailbox's region.
 
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
 
 use super::{Letter, People};
 use crate::copies::FirstCast;
@@ -24,6 +24,13 @@ impl People {
     pub(crate) fn may_be_first_in_region(&self, letter: Letter, host: At) -> bool {
         let one = &self.letters[letter];
         one.fate.region_copied.is_none() && host != one.writer
+    }
+
+    /// When the first copy had come to the region, or its reader had read it: then none need come any more.
+    pub(crate) fn region_copied(&self, letter: Letter) -> Option<Span> {
+        let one = &self.letters[letter];
+        let read = one.copies.acknowledged().map(|read| read.since(one.at));
+        [one.fate.region_copied, read].into_iter().flatten().min()
     }
 
     /// A copy has come to the region.

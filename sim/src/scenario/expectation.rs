@@ -84,7 +84,7 @@ impl Expectation {
         let is_whole = |bound: Ratio| {
             self.measure.unit() == Unit::Share && Ratio::new(1, 1).is_some_and(|all| bound >= all)
         };
-        let is_nothing = |bound: Ratio| bound.value() <= 0.0;
+        let is_nothing = |bound: Ratio| bound.value() <= 0.0 || is_whole(bound);
         let holds = |bound: f64, is_low: bool| {
             interval.is_some_and(|(low, high)| if is_low { low >= bound } else { high <= bound })
         };

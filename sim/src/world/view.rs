@@ -66,6 +66,7 @@ impl World {
             let left = id.map_or(0, |id| self.holders(&id));
             let rest = self.people.expires_at(letter).map_or(Span::ZERO, |at| at.since(self.now));
             Fate {
+                region_copied: self.people.region_copied(letter),
                 left,
                 storage,
                 ideal_storage,
