@@ -23,6 +23,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 
+use comm_proto::acknowledgement::Acknowledgement;
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::envelope::EnvelopeId;
@@ -31,6 +32,7 @@ use comm_proto::message::{Push, Request, Response};
 use comm_proto::node::{CallId, Output};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::{Span, Time};
+use comm_proto::verified::Verified;
 use comm_proto::wire::peer;
 use rand_chacha::ChaCha12Rng;
 
@@ -69,6 +71,9 @@ pub struct Plot {
     pub identities: Colluders,
     /// Who wrote an honest envelope, by the address of their node.
     pub writers: BTreeMap<EnvelopeId, Address>,
+    /// For each honest envelope a true acknowledgement of another one in the same mailbox: everybody in its
+    /// region has seen such, and the mailbox's key in it.
+    pub acknowledged: BTreeMap<EnvelopeId, Verified<Acknowledgement>>,
 }
 
 /// What becomes of a request.
@@ -215,7 +220,7 @@ pub const ALL: &[Kind] = &[
     Kind { name: "mute", about: "answers nothing but pings", make: || Box::new(mute::Mute) },
     Kind {
         name: "drop-acknowledgements",
-        about: "answers to acknowledgements as if it obeyed, and passes none on",
+        about: "answers to acknowledgements as if it obeyed, obeys none and passes none on",
         make: || Box::new(mute::DropAcknowledgements),
     },
 ];
@@ -242,6 +247,11 @@ impl Kind {
     /// it from what is forged.
     pub fn is_verified(&self) -> bool {
         ["forge", "replay"].contains(&self.name)
+    }
+
+    /// Whether it calls others of its own accord, as often as the scenario says.
+    pub fn calls_of_its_own(&self) -> bool {
+        ["flood", "forge", "replay"].contains(&self.name)
     }
 
     /// A new one, for one node.

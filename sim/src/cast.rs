@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
+use comm_proto::time::Span;
 use rand_chacha::ChaCha12Rng;
 
-use crate::experiment::draw;
+use crate::experiment::{draw, draw_many};
 use crate::host::At;
-use crate::plan::{Mailboxes, Plan};
+use crate::plan::{Mailboxes, Plan, Who};
 use crate::world::World;
 
 /// How often a pair is drawn anew, at most, whose addresses would cost an adversary too much.
@@ -19,9 +20,17 @@ const DRAWS_MAX: usize = 1_000;
 /// People who use one host, each with a connection of their own; a node has room for 1,024.
 const PEOPLE_MAX: usize = 1_000;
 
-/// The pairs of a plan that has some.
+/// Where relays come and go that nobody uses, people use one of so many honest ones, and at least so many:
+/// the others are left to go, however many people there are.
+const USED: usize = 10;
+const USED_LEAST: usize = 4;
+
+/// Who may write and read: the pairs of a plan that has some, and the hosts that people use.
 #[derive(Default)]
-pub(crate) struct Cast(Vec<Pair>);
+pub(crate) struct Cast {
+    pairs: Vec<Pair>,
+    hosts: Vec<At>,
+}
 
 /// A sender and a recipient.
 #[derive(Clone)]
@@ -42,20 +51,31 @@ impl Cast {
     ) -> Self {
         world.people.are_nodes = plan.traffic.mailboxes == Mailboxes::Node;
         let honest: Vec<_> = world.honest_hosts().filter(|at| !theirs.contains(at)).collect();
-        let pairs = (0..plan.traffic.pairs).map(|_| Pair::draw_public(world, plan, &honest, rng));
-        Self(pairs.collect())
+        let used = used_hosts(plan, honest.len());
+        let hosts = if used < honest.len() {
+            draw_many(rng, honest.len(), used).into_iter().map(|one| honest[one]).collect()
+        } else {
+            honest.clone()
+        };
+        let one = |_| Pair::draw_public(world, plan, (&honest, &hosts), rng);
+        Self { pairs: (0..plan.traffic.pairs).map(one).collect(), hosts }
+    }
+
+    /// Hosts that people may use.
+    pub(crate) fn hosts(&self) -> &[At] {
+        &self.hosts
     }
 
     /// Whose turn it is with this envelope.
     pub(crate) fn pair(&self, envelope: usize) -> Option<&Pair> {
-        self.0.get(envelope.checked_rem(self.0.len())?)
+        self.pairs.get(envelope.checked_rem(self.pairs.len())?)
     }
 
     /// The addresses that an adversary knows and that matter: those of recipients, and those of senders
     /// too where mailboxes are nobody's address.
     pub(crate) fn addresses(&self, plan: &Plan) -> Vec<Address> {
         let both = plan.traffic.mailboxes == Mailboxes::Conversation;
-        let keys = self.0.iter().filter_map(|pair| pair.public.as_ref());
+        let keys = self.pairs.iter().filter_map(|pair| pair.public.as_ref());
         let of = |(reader, writer): &(KeyPair, KeyPair)| {
             [Some(reader.address()), both.then(|| writer.address())]
         };
@@ -64,7 +84,7 @@ impl Cast {
 }
 
 impl Pair {
-    /// Any two whose hosts have room; `people` is how many use each of `honest`.
+    /// Any two whose hosts have room; `people` is how many use each of these `honest` ones.
     pub(crate) fn draw(honest: &[At], people: &mut [usize], rng: &mut ChaCha12Rng) -> Self {
         let writer = with_room(people, draw(rng, honest.len()));
         people[writer] += 1;
@@ -80,9 +100,14 @@ impl Pair {
 
     /// Any two with their addresses, beside which no honest node lies nearer than a quarter of what is
     /// usual. Else an id that is nearer still could cost any number of attempts.
-    fn draw_public(world: &mut World, plan: &Plan, honest: &[At], rng: &mut ChaCha12Rng) -> Self {
-        let mut people = vec![0; honest.len()];
-        let mut pair = Self::draw(honest, &mut people, rng);
+    fn draw_public(
+        world: &mut World,
+        plan: &Plan,
+        (honest, hosts): (&[At], &[At]),
+        rng: &mut ChaCha12Rng,
+    ) -> Self {
+        let mut people = vec![0; hosts.len()];
+        let mut pair = Self::draw(hosts, &mut people, rng);
         for _ in 0..DRAWS_MAX {
             let reader = match plan.traffic.mailboxes {
                 Mailboxes::Node => world.key(pair.reader).clone(),
@@ -96,7 +121,7 @@ impl Pair {
             if far {
                 break;
             }
-            pair = Self { public: pair.public, ..Self::draw(honest, &mut people, rng) };
+            pair = Self { public: pair.public, ..Self::draw(hosts, &mut people, rng) };
         }
         pair
     }
@@ -108,6 +133,16 @@ impl Pair {
             (Mailboxes::Public, Some((reader, _))) => reader.clone(),
             _ => world.draw_key(),
         }
+    }
+}
+
+/// How many of so many honest relays people use.
+pub(crate) fn used_hosts(plan: &Plan, honest: usize) -> usize {
+    let some_go = plan.churn.session > Span::ZERO || plan.churn.trace.is_some();
+    if some_go && plan.churn.who == Who::Relays {
+        (honest / USED).max(USED_LEAST).min(honest)
+    } else {
+        honest
     }
 }
 

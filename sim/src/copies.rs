@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use comm_proto::address::Address;
 use comm_proto::time::{Span, Time};
 
 use crate::host::At;
@@ -75,9 +76,19 @@ impl Copies {
     }
 }
 
+/// An honest host that calls another, and whether the network is small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) from: At,
+    pub(crate) to: Address,
+    pub(crate) is_small: bool,
+}
+
 /// The first cast of one envelope.
 #[derive(Debug, Default)]
 pub(crate) struct FirstCast {
+    /// Whom the writer's node called first with it.
+    turned_to: Option<Address>,
     /// The first honest relay that called others with it, and when.
     caster: Option<(At, Time)>,
     /// Honest relays to which that cast brought the body.
@@ -105,9 +116,25 @@ impl FirstCast {
         }
     }
 
-    /// A copy is on an honest disk.
-    pub(crate) fn laid(&mut self, host: At) {
-        if self.handed.contains(&host) {
+    /// The writer's node calls somebody with it.
+    pub(crate) fn turn_to(&mut self, whom: Address) {
+        self.turned_to.get_or_insert(whom);
+    }
+
+    /// Whom it called first, if anybody.
+    pub(crate) fn turned_to(&self) -> Option<Address> {
+        self.turned_to
+    }
+
+    /// Who made the first cast, if anybody did.
+    pub(crate) fn caster(&self) -> Option<At> {
+        self.caster.map(|(at, _)| at)
+    }
+
+    /// A copy is on an honest disk, which takes as long as told. What it has later is not of this cast.
+    pub(crate) fn laid(&mut self, host: At, now: Time, disk: Span) {
+        let in_time = self.end().is_some_and(|end| now <= end + disk);
+        if in_time && self.handed.contains(&host) {
             self.reached.insert(host);
         }
     }
@@ -162,7 +189,8 @@ mod tests {
         for (from, to, when) in [(1, 10, 1), (1, 11, 2), (5, 12, 2), (1, 13, 4)] {
             cast.handed(from, to, at(when));
         }
-        [10, 12, 13].into_iter().for_each(|host| cast.laid(host));
+        [10, 12, 13].into_iter().for_each(|host| cast.laid(host, at(4), secs(1)));
+        cast.laid(11, at(5), secs(1));
         assert_eq!(cast.reached().collect::<Vec<_>>(), [1, 10]);
         let mut own = FirstCast::default();
         own.called(9, 9, at(0));

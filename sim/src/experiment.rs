@@ -44,7 +44,7 @@ pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -
         before.clone_from(world.messages());
         watch(minutes.len() as u64, &world);
     }
-    Measured { standing, minutes, ..measure(&world, seed, adversaries) }
+    Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) }
 }
 
 /// A world in which all are on and everything is planned, and how many adversaries it has.
@@ -127,11 +127,11 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
 }
 
 fn write_letters(world: &mut World, plan: &Plan, cast: &Cast, rng: &mut ChaCha12Rng) {
-    let honest: Vec<_> = world.honest_hosts().collect();
-    let mut people = vec![0; honest.len()];
+    let hosts = cast.hosts();
+    let mut people = vec![0; hosts.len()];
     for number in 0..plan.traffic.envelopes {
         let pair = cast.pair(number).cloned();
-        let pair = pair.unwrap_or_else(|| Pair::draw(&honest, &mut people, rng));
+        let pair = pair.unwrap_or_else(|| Pair::draw(hosts, &mut people, rng));
         let mailbox = pair.mailbox(world, plan);
         let letter = world.people.write(pair.writer, pair.reader, mailbox, plan.traffic.ttl);
         let sent = plan.run.settle + plan.traffic.spacing.times(number as u64);
@@ -153,12 +153,13 @@ fn last_letter(plan: &Plan) -> Span {
     plan.traffic.spacing.times(plan.traffic.envelopes.saturating_sub(1) as u64)
 }
 
-fn measure(world: &World, seed: u64, adversaries: usize) -> Measured {
+fn measure(world: &World, plan: &Plan, seed: u64, adversaries: usize) -> Measured {
     Measured {
         seed,
         envelopes: world.fates(),
         messages: world.messages().clone(),
         lost: world.lost(),
+        fullest: (world.fullest(), plan.network.store),
         standing: Standing::default(),
         minutes: Vec::new(),
         nodes: world.count(),
@@ -187,8 +188,17 @@ pub(crate) fn draw_many(rng: &mut ChaCha12Rng, all: usize, count: usize) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use comm_proto::acknowledgement::Acknowledgement;
+    use comm_proto::envelope::EnvelopeId;
+    use comm_proto::message::Request;
+    use comm_proto::rejection::Rejection;
+    use comm_proto::time::Time;
+    use comm_proto::wire::{decode, object, peer};
+
     use super::*;
+    use crate::people::People;
     use crate::plan::{Crypto, Millionths};
+    use crate::world::Reading;
 
     fn played(crypto: Crypto) -> Measured {
         let mut plan = Plan::default();
@@ -206,6 +216,51 @@ mod tests {
         let (real, model) = (played(Crypto::Real), played(Crypto::Model));
         assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
         assert_eq!(real, model);
+    }
+
+    /// What a host would read that verified no signature: whoever says to own a mailbox owns it.
+    fn credulous(message: peer::Request, people: &People, now: Time) -> Result<Request, Rejection> {
+        let Some(peer::request::Request::Acknowledge(told)) = &message.request else {
+            return decode::request(message, now);
+        };
+        let owners = (0..people.count_letters()).filter_map(|letter| people.secrets(letter));
+        let owners = owners.map(|(key, _)| key).collect::<Vec<_>>();
+        let sign = |one: &object::Acknowledgement| {
+            let owner = owners.iter().find(|key| key.public().as_bytes()[..] == one.mailbox_key)?;
+            let ids =
+                one.ids.iter().map(|id| Some(EnvelopeId::from_bytes(id[..].try_into().ok()?)));
+            let until = Time::from_millis(one.expires_at);
+            Acknowledgement::sign(owner, ids.collect::<Option<Vec<_>>>()?, until).ok()
+        };
+        let acknowledgements = told.acknowledgements.iter().filter_map(sign).collect::<Vec<_>>();
+        Ok(Request::Acknowledge { acknowledgements })
+    }
+
+    /// Ten envelopes that wait for five minutes while four of forty relays forge.
+    fn forged(reading: Option<Reading>) -> Measured {
+        let mut plan = Plan::default();
+        plan.network.nodes = 40;
+        plan.traffic.envelopes = 10;
+        plan.traffic.away = Span::from_mins(5);
+        plan.adversary.share = Millionths::new(100_000);
+        plan.adversary.behaviours = vec!["forge".to_owned()];
+        plan.adversary.effort = 20;
+        plan.run.settle = Span::from_mins(5);
+        plan.run.crypto = Crypto::Real;
+        let (mut world, adversaries) = begin(&plan, 2);
+        world.reading = reading.unwrap_or(world.reading);
+        settle(&mut world, &plan);
+        world.run_until(world.now() + Span::from_mins(6));
+        measure(&world, &plan, 2, adversaries)
+    }
+
+    #[test]
+    fn forgeries_end_what_waits_where_signatures_are_not_verified_and_nothing_where_they_are() {
+        let wronged =
+            |measured: &Measured| measured.envelopes.iter().map(|fate| fate.wronged).sum::<u64>();
+        let (careful, careless) = (forged(None), forged(Some(credulous)));
+        assert_eq!(wronged(&careful), 0);
+        assert!(wronged(&careless) > 20, "{}", wronged(&careless));
     }
 
     #[test]

@@ -13,30 +13,34 @@ use crate::statistics::{Ratio, percentile};
 use crate::world::KINDS;
 
 /// Forms of a measure's name, for messages and documentation.
-pub const FORMS: &str = "accepted, copied, stored, delivered, acknowledged (shares of all envelopes); \
-    delivered_within_10s and the like; acceptance_p50, first_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
-    and the like (times); messages_mean, bodies_mean, left_mean, wronged_mean, theirs_mean, subscriptions_mean, messages_p99 and the like (counts); \
-    storage_mean, ideal_storage_mean and the like (times), storage_ratio; first_attempt (share of all envelopes); table_share, \
-    entries_share (shares of honest relays' tables and entries); idle_messages, idle_ping, idle_find_node and the like (counts)";
+pub const FORMS: &str = "accepted, copied, region_copied, stored, delivered, acknowledged (shares of all envelopes); \
+    delivered_within_10s and the like; acceptance_p50, first_copy_p99, region_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
+    and the like (times); messages_mean, bodies_mean, left_mean, wronged_mean, forged_mean, theirs_mean, subscriptions_mean, messages_p99 and the like (counts); \
+    storage_mean, ideal_storage_mean and the like (times), storage_ratio; first_attempt, first_submission (shares of all envelopes); disk_share (of the budget); table_share, \
+    entries_share (shares of honest relays' tables and entries), churn_share (share of honest relays); idle_messages, idle_ping, idle_find_node and the like (counts)";
 
 /// What every report shows, asked for or not.
-pub const USUAL: [&str; 17] = [
+pub const USUAL: [&str; 21] = [
     "accepted",
     "delivered",
     "delivered_within_10s",
     "acknowledged",
     "first_copy_p50",
     "first_copy_p99",
+    "region_copy_p50",
+    "region_copy_p99",
     "delivery_p50",
     "delivery_p99",
     "messages_mean",
     "bodies_mean",
     "left_mean",
     "first_attempt",
+    "first_submission",
     "storage_mean",
     "storage_ratio",
     "table_share",
     "entries_share",
+    "churn_share",
     "idle_messages",
 ];
 
@@ -54,6 +58,8 @@ pub struct Seen {
     pub fates: Vec<Fate>,
     /// How the network stood before them.
     pub standing: Standing,
+    /// The most bytes that an honest relay's disk held, and its budget.
+    pub fullest: (u64, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,9 +70,12 @@ enum Figure {
     Mean(Count),
     Percentile(Count, Rank),
     FirstAttempt,
+    FirstSubmission,
+    DiskShare,
     StorageRatio,
     TableShare,
     EntriesShare,
+    ChurnShare,
     /// Messages of this kind, or of all, for a relay and an hour.
     Idle(Option<&'static str>),
 }
@@ -79,6 +88,7 @@ enum Stage {
     Stored,
     Delivered,
     Acknowledged,
+    RegionCopied,
 }
 
 /// What an envelope costs.
@@ -92,6 +102,7 @@ enum Count {
     Subscriptions,
     Storage,
     IdealStorage,
+    Forged,
 }
 
 /// A percentile: `part` of `whole`.
@@ -112,14 +123,15 @@ pub enum Unit {
     Count,
 }
 
-const STAGES: [(&str, &str, Stage); 5] = [
+const STAGES: [(&str, &str, Stage); 6] = [
     ("accepted", "acceptance", Stage::Accepted),
     ("copied", "first_copy", Stage::Copied),
     ("stored", "receipt", Stage::Stored),
     ("delivered", "delivery", Stage::Delivered),
     ("acknowledged", "acknowledgement", Stage::Acknowledged),
+    ("region_copied", "region_copy", Stage::RegionCopied),
 ];
-const COUNTS: [(&str, Count); 8] = [
+const COUNTS: [(&str, Count); 9] = [
     ("messages", Count::Messages),
     ("bodies", Count::Bodies),
     ("left", Count::Left),
@@ -128,6 +140,7 @@ const COUNTS: [(&str, Count); 8] = [
     ("subscriptions", Count::Subscriptions),
     ("storage", Count::Storage),
     ("ideal_storage", Count::IdealStorage),
+    ("forged", Count::Forged),
 ];
 const MILLIS_PER_HOUR: u64 = 3_600_000;
 
@@ -149,27 +162,56 @@ impl Measure {
     /// What it is counted in.
     pub fn unit(&self) -> Unit {
         match self.figure {
-            Figure::Share(_) | Figure::Within(..) | Figure::FirstAttempt => Unit::Share,
-            Figure::TableShare | Figure::EntriesShare => Unit::Share,
+            Figure::Share(_) | Figure::Within(..) => Unit::Share,
+            Figure::FirstAttempt | Figure::FirstSubmission | Figure::DiskShare => Unit::Share,
+            Figure::TableShare | Figure::EntriesShare | Figure::ChurnShare => Unit::Share,
             Figure::Time(..) => Unit::Time,
             Figure::Mean(count) | Figure::Percentile(count, _) => count.unit(),
             Figure::StorageRatio | Figure::Idle(_) => Unit::Count,
         }
     }
 
+    /// What it says, in a line.
+    pub fn about(&self) -> String {
+        match self.figure {
+            Figure::Share(stage) => format!("share of envelopes {}", stage.about()),
+            Figure::Within(stage, limit) => {
+                format!("share of envelopes {} within {}", stage.about(), units::show_span(limit))
+            }
+            Figure::Time(stage, Rank { part, whole }) => format!(
+                "time after which {} % of all envelopes were such {}",
+                100.0 * part as f64 / whole as f64,
+                stage.about()
+            ),
+            Figure::Mean(count) => format!("{}, the mean over envelopes", count.about()),
+            Figure::Percentile(count, Rank { part, whole }) => format!(
+                "{}, no more than this for {} % of envelopes",
+                count.about(),
+                100.0 * part as f64 / whole as f64
+            ),
+            figure => figure.about().to_owned(),
+        }
+    }
+
     /// Whether it is a share of envelopes, each of which is a trial.
     pub fn is_of_trials(&self) -> bool {
-        matches!(self.figure, Figure::Share(_) | Figure::Within(..) | Figure::FirstAttempt)
+        matches!(
+            self.figure,
+            Figure::Share(_) | Figure::Within(..) | Figure::FirstAttempt | Figure::FirstSubmission
+        )
     }
 
     /// Whether it says something of the network before its first envelope.
     pub fn is_of_network(&self) -> bool {
-        matches!(self.figure, Figure::TableShare | Figure::EntriesShare | Figure::Idle(_))
+        matches!(
+            self.figure,
+            Figure::TableShare | Figure::EntriesShare | Figure::ChurnShare | Figure::Idle(_)
+        )
     }
 
     /// The figure of one network; `None` stands for *never* or *nothing to count*.
     pub fn of(&self, seen: &Seen) -> Option<Ratio> {
-        let Seen { fates: envelopes, standing } = seen;
+        let Seen { fates: envelopes, standing, fullest } = seen;
         let all = envelopes.len() as u64;
         let share = |met: &dyn Fn(&Fate) -> bool| {
             Ratio::new(envelopes.iter().filter(|fate| met(fate)).count() as u64, all)
@@ -192,12 +234,18 @@ impl Measure {
                 percentile(counts, rank.part, rank.whole).and_then(|count| Ratio::new(count, 1))
             }
             Figure::FirstAttempt => share(&|fate| fate.first_attempt),
+            Figure::FirstSubmission => share(&|fate| fate.first_submission),
+            Figure::DiskShare => Ratio::new(fullest.0, fullest.1),
             Figure::StorageRatio => {
-                let sum = |count: Count| envelopes.iter().map(|fate| count.of(fate)).sum();
-                Ratio::new(sum(Count::Storage), sum(Count::IdealStorage))
+                // What was never read lay as long as it should, and what is left will lie on.
+                let read = envelopes.iter().filter(|fate| fate.delivered.is_some());
+                let lain = |fate: &Fate| fate.storage.as_millis() + fate.to_come.as_millis();
+                let all = read.clone().map(lain).sum();
+                Ratio::new(all, read.map(|fate| fate.ideal_storage.as_millis()).sum())
             }
             Figure::TableShare => Ratio::new(standing.table.0, standing.table.1),
             Figure::EntriesShare => Ratio::new(standing.entries.0, standing.entries.1),
+            Figure::ChurnShare => Ratio::new(standing.churn.0, standing.churn.1),
             Figure::Idle(kind) => {
                 let wanted = |name: &str| kind.is_none_or(|kind| kind == name);
                 let counted = standing.idle.iter().filter(|(name, _)| wanted(name));
@@ -251,7 +299,51 @@ impl fmt::Display for Measure {
     }
 }
 
+impl Figure {
+    fn about(self) -> &'static str {
+        match self {
+            Self::FirstAttempt => {
+                "share of envelopes that the first cast of an honest relay brought into the mailbox's region, or that were \
+                 read before it was over; adversaries that cast nothing are no attempt"
+            }
+            Self::FirstSubmission => {
+                "the same, but only where the relay that the sender's node turned to first made that cast"
+            }
+            Self::DiskShare => {
+                "the most that an honest relay's disk held at any time, of its budget"
+            }
+            Self::StorageRatio => {
+                "time for which copies of delivered envelopes lay on honest disks, those that are left until they expire, \
+                 over what it would be had all been dropped at the first acknowledgement"
+            }
+            Self::TableShare => {
+                "share of the places in honest relays' tables that is the adversary's"
+            }
+            Self::EntriesShare => "share of honest relays' entries that is the adversary's",
+            Self::ChurnShare => "share of honest relays that come and go",
+            _ => "messages of a relay in an hour in which nobody uses the network",
+        }
+    }
+}
+
 impl Stage {
+    /// As in *envelopes that ...*.
+    fn about(self) -> &'static str {
+        match self {
+            Self::Accepted => "that their sender's node had on its disk",
+            Self::Copied => "that an honest relay other than the sender's had on its disk",
+            Self::RegionCopied => {
+                "that an honest relay in the mailbox's region, other than the sender's, had on its disk, or that their \
+                 recipient had read"
+            }
+            Self::Stored => "of which their sender was told that another relay has them",
+            Self::Delivered => {
+                "that their recipient had (an absent one: counted from their return)"
+            }
+            Self::Acknowledged => "that their sender knew to be delivered",
+        }
+    }
+
     fn of(self, fate: &Fate) -> Option<Span> {
         match self {
             Self::Accepted => fate.accepted,
@@ -260,11 +352,34 @@ impl Stage {
             Self::Stored => [fate.stored, fate.acknowledged].into_iter().flatten().min(),
             Self::Delivered => fate.delivered,
             Self::Acknowledged => fate.acknowledged,
+            Self::RegionCopied => fate.region_copied,
         }
     }
 }
 
 impl Count {
+    fn about(self) -> &'static str {
+        match self {
+            Self::Messages => {
+                "calls and pushes between relays that name an envelope, search its mailbox's region or subscribe to it"
+            }
+            Self::Bodies => "messages with an envelope's body",
+            Self::Left => "honest relays that still have an envelope at the end",
+            Self::Wronged => {
+                "honest relays that ended an envelope by an acknowledgement before its recipient had acknowledged it"
+            }
+            Self::Theirs => "the adversary's among the 20 relays nearest to the mailbox",
+            Self::Subscriptions => "messages that subscribe to the mailbox",
+            Self::Storage => "time for which copies of an envelope lay on honest disks, added up",
+            Self::IdealStorage => {
+                "the same, had all of them been dropped at the first acknowledgement"
+            }
+            Self::Forged => {
+                "acknowledgements of an unread envelope, forged with its mailbox's key, that came to honest relays which had it"
+            }
+        }
+    }
+
     fn of(self, fate: &Fate) -> u64 {
         match self {
             Self::Messages => fate.messages,
@@ -275,6 +390,7 @@ impl Count {
             Self::Subscriptions => fate.subscriptions,
             Self::Storage => fate.storage.as_millis(),
             Self::IdealStorage => fate.ideal_storage.as_millis(),
+            Self::Forged => fate.forged,
         }
     }
 
@@ -296,9 +412,12 @@ fn figure(name: &str) -> Option<Figure> {
     }
     match name {
         "first_attempt" => return Some(Figure::FirstAttempt),
+        "first_submission" => return Some(Figure::FirstSubmission),
+        "disk_share" => return Some(Figure::DiskShare),
         "storage_ratio" => return Some(Figure::StorageRatio),
         "table_share" => return Some(Figure::TableShare),
         "entries_share" => return Some(Figure::EntriesShare),
+        "churn_share" => return Some(Figure::ChurnShare),
         "idle_messages" => return Some(Figure::Idle(None)),
         _ => {}
     }
@@ -343,8 +462,11 @@ mod tests {
             copied: Some(Span::from_millis(millis)),
             delivered: (millis < 300).then(|| Span::from_millis(millis * 50)),
             messages: millis,
-            storage: Span::from_millis(millis * 3),
+            storage: Span::from_millis(millis * if millis < 300 { 3 } else { 1 }),
             ideal_storage: Span::from_millis(millis),
+            to_come: Span::from_millis(if millis == 200 { 300 } else { 0 }),
+            forged: 1,
+            region_copied: (millis == 100).then(|| Span::from_millis(900)),
             first_attempt: millis == 100,
             ..Fate::default()
         };
@@ -355,10 +477,11 @@ mod tests {
         let standing = Standing {
             table: (30, 100),
             entries: (0, 0),
+            churn: (36, 40),
             idle: [("ping".to_owned(), 6), ("find node".to_owned(), 4)].into(),
             idle_millis: 2 * MILLIS_PER_HOUR,
         };
-        Measure::parse(name).unwrap().of(&Seen { fates: fates(), standing })
+        Measure::parse(name).unwrap().of(&Seen { fates: fates(), standing, fullest: (3, 4) })
     }
 
     #[test]
@@ -371,14 +494,24 @@ mod tests {
         assert_eq!(of("messages_mean"), Ratio::new(1_000, 4));
         assert_eq!(of("messages_p75"), Ratio::new(300, 1));
         assert_eq!(of("first_attempt"), Ratio::new(1, 4));
-        assert_eq!(of("storage_mean"), Ratio::new(3_000, 4));
-        assert_eq!(of("storage_ratio"), Ratio::new(3, 1));
+        assert_eq!(of("first_submission"), Ratio::new(0, 4));
+        assert_eq!(of("region_copied"), Ratio::new(1, 4));
+        assert_eq!(of("forged_mean"), Ratio::new(1, 1));
+        assert_eq!(of("disk_share"), Ratio::new(3, 4));
+        assert_eq!(of("storage_mean"), Ratio::new(1_600, 4));
+    }
+
+    #[test]
+    fn what_was_never_read_does_not_make_storage_look_ideal_and_what_is_left_lies_on() {
+        // 100 and 200 were read and lay three times as long as they should; one copy of the second is left.
+        assert_eq!(of("storage_ratio"), Ratio::new(300 + 600 + 300, 100 + 200));
     }
 
     #[test]
     fn a_network_has_figures_of_its_own() {
         assert_eq!(of("table_share"), Ratio::new(3, 10));
         assert_eq!(of("entries_share"), None, "nobody has entries");
+        assert_eq!(of("churn_share"), Ratio::new(9, 10));
         assert_eq!(of("idle_messages"), Ratio::new(5, 1));
         assert_eq!(of("idle_find_node"), Ratio::new(2, 1));
         assert_eq!(of("idle_push_waiting"), Ratio::new(0, 1));
@@ -418,10 +551,14 @@ mod tests {
     }
 
     #[test]
-    fn every_usual_measure_is_one() {
+    fn every_usual_measure_is_one_and_says_what_it_is() {
         for name in USUAL {
-            assert_eq!(Measure::parse(name).unwrap().name(), name);
+            let measure = Measure::parse(name).unwrap();
+            assert_eq!(measure.name(), name);
+            assert!(measure.about().len() > 30, "{name}: {}", measure.about());
         }
+        let time = Measure::parse("delivery_p999").unwrap().about();
+        assert!(time.contains("99.9 % of all envelopes"), "{time}");
     }
 
     #[test]

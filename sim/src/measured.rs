@@ -24,6 +24,9 @@ pub struct Measured {
     pub standing: Standing,
     /// Minute after minute from the first envelope on.
     pub minutes: Vec<Minute>,
+    /// The most that an honest relay's disk held at any time, by that relay's account, and what it may hold; in
+    /// bytes.
+    pub fullest: (u64, u64),
     /// How many relays took part, and how many of them were the adversary's.
     pub nodes: usize,
     /// Of those, the adversary's.
@@ -43,6 +46,9 @@ pub struct Fate {
     pub accepted: Option<Span>,
     /// Until an honest relay other than the sender's had it on its disk.
     pub copied: Option<Span>,
+    /// Until an honest relay inside its mailbox's region, other than the sender's, had it on its disk, or its
+    /// recipient had read it.
+    pub region_copied: Option<Span>,
     /// Until the sender was told of the first other relay that has it on its disk. Adversaries may say
     /// so of what they have thrown away.
     pub stored: Option<Span>,
@@ -62,8 +68,16 @@ pub struct Fate {
     pub storage: Span,
     /// What that would have been, had all of them dropped it when its recipient acknowledged it.
     pub ideal_storage: Span,
+    /// For how long relays that have it at the end would keep it until it expires, added up.
+    pub to_come: Span,
     /// Whether the first cast brought it to an honest relay inside its mailbox's region, or it was read before that was over.
     pub first_attempt: bool,
+    /// Whether that first cast was made by the relay that the sender's node turned to first: an adversary that
+    /// casts nothing is no excuse.
+    pub first_submission: bool,
+    /// Acknowledgements that were forged with its mailbox's key and came to honest relays that had it, before
+    /// its recipient had acknowledged it.
+    pub forged: u64,
     /// Honest relays that ended it by an acknowledgement before its recipient had acknowledged it.
     pub wronged: u64,
     /// Of the 20 relays nearest to its mailbox, the adversary's.
@@ -78,6 +92,8 @@ pub struct Standing {
     pub table: (u64, u64),
     /// Places among honest relays' entries (PROTOCOL §6.8): the adversary's, and all.
     pub entries: (u64, u64),
+    /// Honest relays: those that come and go, and all; nothing where all stay.
+    pub churn: (u64, u64),
     /// Messages in the second half of settling but its last minute, by kind.
     pub idle: BTreeMap<String, u64>,
     /// Relays, times the milliseconds for which those were counted.
@@ -98,8 +114,9 @@ pub struct Minute {
 }
 
 impl Fate {
-    /// Accepted, copied, stored, delivered, acknowledged.
-    pub fn times(&self) -> [Option<Span>; 5] {
-        [self.accepted, self.copied, self.stored, self.delivered, self.acknowledged]
+    /// Accepted, copied, stored, delivered, acknowledged, copied in the region.
+    pub fn times(&self) -> [Option<Span>; 6] {
+        let Self { accepted, copied, stored, delivered, acknowledged, region_copied, .. } = self;
+        [*accepted, *copied, *stored, *delivered, *acknowledged, *region_copied]
     }
 }

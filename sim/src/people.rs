@@ -5,7 +5,9 @@
 //! opens its mailbox at its node and at that node's entries, and acknowledges what it has kept.
 //! Bodies are not sealed: nodes could not tell.
 
+mod forgeries;
 mod outcome;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +25,7 @@ use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Write};
 use comm_proto::time::{Span, Time};
 
-use crate::copies::{Change, Copies, FirstCast};
+use crate::copies::{Caller, Change, Copies, FirstCast};
 use crate::host::At;
 use crate::measured::Fate;
 
@@ -58,7 +60,8 @@ pub(crate) struct People {
     waiting: BTreeMap<RequestId, (Letter, Asking)>,
     /// Envelopes on honest disks.
     copies: u64,
-    /// Whether mailboxes are the addresses of nodes, which look themselves up.
+    /// Whether mailboxes are the addresses of nodes, which look themselves up; searches of regions are told
+    /// from that.
     pub(crate) are_nodes: bool,
 }
 
@@ -359,15 +362,22 @@ impl People {
         }
     }
 
-    /// An honest host has this on its disk; of first copies the writer's own does not count.
-    pub(crate) fn copied(&mut self, now: Time, host: At, changes: Vec<(Letter, Change)>) {
+    /// An honest host has this on its disk, which takes as long as told; of first copies the writer's own does not
+    /// count.
+    pub(crate) fn copied(
+        &mut self,
+        now: Time,
+        host: At,
+        disk: Span,
+        changes: Vec<(Letter, Change)>,
+    ) {
         for (letter, change) in changes {
             let one = &mut self.letters[letter];
             let before = one.copies.len();
             one.copies.change(host, change, now);
             self.copies = self.copies + one.copies.len() as u64 - before as u64;
             if change == Change::Laid {
-                one.first_cast.laid(host);
+                one.first_cast.laid(host, now, disk);
                 if host != one.writer {
                     one.fate.copied.get_or_insert(now.since(one.at));
                 }
@@ -387,7 +397,8 @@ impl People {
 
     /// The caller is honest and may be the one who casts these first. The writer's own node casts in small
     /// networks alone; else its calls go to its entries.
-    fn cast_by(&mut self, now: Time, from: At, is_small: bool, request: &Request) {
+    fn cast_by(&mut self, now: Time, caller: Caller, request: &Request) {
+        let Caller { from, to, is_small } = caller;
         let ids: Vec<_> = match request {
             Request::Offer { ids } => ids.clone(),
             Request::Deliver { envelopes } => envelopes.iter().map(Envelope::id).collect(),
@@ -396,6 +407,9 @@ impl People {
         for id in ids {
             if let Some(letter) = self.by_id.get(&id) {
                 let one = &mut self.letters[*letter];
+                if one.writer == from {
+                    one.first_cast.turn_to(to);
+                }
                 if is_small || one.writer != from {
                     one.first_cast.called(from, one.writer, now);
                 }
@@ -403,20 +417,20 @@ impl People {
         }
     }
 
-    /// Counts a call for every envelope that it concerns. `casts` is an honest caller, and whether the network
-    /// is small; `place` that whose region a node asks about, which the request does not show.
+    /// Counts a call for every envelope that it concerns. `caller` is one who is honest; `place` that whose
+    /// region a node asks about, which the request does not show.
     pub(crate) fn count_call(
         &mut self,
         now: Time,
-        casts: Option<(At, bool)>,
+        caller: Option<Caller>,
         place: Option<Address>,
         request: &Request,
     ) {
-        if let Some((from, is_small)) = casts {
-            self.cast_by(now, from, is_small, request);
+        if let Some(caller) = caller {
+            self.cast_by(now, caller, request);
         }
         match request {
-            Request::FindNode { target } if !self.are_nodes => {
+            Request::FindNode { target } if place.is_some() || !self.are_nodes => {
                 if let Some(letter) = self.by_mailbox.get(place.as_ref().unwrap_or(target)) {
                     self.letters[*letter].fate.messages += 1;
                 }
@@ -499,17 +513,6 @@ impl People {
     /// For how long its copies lay on honest disks, and for how long they should have.
     pub(crate) fn storage(&self, letter: Letter, now: Time) -> (Span, Span) {
         self.letters[letter].copies.storage(now)
-    }
-
-    /// Whether it was read before its first cast was over, which then had nothing left to do.
-    pub(crate) fn is_read_first(&self, letter: Letter) -> bool {
-        let one = &self.letters[letter];
-        let read = one.copies.acknowledged();
-        read.is_some_and(|read| one.first_cast.end().is_none_or(|end| read <= end))
-    }
-
-    pub(crate) fn first_cast(&self, letter: Letter) -> &FirstCast {
-        &self.letters[letter].first_cast
     }
 
     pub(crate) fn mailbox(&self, letter: Letter) -> Address {

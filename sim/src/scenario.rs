@@ -15,8 +15,9 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::behaviour::{self, Kind};
+use crate::cast::used_hosts;
 use crate::ip_plan::{GROUPS_MAX, HOSTS_MAX};
-use crate::plan::{Crypto, Mailboxes, Millionths, Place, Plan};
+use crate::plan::{Crypto, Mailboxes, Millionths, Place, Plan, Traffic};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 use expectation::Expectation;
@@ -208,6 +209,7 @@ impl<'a> Reader<'a> {
         };
         self.check(&scenario.plan)?;
         scenario.cells().iter().try_for_each(|cell| self.check(&cell.plan))?;
+        self.check_expectations(&scenario)?;
         Ok(scenario)
     }
 
@@ -313,6 +315,25 @@ impl<'a> Reader<'a> {
         numbered.map(parse).collect()
     }
 
+    /// Whether every expectation is about some cell; whoever runs others than those of the file may want fewer.
+    fn check_expectations(&self, scenario: &Scenario) -> Result<(), ScenarioError> {
+        // More or other networks are no other cells.
+        let is_extent = |key: &&String| ["run.networks", "run.seed"].contains(&key.as_str());
+        if !self.overridden.keys().all(|key| is_extent(&key)) {
+            return Ok(());
+        }
+        let cells = scenario.cells();
+        let is_about_none =
+            |wish: &Expectation| !cells.iter().any(|cell| wish.is_about(&cell.plan));
+        match scenario.expectations.iter().position(is_about_none) {
+            Some(number) => Err(self.error(format!(
+                "expect {}: where is about no cell of the grid, so that nothing would be expected; write values that are swept",
+                number + 1
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What no single key can know.
     fn check(&self, plan: &Plan) -> Result<(), ScenarioError> {
         if plan.traffic.away != Span::ZERO && plan.traffic.away >= plan.traffic.ttl {
@@ -339,6 +360,7 @@ impl<'a> Reader<'a> {
         self.check_hosts(plan)?;
         self.check_names("adversary.behaviours", &plan.adversary.behaviours)?;
         self.check_names("network.behaviours", &plan.network.behaviours)?;
+        self.check_pace(plan)?;
         self.check_crypto(plan)
     }
 
@@ -349,13 +371,26 @@ impl<'a> Reader<'a> {
             Place::Entries | Place::SendersEntries => 0,
         };
         let honest = plan.network.nodes.saturating_sub(theirs).max(2);
-        if plan.traffic.envelopes > LETTERS_EACH * honest {
+        let used = used_hosts(plan, honest);
+        if plan.traffic.envelopes > LETTERS_EACH * used {
+            let whose = if used < honest {
+                "that people use while the others come and go"
+            } else {
+                "honest relays"
+            };
             let what = format!(
-                "= {}: a relay serves 1,000 people, and each envelope has two of its own; write at most {} for {honest} honest relays",
+                "= {}: a relay serves 1,000 people, and each envelope has two of its own; write at most {} for {used} {whose}",
                 plan.traffic.envelopes,
-                LETTERS_EACH * honest
+                LETTERS_EACH * used
             );
             return Err(self.error_at("traffic.envelopes", &what));
+        }
+        let Traffic { pairs, envelopes, .. } = plan.traffic;
+        if pairs > envelopes {
+            let what = format!(
+                "= {pairs}: more than envelopes, so that some would never write; write at most {envelopes}"
+            );
+            return Err(self.error_at("traffic.pairs", &what));
         }
         Ok(())
     }
@@ -388,6 +423,31 @@ impl<'a> Reader<'a> {
         if hosts / plan.network.group >= GROUPS_MAX {
             let what = format!("makes more than {GROUPS_MAX} groups; write a larger one");
             return Err(self.error_at("network.group", &what));
+        }
+        Ok(())
+    }
+
+    /// Whether those who call of their own accord can make as many calls as they are to.
+    fn check_pace(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let adversary = &plan.adversary;
+        let mut names = adversary.behaviours.iter().filter_map(|name| Kind::find(name));
+        if adversary.effort == 0 || !names.any(Kind::calls_of_its_own) {
+            return Ok(());
+        }
+        if plan.traffic.spacing == Span::ZERO {
+            let what = "is 0s, and adversary.effort counts calls for each envelope; write a longer spacing, or adversary.effort = 0";
+            return Err(self.error_at("traffic.spacing", what));
+        }
+        let beside = if plan.traffic.mailboxes == Mailboxes::Conversation { 2 } else { 1 };
+        let ids = adversary.ids.saturating_mul(plan.traffic.pairs).saturating_mul(beside);
+        let all = adversary.share.of(plan.network.nodes).saturating_add(ids) as u64;
+        let most = plan.traffic.spacing.times(all).as_millis();
+        if adversary.place == Place::Random && all > 0 && adversary.effort as u64 > most {
+            let what = format!(
+                "= {}: each adversary would call more than once a millisecond; write at most {most}",
+                adversary.effort
+            );
+            return Err(self.error_at("adversary.effort", &what));
         }
         Ok(())
     }

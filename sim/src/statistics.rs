@@ -5,6 +5,12 @@
 
 use std::cmp::Ordering;
 
+/// The 97.5 % quantile of the normal distribution.
+const NORMAL: f64 = 1.959_964;
+
+/// How finely figures of different wholes are added up.
+const BILLION: u128 = 1_000_000_000;
+
 /// An exact fraction.
 #[derive(Clone, Copy, Debug)]
 pub struct Ratio {
@@ -15,8 +21,8 @@ pub struct Ratio {
 /// The mean of a figure over networks, and how sure it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Exactly: the sum of the parts over the sum of the wholes. The plain mean, since the networks of
-    /// one experiment have equally many envelopes.
+    /// The plain mean of the networks' figures: exact where they have the same whole, as shares of equally many
+    /// envelopes have, else to a billionth.
     pub mean: Ratio,
     /// The 95 % confidence interval; with one network there is none.
     pub interval: Option<(f64, f64)>,
@@ -42,11 +48,16 @@ impl Ratio {
         self.part as f64 / self.whole as f64
     }
 
-    /// The sum of the parts over the sum of the wholes.
-    fn pooled(figures: &[Self]) -> Option<Self> {
-        let part = figures.iter().map(|figure| figure.part).sum();
-        let whole = figures.iter().map(|figure| figure.whole).sum();
-        (whole > 0).then_some(Self { part, whole })
+    /// The plain mean: no network counts for more than another because its figure is of more.
+    fn mean(figures: &[Self]) -> Option<Self> {
+        let first = figures.first()?.whole;
+        if figures.iter().all(|figure| figure.whole == first) {
+            let part = figures.iter().map(|figure| figure.part).sum();
+            return Some(Self { part, whole: first * figures.len() as u128 });
+        }
+        let billionths = |one: &Self| (one.part * BILLION + one.whole / 2) / one.whole;
+        let part = figures.iter().map(billionths).sum();
+        Some(Self { part, whole: BILLION * figures.len() as u128 })
     }
 }
 
@@ -74,7 +85,7 @@ impl Ord for Ratio {
 
 /// The mean over networks of a figure that each of them has.
 pub fn estimate(figures: &[Ratio]) -> Option<Estimate> {
-    let mean = Ratio::pooled(figures)?;
+    let mean = Ratio::mean(figures)?;
     let values = figures.iter().map(|figure| figure.value()).collect::<Vec<_>>();
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -89,7 +100,8 @@ pub fn estimate(figures: &[Ratio]) -> Option<Estimate> {
 }
 
 /// The same for a share of trials: within 0 and 1, and when every trial went the same way the other way
-/// is still possible up to 3 in as many trials (the rule of three).
+/// is still possible up to 3 in as many trials (the rule of three). Networks that happen to agree say no more than
+/// all their trials together: the interval is never narrower than Wilson's of those.
 pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
     let mut estimate = estimate(figures)?;
     let Ratio { part, whole } = estimate.mean;
@@ -100,9 +112,19 @@ pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
     } else if part == 0 {
         Some((0.0, three))
     } else {
-        estimate.interval.map(|(low, high)| (low.max(0.0), high.min(1.0)))
+        let (least, most) = wilson(estimate.mean.value(), whole as f64);
+        estimate.interval.map(|(low, high)| (low.min(least).max(0.0), high.max(most).min(1.0)))
     };
     Some(estimate)
+}
+
+/// Wilson's 95 % interval of a share of so many independent trials.
+fn wilson(share: f64, trials: f64) -> (f64, f64) {
+    let square = NORMAL * NORMAL / trials;
+    let middle = (share + square / 2.0) / (1.0 + square);
+    let spread = share * (1.0 - share) / trials + square / (4.0 * trials);
+    let half = NORMAL * spread.sqrt() / (1.0 + square);
+    (middle - half, middle + half)
 }
 
 /// The difference `b - a` of two means over networks with its 95 % confidence interval (Welch).
@@ -158,7 +180,7 @@ fn student(freedom: usize) -> f64 {
         return *quantile;
     }
     // The first terms of the expansion around the normal distribution; exact to four digits from here.
-    let (z, n) = (1.959_964, freedom as f64);
+    let (z, n) = (NORMAL, freedom as f64);
     let (z3, z5) = (z * z * z, z * z * z * z * z);
     z + (z3 + z) / (4.0 * n) + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * n * n)
 }
@@ -195,6 +217,22 @@ mod tests {
         assert_eq!(found.interval, Some((0.999, 1.0)));
         let found = estimate_share(&ratios(&[0; 3], 1_000)).unwrap();
         assert_eq!(found.interval, Some((0.0, 0.001)));
+    }
+
+    #[test]
+    fn networks_that_happen_to_agree_are_no_surer_than_their_trials() {
+        let (low, high) = estimate_share(&ratios(&[99; 4], 100)).unwrap().interval.unwrap();
+        // Wilson, 396 of 400: 97.46 to 99.61 %.
+        assert!((low - 0.9746).abs() < 1e-4 && (high - 0.9961).abs() < 1e-4, "{low} {high}");
+        let (low, high) = estimate_share(&ratios(&[50, 100], 100)).unwrap().interval.unwrap();
+        assert_eq!((low, high), (0.0, 1.0), "where they differ, Student's is wider");
+    }
+
+    #[test]
+    fn a_network_counts_once_however_large_its_whole() {
+        let figures = [Ratio::new(1, 10).unwrap(), Ratio::new(900, 1_000).unwrap()];
+        let found = estimate(&figures).unwrap();
+        assert_eq!(found.mean, Ratio::new(1, 2).unwrap());
     }
 
     #[test]
@@ -243,6 +281,18 @@ mod tests {
             prop_assert!(low <= mean + 1e-9 && mean <= high + 1e-9, "{} {} {}", low, mean, high);
             prop_assert!(found.least <= mean + 1e-9 && mean <= found.greatest + 1e-9);
             prop_assert!((0.0..=1.0).contains(&low) && (0.0..=1.0).contains(&high));
+        }
+
+        #[test]
+        fn so_it_does_where_wholes_differ(
+            figures in prop::collection::vec((0..1_000_000_u64, 1..1_000_000_u64), 2..30),
+        ) {
+            let figures = figures.into_iter().map(|(part, whole)| Ratio::new(part, whole).unwrap());
+            let found = estimate(&figures.collect::<Vec<_>>()).unwrap();
+            let (mean, (low, high)) = (found.mean.value(), found.interval.unwrap());
+            let near = 1e-8 * (1.0 + found.greatest);
+            prop_assert!(low <= mean + near && mean <= high + near, "{low} {mean} {high}");
+            prop_assert!(found.least <= mean + near && mean <= found.greatest + near);
         }
     }
 }

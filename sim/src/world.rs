@@ -42,6 +42,7 @@ use faults::Faults;
 use frames::Frames;
 
 pub use links::KINDS;
+pub(crate) use links::Reading;
 pub use view::EVERY_NODE;
 
 /// When every world begins: a quarter past noon, far from the end of a day.
@@ -119,6 +120,8 @@ pub struct World {
     colluders: Colluders,
     pub(crate) plot: Plot,
     queue: Queue<Happening>,
+    /// How hosts read what nobody has checked.
+    pub(crate) reading: Reading,
     streams: Streams,
     pub(crate) people: People,
     /// Calls and pushes between nodes, by kind.
@@ -129,6 +132,10 @@ pub struct World {
     lost: u64,
     /// How hosts come and go whose sessions are drawn.
     churn: Option<Churn>,
+    /// The most bytes that an honest host's disk has held.
+    fullest: u64,
+    /// How many honest hosts come and go, if any are to.
+    come_and_go: Option<u64>,
     pub(crate) faults: Faults,
     /// Who looks on and says what must not be.
     pub(crate) oracle: Option<Box<Oracle>>,
@@ -156,6 +163,7 @@ impl World {
             colluders: Colluders::default(),
             plot: Plot::default(),
             queue: Queue::default(),
+            reading: links::read,
             streams: Streams::default(),
             people: People::default(),
             messages: BTreeMap::new(),
@@ -163,6 +171,8 @@ impl World {
             lost: 0,
             trace: Trace::default(),
             churn: None,
+            fullest: 0,
+            come_and_go: None,
             faults: Faults::default(),
             oracle: None,
         };
@@ -358,8 +368,10 @@ impl World {
             Happening::Durable { host, boot, seq, copies } => {
                 if self.hosts[host].boots() == boot {
                     self.hosts[host].sync(seq);
-                    self.people.copied(self.now, host, copies);
+                    self.note_in_region(host, &copies);
+                    self.people.copied(self.now, host, self.network.disk, copies);
                     self.input(host, Input::Durable(seq));
+                    self.fullest = self.fullest.max(self.held(host));
                     self.synced(host);
                 }
             }
@@ -493,6 +505,9 @@ impl World {
         if let ClientRequest::Submit { envelope } = &asked.request {
             let writer = self.hosts[asked.host].key().address();
             self.plot.writers.insert(envelope.id(), writer);
+            if let Some(before) = self.people.acknowledged_before(letter) {
+                self.plot.acknowledged.insert(envelope.id(), before);
+            }
         }
         self.ask(id, asked);
         again

@@ -197,7 +197,8 @@ impl Forge {
                 Wire::Receipts(peer::Receipts { receipts: vec![receipt] })
             }
             Kind::FalseGrant => {
-                let true_key = one_of(scene, &self.acknowledgements)?.mailbox_key().as_bytes();
+                let told = self.told_in_mailbox_of(scene, envelope.id())?;
+                let true_key = told.mailbox_key().as_bytes();
                 let grant = Grant::sign(&other, scene.key.address(), scene.now + Span::DAY);
                 let mut grant = object::Grant::from(&*grant);
                 grant.mailbox_key = Bytes::copy_from_slice(true_key);
@@ -219,6 +220,12 @@ impl Forge {
         })
     }
 
+    /// A true acknowledgement of another envelope in the same mailbox; of an envelope that is nobody's, any.
+    fn told_in_mailbox_of(&self, scene: &mut Scene<'_>, id: EnvelopeId) -> Option<Acknowledgement> {
+        let known = scene.plot.acknowledged.get(&id).map(|told| &**told);
+        known.or_else(|| one_of(scene, &self.acknowledgements)).cloned()
+    }
+
     /// A false acknowledgement of `id`, of this kind.
     fn acknowledgement(
         &self,
@@ -231,7 +238,7 @@ impl Forge {
             let signed = Acknowledgement::sign(&stranger(scene), vec![id], expires_at).ok()?;
             return Some(object::Acknowledgement::from(&*signed));
         }
-        let mut lie = object::Acknowledgement::from(one_of(scene, &self.acknowledgements)?);
+        let mut lie = object::Acknowledgement::from(&self.told_in_mailbox_of(scene, id)?);
         let id = Bytes::copy_from_slice(id.as_bytes());
         match kind {
             Kind::FalseKey => {
@@ -352,6 +359,24 @@ mod tests {
                 (_, read) => assert_eq!(read, Err(Rejection::Signature), "{kind:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_it_forges_of_an_envelope_bears_the_key_of_that_envelopes_mailbox() {
+        let mut props = Props::default();
+        let (forge, waiting, _) = forger(&mut props);
+        let mailbox = KeyPair::from_seed(&[8; 32]);
+        let read = vec![EnvelopeId::from_bytes([3; 32])];
+        let told = Acknowledgement::sign(&mailbox, read, NOW + Span::HOUR).unwrap();
+        props.plot.acknowledged = [(waiting.id(), told)].into();
+        for kind in [Kind::FalseKey, Kind::OtherId, Kind::FurtherId] {
+            let lie = forge.acknowledgement(&mut props.scene(NOW), kind, waiting.id()).unwrap();
+            assert!(lie.mailbox_key == mailbox.public().as_bytes()[..], "{kind:?}");
+            assert!(lie.ids.iter().any(|id| *id == waiting.id().as_bytes()[..]), "{kind:?}");
+        }
+        let grant = forge.message(&mut props.scene(NOW), Kind::FalseGrant, &[0; 32]);
+        let Some(peer::request::Request::Subscribe(asked)) = grant else { panic!("{grant:?}") };
+        assert!(asked.grants[0].mailbox_key == mailbox.public().as_bytes()[..]);
     }
 
     #[test]

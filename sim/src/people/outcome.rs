@@ -22,10 +22,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Whether its reader should have it by now and has not.
+    /// Whether its reader should have it by now and has not. That the writer's own node takes it for over, by
+    /// whatever clock it has, excuses nothing once another honest one had it.
     pub(crate) fn must_have_come(&self, now: Time) -> bool {
         let lives = self.expires_at.is_some_and(|at| at > now);
-        let given_up = self.cancelled || self.told_expired;
+        let given_up = self.cancelled || (self.told_expired && self.fate.copied.is_none());
         self.fate.accepted.is_some() && lives && !given_up && self.fate.delivered.is_none()
     }
 }

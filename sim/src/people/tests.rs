@@ -27,6 +27,23 @@ fn an_end_before_the_reader_has_acknowledged_is_a_wrong() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_at_the_writers_node_excuses_no_loss_of_what_others_had() {
+    let now = Time::ZERO + Span::HOUR;
+    let lost = |copied: Option<Span>| Outcome {
+        letter: 0,
+        writer: 1,
+        reader: 2,
+        id: None,
+        expires_at: Some(now + Span::HOUR),
+        cancelled: false,
+        told_expired: true,
+        fate: Fate { accepted: Some(Span::ZERO), copied, ..Fate::default() },
+    };
+    assert!(!lost(None).must_have_come(now));
+    assert!(lost(Some(Span::ZERO)).must_have_come(now));
+}
+
+#[test]
 fn a_shared_mailbox_is_looked_after_until_its_last_letter_was_read() {
     let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
     let letters = [(); 2].map(|()| people.write(0, 1, key.clone(), Span::HOUR));
@@ -43,4 +60,25 @@ fn a_shared_mailbox_is_looked_after_until_its_last_letter_was_read() {
         let (_, again) = people.act(Time::ZERO, letters[0], Deed::Open);
         assert_eq!(again.is_some(), looks_on);
     }
+}
+
+#[test]
+fn what_was_read_needs_no_copy_in_the_region_any_more() {
+    let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
+    let at = |secs| Time::ZERO + Span::from_secs(secs);
+    let letters = [(); 2].map(|()| people.write(0, 1, key.clone(), Span::HOUR));
+    for letter in letters {
+        people.act(at(10), letter, Deed::Submit);
+        assert!(
+            people.may_be_first_in_region(letter, 2) && !people.may_be_first_in_region(letter, 0)
+        );
+        assert_eq!(people.region_copied(letter), None);
+    }
+    people.came_to_region(at(11), letters[0]);
+    assert!(!people.may_be_first_in_region(letters[0], 2));
+    letters.into_iter().for_each(|letter| {
+        people.act(at(14), letter, Deed::Acknowledge);
+    });
+    let times = letters.map(|letter| people.region_copied(letter));
+    assert_eq!(times, [Some(Span::from_secs(1)), Some(Span::from_secs(4))]);
 }

@@ -8,7 +8,7 @@ use crate::measure::{Measure, Unit};
 /// Points of a distribution that are drawn at most; a page stays small however many envelopes there are.
 const POINTS: usize = 400;
 /// What is drawn against a swept key though nothing is expected of it.
-const DRAWN: [&str; 4] = ["delivered", "first_copy_p99", "messages_mean", "bodies_mean"];
+pub(super) const DRAWN: [&str; 4] = ["delivered", "first_copy_p99", "messages_mean", "bodies_mean"];
 /// Marks of a logarithmic axis of time, in milliseconds.
 const TIMES: [(f64, &str); 12] = [
     (10.0, "10 ms"),

@@ -3,15 +3,27 @@
 //! Entry type is [`Document`]. Text by hand stands in the scenario files (`about`, `notes`), so that writing
 //! it anew keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::goals::{Goals, order};
 use super::summary::{CellSummary, StudySummary, Summary};
 use super::table::RULE_OF_THREE;
 use super::{Report, Study, charts};
+use crate::measure::Measure;
 
 /// The folder of the plots, beside the document.
 pub const PLOTS: &str = "experiments";
+
+/// What stands in the last column of the table, and in those of extent.
+const VERDICTS: &str = "`pass`: the mean is within the goal, and so is the end of its interval that is nearer to the bound. \
+    `pass, too few`: the mean is, the end of the interval is not; more networks or envelopes would tell. `MISSED`: the mean is not. \
+    A goal of 100 %, or of none at all, is about what was sent here and says nothing of more. N counts all relays of a network, \
+    an adversary's ids included; the goals were set for 10,000.";
+
+/// What is the same in all plots.
+const PICTURES: &str = "In the plots a dot is a mean over networks and the band around a line its 95 % interval; a short line with \
+    a bound is a goal where it holds, a line across the plot a published figure of others, and a cross at the upper edge \
+    means *never*: in at least one network it did not come so far.";
 
 /// A document and the plots beside it.
 pub struct Document {
@@ -38,15 +50,20 @@ impl Document {
         let mut plots = BTreeMap::new();
         let mut text = head(report, machine, command);
         text += &format!("## All goals\n\n{}\n\n{}", goals.verdict(), goals.markdown());
-        text += &format!("\n\\{RULE_OF_THREE}.\n");
+        text += &format!("\n\\{RULE_OF_THREE}.\n\n{VERDICTS}\n");
         for line in &goals.unfinished {
             text += &format!("\nUnfinished: {line}.\n");
         }
         let mut studies = report.studies().zip(&summary.studies).collect::<Vec<_>>();
         studies.sort_by_key(|(_, figures)| order(&figures.id, &figures.file));
+        text += &format!("\n{PICTURES}\n");
+        let is_of = |id: &str| summary.studies.iter().filter(|study| study.id == id).count();
         for (study, figures) in studies {
-            text += &section(study, figures, &mut plots);
+            // Two scenarios of one experiment have plots of the same kind.
+            let name = if is_of(&figures.id) > 1 { stem(figures) } else { &figures.id };
+            text += &section(study, figures, &name.to_lowercase(), &mut plots);
         }
+        text += &explained(summary);
         Self { text, plots }
     }
 }
@@ -70,7 +87,31 @@ fn head(report: &Report, machine: &Machine, command: &str) -> String {
     )
 }
 
-fn section(study: &Study, figures: &StudySummary, plots: &mut BTreeMap<String, String>) -> String {
+/// The name of the scenario's file without its ending.
+fn stem(figures: &StudySummary) -> &str {
+    figures.file.trim_end_matches(".toml")
+}
+
+/// What the measures are of which something is expected, or which are drawn.
+fn explained(summary: &Summary) -> String {
+    let cells = summary.studies.iter().flat_map(|study| &study.cells);
+    let expected = cells.flat_map(|cell| &cell.expectations);
+    let names = expected.map(|outcome| outcome.measure.as_str()).chain(charts::DRAWN);
+    let mut text = "\n## What is measured\n\n".to_owned();
+    for name in names.collect::<BTreeSet<_>>() {
+        if let Ok(measure) = Measure::parse(name) {
+            text += &format!("- `{name}`: {}.\n", measure.about());
+        }
+    }
+    text
+}
+
+fn section(
+    study: &Study,
+    figures: &StudySummary,
+    name: &str,
+    plots: &mut BTreeMap<String, String>,
+) -> String {
     let mut text = format!("\n## {}: {}\n\n{}\n\n", figures.id, figures.title, figures.about);
     text += &extent(study, figures);
     for outcome in sources(&figures.cells) {
@@ -79,8 +120,8 @@ fn section(study: &Study, figures: &StudySummary, plots: &mut BTreeMap<String, S
     if !figures.notes.is_empty() {
         text += &format!("\n{}\n", figures.notes);
     }
-    for (name, drawing) in charts::all(study, figures) {
-        let file = format!("{}-{name}.svg", figures.id.to_lowercase());
+    for (what, drawing) in charts::all(study, figures) {
+        let file = format!("{name}-{what}.svg");
         text += &format!("\n![{}]({PLOTS}/{file})\n", drawing.title());
         plots.insert(file, drawing.svg());
     }
@@ -104,7 +145,7 @@ fn extent(study: &Study, figures: &StudySummary) -> String {
         } else {
             String::new()
         },
-        figures.file.trim_end_matches(".toml"),
+        stem(figures),
         figures.overrides.iter().map(|one| format!(" --set '{one}'")).collect::<String>(),
     );
     let kinds = figures.cells.iter().filter(|cell| cell.envelopes > 0);

@@ -8,6 +8,19 @@ use super::summary::{CellSummary, Outcome, StudySummary, Summary};
 use super::table::{RULE_OF_THREE, columns, interval};
 use crate::scenario::grid;
 
+/// The columns of the table. N is the number of relays, ids included.
+const HEAD: [&str; 9] = [
+    "id",
+    "what",
+    "goal",
+    "measured",
+    "95 % over networks",
+    "N",
+    "networks × envelopes",
+    "published",
+    "",
+];
+
 /// All goals, in the order of experiments, cells and scenario files.
 #[derive(Serialize)]
 pub struct Goals {
@@ -32,6 +45,8 @@ pub struct Goal {
     pub file: String,
     /// Swept keys and what they were.
     pub settings: Vec<(String, String)>,
+    /// Relays of one network, an adversary's ids included.
+    pub nodes: usize,
     /// How many networks say so.
     pub networks: usize,
     /// How many envelopes were in them.
@@ -70,7 +85,7 @@ impl Goals {
 
     /// As lines of text.
     pub fn table(&self) -> String {
-        let head = ["id", "what", "goal", "measured", "95 % over networks", "published", ""];
+        let head = HEAD;
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(self.goals.iter().map(|goal| goal.cells().to_vec()));
         let mut text = columns(&rows, 3);
@@ -85,9 +100,7 @@ impl Goals {
 
     /// As a table of Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = "| id | what | goal | measured | 95 % over networks | best published | |\n\
-            |---|---|---|---|---|---|---|\n"
-            .to_owned();
+        let mut text = format!("| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
         for goal in &self.goals {
             let cells = goal.cells().map(|cell| cell.replace('|', "\\|").replace('*', "\\*"));
             text += &format!("| {} |\n", cells.join(" | "));
@@ -100,17 +113,28 @@ impl Goals {
         super::summary::json(self)
     }
 
-    /// How many are reached, in a line.
+    /// How many are missed, and how many reached by too few, in a line.
     pub fn verdict(&self) -> String {
         let missed = self.goals.iter().filter(|goal| !goal.outcome.met).collect::<Vec<_>>();
         let all = self.goals.len();
+        let few = self.goals.iter().filter(|goal| goal.outcome.met && !goal.outcome.shown).count();
+        let few = match few {
+            0 => String::new(),
+            few => format!(
+                " Reached with too few networks or envelopes to tell that from chance: {few}."
+            ),
+        };
         if missed.is_empty() && self.unfinished.is_empty() {
-            return format!("All {all} goals are reached.");
+            return if few.is_empty() {
+                format!("All {all} goals are reached.")
+            } else {
+                format!("None of {all} goals is missed.{few}")
+            };
         }
         let mut ids = missed.iter().map(|goal| goal.id.as_str()).collect::<Vec<_>>();
         ids.dedup();
         let whose = if ids.is_empty() { String::new() } else { format!(": {}", ids.join(", ")) };
-        format!("{} of {all} goals are MISSED{whose}.", missed.len())
+        format!("{} of {all} goals are MISSED{whose}.{few}", missed.len())
     }
 }
 
@@ -126,6 +150,7 @@ impl Goal {
             title: study.title.clone(),
             file: study.file.clone(),
             settings: cell.settings.clone(),
+            nodes: cell.nodes,
             networks: cell.seeds.len(),
             envelopes: cell.envelopes,
             interval: figure.map_or_else(String::new, interval),
@@ -136,7 +161,7 @@ impl Goal {
     }
 
     /// As cells of a table.
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; 9] {
         let label = grid::label(&self.settings);
         let what = format!("{} {label}", self.outcome.measure);
         [
@@ -145,8 +170,10 @@ impl Goal {
             self.outcome.bounds.clone(),
             self.measured.clone(),
             self.interval.clone(),
+            self.nodes.to_string(),
+            format!("{} × {}", self.networks, self.envelopes / self.networks.max(1)),
             self.best.clone(),
-            if self.outcome.met { "pass" } else { "MISSED" }.to_owned(),
+            self.outcome.verdict().to_owned(),
         ]
     }
 }

@@ -56,6 +56,9 @@ fn table(cell: &CellSummary) -> String {
             outcomes.iter().map(|outcome| outcome.bounds.as_str()).collect::<Vec<_>>().join(", ");
         let verdict = match outcomes.iter().all(|outcome| outcome.met) {
             _ if outcomes.is_empty() => "",
+            true if outcomes.iter().any(|outcome| !outcome.shown) => {
+                "<span class=\"met\">met, too few</span>"
+            }
             true => "<span class=\"met\">met</span>",
             false => "<span class=\"missed\">missed</span>",
         };

@@ -26,6 +26,8 @@ pub struct Network {
     pub lost: u64,
     /// How it stood before the first envelope.
     pub standing: Standing,
+    /// The most bytes on an honest relay's disk, and its budget.
+    pub fullest: (u64, u64),
     /// Minute after minute from the first envelope on.
     pub minutes: Vec<Minute>,
     /// Inputs handled.
@@ -38,10 +40,10 @@ pub struct Network {
     rows: Vec<Row>,
 }
 
-/// Milliseconds until accepted, copied, stored, delivered and acknowledged; messages, bodies, left;
-/// subscriptions, milliseconds of storage, of ideal storage, wronged, theirs; whether the first attempt
-/// succeeded.
-type Row = ([Option<u64>; 5], u64, u64, u64, [u64; 5], bool);
+/// Milliseconds until accepted, copied, stored, delivered, acknowledged and copied in the region; messages, bodies,
+/// left; subscriptions, milliseconds of storage, of ideal storage, wronged, theirs, forged, milliseconds to come;
+/// whether the first attempt and the first submission succeeded.
+type Row = ([Option<u64>; 6], u64, u64, u64, [u64; 7], [bool; 2]);
 
 impl Network {
     /// From what was measured in a cell.
@@ -55,6 +57,7 @@ impl Network {
             messages: kinds.map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
             lost: measured.lost,
             standing: measured.standing.clone(),
+            fullest: measured.fullest,
             minutes: measured.minutes.clone(),
             events: measured.events,
             simulated_ms: measured.simulated.as_millis(),
@@ -79,7 +82,7 @@ impl Network {
 
     /// What figures are made from.
     pub fn seen(&self) -> Seen {
-        Seen { fates: self.fates(), standing: self.standing.clone() }
+        Seen { fates: self.fates(), standing: self.standing.clone(), fullest: self.fullest }
     }
 
     /// Fates of all envelopes in the order in which they were sent.
@@ -91,18 +94,22 @@ impl Network {
 fn row(fate: &Fate) -> Row {
     let times = fate.times().map(|time| time.map(Span::as_millis));
     let (storage, ideal) = (fate.storage.as_millis(), fate.ideal_storage.as_millis());
-    let more = [fate.subscriptions, storage, ideal, fate.wronged, fate.theirs];
-    (times, fate.messages, fate.bodies, fate.left, more, fate.first_attempt)
+    let to_come = fate.to_come.as_millis();
+    let Fate { subscriptions, wronged, theirs, forged, .. } = *fate;
+    let more = [subscriptions, storage, ideal, wronged, theirs, forged, to_come];
+    let first = [fate.first_attempt, fate.first_submission];
+    (times, fate.messages, fate.bodies, fate.left, more, first)
 }
 
 fn fate(row: &Row) -> Fate {
-    let (times, messages, bodies, left, more, first_attempt) = *row;
-    let [subscriptions, storage, ideal_storage, wronged, theirs] = more;
-    let [accepted, copied, stored, delivered, acknowledged] =
+    let (times, messages, bodies, left, more, [first_attempt, first_submission]) = *row;
+    let [subscriptions, storage, ideal_storage, wronged, theirs, forged, to_come] = more;
+    let [accepted, copied, stored, delivered, acknowledged, region_copied] =
         times.map(|time| time.map(Span::from_millis));
     Fate {
         accepted,
         copied,
+        region_copied,
         stored,
         delivered,
         acknowledged,
@@ -112,7 +119,10 @@ fn fate(row: &Row) -> Fate {
         left,
         storage: Span::from_millis(storage),
         ideal_storage: Span::from_millis(ideal_storage),
+        to_come: Span::from_millis(to_come),
         first_attempt,
+        first_submission,
+        forged,
         wronged,
         theirs,
     }

@@ -53,6 +53,8 @@ pub struct CellSummary {
     pub settings: Vec<(String, String)>,
     /// Of the networks that are there.
     pub seeds: Vec<u64>,
+    /// Relays of one network, an adversary's ids included.
+    pub nodes: usize,
     /// In all networks together.
     pub envelopes: usize,
     /// In all networks together.
@@ -105,6 +107,8 @@ pub struct Outcome {
     pub mean: Option<f64>,
     /// Whether it is within the bounds.
     pub met: bool,
+    /// Whether the 95 % confidence interval says so too: with too few networks or envelopes it does not.
+    pub shown: bool,
 }
 
 impl Summary {
@@ -174,6 +178,7 @@ impl CellSummary {
         Some(Self {
             settings: cell.settings.clone(),
             seeds: networks.iter().map(|network| network.seed).collect(),
+            nodes: networks.iter().map(|network| network.nodes).max().unwrap_or(0),
             envelopes: seen.iter().map(|seen| seen.fates.len()).sum(),
             events: networks.iter().map(|network| network.events).sum(),
             figures: measures(&all)
@@ -226,8 +231,18 @@ impl Figure {
 }
 
 impl Outcome {
+    /// In a word or three.
+    pub fn verdict(&self) -> &'static str {
+        match (self.met, self.shown) {
+            (false, _) => "MISSED",
+            (true, false) => "pass, too few",
+            (true, true) => "pass",
+        }
+    }
+
     fn new(wish: &Expectation, networks: &[Seen]) -> Self {
-        let mean = over_networks(&wish.measure, networks).map(|found| found.mean);
+        let found = over_networks(&wish.measure, networks);
+        let mean = found.map(|found| found.mean);
         Self {
             measure: wish.measure.name().to_owned(),
             bounds: wish.bounds(),
@@ -237,6 +252,7 @@ impl Outcome {
             source: wish.source.clone(),
             mean: mean.map(Ratio::value),
             met: wish.is_met(mean),
+            shown: wish.is_met(mean) && wish.is_shown(found.and_then(|found| found.interval)),
         }
     }
 }

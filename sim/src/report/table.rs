@@ -54,6 +54,7 @@ fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
     let outcomes = outcomes.iter().filter(|outcome| outcome.measure == figure.measure);
     let outcomes = outcomes.collect::<Vec<_>>();
     let met = outcomes.iter().all(|outcome| outcome.met);
+    let shown = outcomes.iter().all(|outcome| outcome.shown);
     let bounds = outcomes.iter().map(|outcome| outcome.bounds.clone()).collect::<Vec<_>>();
     vec![
         figure.measure.clone(),
@@ -64,8 +65,10 @@ fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
         bounds.join(", "),
         if bounds.is_empty() {
             ""
-        } else if met {
+        } else if met && shown {
             "met"
+        } else if met {
+            "met, too few"
         } else {
             "MISSED"
         }

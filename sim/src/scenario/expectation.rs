@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::keys;
-use crate::measure::Measure;
+use crate::measure::{Measure, Unit};
 use crate::plan::Plan;
 use crate::statistics::Ratio;
 
@@ -76,6 +76,21 @@ impl Expectation {
             self.at_least.is_none_or(|bound| mean >= bound)
                 && self.at_most.is_none_or(|bound| mean <= bound)
         })
+    }
+
+    /// Whether an interval says so too: its near end is within the bounds. A bound at the end of what is
+    /// possible (100 %, or none at all) is about what was seen, and no number of trials shows more.
+    pub fn is_shown(&self, interval: Option<(f64, f64)>) -> bool {
+        let is_whole = |bound: Ratio| {
+            self.measure.unit() == Unit::Share && Ratio::new(1, 1).is_some_and(|all| bound >= all)
+        };
+        let is_nothing = |bound: Ratio| bound.value() <= 0.0 || is_whole(bound);
+        let holds = |bound: f64, is_low: bool| {
+            interval.is_some_and(|(low, high)| if is_low { low >= bound } else { high <= bound })
+        };
+        let low = self.at_least.is_none_or(|one| is_whole(one) || holds(one.value(), true));
+        let high = self.at_most.is_none_or(|one| is_nothing(one) || holds(one.value(), false));
+        low && high
     }
 
     /// Its bounds for people, as in `≥ 99.9 %`.

@@ -141,6 +141,10 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "[network]\nnodes = 4\n[traffic]\nenvelopes = 1025",
             "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 honest relays",
         ),
+        (
+            "[network]\nnodes = 40\n[traffic]\nenvelopes = 1025\n[churn]\nsession = \"1h\"",
+            "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 that people use while the others come and go",
+        ),
         ("[churn]\nshape = 0.05", "a.toml: churn.shape = 0.05: write a number from 0.1 to 10"),
         ("[churn]\nwho = true", "a.toml: churn.who = true: write a text in quotes"),
         ("[churn]\nwho = \"some\"", "a.toml: churn.who = \"some\": write \"relays\" or \"all\""),
@@ -196,6 +200,20 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "[network]\nnodes = 1048000\n[traffic]\npairs = 3\nmailboxes = \"conversation\"\n[adversary]\nids = 100\n\
              behaviours = [\"mute\"]",
             "a.toml: adversary.ids makes 1048600 relays in all; write fewer, so that they are 1048576 at most",
+        ),
+        (
+            "[traffic]\nspacing = \"0s\"\n[adversary]\nshare = \"10%\"\nbehaviours = [\"flood\"]",
+            "a.toml: traffic.spacing is 0s, and adversary.effort counts calls for each envelope; write a longer \
+             spacing, or adversary.effort = 0",
+        ),
+        (
+            "[adversary]\nshare = \"10%\"\neffort = 100001\nbehaviours = [\"flood\"]",
+            "a.toml: adversary.effort = 100001: each adversary would call more than once a millisecond; write at \
+             most 100000",
+        ),
+        (
+            "[traffic]\npairs = 101",
+            "a.toml: traffic.pairs = 101: more than envelopes, so that some would never write; write at most 100",
         ),
         (
             "[network]\nnode = 5",
@@ -386,6 +404,19 @@ fn an_expectation_is_about_the_cells_it_names() {
 }
 
 #[test]
+fn an_expectation_about_no_cell_is_a_mistake_unless_the_command_line_asks_for_others() {
+    let text = "schema = 1\n[adversary]\nbehaviours = [\"mute\"]\n[grid]\nadversary.share = [\"0%\", \"30%\"]\n[[expect]]\nmeasure = \"delivered\"\nat_least = \"99%\"\nwhere = { adversary.share = \"20%\" }";
+    assert_eq!(
+        refusal(text, &[]),
+        "a.toml: expect 1: where is about no cell of the grid, so that nothing would be expected; \
+         write values that are swept"
+    );
+    assert!(Scenario::parse("a.toml", text, &["adversary.share=30%".to_owned()]).is_ok());
+    let alone = text.replace("[grid]\nadversary.share = [\"0%\", \"30%\"]", "");
+    assert!(refusal(&alone, &[]).contains("expect 1: where is about no cell"));
+}
+
+#[test]
 fn every_value_is_shown_as_it_can_be_read() {
     let plan = Plan::default();
     for key in KEYS.iter().filter(|key| !key.name.ends_with(".behaviours")) {
@@ -428,6 +459,7 @@ fn the_scenarios_of_the_repository_are_right() {
         include_str!("../../scenarios/e8-forgery.toml"),
         include_str!("../../scenarios/e9-acknowledgements.toml"),
         include_str!("../../scenarios/e10-flood.toml"),
+        include_str!("../../scenarios/e10-victim.toml"),
         include_str!("../../scenarios/e-comm-ancestor.toml"),
         include_str!("../../scenarios/e-comm-ids.toml"),
     ] {

@@ -18,6 +18,9 @@ impl World {
         let honest = self.honest_hosts().collect::<Vec<_>>();
         let comes_and_goes = |host: &At| churn.who == Who::All || !self.people.use_host(*host);
         let hosts = honest.into_iter().filter(comes_and_goes).collect::<Vec<_>>();
+        if churn.trace.is_some() || churn.session > Span::ZERO {
+            self.come_and_go = Some(hosts.len() as u64);
+        }
         if let Some(sessions) = &churn.trace {
             for (number, host) in hosts.into_iter().enumerate() {
                 self.follow(host, sessions.of(number));

@@ -8,13 +8,23 @@ use comm_proto::contact::Contact;
 use comm_proto::message::{Push, Request, Response};
 use comm_proto::node::{Input, RequestId};
 use comm_proto::rejection::Rejection;
-use comm_proto::time::Span;
-use comm_proto::wire::{decode, peer};
+use comm_proto::time::{Span, Time};
+use comm_proto::wire::{decode, object, peer};
 use rand_core::RngCore;
 
 use super::{Asked, Happening, Reaction, Stage, World, door, frames, stage};
+use crate::copies::Caller;
 use crate::host::At;
+use crate::people::People;
 use crate::plan::Crypto;
+
+/// How a host reads a request that nobody has checked.
+pub(crate) type Reading = fn(peer::Request, &People, Time) -> Result<Request, Rejection>;
+
+/// As between real nodes, signatures included.
+pub(super) fn read(message: peer::Request, _: &People, now: Time) -> Result<Request, Rejection> {
+    decode::request(message, now)
+}
 
 impl World {
     /// How long one message takes.
@@ -37,10 +47,11 @@ impl World {
     /// A call leaves; what was not delivered is answered by nobody.
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
         *self.messages.entry(kind_of_call(&request)).or_default() += 1;
-        let casts = self.hosts[asked.from].is_honest().then_some((asked.from, self.is_small()));
+        let caller = Caller { from: asked.from, to: asked.to, is_small: self.is_small() };
+        let caller = self.hosts[asked.from].is_honest().then_some(caller);
         let place =
             asked.call.and_then(|call| self.hosts[asked.from].node()?.place_sought_by(call));
-        self.people.count_call(self.now, casts, place, &request);
+        self.people.count_call(self.now, caller, place, &request);
         if let Some(at) = self.way_to(asked.from, to) {
             if self.is_doubled() {
                 let late = self.lateness(asked.from, at);
@@ -101,7 +112,11 @@ impl World {
         if !self.hosts[to].is_up() {
             return;
         }
-        match decode::request(message, self.clock(to)) {
+        if let Some(peer::request::Request::Acknowledge(told)) = &message.request {
+            self.note_forgeries(to, &told.acknowledgements);
+        }
+        let clock = self.clock(to);
+        match (self.reading)(message, &self.people, clock) {
             Ok(request) => {
                 self.people.count_call(self.now, None, None, &request);
                 self.hand_over(asked, to, request);
@@ -109,6 +124,19 @@ impl World {
             Err(rejection) => {
                 *self.messages.entry("unchecked, refused unread").or_default() += 1;
                 self.send_answer(asked, to, Err(rejection));
+            }
+        }
+    }
+
+    /// Counts acknowledgements that nothing but their signatures keeps from ending what an honest host has.
+    fn note_forgeries(&mut self, to: At, told: &[object::Acknowledgement]) {
+        if !self.hosts[to].is_honest() {
+            return;
+        }
+        for (letter, id) in told.iter().flat_map(|one| self.people.unread(one)).collect::<Vec<_>>()
+        {
+            if self.hosts[to].holds(&id) {
+                self.people.forged(letter);
             }
         }
     }
@@ -124,6 +152,9 @@ impl World {
         match reaction {
             Reaction::Answer(result) => self.send_answer(asked, to, *result),
             Reaction::Forged(message) => {
+                if let Some(peer::response::Response::Offered(lie)) = &message.response {
+                    self.note_forgeries(asked.from, &lie.acknowledgements);
+                }
                 let read = decode::response(*message, self.clock(asked.from));
                 self.send_answer(asked, to, read.unwrap_or_else(Err));
             }

@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use comm_proto::address::Address;
 use comm_proto::node::Node;
+use comm_proto::time::Span;
 
 use super::World;
+use crate::copies::Change;
 use crate::host::{At, Host};
 use crate::measured::{Fate, Standing};
 use crate::people::Letter;
@@ -18,6 +20,9 @@ impl World {
     /// What the adversary has of honest relays that are up.
     pub(crate) fn standing(&self) -> Standing {
         let mut standing = Standing::default();
+        if let Some(count) = self.come_and_go {
+            standing.churn = (count, self.honest_hosts().count() as u64);
+        }
         let is_theirs = |address: Address| {
             let owner = self.by_address.get(&address).or_else(|| self.identities.get(&address));
             owner.is_some_and(|at| !self.hosts[*at].is_honest())
@@ -35,6 +40,19 @@ impl World {
         standing
     }
 
+    /// The most bytes that an honest host's disk has held so far, by its own account.
+    pub(crate) fn fullest(&self) -> u64 {
+        self.fullest
+    }
+
+    /// Bytes on an honest host's disk, by its node's account.
+    pub(super) fn held(&self, host: At) -> u64 {
+        let host = &self.hosts[host];
+        let node = host.node().filter(|_| host.is_honest());
+        let bounds = node.into_iter().flat_map(Node::bounds);
+        bounds.filter(|bound| bound.what == "bytes on disk").map(|bound| bound.held).sum()
+    }
+
     /// Honest hosts that are up.
     pub(crate) fn honest_up(&self) -> u64 {
         self.hosts.iter().filter(|host| host.is_honest() && host.is_up()).count() as u64
@@ -45,16 +63,42 @@ impl World {
         let one = |letter: Letter| {
             let (id, fate) = self.people.fate(letter);
             let (storage, ideal_storage) = self.people.storage(letter, self.now);
+            let left = id.map_or(0, |id| self.holders(&id));
+            let rest = self.people.expires_at(letter).map_or(Span::ZERO, |at| at.since(self.now));
             Fate {
-                left: id.map_or(0, |id| self.holders(&id)),
+                region_copied: self.people.region_copied(letter),
+                left,
                 storage,
                 ideal_storage,
+                to_come: rest.times(left),
                 first_attempt: self.is_cast(letter),
+                first_submission: self.is_submitted(letter),
                 theirs: self.theirs_near(&self.people.mailbox(letter)),
                 ..fate.clone()
             }
         };
         (0..self.people.count_letters()).map(one).collect()
+    }
+
+    /// Notes of which envelopes a host's new copies are the first in the region.
+    pub(super) fn note_in_region(&mut self, host: At, copies: &[(Letter, Change)]) {
+        for (letter, change) in copies {
+            let may_be = self.people.may_be_first_in_region(*letter, host);
+            if *change == Change::Laid
+                && may_be
+                && self.is_in_region(&self.people.mailbox(*letter), host)
+            {
+                self.people.came_to_region(self.now, *letter);
+            }
+        }
+    }
+
+    /// Whether the first cast succeeded and was made by whom the writer's node turned to first.
+    fn is_submitted(&self, letter: Letter) -> bool {
+        let cast = self.people.first_cast(letter);
+        let casters = cast.caster().map(|at| self.address(at));
+        let is_first = casters.zip(cast.turned_to()).is_none_or(|(caster, first)| caster == first);
+        self.is_cast(letter) && (is_first || self.is_small())
     }
 
     /// Whether the first cast reached an honest host inside the mailbox's region, or the reader before that.

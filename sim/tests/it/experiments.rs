@@ -1,7 +1,9 @@
 //! Small networks that show what large ones are trusted to show.
 
+use std::collections::BTreeSet;
+
 use comm_proto::time::Span;
-use comm_sim::experiment::run;
+use comm_sim::experiment::{run, run_watched};
 use comm_sim::measured::Measured;
 use comm_sim::plan::{Crypto, Mailboxes, Millionths, Place, Plan};
 
@@ -110,14 +112,18 @@ fn the_messages_of_two_relays_are_those_that_a_hand_counts() {
 /// A region is searched by questions about random points of it, which name no mailbox (PROTOCOL §5.4).
 #[test]
 fn who_searches_the_region_of_a_mailbox_sends_messages_for_its_envelope() {
-    let measured = run(&small(60, 1), 1);
-    let fate = &measured.envelopes[0];
-    let count = |kind: &str| measured.messages.get(kind).copied().unwrap_or(0);
-    let all = measured.messages.values().sum::<u64>();
-    let about_it = all - count("ping") - count("find node") - count("subscribe");
-    let searching = fate.messages - about_it - fate.subscriptions;
-    // One search alone asks the 20 nearest, and the relay that casts it searches, if no other does.
-    assert!(searching >= 20, "{searching} of {}", fate.messages);
+    for mailboxes in [Mailboxes::Public, Mailboxes::Node] {
+        let mut plan = small(60, 1);
+        plan.traffic.mailboxes = mailboxes;
+        let measured = run(&plan, 1);
+        let fate = &measured.envelopes[0];
+        let count = |kind: &str| measured.messages.get(kind).copied().unwrap_or(0);
+        let all = measured.messages.values().sum::<u64>();
+        let about_it = all - count("ping") - count("find node") - count("subscribe");
+        let searching = fate.messages - about_it - fate.subscriptions;
+        // One search alone asks the 20 nearest, and the relay that casts it searches, if no other does.
+        assert!(searching >= 20, "{mailboxes:?}: {searching} of {}", fate.messages);
+    }
 }
 
 #[test]
@@ -163,6 +169,25 @@ fn relays_that_people_use_come_and_go_and_everything_arrives_all_the_same() {
     let measured = run(&plan, 5);
     assert!(measured.minutes.iter().any(|minute| minute.up < 40));
     assert_eq!(delivered(&measured), 10);
+}
+
+#[test]
+fn nearly_all_relays_come_and_go_however_many_people_there_are() {
+    let mut plan = small(40, 60);
+    plan.churn.session = Span::from_mins(10);
+    plan.churn.pause = Span::from_mins(10);
+    plan.run.look = Span::HOUR;
+    let mut gone = BTreeSet::new();
+    let measured = run_watched(&plan, 1, &mut |minute, world| {
+        for line in world.every_node(minute).lines() {
+            let cells = line.split(',').collect::<Vec<_>>();
+            if cells[3] == "0" {
+                gone.insert(cells[1].to_owned());
+            }
+        }
+    });
+    assert!(gone.len() >= 32, "{} of 40", gone.len());
+    assert_eq!(measured.envelopes.iter().filter(|one| one.accepted.is_none()).count(), 0);
 }
 
 #[test]
