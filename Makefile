@@ -9,7 +9,7 @@ endif
 NODES ?= 1000 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim reality experiments check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim reality experiments mutants check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ reality: ## compare the simulator with twenty real relays (six minutes)
 
 experiments: ## run every experiment of the simulator and write docs/experiments.md (half an hour)
 	cargo run --release -p comm-sim -- experiments --out target/experiments --docs docs/experiments.md
+
+mutants: ## break one promise of the protocol at a time and see whether a test notices (an hour)
+	sim/mutants/run
 
 check: fmt clippy doc deny ## formatting, lints, documentation, dependencies
 

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
@@ -41,6 +42,8 @@ const LEFT_OVERS: [&str; 8] = [
     "mpsc::channel()",
     "UnboundedSender",
 ];
+/// Fewest mutants of the protocol that the suite is tried on.
+const MUTANTS_MIN: usize = 20;
 /// Clocks, randomness, threads and unordered containers, which the pure crates do without.
 const IMPURITIES: [&str; 9] = [
     "HashMap",
@@ -146,6 +149,21 @@ fn only_the_simulated_world_models_signatures() {
     assert!(elsewhere.iter().any(|source| source.path.starts_with("node/src/")));
     assert!(elsewhere.iter().any(|source| source.path.starts_with("client/src/")));
     assert_clean(violations(&elsewhere, |source| modelled_keys(&source.text)));
+}
+
+/// One that does not apply would break nothing, and nobody would see that no test guards its promise.
+#[test]
+fn every_mutant_applies_and_names_the_section_it_breaks() {
+    let patches = sources("patch");
+    assert!(patches.iter().all(|patch| patch.path.starts_with("sim/mutants/")));
+    assert!(patches.len() >= MUTANTS_MIN, "there are only {} mutants", patches.len());
+    let sections = sections(&protocol());
+    assert_clean(violations(&patches, |patch| wrong_heading(&sections, &patch.text)));
+    if is_work_tree() {
+        assert_clean(violations(&patches, |patch| stale_patch(&patch.text)));
+    } else {
+        println!("whether mutants apply is not tested: {} is no git work tree", root().display());
+    }
 }
 
 fn assert_clean(violations: Vec<String>) {
@@ -403,6 +421,45 @@ fn literal(text: &str) -> Option<usize> {
     Some(text.len())
 }
 
+/// A mutant begins with the sections that it breaks, and what it breaks of them.
+fn wrong_heading(sections: &BTreeSet<String>, patch: &str) -> Vec<String> {
+    let heading = patch.lines().next().unwrap_or_default();
+    let broken = heading.strip_prefix("Breaks ").and_then(|text| text.strip_suffix('.'));
+    if !broken.is_some_and(|text| text.starts_with(CITATION)) {
+        return vec![format!("does not begin with `Breaks {CITATION}..., ... .`")];
+    }
+    let cited = heading.split('§').skip(1).map(section_number);
+    let unknown = cited.filter(|number| !sections.contains(*number));
+    unknown.map(|number| format!("breaks section {number}, which does not exist")).collect()
+}
+
+fn is_work_tree() -> bool {
+    let git =
+        Command::new("git").current_dir(root()).args(["rev-parse", "--show-toplevel"]).output();
+    let top = git.ok().filter(|output| output.status.success());
+    let top = top.and_then(|output| String::from_utf8(output.stdout).ok());
+    top.and_then(|top| fs::canonicalize(top.trim_end()).ok()) == fs::canonicalize(root()).ok()
+}
+
+/// What git says of a patch that does not apply to the files as they are.
+fn stale_patch(patch: &str) -> Vec<String> {
+    let mut git = Command::new("git")
+        .current_dir(root())
+        .args(["apply", "--check", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    let mut stdin = git.stdin.take().expect("it is a pipe");
+    stdin.write_all(patch.as_bytes()).expect("git reads the patch");
+    drop(stdin);
+    let output = git.wait_with_output().expect("git ends");
+    if output.status.success() {
+        return Vec::new();
+    }
+    vec![String::from_utf8_lossy(&output.stderr).trim_end().to_owned()]
+}
+
 /// The code without the items under `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     let (mut kept, mut rest) = (String::new(), code);
@@ -606,6 +663,35 @@ mod rules {
         assert!(is_pure("proto/src/node.rs") && is_pure("sim/src/world.rs"));
         assert!(is_pure("sim/src/report/binary.rs") && is_pure("sim/src/binary.rs"));
         assert!(!is_pure("sim/src/bin/comm-sim/main.rs") && !is_pure("node/src/driver.rs"));
+    }
+
+    #[test]
+    fn a_mutant_without_its_section_is_found() {
+        let sections = sections("## 3. Objects\n\n### 3.3 Acknowledgement\n");
+        let wrong = |heading: &str| wrong_heading(&sections, &format!("{heading}\nIt ends.\n"));
+        assert_eq!(wrong(&format!("Breaks {CITATION}3.3, the signature.")), Vec::<String>::new());
+        assert_eq!(wrong(&format!("Breaks {CITATION}3.3, §3, two.")), Vec::<String>::new());
+        assert_eq!(wrong(&format!("Breaks {CITATION}3.3, §7.9, two.")).len(), 1);
+        assert_eq!(wrong(&format!("Breaks {CITATION}3.3, no full stop")).len(), 1);
+        assert_eq!(wrong("Breaks the signature.").len(), 1);
+        assert_eq!(wrong_heading(&sections, "").len(), 1);
+    }
+
+    #[test]
+    fn a_patch_that_does_not_apply_is_found() {
+        if !is_work_tree() {
+            println!("not tested: {} is no git work tree", root().display());
+            return;
+        }
+        let text = fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+        let [first, second, ..] = text.lines().collect::<Vec<_>>()[..] else { panic!("too short") };
+        let patch = |old: &str| {
+            let files = "--- a/rust-toolchain.toml\n+++ b/rust-toolchain.toml\n";
+            format!("Breaks it.\n\n{files}@@ -1,2 +1,2 @@\n-{old}\n+# other\n {second}\n")
+        };
+        assert_eq!(stale_patch(&patch(first)), Vec::<String>::new());
+        assert_eq!(stale_patch(&patch("no such line")).len(), 1);
+        assert_eq!(stale_patch("no patch at all").len(), 1);
     }
 
     #[test]
