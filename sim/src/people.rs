@@ -37,7 +37,7 @@ const SUBMIT_AGAIN: Span = Span::from_secs(5);
 const LOOK_AFTER_ENTRIES: Span = Span::from_secs(30);
 /// How often it opens its mailbox again where it is open: its node may have been restarted.
 const GRANT_AGAIN: Span = Span::from_mins(5);
-/// How long a client takes to notice that its node is there again.
+/// How often a client looks whether its node is there again.
 const DIAL_AGAIN: Span = Span::from_secs(1);
 /// An envelope that nobody sends.
 const NOBODYS: EnvelopeId = EnvelopeId::from_bytes([0; 32]);
@@ -97,6 +97,7 @@ struct Sent {
 enum Asking {
     Submit,
     Entries,
+    States,
     Anything,
 }
 
@@ -248,7 +249,8 @@ impl People {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
             Deed::Open | Deed::OpenAgain => Asking::Entries,
-            Deed::Watch | Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
+            Deed::Watch => Asking::States,
+            Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
         };
         self.waiting.insert(id, (letter, asking));
     }
@@ -272,6 +274,10 @@ impl People {
             (Asking::Entries, Ok(ClientResponse::Status(status))) => {
                 (one.open(letter, &status, now), None)
             }
+            (Asking::States, Ok(ClientResponse::States(states))) => {
+                states.iter().for_each(|(id, state)| self.learn_state(now, id, state));
+                (Vec::new(), None)
+            }
             _ => (Vec::new(), None),
         }
     }
@@ -284,27 +290,28 @@ impl People {
                 credit.chain(self.delivered(now, &envelope.id())).collect()
             }
             ClientPush::State { id, state } => {
-                let Some(letter) = self.by_id.get(id) else { return Vec::new() };
-                let one = &mut self.letters[*letter];
-                let (after, first) = (now.since(one.at), one.first);
-                let ends = matches!(state, EnvelopeState::Delivered { .. })
-                    && one.fate.acknowledged.is_none();
-                let told = match state {
-                    EnvelopeState::Stored(_) => &mut one.fate.stored,
-                    EnvelopeState::Delivered { .. } => &mut one.fate.acknowledged,
-                    EnvelopeState::Expired => {
-                        one.told_expired = true;
-                        return Vec::new();
-                    }
-                    _ => return Vec::new(),
-                };
-                told.get_or_insert(after);
-                if ends {
-                    self.letters[first].awaited -= 1;
-                }
+                self.learn_state(now, id, state);
                 Vec::new()
             }
             ClientPush::CaughtUp => Vec::new(),
+        }
+    }
+
+    /// A writer learns how far an envelope has come.
+    fn learn_state(&mut self, now: Time, id: &EnvelopeId, state: &EnvelopeState) {
+        let Some(letter) = self.by_id.get(id) else { return };
+        let one = &mut self.letters[*letter];
+        let (after, first) = (now.since(one.at), one.first);
+        match state {
+            EnvelopeState::Stored(_) => {
+                one.fate.stored.get_or_insert(after);
+            }
+            EnvelopeState::Delivered { .. } if one.fate.acknowledged.is_none() => {
+                one.fate.acknowledged = Some(after);
+                self.letters[first].awaited -= 1;
+            }
+            EnvelopeState::Expired => one.told_expired = true,
+            _ => {}
         }
     }
 
@@ -313,13 +320,15 @@ impl People {
     pub(crate) fn back(&mut self, now: Time, host: At) -> Vec<Later> {
         let letters = &mut self.letters;
         self.waiting.retain(|_, (letter, asking)| match asking {
-            Asking::Submit => letters[*letter].writer != host,
+            Asking::Submit | Asking::States => letters[*letter].writer != host,
             Asking::Entries | Asking::Anything => letters[*letter].reader != host,
         });
         letters.iter_mut().filter(|one| one.reader == host).for_each(|one| one.granted = None);
         let once = |deed| if deed == Deed::Open { Deed::OpenAgain } else { deed };
+        // Each of them looks once a second, and not all at the same moment.
+        let phase = |letter: Letter| letter as u64 * 617 % DIAL_AGAIN.as_millis();
         let deeds = self.reconnecting(now, host).into_iter();
-        deeds.map(|(letter, deed)| (DIAL_AGAIN, letter, once(deed))).collect()
+        deeds.map(|(letter, deed)| (Span::from_millis(phase(letter)), letter, once(deed))).collect()
     }
 
     /// Whoever opened a mailbox was pushed an envelope, be it one of ours or somebody's rubbish.

@@ -82,3 +82,18 @@ fn what_was_read_needs_no_copy_in_the_region_any_more() {
     let times = letters.map(|letter| people.region_copied(letter));
     assert_eq!(times, [Some(Span::from_secs(1)), Some(Span::from_secs(4))]);
 }
+
+/// Else a writer whose node was off when its envelope was read would never know of it.
+#[test]
+fn a_writer_who_watches_again_learns_what_has_become_of_it_meanwhile() {
+    let (mut people, key) = (People::default(), KeyPair::from_seed(&[1; 32]));
+    let letter = people.write(0, 1, key, Span::HOUR);
+    people.act(Time::ZERO, letter, Deed::Submit);
+    let id = people.letters[letter].envelope.as_ref().unwrap().id();
+    people.act(Time::ZERO, letter, Deed::Watch);
+    people.asked(RequestId(1), letter, Deed::Watch);
+    let states = vec![(id, EnvelopeState::Delivered { at: Time::ZERO })];
+    let later = Time::ZERO + Span::HOUR;
+    people.answered(later, RequestId(1), Ok(ClientResponse::States(states)));
+    assert_eq!(people.letters[letter].fate.acknowledged, Some(Span::HOUR));
+}
