@@ -49,7 +49,7 @@ impl Cast {
         theirs: &BTreeSet<At>,
         rng: &mut ChaCha12Rng,
     ) -> Self {
-        world.people.are_nodes = plan.traffic.mailboxes == Mailboxes::Node;
+        world.people.mailboxes = plan.traffic.mailboxes;
         let honest: Vec<_> = world.honest_hosts().filter(|at| !theirs.contains(at)).collect();
         let used = used_hosts(plan, honest.len());
         let hosts = if used < honest.len() {

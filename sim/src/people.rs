@@ -28,6 +28,7 @@ use comm_proto::time::{Span, Time};
 use crate::copies::{Caller, Change, Copies, FirstCast};
 use crate::host::At;
 use crate::measured::Fate;
+use crate::plan::Mailboxes;
 
 pub(crate) use outcome::Outcome;
 
@@ -60,9 +61,9 @@ pub(crate) struct People {
     waiting: BTreeMap<RequestId, (Letter, Asking)>,
     /// Envelopes on honest disks.
     copies: u64,
-    /// Whether mailboxes are the addresses of nodes, which look themselves up; searches of regions are told
-    /// from that.
-    pub(crate) are_nodes: bool,
+    /// What mailboxes are. Those that are addresses of nodes are looked up by these too, and searches of regions
+    /// are told from that; the rotating entry is granted those of conversations alone (PROTOCOL §6.8).
+    pub(crate) mailboxes: Mailboxes,
 }
 
 /// One envelope and the two people it concerns.
@@ -272,7 +273,7 @@ impl People {
             (Asking::Submit, Err(Rejection::Expired)) => (Vec::new(), None),
             (Asking::Submit, _) => (Vec::new(), Some((SUBMIT_AGAIN, letter, Deed::Submit))),
             (Asking::Entries, Ok(ClientResponse::Status(status))) => {
-                (one.open(letter, &status, now), None)
+                (one.open(letter, &status, self.mailboxes, now), None)
             }
             (Asking::States, Ok(ClientResponse::States(states))) => {
                 states.iter().for_each(|(id, state)| self.learn_state(now, id, state));
@@ -439,7 +440,9 @@ impl People {
             self.cast_by(now, caller, request);
         }
         match request {
-            Request::FindNode { target } if place.is_some() || !self.are_nodes => {
+            Request::FindNode { target }
+                if place.is_some() || self.mailboxes != Mailboxes::Node =>
+            {
                 if let Some(letter) = self.by_mailbox.get(place.as_ref().unwrap_or(target)) {
                     self.letters[*letter].fate.messages += 1;
                 }
@@ -540,8 +543,16 @@ impl Sent {
     }
 
     /// Opens the mailbox at the reader's node and at that node's entries, unless it is open there.
-    fn open(&mut self, letter: Letter, status: &Status, now: Time) -> Vec<Asked> {
-        let entries = status.entries.iter().chain(&status.rotating_entry);
+    fn open(
+        &mut self,
+        letter: Letter,
+        status: &Status,
+        mailboxes: Mailboxes,
+        now: Time,
+    ) -> Vec<Asked> {
+        let is_secret = mailboxes == Mailboxes::Conversation;
+        let entries =
+            status.entries.iter().chain(status.rotating_entry.iter().filter(|_| is_secret));
         let collectors: Vec<_> = entries.chain([&status.node]).copied().collect();
         let lately = |at: &Time| now.since(*at) < GRANT_AGAIN;
         if self.granted.as_ref().is_some_and(|(at, to)| lately(at) && *to == collectors) {

@@ -68,11 +68,12 @@ pub struct Traffic {
 }
 
 /// Where a recipient has envelopes put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mailboxes {
     /// At their address, which the adversary knows too.
     Public,
     /// Each at an address that only the two know.
+    #[default]
     Conversation,
     /// At the address of their node.
     Node,
