@@ -467,7 +467,7 @@ mod tests {
     use crate::config::units::Interval;
     use crate::rpc::client::client_client::ClientClient;
 
-    /// A clock of yesterday's machine, which was a day ahead of this one.
+    /// A clock that has told a time of tomorrow: since then the machine was set back.
     fn clock_of_tomorrow() -> Clock {
         let clock = Clock::new();
         clock.at(SystemTime::now() + Duration::from_secs(86_400), Instant::now());
@@ -496,7 +496,9 @@ mod tests {
         // The program goes on with another node, for as long as it is wanted.
         let (stop, stopped) = oneshot::channel::<()>();
         let socket = config.socket_path();
-        let shutdown = async { drop(stopped.await) };
+        let shutdown = async {
+            let _told = stopped.await;
+        };
         let running = tokio::spawn(run_by(clock_of_tomorrow(), config, shutdown));
         let by_the_machine = async {
             let soon = Clock::new().now() + Span::HOUR;

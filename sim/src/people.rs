@@ -6,6 +6,7 @@
 //! Bodies are not sealed: nodes could not tell.
 
 mod forgeries;
+mod mailbox;
 mod outcome;
 mod reach;
 
@@ -14,11 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
 use comm_proto::address::Address;
-use comm_proto::envelope::{Envelope, EnvelopeId, Header, SizeClass, Suite, TTL_MAX};
-use comm_proto::grant::Grant;
+use comm_proto::envelope::{Envelope, EnvelopeId, Header, SizeClass, Suite};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{
-    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Status,
+    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request,
 };
 use comm_proto::node::{Family, RequestId, SessionId};
 use comm_proto::rejection::Rejection;
@@ -540,35 +540,6 @@ impl People {
 impl Sent {
     fn use_host(&self, host: At) -> bool {
         self.writer == host || self.reader == host
-    }
-
-    /// Opens the mailbox at the reader's node and at that node's entries, unless it is open there.
-    fn open(
-        &mut self,
-        letter: Letter,
-        status: &Status,
-        mailboxes: Mailboxes,
-        now: Time,
-    ) -> Vec<Asked> {
-        let is_secret = mailboxes == Mailboxes::Conversation;
-        let entries =
-            status.entries.iter().chain(status.rotating_entry.iter().filter(|_| is_secret));
-        let collectors: Vec<_> = entries.chain([&status.node]).copied().collect();
-        let lately = |at: &Time| now.since(*at) < GRANT_AGAIN;
-        if self.granted.as_ref().is_some_and(|(at, to)| lately(at) && *to == collectors) {
-            return Vec::new();
-        }
-        let grants = collectors
-            .iter()
-            .map(|collector| Grant::sign(&self.mailbox, *collector, now + TTL_MAX))
-            .collect();
-        self.granted = Some((now, collectors));
-        let requests = [
-            ClientRequest::Subscribe { grants, after: 0 },
-            ClientRequest::Credit { envelopes: CREDIT },
-        ];
-        let session = session(letter, Deed::Open);
-        requests.map(|request| Asked { host: self.reader, session, request }).into()
     }
 
     fn acknowledgement(&self) -> ClientRequest {
