@@ -188,8 +188,8 @@ impl Agent {
             let mut grants = Vec::new();
             for Mailbox { key, contact } in some.iter().filter_map(|at| self.mailboxes.open.get(at))
             {
-                let collectors = self.collectors(&node, *contact);
-                grants.extend(collectors.map(|collector| Grant::sign(key, collector, not_after)));
+                let sign = |collector| Grant::sign(key, collector, not_after);
+                grants.extend(self.collectors(&node, *contact).into_iter().map(sign));
             }
             // What was read is acknowledged and gone; whatever is left has to be seen again.
             self.call(ClientRequest::Subscribe { grants, after: 0 }, Purpose::Subscribe);
@@ -201,17 +201,12 @@ impl Agent {
     /// rotating entry is anybody's sooner or later, so it must not see a mailbox that tells whose this
     /// node is: not the latter, and none of which a stranger knows whose it is because the stranger
     /// wrote first (PROTOCOL §6.8).
-    fn collectors(
-        &self,
-        node: &Node,
-        contact: Option<u32>,
-    ) -> impl Iterator<Item = Address> + use<> {
+    fn collectors(&self, node: &Node, contact: Option<u32>) -> Vec<Address> {
         let is_chosen = contact
             .and_then(|contact| self.people.get(contact))
             .is_some_and(ContactRecord::is_chosen);
         let rotating = node.rotating_entry.filter(|_| is_chosen);
-        let all = [node.address].into_iter().chain(node.entries.iter().copied()).chain(rotating);
-        all.collect::<Vec<_>>().into_iter()
+        [node.address].into_iter().chain(node.entries.iter().copied()).chain(rotating).collect()
     }
 }
 
