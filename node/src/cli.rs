@@ -8,7 +8,7 @@ mod settings;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use thiserror::Error;
 use toml::{Table, Value};
 
@@ -30,9 +30,9 @@ pub struct Cli {
 enum Command {
     /// Run the node until it is told to stop (the default).
     Run(Box<Options>),
-    /// Copy the node's data, also while it runs, to a directory that is not there yet.
+    /// Copy the node's data to a new directory, also while the node runs.
     Backup {
-        /// The directory that is to be made; a node can be started from it.
+        /// The directory to create; a node can be started from it.
         to: PathBuf,
         #[command(flatten)]
         options: Box<Options>,
@@ -41,13 +41,13 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// A TOML file with settings; the environment and flags go before it.
+    /// A TOML file with settings; environment variables and flags override it.
     #[arg(long, env = "COMM_NODE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the configuration that these settings make, as TOML, and end.
+    /// Print the resulting configuration as TOML and exit.
     #[arg(long)]
     print_config: bool,
-    /// Log more: -v what goes wrong with other nodes, -vv every message.
+    /// Log more: -v problems with other nodes, -vv every message.
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
     #[command(flatten)]
@@ -90,7 +90,51 @@ pub enum ConfigError {
     Value(String),
 }
 
+/// What the help says beside the texts of the flags: their defaults, and which belong together.
+fn described(arg: Arg, defaults: &Table) -> Arg {
+    let key = arg.get_id().to_string();
+    if !KEYS.contains(&key.as_str()) {
+        return arg;
+    }
+    let arg = match key.split_once('.') {
+        Some(("protocol", _)) => arg.help_heading("Protocol (the same at all nodes of a network)"),
+        Some(("limits", _)) => arg.help_heading("Limits"),
+        _ => arg.help_heading("Settings"),
+    };
+    let default = at(defaults, &key).filter(|default| !default.is_empty() && default != "false");
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    match default {
+        Some(default) => arg.help(format!("{help} [default: {default}]")),
+        None => arg,
+    }
+}
+
+/// The value of a key in a table, as a person would write it.
+fn at(table: &Table, key: &str) -> Option<String> {
+    match key.split_once('.') {
+        Some((section, rest)) => at(table.get(section)?.as_table()?, rest),
+        None => match table.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Array(values) => {
+                Some(values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","))
+            }
+            other => Some(other.to_string()),
+        },
+    }
+}
+
 impl Cli {
+    /// Reads the arguments of this process.
+    ///
+    /// # Errors
+    /// When they are wrong, or ask for help or the version.
+    pub fn from_arguments() -> Result<Self, clap::Error> {
+        let defaults = Table::try_from(NodeConfig::default()).expect("defaults are plain values");
+        let command = Self::command().mut_args(|arg| described(arg, &defaults));
+        let command = command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)));
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+
     /// Whether to print the configuration and end.
     pub fn print_config(&self) -> bool {
         self.options().print_config
@@ -111,6 +155,11 @@ impl Cli {
     pub fn config(&self) -> Result<NodeConfig, ConfigError> {
         let options = self.options();
         let mut table = options.config.as_deref().map_or(Ok(Table::new()), read)?;
+        if let Some(path) = &options.config {
+            // By itself, so that a value that is wrong there is not looked for in the flags.
+            let of_file: Result<NodeConfig, _> = table.clone().try_into();
+            of_file.map_err(|error| in_file(path, &error))?;
+        }
         let set = Table::try_from(&options.settings).expect("settings are plain values");
         for (key, value) in set {
             put(&mut table, &key, value);
@@ -133,11 +182,12 @@ impl Cli {
 /// What a parser of flags says, in one line; for help and version it is the whole text.
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let told = |line: &&str| {
-        !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more information")
-    };
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(told).collect();
-    lines.join("; ").trim_start_matches("error: ").to_owned()
+    // The usage may take several lines, up to an empty one.
+    let before_usage = text.split("\nUsage:").next().unwrap_or_default();
+    let told = |line: &&str| !line.is_empty() && !line.starts_with("For more information");
+    let lines: Vec<&str> = before_usage.lines().map(str::trim).filter(told).collect();
+    let joined = lines.join("; ").replace(":; ", ": ");
+    joined.trim_start_matches("error: ").to_owned()
 }
 
 fn level(verbose: u8) -> Option<&'static str> {
@@ -167,9 +217,13 @@ fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
     ConfigError::Syntax { path: path.to_owned(), line, reason: joined(error.message()) }
 }
 
-/// Without a file to point into, the error's lines are the reason and the place.
+/// Without a text to point into, the error's lines are the reason and the key.
 fn value_error(error: &toml::de::Error) -> ConfigError {
     ConfigError::Value(joined(&error.to_string()))
+}
+
+fn in_file(path: &Path, error: &toml::de::Error) -> ConfigError {
+    ConfigError::Value(format!("{}: {}", path.display(), joined(&error.to_string())))
 }
 
 fn joined(text: &str) -> String {

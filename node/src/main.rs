@@ -9,7 +9,6 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use comm_node::cli::{Cli, one_line};
 use comm_node::config::NodeConfig;
 use comm_node::{backup, logging, run};
@@ -26,7 +25,7 @@ const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return end(MISUSED, one_line(&error)),
         Err(help) => {

@@ -58,14 +58,14 @@ pub enum OpenError {
     InUse(PathBuf),
     /// A newer program wrote it.
     #[error(
-        "the store {} has layout {found}, but this program knows only layouts up to {SCHEMA}; \
+        "the store {} has {found}, but this program knows only layouts up to {SCHEMA}; \
          use the newer comm-node that wrote it",
         path.display()
     )]
     Newer {
         /// Where it is.
         path: PathBuf,
-        /// The layout it has, as far as it can be told.
+        /// What it has that this program does not know.
         found: String,
     },
     /// The store is damaged or the disk fails.

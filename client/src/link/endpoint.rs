@@ -82,7 +82,7 @@ impl Endpoint {
     /// # Errors
     /// When nobody listens there, or not within five seconds. A wrong token shows at the first call.
     pub async fn connect(&self) -> io::Result<Rpc> {
-        match self {
+        let connected = match self {
             Self::Socket(path) => {
                 let path = path.clone();
                 over(move || tokio::net::UnixStream::connect(path.clone()), None).await
@@ -92,7 +92,9 @@ impl Endpoint {
                 let token = token.as_deref().map(String::as_str);
                 over(move || tcp(authority.clone()), token).await
             }
-        }
+        };
+        let named = |error: io::Error| format!("no node at {self}: {error}");
+        connected.map_err(|error| io::Error::new(error.kind(), named(error)))
     }
 }
 

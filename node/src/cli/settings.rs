@@ -35,7 +35,7 @@ macro_rules! settings {
 settings! {
     /// The directory for key, store and socket.
     data_dir: PathBuf, "data_dir", "data-dir", "COMM_NODE_DATA_DIR";
-    /// The name of the network; nodes of other networks are refused.
+    /// The name of the network; only nodes of the same network talk to each other.
     network: String, "network", "network", "COMM_NODE_NETWORK";
     /// The file with the key of a private network: 64 hexadecimal digits that all its nodes share.
     network_key_file: PathBuf,
@@ -46,7 +46,7 @@ settings! {
     /// Where other nodes reach this one, if not where it listens.
     #[arg(value_delimiter = ',')]
     advertise: Vec<SocketAddr>, "advertise", "advertise", "COMM_NODE_ADVERTISE";
-    /// Dial out only: listen nowhere and be in nobody's table.
+    /// Dial out only: accept no connections from other nodes.
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     leaf: bool, "leaf", "leaf", "COMM_NODE_LEAF";
     /// Nodes to find the network through: HOST:PORT or KEY@HOST:PORT, with commas between them.
@@ -54,11 +54,11 @@ settings! {
     bootstrap: Vec<BootstrapPeer>, "bootstrap", "bootstrap", "COMM_NODE_BOOTSTRAP";
     /// The unix socket for clients.
     api_socket: PathBuf, "api.socket", "api-socket", "COMM_NODE_API_SOCKET";
-    /// A loopback address for clients that show the token.
+    /// A loopback address for clients, which must show the token.
     api_tcp: SocketAddr, "api.tcp", "api-tcp", "COMM_NODE_API_TCP";
     /// Where Prometheus finds metrics over HTTP.
     metrics_listen: SocketAddr, "metrics.listen", "metrics-listen", "COMM_NODE_METRICS_LISTEN";
-    /// Bytes of envelopes beyond which new ones are refused, as 512MiB.
+    /// Disk budget for mail and cards, e.g. 512MiB.
     store_bytes_max: ByteSize, "store.bytes_max", "store-bytes-max", "COMM_NODE_STORE_BYTES_MAX";
     /// Calls under way to other nodes.
     limits_calls_max: usize,
@@ -97,10 +97,10 @@ settings! {
     log_level: String, "log.level", "log-level", "COMM_NODE_LOG_LEVEL";
     /// How it is logged.
     log_format: LogFormat, "log.format", "log-format", "COMM_NODE_LOG_FORMAT";
-    /// Wait before the first repetition of an envelope, as 2s.
+    /// Wait before the first repetition of an envelope, e.g. 2s.
     protocol_backoff_first: Interval,
         "protocol.backoff_first", "protocol-backoff-first", "COMM_NODE_PROTOCOL_BACKOFF_FIRST";
-    /// Longest wait between two repetitions, as 6h.
+    /// Longest wait between two repetitions, e.g. 24h.
     protocol_backoff_max: Interval,
         "protocol.backoff_max", "protocol-backoff-max", "COMM_NODE_PROTOCOL_BACKOFF_MAX";
     /// How long a region that was found is used without looking again.

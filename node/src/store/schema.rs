@@ -32,7 +32,7 @@ pub(super) fn refuse_unknown_families(options: &Options, path: &Path) -> Result<
     let known = |name: &String| name == "default" || Family::ALL.iter().any(|f| f.name() == name);
     match families.into_iter().find(|name| !known(name)) {
         Some(name) => {
-            let found = format!("with a table \"{name}\"");
+            let found = format!("a table \"{name}\"");
             Err(OpenError::Newer { path: path.to_owned(), found })
         }
         None => Ok(()),
@@ -50,7 +50,10 @@ pub(super) fn settle(store: &RocksStore) -> Result<(), OpenError> {
         None => write_version(store, SCHEMA).map(|()| SCHEMA).map_err(failed)?,
     };
     if found > SCHEMA {
-        return Err(OpenError::Newer { path: store.path().to_owned(), found: found.to_string() });
+        return Err(OpenError::Newer {
+            path: store.path().to_owned(),
+            found: format!("layout {found}"),
+        });
     }
     upgrade(store, found).map_err(failed)
 }

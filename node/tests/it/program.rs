@@ -106,6 +106,7 @@ fn a_wrong_call_or_value_is_one_line_and_code_2() {
         (&["--network="], "network"),
         (&["--config=/nowhere.toml"], "/nowhere.toml"),
         (&["walk"], "walk"),
+        (&["backup"], "not provided: <TO>"),
         (&["--api-tcp=192.0.2.1:1"], "loopback"),
     ] {
         let mut command = program();

@@ -30,10 +30,10 @@ const DETAILS: &str = "\
 SECRET is what your address is made of: whoever knows it is you. Others on this machine can read it
 in the list of processes, so it is better given as \"-\" (asked for, without showing it; read from
 standard input if that is no terminal), in the environment as COMM_SECRET, or with --secret-file.
-With one of the latter two the word SECRET is left out. A secret that is the word of a command, as
-\"keygen\", must be given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
+With one of the latter two the word SECRET is left out. A secret that is the word of a command, such
+as \"keygen\", must be given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
 
-ADDR is where your node listens for others, as 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
+ADDR is where your node listens for others, e.g. 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
 of any node of the network; without one, yours is where a new network begins.
 
 Type /help in the chat for what can be said there. The program ends with 0 when it was told to or its
@@ -50,8 +50,7 @@ never gets, and both number their messages alike.";
     version,
     override_usage = USAGE,
     after_help = DETAILS,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
+    args_conflicts_with_subcommands = true
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -64,7 +63,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Print a new strong secret.
     Keygen {
-        /// As the key itself, which takes no time to derive.
+        /// Print a raw key (seed:...) instead, which needs no slow derivation.
         #[arg(long)]
         raw: bool,
     },
@@ -75,7 +74,7 @@ enum Command {
         #[command(flatten)]
         whose: WhoseArguments,
     },
-    /// Make a backup the data of a person who has none on this machine.
+    /// Restore a backup; refuses if there is data already.
     #[command(after_help = COPIES)]
     Restore {
         /// The backup; it stays.
@@ -119,23 +118,23 @@ struct ChatArguments {
     /// Keep everything in this directory instead of one for each address under ~/.local/share/comm.
     #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// The name of the network; nodes of other networks are not talked to.
+    /// The name of the network; only nodes of the same network talk to each other.
     #[arg(long, value_name = "NAME", conflicts_with = "node")]
     network: Option<String>,
     /// The file with the key of a private network: 64 hexadecimal digits that all its nodes share. A
     /// node given with --node has its own setting.
     #[arg(long, value_name = "FILE", env = "COMM_NETWORK_KEY_FILE")]
     network_key_file: Option<PathBuf>,
-    /// How long what you write waits for its reader: 10m to 30d, in minutes, hours or days.
+    /// How long your messages wait for their reader: 10m to 30d, in minutes, hours or days.
     #[arg(long, value_name = "TIME", default_value = "14d", value_parser = lifetime::parse)]
     ttl: Span,
-    /// Print everything as one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
-    /// Stay when the input ends.
+    /// Keep running when the input ends.
     #[arg(long)]
     daemon: bool,
-    /// Log to standard error what happens: -v what goes wrong with others, -vv every step.
+    /// Log to standard error: -v problems with other nodes, -vv every step.
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -185,8 +184,7 @@ impl Arguments {
         match self.command {
             Some(Command::Keygen { raw }) => Ok(Order::Keygen { raw }),
             Some(Command::Address { secret, secret_file }) => {
-                let mut words = secret.into_iter().collect();
-                source(&mut words, secret_file, env).map(Order::Address)
+                only_source(secret, secret_file, env).map(Order::Address)
             }
             Some(Command::Backup { file, whose }) => {
                 Ok(Order::Backup { file, whose: whose.whose(env)? })
@@ -214,7 +212,7 @@ impl ChatArguments {
             }
         };
         if !words.is_empty() {
-            return Err(Failure::misused(format!("{} words too many", words.len())));
+            return Err(Failure::misused(left_over(&secret)));
         }
         let Self { json, daemon, verbose, ttl, data_dir, .. } = self;
         Ok(Plan { secret, json, daemon, verbose, ttl, place, data_dir })
@@ -240,6 +238,29 @@ pub(crate) fn source(
     }
 }
 
+/// The same for a command that takes no other word: two secrets are one too many, since the command
+/// might be done to the data of the wrong person.
+pub(crate) fn only_source(
+    word: Option<OsString>,
+    file: Option<PathBuf>,
+    env: Option<OsString>,
+) -> Result<Source, Failure> {
+    let mut words = word.into_iter().collect();
+    let source = source(&mut words, file, env)?;
+    if words.is_empty() { Ok(source) } else { Err(Failure::misused(left_over(&source))) }
+}
+
+/// What is wrong with words that nothing needs. They are not repeated: one may be a secret.
+fn left_over(secret: &Source) -> &'static str {
+    match secret {
+        Source::Word(_) | Source::Prompt => "unexpected words; see comm --help",
+        Source::File(_) => "unexpected words; the secret comes from a file, so leave SECRET out",
+        Source::Environment(_) => {
+            "unexpected words; the secret comes from COMM_SECRET, so leave SECRET out, or unset COMM_SECRET"
+        }
+    }
+}
+
 fn into_bytes(text: OsString) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.into_encoded_bytes())
 }
@@ -252,7 +273,11 @@ fn running(endpoint: Endpoint, token_file: Option<PathBuf>) -> Result<Place, Fai
 }
 
 fn own(words: &mut Words, secret: &Source, network: NetworkChoice) -> Result<Place, Failure> {
-    let missing = || Failure::misused("ADDR is missing, as 127.0.0.1:7001");
+    let missing = || {
+        Failure::misused(
+            "ADDR is missing, or there is no such command; a chat is comm SECRET ADDR, e.g. comm - 127.0.0.1:7001",
+        )
+    };
     let listen = words.pop_front().ok_or_else(missing)?;
     // The word itself is not repeated: it may be a secret that stands where none is expected.
     let listen = listen.to_str().and_then(|word| word.parse().ok()).ok_or_else(|| {
@@ -261,7 +286,7 @@ fn own(words: &mut Words, secret: &Source, network: NetworkChoice) -> Result<Pla
             Source::File(_) => "since the secret comes from a file, the first word",
             Source::Environment(_) => "since the secret comes from COMM_SECRET, the first word",
         };
-        Failure::misused(format!("{why} must be where to listen, as 127.0.0.1:7001"))
+        Failure::misused(format!("{why} must be where to listen, e.g. 127.0.0.1:7001"))
     })?;
     let bootstrap = words.pop_front().map(OsString::into_string).transpose();
     let bootstrap = bootstrap.map_err(|_| Failure::misused("BOOTSTRAP is not HOST:PORT"))?;
@@ -392,7 +417,9 @@ mod tests {
         let plan = plan(&["--node", "/run/api.sock", "pass"], None).unwrap();
         assert!(matches!(plan.place, Place::Running { .. }));
         assert!(misuse(&["--node", "http://127.0.0.1:1", "pass"], None).contains("--token-file"));
-        assert!(misuse(&["--node", "/s", "pass", "127.0.0.1:1"], None).contains("too many"));
+        assert!(
+            misuse(&["--node", "/s", "pass", "127.0.0.1:1"], None).contains("unexpected words")
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Chat {
     backups: JoinSet<Shown>,
     /// Messages that are on our node's disk count as left when the node is not ours.
     accepted_is_left: bool,
+    /// Why there is no connection, as it was last shown: each attempt fails for the same reason.
+    offline_because: Option<String>,
 }
 
 /// How it goes on after a line.
@@ -76,6 +78,7 @@ impl Chat {
             ttl,
             backups: JoinSet::new(),
             accepted_is_left,
+            offline_because: None,
         };
         let node = chat.first_status().await;
         let address = chat.client.address();
@@ -325,8 +328,16 @@ impl Chat {
             Event::Agent(agent::Event::Unreadable { envelope, reason }) => {
                 Shown::Unreadable { envelope: *envelope, reason: reason.clone() }
             }
-            Event::Online { node } => Shown::Online { node: *node },
-            Event::Offline { reason } => Shown::Offline { reason: reason.clone() },
+            Event::Online { node } => {
+                self.offline_because = None;
+                Shown::Online { node: *node }
+            }
+            Event::Offline { reason } => {
+                if self.offline_because.replace(reason.clone()).as_ref() == Some(reason) {
+                    return;
+                }
+                Shown::Offline { reason: reason.clone() }
+            }
             Event::Lagged { missed } => Shown::Lagged { missed: *missed },
         };
         self.screen.show(&shown).await;

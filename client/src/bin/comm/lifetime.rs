@@ -20,7 +20,7 @@ pub(crate) fn parse(text: &str) -> Result<Span, String> {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
         Some(Span::from_millis(number.saturating_mul(millis)))
     });
-    let span = parsed.ok_or("write how long as 90m, 12h or 14d (minutes, hours, days)")?;
+    let span = parsed.ok_or("write a time such as 90m, 12h or 14d (minutes, hours, days)")?;
     if (TTL_MIN..=TTL_MAX).contains(&span) {
         return Ok(span);
     }

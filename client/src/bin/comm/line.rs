@@ -34,7 +34,7 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("/verify NAME", "the number to compare with NAME by voice"),
     ("/whoami", "your address, your node, what waits to be delivered"),
     ("/peers", "the nodes that your node knows"),
-    ("/ttl [TIME]", "how long what you write from now on waits, as 90m, 12h or 14d"),
+    ("/ttl [TIME]", "how long what you write from now on waits, e.g. 90m, 12h or 14d"),
     ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
     ("/offline", "leave the network; what you say waits"),
     ("/online", "come back"),
@@ -97,8 +97,10 @@ pub(crate) enum LineError {
     Address { word: String, reason: ParseAddressError },
     #[error("there is no command {0}; /help lists all")]
     Unknown(String),
-    #[error("write {0}")]
+    #[error("usage: {0}")]
     Usage(&'static str),
+    #[error("/{0} takes nothing behind it")]
+    Alone(String),
     #[error("{0}")]
     Lifetime(String),
 }
@@ -171,7 +173,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
         ("verify", _) => Err(LineError::Usage("/verify NAME")),
         (command, []) => parse_word(command),
         (command, _) => match parse_word(command) {
-            Ok(_) => Err(LineError::Usage("the command without anything behind it")),
+            Ok(_) => Err(LineError::Alone(command.to_owned())),
             unknown => unknown,
         },
     }

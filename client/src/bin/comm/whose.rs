@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::arguments::{default_data_dir, source};
+use crate::arguments::{default_data_dir, only_source};
 use crate::failure::Failure;
 use crate::secret::Source;
 
@@ -36,14 +36,11 @@ impl WhoseArguments {
     pub(crate) fn whose(self, env: Option<OsString>) -> Result<Whose, Failure> {
         let Self { secret, secret_file, data_dir } = self;
         match data_dir {
-            Some(_) if secret.is_some() || secret_file.is_some() => {
-                Err(Failure::misused("with --data-dir no secret is needed; leave it out"))
-            }
+            Some(_) if secret.is_some() || secret_file.is_some() => Err(Failure::misused(
+                "--data-dir or COMM_DATA_DIR says whose data it is; leave the secret out",
+            )),
             Some(dir) => Ok(Whose::Directory(dir)),
-            None => {
-                let mut words = secret.into_iter().collect();
-                source(&mut words, secret_file, env).map(Whose::Person)
-            }
+            None => only_source(secret, secret_file, env).map(Whose::Person),
         }
     }
 }
@@ -63,8 +60,24 @@ mod tests {
     use super::*;
 
     fn whose(secret: Option<&str>, data_dir: Option<&str>) -> Result<Whose, Failure> {
+        whose_with(secret, data_dir, None)
+    }
+
+    fn whose_with(
+        secret: Option<&str>,
+        data_dir: Option<&str>,
+        env: Option<&str>,
+    ) -> Result<Whose, Failure> {
         let (secret, data_dir) = (secret.map(OsString::from), data_dir.map(PathBuf::from));
-        WhoseArguments { secret, secret_file: None, data_dir }.whose(None)
+        WhoseArguments { secret, secret_file: None, data_dir }.whose(env.map(OsString::from))
+    }
+
+    #[test]
+    fn of_two_secrets_none_is_taken() {
+        let refused = whose_with(Some("hush"), None, Some("quiet"));
+        let Err(Failure::Misused(text)) = refused else { panic!("{refused:?}") };
+        assert!(text.contains("COMM_SECRET") && !text.contains("hush"), "{text}");
+        assert!(matches!(whose_with(None, None, Some("quiet")), Ok(Whose::Person(_))));
     }
 
     #[test]
