@@ -282,7 +282,12 @@ impl Node {
         if (collection.aim, aim) == (Aim::Relayed, Aim::Own) {
             (collection.aim, collection.next) = (Aim::Own, turn.now);
         }
-        let known = collection.grants.contains_key(&grant.collector());
+        let known = collection.grants.get(&grant.collector()).map(|known| known.not_after());
+        if known.is_some_and(|not_after| not_after >= grant.not_after()) {
+            // Whoever was shown an older one may show it here: it ends nothing that a newer one opens.
+            return;
+        }
+        let known = known.is_some();
         if !known && collection.grants.len() >= DELEGATES_MAX {
             // Of the entries of before, nobody makes use any more.
             collection.grants.retain(|collector, _| {

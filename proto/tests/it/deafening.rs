@@ -471,6 +471,22 @@ fn no_entry_of_now_or_before_makes_a_reader_collect_from_the_region() {
     assert_eq!(asked, collectors.into_iter().collect());
 }
 
+/// Grants are signed anew every few hours: whoever was shown one keeps it until it is about to end.
+#[test]
+fn an_older_grant_that_somebody_shows_ends_no_collection() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(38, 60);
+    world.subscribe(reader, 1, &mailbox, 0);
+    world.run_for(Span::from_mins(1));
+    let older = mailbox.grant(world.address(reader), world.now() + Span::from_mins(5));
+    let stranger = KeyPair::from_seed(&fill(78)).public();
+    world.ask_as(stranger, reader, Request::Subscribe { grants: vec![older], after: 0 });
+    world.run_for(Span::HOUR);
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_mins(1));
+    assert!(world.has_been_given(reader, 1, &letter));
+}
+
 /// The entries of a host, those that last first.
 fn collectors(world: &mut World, host: At) -> Vec<At> {
     let lasting = entries(world, host);
