@@ -223,12 +223,6 @@ impl Node {
         self.entries.next_try().into_iter().chain(self.rotating.next_try()).min()
     }
 
-    /// Whether this node is one by which our own clients' mailboxes are collected.
-    pub(super) fn is_own_collector(&self, node: &Address) -> bool {
-        let is_rotating = || self.rotating.contact().is_some_and(|one| one.address() == *node);
-        self.is_behind_entries() && (self.entries.contains(node) || is_rotating())
-    }
-
     /// Nodes that may be chosen as one.
     pub(super) fn entry_candidates(&self, now: Time) -> Vec<Contact> {
         let entries = self.table.entries().map(|entry| entry.contact());
