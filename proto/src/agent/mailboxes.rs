@@ -332,6 +332,43 @@ mod tests {
         granted
     }
 
+    /// Whoever was turned away must not see who collects their mailboxes, however much they were told before.
+    #[test]
+    fn whoever_was_removed_and_writes_again_is_a_stranger_until_the_person_writes_to_them() {
+        let store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let [node, rotating] = [3, 5].map(|byte| Address::from_bytes([byte; 20]));
+        let friend = *Identity::from_seed(&[9; 32]).public();
+        let to = friend.address();
+        let contact = agent.know(to).unwrap();
+        agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+        let rotating_entry = Some(rotating);
+        let input = Input::Connected { node, entries: Vec::new(), rotating_entry };
+        agent.handle(input, &store, NOW).unwrap();
+        granted(&mut agent);
+        let send = || Command::Send {
+            to,
+            content_type: ContentType::TEXT,
+            body: b"hello".to_vec(),
+            ttl: Span::DAY,
+        };
+        for command in [send(), Command::RemoveContact(to)] {
+            agent.handle(Input::Command { id: CommandId(1), command }, &store, NOW).unwrap();
+            granted(&mut agent);
+        }
+        assert_eq!(agent.know(to).unwrap(), contact);
+        agent.subscribe_all(Turn { store: &store, now: NOW });
+        let all = granted(&mut agent);
+        assert!(all.len() >= 6 && all.values().all(|to| *to == [node].into()));
+        // Removed once more: a word to them is enough to be turned to them again.
+        for command in [Command::RemoveContact(to), send()] {
+            granted(&mut agent);
+            agent.handle(Input::Command { id: CommandId(1), command }, &store, NOW).unwrap();
+        }
+        let widened = granted(&mut agent);
+        assert!(widened.len() >= 5 && widened.values().all(|to| *to == [node, rotating].into()));
+    }
+
     /// Else one entry that is away now and then makes its reader deaf to everybody within a week.
     #[test]
     fn changes_of_entries_and_connections_put_off_no_epoch() {
