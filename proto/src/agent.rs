@@ -228,8 +228,13 @@ impl Agent {
     /// Those by whom the node collects now are granted all that they are to collect.
     fn on_entries(&mut self, turn: Turn<'_>, entries: Vec<Address>, rotating: Option<Address>) {
         let Some(node) = &mut self.node else { return };
+        let same = node.rotating_entry == rotating
+            && entries.len() == node.entries.len()
+            && entries.iter().all(|entry| node.entries.contains(entry));
         (node.entries, node.rotating_entry) = (entries, rotating);
-        self.subscribe_all(turn);
+        if !same {
+            self.subscribe_all(turn);
+        }
     }
 
     fn on_disconnected(&mut self) {

@@ -37,6 +37,7 @@ mod io;
 mod keys;
 mod outage;
 mod outside_view;
+mod own_mailboxes;
 mod peers;
 mod records;
 mod recovery;
@@ -77,6 +78,7 @@ use fetching::Fetching;
 use holding::HoldingClock;
 use outage::Outage;
 use outside_view::OutsideView;
+use own_mailboxes::OwnMailboxes;
 use regions::Regions;
 use rotating::Rotating;
 use routing::{Bootstrap, Search};
@@ -140,6 +142,7 @@ pub struct Node {
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,
+    own_mailboxes: OwnMailboxes,
     /// What is to be fetched, and who is said to have it.
     fetching: Fetching,
     sessions: BTreeMap<SessionId, Session>,
@@ -268,6 +271,7 @@ impl Node {
         let asked = self.searches.len() + self.calls.len() + self.regions.len() + self.clocks.len();
         let others = self.listeners.len() + self.unsettled.len() + self.settling.len();
         let read = self.subscribers.len() + self.collections.len() + self.fetching.len();
+        let read = read + self.own_mailboxes.len();
         let clients = self.sessions.values().map(Session::len).sum::<usize>() + self.watchers.len();
         let cards = self.card_searches.len() + self.published.len();
         let leaving = self.deliveries.len() + self.desk.promises();

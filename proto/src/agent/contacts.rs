@@ -289,7 +289,7 @@ impl Agent {
         let was_chosen = self.people.get(number).is_some_and(ContactRecord::is_chosen);
         self.change_contact(number, |record| {
             record.name = name;
-            record.is_named = true;
+            (record.is_named, record.turned_away) = (true, false);
         });
         if !was_chosen {
             self.widen_collection(turn, number);
@@ -325,6 +325,7 @@ impl Agent {
         let changed = ContactRecord {
             name: digits(*address),
             is_named: false,
+            turned_away: true,
             note: String::new(),
             removed_at: Some(turn.now.max(Time::from_millis(1))),
             card: None,

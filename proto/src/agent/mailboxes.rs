@@ -15,8 +15,11 @@ use crate::time::{Span, Time};
 use super::records::ContactRecord;
 use super::{Agent, Node, Purpose, Turn};
 
-/// How often grants are made anew and turning epochs are looked at.
+/// How often grants are made anew at the latest.
 const RENEW_EVERY: Span = Span::from_secs(6 * 3_600);
+/// How often turning epochs are looked at, whatever else is done: their mailboxes are open well before
+/// anybody writes there.
+const LOOK_EVERY: Span = Span::HOUR;
 /// How long a grant lasts: a node that stays away for longer has to be asked again.
 const GRANT_LASTS: Span = Span::from_days(2);
 /// How soon a refused subscription is tried again.
@@ -30,7 +33,10 @@ pub(super) struct Mailboxes {
     open: BTreeMap<Address, Mailbox>,
     /// Those of conversations by contact and epoch, so that no key is derived twice.
     by_epoch: BTreeMap<(u32, u64), Address>,
-    next: Time,
+    /// When grants are made anew.
+    next_grants: Time,
+    /// When epochs are looked at. No connection and no change of entries puts that off.
+    next_look: Time,
     /// Keys derived so far.
     #[cfg(test)]
     derived: usize,
@@ -93,11 +99,16 @@ impl Mailboxes {
     }
 
     pub(super) fn next(&self) -> Time {
-        self.next
+        self.next_grants.min(self.next_look)
+    }
+
+    /// With a new connection the clock may have been set back.
+    pub(super) fn look_as_from(&mut self, now: Time) {
+        self.next_look = self.next_look.min(now + LOOK_EVERY);
     }
 
     pub(super) fn try_again(&mut self, now: Time) {
-        self.next = self.next.min(now + AGAIN);
+        self.next_grants = self.next_grants.min(now + AGAIN);
     }
 }
 
@@ -110,6 +121,7 @@ impl Agent {
 
     /// Opens mailboxes whose time has come, and closes those whose time is over.
     pub(super) fn refresh_mailboxes(&mut self, turn: Turn<'_>) {
+        self.mailboxes.next_look = turn.now + LOOK_EVERY;
         self.close_ended(turn);
         let contacts: Vec<_> = self.people.numbers().collect();
         let opened: Vec<_> =
@@ -163,19 +175,21 @@ impl Agent {
         });
     }
 
-    /// Epochs turn and grants run out: all mailboxes are looked at and opened again.
+    /// Epochs turn and grants run out: mailboxes are looked at, and opened again.
     pub(super) fn mailboxes_due(&mut self, turn: Turn<'_>) {
-        if self.mailboxes.next <= turn.now {
+        if self.mailboxes.next_look <= turn.now {
             self.forget_removed(turn.now);
             self.refresh_mailboxes(turn);
-            self.subscribe_all(turn);
             self.forget_seen(turn.now);
+        }
+        if self.mailboxes.next_grants <= turn.now {
+            self.subscribe_all(turn);
         }
     }
 
     /// Opens all our mailboxes at the node.
     pub(super) fn subscribe_all(&mut self, turn: Turn<'_>) {
-        self.mailboxes.next = turn.now + RENEW_EVERY;
+        self.mailboxes.next_grants = turn.now + RENEW_EVERY;
         let mailboxes: Vec<_> = self.mailboxes.open.keys().copied().collect();
         self.subscribe(turn, &mailboxes);
     }
@@ -216,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::agent::{Command, CommandId, Input, Output};
+    use crate::conversation::Conversation;
     use crate::identity::Identity;
     use crate::payload::ContentType;
     use crate::store::MemoryStore;
@@ -315,6 +330,96 @@ mod tests {
             }
         }
         granted
+    }
+
+    /// Whoever was turned away must not see who collects their mailboxes, however much they were told before.
+    #[test]
+    fn whoever_was_removed_and_writes_again_is_a_stranger_until_the_person_writes_to_them() {
+        let store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let [node, rotating] = [3, 5].map(|byte| Address::from_bytes([byte; 20]));
+        let friend = *Identity::from_seed(&[9; 32]).public();
+        let to = friend.address();
+        let contact = agent.know(to).unwrap();
+        agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+        let rotating_entry = Some(rotating);
+        let input = Input::Connected { node, entries: Vec::new(), rotating_entry };
+        agent.handle(input, &store, NOW).unwrap();
+        granted(&mut agent);
+        let send = || Command::Send {
+            to,
+            content_type: ContentType::TEXT,
+            body: b"hello".to_vec(),
+            ttl: Span::DAY,
+        };
+        for command in [send(), Command::RemoveContact(to)] {
+            agent.handle(Input::Command { id: CommandId(1), command }, &store, NOW).unwrap();
+            granted(&mut agent);
+        }
+        assert_eq!(agent.know(to).unwrap(), contact);
+        agent.subscribe_all(Turn { store: &store, now: NOW });
+        let all = granted(&mut agent);
+        assert!(all.len() >= 6 && all.values().all(|to| *to == [node].into()));
+        // Removed once more: a word to them is enough to be turned to them again.
+        for command in [Command::RemoveContact(to), send()] {
+            granted(&mut agent);
+            agent.handle(Input::Command { id: CommandId(1), command }, &store, NOW).unwrap();
+        }
+        let widened = granted(&mut agent);
+        assert!(widened.len() >= 5 && widened.values().all(|to| *to == [node, rotating].into()));
+    }
+
+    /// Else one entry that is away now and then makes its reader deaf to everybody within a week.
+    #[test]
+    fn changes_of_entries_and_connections_put_off_no_epoch() {
+        let again: [fn(Address, Address) -> Vec<Input>; 2] = [
+            |_, entry| vec![Input::Entries { entries: vec![entry], rotating_entry: None }],
+            |node, entry| vec![Input::Disconnected, connected(node, entry)],
+        ];
+        for inputs in again {
+            let store = MemoryStore::new();
+            let ours = Identity::from_seed(&[1; 32]);
+            let friend = *Identity::from_seed(&[9; 32]).public();
+            let conversation = Conversation::new(&ours, &friend).unwrap();
+            let mut agent = Agent::new(ours, [2; 32], &store, NOW).unwrap();
+            let contact = agent.know(friend.address()).unwrap();
+            agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
+            let [node, first, second] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
+            agent.handle(connected(node, first), &store, NOW).unwrap();
+            let mut seen = granted(&mut agent);
+            for hours in (5..8 * 24).step_by(5) {
+                let now = NOW + Span::HOUR.times(hours);
+                while let Some((at, _)) = agent.poll_timeout().filter(|(at, _)| *at < now) {
+                    agent.handle(Input::Tick, &store, at.max(NOW)).unwrap();
+                    seen.extend(granted(&mut agent));
+                }
+                let epoch = conversation.epoch_at(now);
+                let mailbox = conversation.mailbox(Direction::Incoming, epoch).address();
+                assert!(seen.contains_key(&mailbox), "not open after {hours} hours");
+                for input in inputs(node, if hours % 2 == 0 { first } else { second }) {
+                    agent.handle(input, &store, now).unwrap();
+                    seen.extend(granted(&mut agent));
+                }
+            }
+        }
+    }
+
+    fn connected(node: Address, entry: Address) -> Input {
+        Input::Connected { node, entries: vec![entry], rotating_entry: None }
+    }
+
+    #[test]
+    fn the_same_entries_in_another_order_are_granted_nothing_anew() {
+        let store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let [node, first, second] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
+        let entries = vec![first, second];
+        let input = Input::Connected { node, entries, rotating_entry: None };
+        agent.handle(input, &store, NOW).unwrap();
+        granted(&mut agent);
+        let turned = Input::Entries { entries: vec![second, first], rotating_entry: None };
+        agent.handle(turned, &store, NOW).unwrap();
+        assert!(granted(&mut agent).is_empty());
     }
 
     #[test]

@@ -117,6 +117,7 @@ impl Agent {
         let id = payload_of(&message, to).id(self.identity.public());
         self.change_contact(contact, |record| {
             record.sent = sequence;
+            record.turned_away = false;
             record.previous = Some(id);
         });
         if !was_chosen {

@@ -31,6 +31,8 @@ pub(super) struct ContactRecord {
     pub(super) key: Option<PublicKey>,
     pub(super) name: String,
     pub(super) is_named: bool,
+    /// The person removed them and has not turned to them since.
+    pub(super) turned_away: bool,
     pub(super) note: String,
     /// When the person removed them; until it is forgotten their mailboxes are listened to.
     pub(super) removed_at: Option<Time>,
@@ -62,7 +64,7 @@ impl ContactRecord {
     /// Whether the person turned to them: wrote to them or named them. Anybody who writes becomes a
     /// contact, and may be an adversary.
     pub(super) fn is_chosen(&self) -> bool {
-        self.removed_at.is_none() && (self.sent > 0 || self.is_named)
+        self.removed_at.is_none() && !self.turned_away && (self.sent > 0 || self.is_named)
     }
 
     pub(super) fn new(address: Address, name: String) -> Self {
@@ -71,6 +73,7 @@ impl ContactRecord {
             key: None,
             name,
             is_named: false,
+            turned_away: false,
             note: String::new(),
             removed_at: None,
             card: None,
@@ -87,7 +90,7 @@ impl ContactRecord {
             .array(self.address.as_bytes())
             .bytes(self.key.as_ref().map_or(&[], |key| &key.as_bytes()[..]))
             .bytes(self.name.as_bytes())
-            .u8(u8::from(self.is_named))
+            .u8(u8::from(self.is_named) | u8::from(self.turned_away) << 1)
             .bytes(&card)
             .u8(u8::from(self.established))
             .u64(self.sent)
@@ -110,7 +113,8 @@ impl ContactRecord {
         let mut record = Self::new(Address::from_bytes(fields.array()?), String::new());
         record.key = fields.bytes(PublicKey::LEN)?.try_into().ok().map(PublicKey::from_bytes);
         record.name = text(&mut fields)?;
-        record.is_named = fields.u8()? == 1;
+        let standing = fields.u8()?;
+        (record.is_named, record.turned_away) = (standing & 1 != 0, standing & 2 != 0);
         record.card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
         record.established = fields.u8()? == 1;
         record.sent = fields.u64()?;

@@ -49,9 +49,11 @@ impl Node {
         self.collect(turn, grant, Aim::Own);
     }
 
-    /// Another node whose entry we are wants this mailbox collected.
+    /// Another node whose entry we are wants this mailbox collected. One of our own clients stays hidden
+    /// behind our entries, whoever asks for it.
     pub(super) fn collect_for_peer(&mut self, turn: Turn<'_>, grant: Verified<Grant>) {
-        self.collect(turn, grant, Aim::Relayed);
+        let own = self.own_mailboxes.contains(&grant.mailbox());
+        self.collect(turn, grant, if own { Aim::Own } else { Aim::Relayed });
     }
 
     /// Whether all these mailboxes can be collected.
@@ -78,6 +80,7 @@ impl Node {
         let due: Vec<_> = due.map(|(mailbox, _)| *mailbox).take(self.config.due_per_step).collect();
         if !due.is_empty() {
             self.forget_old_subscribers(turn.now);
+            self.forget_own_mailboxes(turn.now);
             self.fetching.forget_old(turn.now);
             let mut by_source = BTreeMap::new();
             for mailbox in due {
@@ -282,7 +285,12 @@ impl Node {
         if (collection.aim, aim) == (Aim::Relayed, Aim::Own) {
             (collection.aim, collection.next) = (Aim::Own, turn.now);
         }
-        let known = collection.grants.contains_key(&grant.collector());
+        let known = collection.grants.get(&grant.collector()).map(|known| known.not_after());
+        if known.is_some_and(|not_after| not_after >= grant.not_after()) {
+            // Whoever was shown an older one may show it here: it ends nothing that a newer one opens.
+            return;
+        }
+        let known = known.is_some();
         if !known && collection.grants.len() >= DELEGATES_MAX {
             // Of the entries of before, nobody makes use any more.
             collection.grants.retain(|collector, _| {
@@ -309,7 +317,7 @@ impl Node {
         let Some(collection) = self.collections.get_mut(mailbox) else { return };
         collection.grants.retain(|_, grant| grant.not_after() > turn.now);
         // An entry goes on only as long as those it collects for renew their own subscriptions.
-        if collection.grants.is_empty() || (collection.aim == Aim::Relayed && !wanted) {
+        if collection.grants.is_empty() || !wanted {
             self.end_collection(mailbox);
             return;
         }

@@ -84,9 +84,16 @@ impl Node {
     }
 
     /// Whether rounds may be due by a clock that was ahead of what it shows now, from when this node was
-    /// off or before its clock jumped; or all at once, if it was behind.
+    /// off or before its clock jumped; or all at once, if it was behind. After it was set back a round may be
+    /// hours late and yet earlier than the longest wait.
     pub(super) fn look_for_strays(&mut self, turn: Turn<'_>) {
-        self.strays_from = Some(turn.now + self.longest_wait());
+        let set_back = self.clock.was_set_back();
+        let most = if set_back { JUMP_PATIENCE } else { self.longest_wait() };
+        self.take_strays_from(turn, turn.now + most);
+    }
+
+    fn take_strays_from(&mut self, turn: Turn<'_>, from: Time) {
+        self.strays_from = Some(from);
         self.relay_at = turn.now;
         self.outage.expect_much();
     }
@@ -98,7 +105,7 @@ impl Node {
         let (from_key, limit) = (keys::due_from(from), self.config.due_per_step);
         let strays = turn.store.scan(Family::Schedule, &from_key, keys::HIGHEST, limit)?;
         if strays.len() == limit {
-            self.look_for_strays(turn);
+            self.take_strays_from(turn, from.max(turn.now + JUMP_PATIENCE));
         }
         for (key, _) in strays {
             let (due, id) = keys::parse_schedule(&key).ok_or(StoreError::Damaged("schedule"))?;

@@ -20,6 +20,8 @@ pub(super) const ENTRIES_KEY: &[u8] = b"entries";
 const GONE_AFTER: u32 = 5;
 /// Only so often does a failure count; as often is an entry called that does not answer.
 const COUNTED_EVERY: Span = Span::from_mins(1);
+/// One that is gone is called ever more seldom: the time in between is doubled so often at the most.
+const DOUBLED_MAX: u32 = 6;
 
 /// Nodes chosen once, and how they have answered since.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub(super) struct Entry {
     failures: u32,
     counted_at: Time,
     tried_at: Time,
+    /// How often it was called since it is gone.
+    tries: u32,
     /// Whether another node has answered since the last failure that counted: as long as nobody
     /// does, it is not the entry that is gone.
     others_answer: bool,
@@ -115,7 +119,7 @@ impl Entries {
 impl Entry {
     pub(super) fn new(contact: Contact, since: Time) -> Self {
         let (counted_at, tried_at) = (Time::ZERO, Time::ZERO);
-        Self { contact, since, failures: 0, counted_at, tried_at, others_answer: false }
+        Self { contact, since, failures: 0, counted_at, tried_at, tries: 0, others_answer: false }
     }
 
     /// The first entry of these bytes, and the bytes after it.
@@ -147,7 +151,7 @@ impl Entry {
     /// A call to this node was answered.
     pub(super) fn answered(&mut self, node: &Contact) {
         if self.contact.key() == node.key() {
-            self.failures = 0;
+            (self.failures, self.tries) = (0, 0);
             self.contact = node.clone();
         } else {
             self.others_answer = true;
@@ -177,15 +181,17 @@ impl Entry {
         self.failures >= GONE_AFTER
     }
 
-    /// When to call it again, if it does not answer.
+    /// When to call it again, if it does not answer: ever more seldom once it is gone, until it is replaced.
     pub(super) fn next_try(&self) -> Option<Time> {
-        (self.failures > 0).then(|| self.counted_at.max(self.tried_at) + COUNTED_EVERY)
+        let wait = COUNTED_EVERY.times(1 << self.tries.min(DOUBLED_MAX));
+        (self.failures > 0).then(|| self.counted_at.max(self.tried_at) + wait)
     }
 
     /// Whom to call, if that is due.
     pub(super) fn take_due(&mut self, now: Time) -> Option<Contact> {
         self.next_try().filter(|at| *at <= now)?;
         self.tried_at = now;
+        self.tries += u32::from(self.is_gone());
         Some(self.contact.clone())
     }
 }
@@ -221,12 +227,6 @@ impl Node {
     /// When an entry that does not answer is to be called again.
     pub(super) fn next_entry_try(&self) -> Option<Time> {
         self.entries.next_try().into_iter().chain(self.rotating.next_try()).min()
-    }
-
-    /// Whether this node is one by which our own clients' mailboxes are collected.
-    pub(super) fn is_own_collector(&self, node: &Address) -> bool {
-        let is_rotating = || self.rotating.contact().is_some_and(|one| one.address() == *node);
-        self.is_behind_entries() && (self.entries.contains(node) || is_rotating())
     }
 
     /// Nodes that may be chosen as one.
@@ -291,6 +291,28 @@ mod tests {
         assert_eq!(entries.next_try(), Some(at(11)));
         entries.answered(&contact(1));
         assert_eq!((failures(&entries), entries.next_try()), ([0, 0], None));
+    }
+
+    #[test]
+    fn an_entry_that_is_gone_is_called_ever_more_seldom_until_it_answers() {
+        let mut entries = of_two();
+        let gone = contact(1).address();
+        let at = |minutes: u64| Time::from_millis(1) + Span::from_mins(minutes);
+        for minute in 0..5 {
+            entries.answered(&contact(2));
+            entries.failed(&gone, at(minute));
+        }
+        assert!(entries.kept[0].is_gone());
+        let mut calls = Vec::new();
+        while let Some(next) = entries.next_try().filter(|next| *next < at(24 * 60)) {
+            assert_eq!(entries.take_due(next), [contact(1)]);
+            calls.push(next.since(at(0)).as_millis() / 60_000);
+        }
+        assert_eq!(calls[..7], [5, 7, 11, 19, 35, 67, 131]);
+        assert!(calls.len() < 30, "{} calls a day", calls.len());
+        entries.answered(&contact(1));
+        entries.failed(&gone, at(24 * 60));
+        assert_eq!(entries.next_try(), Some(at(24 * 60 + 1)));
     }
 
     #[test]

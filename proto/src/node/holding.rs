@@ -18,8 +18,8 @@ const PART: Span = Span::from_mins(15);
 const LOOK_EVERY: Span = Span::from_mins(15);
 /// How soon after a start it is written down first; then whenever it has run as long again.
 const WRITE_FIRST: Span = Span::from_secs(15);
-/// What others said of this clock counts for so long of the time that the node runs: nothing that was
-/// held when they said it can be alive by then.
+/// What others said of this clock counts for so long of the time that the node runs: no envelope that
+/// was held when they said it can be alive by then.
 const WORD_LASTS: Span = Span::from_millis(TTL_MAX.as_millis() + CLOCK_TOLERANCE.as_millis());
 const A_MOMENT: Span = Span::from_millis(1);
 
@@ -38,6 +38,8 @@ pub(super) struct HoldingClock {
     doubted_at: Span,
     /// How long the node had run, and what the others said, when this was last written down.
     written: Option<(Span, Span)>,
+    /// Whether it was set back when it was looked at last.
+    set_back: bool,
     /// How long the node runs until it is written down again.
     write_every: Span,
 }
@@ -60,6 +62,7 @@ impl HoldingClock {
             doubt: Span::ZERO,
             doubted_at: Span::ZERO,
             written: None,
+            set_back: false,
             write_every: WRITE_FIRST,
         }
     }
@@ -80,6 +83,7 @@ impl HoldingClock {
     pub(super) fn observe(&mut self, now: Time) -> bool {
         let (step, back) = (now.since(self.last), self.last.since(now));
         self.last = now;
+        self.set_back = back > Span::ZERO;
         if back > JUMP {
             // What was ahead was put right, as far as that goes.
             if self.take_back(back)
@@ -91,10 +95,18 @@ impl HoldingClock {
             self.doubt = self.doubt - back;
         } else if step > JUMP {
             self.jump(step);
+            // A restart by the right time must find that this was ahead.
+            self.written = None;
         } else {
             self.run(step);
         }
         step > JUMP || back > JUMP
+    }
+
+    /// Whether the last input was earlier than the one before; after a start, earlier than what was
+    /// written down.
+    pub(super) fn was_set_back(&self) -> bool {
+        self.set_back
     }
 
     /// Other nodes say that our clock is ahead by so much; whether it was more before.

@@ -30,6 +30,7 @@ use super::io::Family;
 use super::keys;
 use super::outage::Outage;
 use super::outside_view::OutsideView;
+use super::own_mailboxes::OwnMailboxes;
 use super::regions::Regions;
 use super::rotating::{ROTATING_KEY, Rotating};
 use super::routing::{BOOTSTRAP_MAX, Bootstrap};
@@ -97,6 +98,7 @@ pub(super) fn recover(
         outage: Outage::new(turn.now),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
+        own_mailboxes: OwnMailboxes::read(turn, config.subscriptions_max)?,
         fetching: Fetching::default(),
         sessions: BTreeMap::new(),
         watchers: BTreeMap::new(),

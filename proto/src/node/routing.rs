@@ -381,10 +381,11 @@ impl Node {
     }
 
     /// A search for a random address measures the network, unless it found so few nodes that it
-    /// must have missed some of those in the table.
+    /// must have missed some of those in the table that are not bad.
     fn on_refreshed(&mut self, target: &Address, nearest: &[Contact]) {
         let enough = self.config.table.bucket_size;
-        if nearest.len() >= enough.min(self.table.len()) {
+        let known = self.table.closest(target, enough).len();
+        if nearest.len() >= known.max(1) {
             self.size.sample_from(&distances(target, nearest, enough));
         } else {
             self.table.searched_in_vain(target);

@@ -90,6 +90,7 @@ impl Node {
             bound("watched envelopes", self.watchers.len(), config.watches_max),
             bound("mailboxes subscribed to", self.subscribers.len(), config.subscriptions_max),
             bound("mailboxes collected", self.collections.len(), config.subscriptions_max),
+            bound("mailboxes of clients", self.own_mailboxes.len(), config.subscriptions_max),
             bound("places for fetching", self.fetching.places(), PLACES_MAX),
             Bound { what: "cards", held: self.stats.cards, most: config.cards_max },
             Bound {

@@ -48,6 +48,7 @@ impl Node {
         for grant in grants {
             let mailbox = grant.mailbox();
             if grant.collector() == self.address {
+                self.note_own_mailbox(&mailbox, grant.not_after());
                 let subscribers = self.subscribers.entry(mailbox).or_default();
                 if subscribers.sessions.insert(session) {
                     self.open_mailbox(session, mailbox, after);
@@ -73,11 +74,6 @@ impl Node {
         };
         if grants.iter().any(|grant| stranger(&grant)) {
             self.reply(id, Err(Rejection::NotGranted));
-            return Ok(());
-        }
-        // They have such grants from us: we would show ourselves to the region of our own mailboxes.
-        if grants.iter().any(|g| g.collector() == self.address) && self.is_own_collector(from) {
-            self.reply(id, Err(Rejection::Busy));
             return Ok(());
         }
         let mut mailboxes = BTreeSet::new();

@@ -52,6 +52,31 @@ fn what_is_due_by_a_clock_that_was_ahead_is_offered_soon_after_it_is_put_right()
     assert!(world.holders(&letter.id()).len() > 1);
 }
 
+/// A clock that shows local time for the world's is put right a moment after the start: what came in
+/// meanwhile must not lie still for as long as the clock was ahead.
+#[test]
+fn what_is_due_by_a_clock_that_was_hours_ahead_does_not_lie_still_for_hours() {
+    for minutes in [25, 2 * 60, 7 * 60] {
+        let mut world = World::with(1, 12, |config| config.region_nodes = 4);
+        world.run_for(Span::from_mins(1));
+        // From now on the clock is written down.
+        world.submit(0, &Mailbox::new(2).envelope(1, world.now() + Span::DAY)).unwrap();
+        world.run_for(Span::from_mins(1));
+        world.part(&[&[0]]);
+        world.set_clock(0, minutes * 60_000);
+        let letter = letter(&world, Span::from_days(14));
+        world.submit(0, &letter).unwrap();
+        world.run_for(Span::from_mins(1));
+        assert_eq!(world.holders(&letter.id()), [0]);
+        world.crash(0);
+        world.set_clock(0, 0);
+        world.heal();
+        world.start(0);
+        world.run_for(Span::from_mins(5));
+        assert!(world.holders(&letter.id()).len() > 1, "{minutes} minutes ahead");
+    }
+}
+
 fn run_until(world: &mut World, end: Time) {
     let left = end.since(world.now());
     world.run_for(left);

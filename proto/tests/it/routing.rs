@@ -659,6 +659,24 @@ fn a_node_in_a_network_that_stays_the_same_searches_each_part_of_it_every_four_h
     }
 }
 
+/// B8. Where all know each other there is no replacement for a node that is gone: it stays in every table.
+#[test]
+fn a_node_that_is_gone_for_good_makes_nobody_in_a_small_network_search_more_often() {
+    let mut world = World::of(34, 10);
+    world.run_for(Span::HOUR);
+    world.crash(9);
+    world.run_for(Span::HOUR.times(9));
+    world.sent.clear();
+    world.run_for(Span::HOUR.times(4));
+    for host in 0..9 {
+        let own = world.address(host);
+        let searched = searched(&world, host);
+        let buckets: BTreeSet<_> =
+            searched.iter().map(|target| own.distance(target).common_bits()).collect();
+        assert_eq!(buckets.len(), searched.len(), "host {host}: {searched:?}");
+    }
+}
+
 /// B8.
 #[test]
 fn a_node_searches_every_part_of_the_network_at_once_when_it_is_back() {
