@@ -22,13 +22,15 @@ pub(super) const PROBE_WAIT: Span = Span::from_secs(1);
 /// To how many others a node of the region repeats an envelope in one round.
 const REPEATS: usize = 2;
 
-/// From this round on, counted from 0, a node asks one more, whether that one has the envelope or not.
+/// From this round on, counted from 0, a node asks one, or one more, whether that one has the envelope or not.
 const MEETS_FROM: u32 = 2;
+/// From then on one in so many rounds of a node of the region is for those that lack it, who are few.
+const LACKING_IN: u64 = 4;
 
 impl Node {
     /// Of `nodes`, the region or our entries, those to offer the envelope to in this round. When none of
-    /// those that are not known to have it is chosen, and in later rounds always or every other time,
-    /// it is one at random. So a holder that lost it, or knows of an acknowledgement, is met sooner or
+    /// those that are not known to have it is chosen, and in later rounds always or most
+    /// of the time, it is one at random. So a holder that lost it, or knows of an acknowledgement, is met sooner or
     /// later, though there be nodes that never take it.
     pub(super) fn choose(
         &mut self,
@@ -53,13 +55,13 @@ impl Node {
         chosen
     }
 
-    /// A node of the region repeats to a few of those that lack it; later to one in every other round.
+    /// A node of the region repeats to a few of those that lack it; later to one, in few rounds.
     fn choose_neighbours(&mut self, custody: &Custody, mut lacking: Vec<Contact>) -> Vec<Contact> {
         if custody.rounds < MEETS_FROM {
             return self.draw(&mut lacking, REPEATS);
         }
-        let one = (self.rng.next_u64() % 2) as usize;
-        self.draw(&mut lacking, one)
+        let is_for_those = self.rng.next_u64().is_multiple_of(LACKING_IN);
+        self.draw(&mut lacking, usize::from(is_for_those))
     }
 
     /// An entry asks a few first; then it is all, unless others have been there. A node that has no
