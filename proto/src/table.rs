@@ -6,6 +6,8 @@
 
 mod bucket;
 
+use std::cmp::Ordering;
+
 use rand_chacha::ChaCha12Rng;
 use rand_core::RngCore;
 
@@ -188,6 +190,19 @@ impl Table {
         nearest.into_iter().take(n).map(|(_, contact)| contact.clone()).collect()
     }
 
+    /// The entries within `radius` of `place`, in top bits of the distance, that are not bad, nearest
+    /// first. `None` if a bucket that reaches so far is full: others may have found no room in it.
+    pub fn all_within(&self, place: &Address, radius: u64) -> Option<Vec<Contact>> {
+        let reaches = |index: &usize| self.least_distance(*index, place) <= radius;
+        let mut buckets = (0..self.buckets.len()).filter(reaches).map(|index| &self.buckets[index]);
+        if buckets.any(|bucket| bucket.entries().len() >= self.config.bucket_size) {
+            return None;
+        }
+        let mut nodes = self.closest(place, self.len());
+        nodes.retain(|contact| contact.address().distance(place).top_bits() <= radius);
+        Some(nodes)
+    }
+
     /// The entry of a node.
     pub fn get(&self, address: &Address) -> Option<&Entry> {
         self.buckets[self.index_of(address)].find(address)
@@ -278,6 +293,19 @@ impl Table {
 }
 
 impl Table {
+    /// No node of this bucket can be nearer to `place` than this, in top bits.
+    fn least_distance(&self, index: usize, place: &Address) -> u64 {
+        let bits_from =
+            |bit: usize| u32::try_from(bit).map_or(0, |bit| u64::MAX.checked_shr(bit).unwrap_or(0));
+        match index.cmp(&self.index_of(place)) {
+            Ordering::Equal => 0,
+            // They differ from the place in the bit in which they differ from us.
+            Ordering::Less => bits_from(index) ^ bits_from(index + 1),
+            // They share as many bits with us, and so differ from the place where we do.
+            Ordering::Greater => self.own.distance(place).top_bits() & !bits_from(index),
+        }
+    }
+
     /// The bucket in whose range an address lies; our own lies in the last one.
     fn index_of(&self, address: &Address) -> usize {
         self.own.distance(address).common_bits().min(self.buckets.len() - 1)
@@ -404,6 +432,34 @@ mod tests {
     }
 
     proptest! {
+        /// Of a network that has been met as a whole, everybody in a region or nothing.
+        #[test]
+        fn who_is_within_a_distance_is_known_entirely_or_not_at_all(
+            own: [u8; 20],
+            place: [u8; 20],
+            near_bit in 0..12_usize,
+            radius_bits in 0..64_u32,
+            bucket_size in 1..25_usize,
+            size in 0..300_u64,
+        ) {
+            let own = Address::from_bytes(own);
+            let mut table = table(bucket_size);
+            table.own = own;
+            (0..size).for_each(|i| { table.confirm(contact(i), START); });
+            let mut distance = place;
+            distance[..near_bit / 8].fill(0);
+            distance[near_bit / 8] &= 0xff >> (near_bit % 8);
+            let (place, radius) = (own.at(&Distance::from_bytes(distance)), u64::MAX >> radius_bits);
+            let mut all: Vec<_> = (0..size).map(contact).collect();
+            all.retain(|contact| contact.address().distance(&place).top_bits() <= radius);
+            all.sort_by_key(|contact| contact.address().distance(&place));
+            if let Some(within) = table.all_within(&place, radius) {
+                prop_assert_eq!(within, all);
+            } else {
+                prop_assert!(size >= bucket_size as u64);
+            }
+        }
+
         /// B1.
         #[test]
         fn closest_equals_sorting_all_entries(

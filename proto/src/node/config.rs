@@ -30,7 +30,8 @@ pub struct Config {
     pub backoff_first: Span,
     /// Longest wait between two relay rounds.
     pub backoff_max: Span,
-    /// How long a region that a lookup found is used without looking again.
+    /// How long a region that a lookup found is used without looking again; for twice as long each time
+    /// that it looks the same, up to sixteen times.
     pub region_kept: Span,
     /// How often a collecting node renews its subscriptions (PROTOCOL §6.5).
     pub subscription_renewal: Span,
@@ -79,7 +80,7 @@ impl Default for Config {
             entries: 4,
             stored_receipts: 3,
             backoff_first: Span::from_secs(2),
-            backoff_max: Span::from_secs(6 * 3_600),
+            backoff_max: Span::from_mins(24 * 60),
             region_kept: Span::from_mins(10),
             subscription_renewal: Span::from_mins(10),
             subscription_kept: Span::from_mins(30),

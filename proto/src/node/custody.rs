@@ -19,7 +19,7 @@ use crate::verified::Verified;
 use super::io::{Event, Family};
 use super::keys;
 use super::records::{Custody, Role};
-use super::regions::{Aim, Found, LOOKUP_PATIENCE};
+use super::regions::{Found, LOOKUP_PATIENCE};
 use super::targets::PROBE_WAIT;
 use super::{Node, Turn};
 
@@ -292,8 +292,7 @@ impl Node {
         mut custody: Custody,
         rounds: &mut Rounds,
     ) -> Result<(), StoreError> {
-        let aim = if custody.role == Role::Own { Aim::Own } else { Aim::Relayed };
-        match self.find_region(turn, &custody.mailbox, aim) {
+        match self.region_of_round(turn, &custody) {
             Found::Searching => {
                 self.regions.await_by(&custody.mailbox, *id);
                 self.reschedule(id, custody, turn.now + LOOKUP_PATIENCE);

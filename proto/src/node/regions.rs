@@ -3,7 +3,7 @@
 //! Entry type is [`Regions`]: what lookups found lately, and who waits for one. In a network that is
 //! no larger than a region everybody belongs, and nothing is looked up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
 use crate::contact::Contact;
@@ -11,6 +11,7 @@ use crate::envelope::EnvelopeId;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
+use super::records::{Custody, Role};
 use super::routing::SearchPurpose;
 use super::{Node, Turn};
 
@@ -21,6 +22,10 @@ pub(super) const LOOKUP_PATIENCE: Span = Span::from_secs(15);
 const AWAITING_MAX: usize = 1_024;
 /// Nodes remembered of one region; of more, some at random.
 const NODES_MAX: usize = 256;
+/// A region that looks the same again is kept for twice as long, up to so many times the first.
+const KEPT_TIMES_MAX: u64 = 16;
+/// From this round on, counted from 0, a node of the region whose table may not show all of it searches.
+const NEIGHBOURS_SEARCH_FROM: u32 = 8;
 
 /// Regions found lately, and what waits for one to be found.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(super) struct Regions {
 struct Region {
     nodes: Vec<Contact>,
     found_at: Time,
+    /// How long it is used without another search.
+    kept: Span,
 }
 
 /// On whose behalf a region is wanted.
@@ -91,19 +98,34 @@ impl Regions {
         later.chain(earlier).map(|(place, _)| *place).take(max).collect()
     }
 
+    /// Adds a node to all regions that reach so far.
+    pub(super) fn add(&mut self, contact: &Contact, radius: u64) {
+        let address = contact.address();
+        for (place, region) in &mut self.found {
+            let near = address.distance(place).top_bits() <= radius;
+            if near && region.nodes.len() < NODES_MAX && !region.nodes.contains(contact) {
+                region.nodes.push(contact.clone());
+            }
+        }
+    }
+
     /// Forgets all regions: the neighbourhood has changed.
     pub(super) fn forget(&mut self) {
         self.found.clear();
     }
 
-    fn keep(&mut self, mailbox: Address, nodes: Vec<Contact>, now: Time) {
+    /// Remembers what was found: for twice as long as the time before if it is much the same.
+    fn keep(&mut self, mailbox: Address, nodes: Vec<Contact>, now: Time, first: Span) {
+        let before = self.found.get(&mailbox).filter(|region| is_alike(&region.nodes, &nodes));
+        let kept = before.map_or(first, |region| region.kept.times(2));
+        let kept = kept.min(first.times(KEPT_TIMES_MAX));
         if self.found.len() >= self.max && !self.found.contains_key(&mailbox) {
             let oldest = self.found.iter().min_by_key(|(_, region)| region.found_at);
             if let Some(oldest) = oldest.map(|(mailbox, _)| *mailbox) {
                 self.found.remove(&oldest);
             }
         }
-        self.found.insert(mailbox, Region { nodes, found_at: now });
+        self.found.insert(mailbox, Region { nodes, found_at: now, kept });
     }
 }
 
@@ -150,12 +172,49 @@ impl Node {
             }
         }
         if let Some(region) = self.regions.found.get(place)
-            && turn.now.since(region.found_at) < self.config.region_kept
+            && turn.now.since(region.found_at) < region.kept
         {
             return Found::Nodes(region.nodes.clone());
         }
         self.search(turn, *place, SearchPurpose::Region(aim));
         Found::Searching
+    }
+
+    /// Whom a round of this envelope is for. Searches are what an envelope that waits costs most: a
+    /// node of the region knows its neighbours, and others ask again in rounds 0, 1, 2, 4, 8, … only.
+    pub(super) fn region_of_round(&mut self, turn: Turn<'_>, custody: &Custody) -> Found {
+        let place = &custody.mailbox;
+        if custody.role == Role::Own {
+            return self.find_region(turn, place, Aim::Own);
+        }
+        let known = self.known_region(custody);
+        known.map_or_else(|| self.find_region(turn, place, Aim::Relayed), Found::Nodes)
+    }
+
+    /// The region of an envelope as far as it need not be searched for this round.
+    fn known_region(&self, custody: &Custody) -> Option<Vec<Contact>> {
+        if self.is_small_network() {
+            return None;
+        }
+        let found = || self.regions.found.get(&custody.mailbox).map(|region| region.nodes.clone());
+        let searches = custody.rounds == 0 || custody.rounds.is_power_of_two();
+        if self.is_entry_for(custody) {
+            return found().filter(|_| !searches);
+        }
+        let (fewest, radius) = (self.fewest_of_region(), self.radius());
+        if let Some(neighbours) = self.table.all_within(&custody.mailbox, radius)
+            && neighbours.len() >= fewest
+        {
+            return Some(neighbours);
+        }
+        let searches = searches && custody.rounds >= NEIGHBOURS_SEARCH_FROM;
+        let nearest = || self.table.closest(&custody.mailbox, self.config.table.bucket_size);
+        (!searches).then(|| found().unwrap_or_else(nearest))
+    }
+
+    /// An estimate that is far too large must not leave an envelope with nobody.
+    fn fewest_of_region(&self) -> usize {
+        self.config.stored_receipts.max(self.config.table.bucket_size / 2)
     }
 
     /// A lookup of `place` has ended with these nodes, nearest first: everybody who waited goes on.
@@ -168,17 +227,23 @@ impl Node {
         let radius = self.radius();
         let inside = |contact: &&Contact| contact.address().distance(&place).top_bits() <= radius;
         let within = nearest.iter().filter(inside).count();
-        // An estimate that is far too small must not leave an envelope with nobody.
-        let count = within.max(self.config.stored_receipts.max(self.config.table.bucket_size / 2));
-        let mut nodes: Vec<_> = nearest.into_iter().take(count).collect();
+        let mut nodes: Vec<_> =
+            nearest.into_iter().take(within.max(self.fewest_of_region())).collect();
         if nodes.len() > NODES_MAX {
             nodes = self.draw(&mut nodes, NODES_MAX);
         }
-        self.regions.keep(place, nodes, turn.now);
+        self.regions.keep(place, nodes, turn.now, self.config.region_kept);
         let awaiting = self.regions.awaiting.remove(&place).unwrap_or_default();
         self.relay_found(turn, &awaiting)?;
         self.collect_from_region(turn, &place);
         self.cards_from_region(turn, &place);
         Ok(())
     }
+}
+
+/// Whether at least three quarters of the larger of two regions are in both.
+fn is_alike(before: &[Contact], now: &[Contact]) -> bool {
+    let before: BTreeSet<_> = before.iter().map(Contact::address).collect();
+    let common = now.iter().filter(|contact| before.contains(&contact.address())).count();
+    common * 4 >= before.len().max(now.len()) * 3
 }

@@ -429,11 +429,13 @@ impl Node {
         self.event(Event::PeerAdded { peer });
         self.write_contact(contact);
         self.unsettled.insert(peer, keys::LOWEST.to_vec());
-        self.collect_soon(turn, &peer);
-        self.introduce_cards(turn, contact);
         if self.is_small_network() {
             self.regions.forget();
+        } else {
+            self.regions.add(contact, self.radius());
         }
+        self.collect_soon(turn, &peer);
+        self.introduce_cards(turn, contact);
     }
 
     /// Writes the table down, if it is another than what was written: a node whose neighbours stay

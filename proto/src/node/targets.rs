@@ -22,14 +22,16 @@ pub(super) const PROBE_WAIT: Span = Span::from_secs(1);
 /// To how many others a node of the region repeats an envelope in one round.
 const REPEATS: usize = 2;
 
-/// From this round on, counted from 0, a node asks one more, whether that one has the envelope or not.
+/// From this round on, counted from 0, a node asks one, or one more, whether that one has the envelope or not.
 const MEETS_FROM: u32 = 2;
+/// From then on one in so many rounds of a node of the region is for those that lack it, who are few.
+const LACKING_IN: u64 = 4;
 
 impl Node {
-    /// Of `nodes`, the region or our entries, those to offer the envelope to in this round: some that
-    /// are not known to have it and, when there are none, and in later rounds always, one more at
-    /// random. So a holder that lost it, or knows of an acknowledgement, is met sooner or later,
-    /// though there be nodes that never take it.
+    /// Of `nodes`, the region or our entries, those to offer the envelope to in this round. When none of
+    /// those that are not known to have it is chosen, and in later rounds always or most
+    /// of the time, it is one at random. So a holder that lost it, or knows of an acknowledgement, is met sooner or
+    /// later, though there be nodes that never take it.
     pub(super) fn choose(
         &mut self,
         turn: Turn<'_>,
@@ -38,29 +40,41 @@ impl Node {
     ) -> Vec<Contact> {
         let mut lacking = nodes.clone();
         lacking.retain(|contact| !custody.holders.contains(&contact.address()));
-        let mut chosen = if custody.role == Role::Own && self.is_behind_entries() {
+        let repeats = custody.role == Role::Relayed && !self.is_entry_for(custody);
+        let mut chosen = if repeats {
+            self.choose_neighbours(custody, lacking)
+        } else if custody.role == Role::Own && self.is_behind_entries() {
             self.choose_entries(turn, custody, lacking)
         } else {
-            let most = self.most_lacking(custody).unwrap_or(lacking.len());
-            self.draw(&mut lacking, most)
+            self.choose_region(custody, lacking)
         };
-        if chosen.is_empty() || custody.rounds >= MEETS_FROM {
+        if chosen.is_empty() || (custody.rounds >= MEETS_FROM && !repeats) {
             nodes.retain(|node| !chosen.contains(node));
             chosen.extend(self.draw(&mut nodes, 1));
         }
         chosen
     }
 
-    /// To how many that lack it this round offers it; to all if nothing is said.
-    fn most_lacking(&self, custody: &Custody) -> Option<usize> {
+    /// A node of the region repeats to a few of those that lack it; later to one, in few rounds.
+    fn choose_neighbours(&mut self, custody: &Custody, mut lacking: Vec<Contact>) -> Vec<Contact> {
+        if custody.rounds < MEETS_FROM {
+            return self.draw(&mut lacking, REPEATS);
+        }
+        let is_for_those = self.rng.next_u64().is_multiple_of(LACKING_IN);
+        self.draw(&mut lacking, usize::from(is_for_those))
+    }
+
+    /// An entry asks a few first; then it is all, unless others have been there. A node that has no
+    /// entries casts at once.
+    fn choose_region(&mut self, custody: &Custody, mut lacking: Vec<Contact>) -> Vec<Contact> {
         if custody.role == Role::Own {
-            None
-        } else if !self.is_entry_for(custody) {
-            Some(REPEATS - usize::from(custody.rounds >= MEETS_FROM))
+            lacking
         } else if custody.rounds == 0 {
-            Some(PROBES)
+            self.draw(&mut lacking, PROBES)
+        } else if self.leaves_it_to_others(custody) {
+            Vec::new()
         } else {
-            self.leaves_it_to_others(custody).then_some(0)
+            lacking
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Sent {
     pub(crate) to: Address,
     pub(crate) endpoints: Vec<SocketAddr>,
     pub(crate) request: Request,
+    /// Whose region it searches.
+    pub(crate) place: Option<Address>,
 }
 
 /// What is on its way.
@@ -441,10 +443,12 @@ impl World {
             Output::Call { id, to, request, deadline } => {
                 let boot = self.hosts[host].boots();
                 self.hosts[host].calls.insert(id);
-                let (at, to_address) = (self.now, to.address());
+                let at = self.now;
                 let endpoints = to.endpoints().to_vec();
+                let place = self.hosts[host].place_sought_by(id);
+                let (to_address, named) = (to.address(), request.clone());
                 let sent =
-                    Sent { at, from: host, to: to_address, endpoints, request: request.clone() };
+                    Sent { at, from: host, to: to_address, endpoints, request: named, place };
                 self.sent.push(sent);
                 let asked = links::Asked { from: host, boot, call: id };
                 let patience = deadline.since(self.hosts[host].clock(self.now));

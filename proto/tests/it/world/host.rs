@@ -73,6 +73,11 @@ impl Host {
         &self.key
     }
 
+    /// Whose region a call of this node searches, if it searches one.
+    pub(super) fn place_sought_by(&self, call: CallId) -> Option<Address> {
+        self.node.as_ref()?.place_sought_by(call)
+    }
+
     pub(crate) fn store(&self) -> &MemoryStore<Family> {
         &self.applied
     }
