@@ -160,12 +160,25 @@ impl Driver {
     fn run(mut self) -> Result<(), DriverError> {
         // However this ends, nobody must wait for an answer that never comes.
         let _closing = Closing(self.inbox.clone(), self.peers.clone());
+        let ended = self.go_on();
+        // What the last sync failed to take must not be found in the store as if it were safe.
+        let synced = self.syncer.stop();
+        match (ended, synced) {
+            (Ok(()) | Err(DriverError::ClockSetBack), Err(failure)) => Err(failure.into()),
+            (ended, _) => ended,
+        }
+    }
+
+    fn go_on(&mut self) -> Result<(), DriverError> {
         self.drain()?;
         self.settle()?;
         let mut turn = Turn::default();
         loop {
             self.inbox.take(&mut turn, BUDGET, Some(self.wake_at()));
-            if self.clock.must_begin_again() {
+            if let Some(failure) = turn.failure.take() {
+                return Err(failure.into());
+            }
+            if turn.admission == Admission::Open && self.clock.must_begin_again() {
                 // What a node has timed by a clock that was ahead would be due that much too late.
                 return Err(DriverError::ClockSetBack);
             }
@@ -178,9 +191,6 @@ impl Driver {
     }
 
     fn take_turn(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
-        if let Some(failure) = turn.failure.take() {
-            return Err(failure);
-        }
         if let Some(seq) = turn.durable.take() {
             self.handle(Input::Durable(seq))?;
             self.answer_calls();
@@ -424,4 +434,51 @@ fn note(event: &Event) {
 
 const fn minutes(span: Span) -> u64 {
     span.as_millis() / 60_000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::driver::inbox::InboxLimits;
+    use crate::links::Network;
+    use crate::links::dial::DialLimits;
+    use crate::links::tls::Credentials;
+
+    /// A driver whose machine was set back by a day since its clock was read.
+    fn set_back(dir: &Path) -> Driver {
+        let key = KeyPair::from_seed(&[1; 32]);
+        let (clock, inbox) = (Arc::new(Clock::new()), Inbox::new(InboxLimits::default()));
+        clock.at(SystemTime::now() + Duration::from_secs(86_400), Instant::now());
+        let peers = Peers::new(
+            Arc::new(Credentials::new(&key).unwrap()),
+            Network::new("test").unwrap(),
+            Arc::clone(&clock),
+            inbox.clone(),
+            DialLimits::default(),
+        );
+        let store = Arc::new(RocksStore::open(dir).unwrap());
+        Driver::new(Host { config: Config::default(), key, store, clock, inbox, peers }).unwrap()
+    }
+
+    /// Else the program would open the store again and promise what the disk has not taken.
+    #[tokio::test]
+    async fn a_disk_that_failed_ends_a_node_even_if_its_machine_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let driver = set_back(dir.path());
+        driver.inbox.synced(Err(StoreError::Disk("no space left".to_owned())));
+        let ended = driver.run();
+        assert!(matches!(ended, Err(DriverError::Store(_))), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_told_to_stop_ends_in_order_even_if_its_machine_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let driver = set_back(dir.path());
+        driver.inbox.stop();
+        let ended = driver.run();
+        assert!(ended.is_ok(), "{ended:?}");
+    }
 }

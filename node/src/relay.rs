@@ -9,15 +9,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use comm_proto::key::{KeyPair, PublicKey};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
-use tokio::time::timeout;
-use tracing::{info, warn};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::{Api, ApiError, Embedded, UnixSocket};
@@ -41,6 +41,12 @@ use crate::store::{OpenError, RocksStore};
 
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
+/// The first pause before a node that could not begin again, or did so lately, begins again; each is
+/// twice as long as the one before it, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A node that has run for so long begins again without a pause.
+const SETTLED: Duration = Duration::from_secs(10 * 60);
 
 /// A running node. Dropping it ends the node at once, whatever it has begun, and waits for its
 /// threads to end: none of them may touch the store when the directory is free again, or when the
@@ -145,16 +151,20 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Resu
 
 /// The same by a clock that may have told a time before.
 async fn run_by(
-    mut clock: Clock,
+    clock: Clock,
     config: NodeConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RelayError> {
-    let config = config.validated()?;
+    let mut config = config.validated()?;
     // One for the whole process, whichever node it counts for.
     let _exporter = exporter(&config)?;
     let mut shutdown = pin!(shutdown);
+    let mut relay = Relay::begin(&config, clock).await?;
+    // Others look for it where it listens now, even if the system has chosen the ports.
+    config.listen = relay.listening.clone();
+    config.api.tcp = relay.api_tcp;
+    let mut beginning = Beginning::new();
     loop {
-        let mut relay = Relay::begin(&config, clock).await?;
         let ended = tokio::select! {
             () = &mut shutdown => {
                 info!("stopping");
@@ -165,7 +175,55 @@ async fn run_by(
         let Err(RelayError::Driver(DriverError::ClockSetBack)) = ended else { return ended };
         warn!("this machine's clock was set back: the node begins again by the time it shows now");
         relay.stop().await?;
-        clock = Clock::new();
+        relay = tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            relay = beginning.again(&config) => relay,
+        };
+    }
+}
+
+/// Beginning again: not at once if that was done lately, since two time sources may fight over the
+/// clock, and once more when something is in the way, such as a port that is not free yet.
+struct Beginning {
+    pause: Duration,
+    begun: Instant,
+}
+
+impl Beginning {
+    /// A node has begun for the first time.
+    fn new() -> Self {
+        Self { pause: Duration::ZERO, begun: Instant::now() }
+    }
+
+    /// A node by the time that the machine shows now, as soon as one can begin.
+    async fn again(&mut self, config: &NodeConfig) -> Relay {
+        self.forget_when_settled();
+        loop {
+            sleep(self.take_pause()).await;
+            match Relay::begin(config, Clock::new()).await {
+                Ok(relay) => {
+                    self.begun = Instant::now();
+                    return relay;
+                }
+                Err(error) => error!(
+                    %error,
+                    seconds = self.pause.as_secs(),
+                    "the node cannot begin again; that is tried again after a pause"
+                ),
+            }
+        }
+    }
+
+    fn forget_when_settled(&mut self) {
+        if self.begun.elapsed() >= SETTLED {
+            self.pause = Duration::ZERO;
+        }
+    }
+
+    /// The next pause; the one after it is longer.
+    fn take_pause(&mut self) -> Duration {
+        let next = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        std::mem::replace(&mut self.pause, next)
     }
 }
 
@@ -456,7 +514,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
-    use std::time::{Instant, SystemTime};
+    use std::time::SystemTime;
 
     use comm_proto::time::{Span, Time};
     use comm_proto::wire::client::GetStatusRequest;
@@ -487,8 +545,10 @@ mod tests {
     async fn a_node_whose_machine_is_set_back_by_a_day_begins_again_by_the_time_it_shows() {
         let mut dir = tempfile::Builder::new();
         let dir = dir.permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
-        let config =
-            NodeConfig { data_dir: dir.path().to_owned(), leaf: true, ..NodeConfig::default() };
+        let mut config = NodeConfig { data_dir: dir.path().to_owned(), ..NodeConfig::default() };
+        config.listen = vec![free_place()];
+        config.api.tcp = Some(free_place());
+        let places = [config.listen[0], config.api.tcp.unwrap()];
         let mut relay = Relay::begin(&config, clock_of_tomorrow()).await.unwrap();
         let ended = timeout(Duration::from_secs(20), relay.ended()).await.unwrap();
         assert!(matches!(ended, Err(RelayError::Driver(DriverError::ClockSetBack))), "{ended:?}");
@@ -507,8 +567,45 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(60), by_the_machine).await.unwrap();
+        for place in places {
+            tokio::net::TcpStream::connect(place).await.unwrap();
+        }
         stop.send(()).unwrap();
         running.await.unwrap().unwrap();
+    }
+
+    /// Where nobody listens just now.
+    fn free_place() -> SocketAddr {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    /// Nothing starts a relay again that has given up: whatever is in the way may be gone in a moment.
+    #[tokio::test]
+    async fn a_node_that_cannot_begin_again_tries_until_it_can() {
+        let mut dir = tempfile::Builder::new();
+        let dir = dir.permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let mut config = NodeConfig { data_dir: dir.path().to_owned(), ..NodeConfig::default() };
+        let in_the_way = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        config.listen = vec![in_the_way.local_addr().unwrap()];
+        let mut beginning = Beginning::new();
+        let mut again = pin!(beginning.again(&config));
+        let early = timeout(Duration::from_secs(2), &mut again).await;
+        assert!(early.is_err(), "it began where another listens");
+        drop(in_the_way);
+        let relay = timeout(Duration::from_secs(60), again).await.unwrap();
+        assert_eq!(relay.listening(), config.listen);
+        relay.stop().await.unwrap();
+    }
+
+    #[test]
+    fn a_node_that_begins_again_and_again_pauses_ever_longer() {
+        let mut beginning = Beginning::new();
+        let pauses: Vec<_> = (0..9).map(|_| beginning.take_pause().as_secs()).collect();
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
+        beginning.begun = Instant::now().checked_sub(SETTLED).unwrap();
+        assert_eq!(beginning.take_pause(), Duration::from_secs(60));
+        beginning.forget_when_settled();
+        assert_eq!(beginning.take_pause(), Duration::ZERO);
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Agent {
     fn on_connected(&mut self, turn: Turn<'_>, node: Node) {
         self.give_up_calls();
         self.node = Some(node);
+        self.mailboxes.look_as_from(turn.now);
         self.subscribe_all(turn);
         self.publish_card(turn);
         self.resume_outbox(turn);

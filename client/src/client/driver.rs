@@ -87,6 +87,8 @@ pub(super) struct Driver {
     /// What was refused here, to be answered with the next input.
     refused: VecDeque<CallId>,
     connection: Option<u64>,
+    /// The connection that was to be made anew because the machine's clock was set back.
+    given_up: Option<u64>,
 }
 
 impl Driver {
@@ -113,6 +115,7 @@ impl Driver {
             calls: VecDeque::new(),
             refused: VecDeque::new(),
             connection: None,
+            given_up: None,
         })
     }
 
@@ -162,6 +165,7 @@ impl Driver {
                 if self.connection.replace(connection).is_some() {
                     self.handle(Input::Disconnected).await?;
                 }
+                self.clock.put_right();
                 self.tell(Event::Online { node });
                 self.handle(Input::Connected { node, entries, rotating_entry }).await
             }
@@ -214,10 +218,22 @@ impl Driver {
     }
 
     async fn on_time(&mut self) -> Result<(), StoreError> {
+        self.follow_machine();
         let now = self.clock.now();
         match self.agent.poll_timeout() {
             Some((at, _)) if at <= now => self.handle(Input::Tick).await,
             _ => Ok(()),
+        }
+    }
+
+    /// A clock that is far ahead of a machine that was set back is put right when the agent begins with
+    /// its node anew: what it has timed by the wrong one is timed again then.
+    fn follow_machine(&mut self) {
+        if self.connection.is_none() {
+            self.clock.put_right();
+        } else if self.clock.is_far_ahead() && self.given_up != self.connection {
+            self.given_up = self.connection;
+            self.link.set_online(true);
         }
     }
 

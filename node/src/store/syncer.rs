@@ -18,7 +18,7 @@ use crate::metrics;
 #[derive(Debug)]
 pub struct Syncer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 #[derive(Debug, Default)]
@@ -61,19 +61,27 @@ impl Syncer {
     }
 
     /// Syncs and reports what is noted, then ends the thread.
-    pub fn stop(self) {
-        drop(self);
+    ///
+    /// # Errors
+    /// When a sync has failed, the last one included, whose report may reach nobody any more.
+    pub fn stop(mut self) -> Result<(), StoreError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.shared.lock().stopping = true;
+        self.shared.changed.notify_one();
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        // A panic of the thread has been printed by its own hook; what it left is not known.
+        let panicked = |_| Err(StoreError::Disk("the thread that syncs it panicked".to_owned()));
+        thread.join().unwrap_or_else(panicked)
     }
 }
 
 impl Drop for Syncer {
     fn drop(&mut self) {
-        self.shared.lock().stopping = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been printed by its own hook; there is nothing to add.
-            let _ = thread.join();
-        }
+        // Whoever wants to know of a failure calls `stop`.
+        let _ = self.end();
     }
 }
 
@@ -96,15 +104,29 @@ fn sync_until_stopped(
     shared: &Shared,
     store: &RocksStore,
     report: impl Fn(Result<Seq, StoreError>),
-) {
+) -> Result<(), StoreError> {
     while let Some(seq) = shared.next() {
         let started = Instant::now();
         let result = store.sync();
         metrics::synced(started.elapsed());
-        let failed = result.is_err();
-        report(result.map(|()| seq));
-        if failed {
-            return;
-        }
+        report(result.clone().map(|()| seq));
+        result?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_sync_that_fails_is_told_to_whoever_stops_the_syncer() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(RocksStore::open(dir.path()).unwrap());
+        let syncer = Syncer::start(Arc::clone(&store), |_| {}).unwrap();
+        let failure = StoreError::Disk("no space left".to_owned());
+        *store.lock_writing() = Err(failure.clone());
+        syncer.written(Seq(1));
+        assert_eq!(syncer.stop(), Err(failure));
     }
 }

@@ -258,7 +258,7 @@ fn one_sync_serves_all_batches_that_gathered_meanwhile() {
         store.apply(put(seq, Family::Custody, &seq.to_be_bytes(), &[7; 100])).unwrap();
         syncer.written(Seq(seq));
     }
-    syncer.stop();
+    syncer.stop().unwrap();
     let reports = reports.lock().unwrap();
     assert!(reports.is_sorted(), "durability never goes back");
     assert_eq!(reports.last(), Some(&Seq(5_000)), "stopping syncs the rest");
@@ -278,7 +278,7 @@ fn durable_is_not_said_of_what_was_not_noted() {
     store.apply(put(1, Family::Custody, b"a", b"")).unwrap();
     store.apply(put(2, Family::Custody, b"b", b"")).unwrap();
     syncer.written(Seq(1));
-    syncer.stop();
+    syncer.stop().unwrap();
     assert_eq!(newest.load(Ordering::SeqCst), 1);
 }
 

@@ -229,7 +229,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::agent::{Command, CommandId, Input, Output};
+    use crate::agent::{Command, CommandId, Drawer, Input, Output};
     use crate::conversation::Conversation;
     use crate::identity::Identity;
     use crate::payload::ContentType;
@@ -330,6 +330,42 @@ mod tests {
             }
         }
         granted
+    }
+
+    /// Its node begins again then, and takes no card and no message that the wrong time made.
+    #[test]
+    fn an_agent_whose_clock_was_set_back_goes_by_it_from_the_next_connection_on() {
+        let mut store = MemoryStore::new();
+        let ahead = NOW + Span::HOUR.times(5);
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, ahead).unwrap();
+        let [node, entry] = [3, 4].map(|byte| Address::from_bytes([byte; 20]));
+        agent.handle(connected(node, entry), &store, ahead).unwrap();
+        assert_eq!(published(&mut agent, &mut store, ahead), [ahead]);
+        agent.handle(Input::Disconnected, &store, NOW).unwrap();
+        agent.handle(connected(node, entry), &store, NOW).unwrap();
+        assert_eq!(published(&mut agent, &mut store, NOW), [NOW]);
+        assert!(agent.poll_timeout().is_some_and(|(at, _)| at <= NOW + Span::HOUR));
+    }
+
+    /// When the cards that an agent publishes were issued.
+    fn published(agent: &mut Agent, store: &mut MemoryStore<Drawer>, now: Time) -> Vec<Time> {
+        let mut issued = Vec::new();
+        while let Some(output) = agent.poll_output() {
+            match output {
+                Output::Write(batch) => {
+                    store.apply(&batch);
+                    while let Some(output) = agent.poll_output() {
+                        assert!(!matches!(output, Output::Write(_)));
+                    }
+                    agent.handle(Input::Durable(batch.seq), store, now).unwrap();
+                }
+                Output::Call { request: ClientRequest::PublishCard { card }, .. } => {
+                    issued.push(card.issued_at());
+                }
+                _ => {}
+            }
+        }
+        issued
     }
 
     /// Whoever was turned away must not see who collects their mailboxes, however much they were told before.

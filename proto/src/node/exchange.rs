@@ -208,7 +208,7 @@ impl Node {
             let ended = ending.ids();
             if acknowledgements.len() < SIGNED_MAX && ended.iter().any(|id| theirs.may_contain(id))
             {
-                acknowledgements.extend(to_be_told(ending, turn.now));
+                acknowledgements.extend(to_be_told(ending, self.clock.agreed()));
             }
             // What has ended here is not wanted either.
             ids.extend(ended);
@@ -269,7 +269,7 @@ impl Node {
             if found.len() == SIGNED_MAX {
                 break;
             }
-            found.extend(to_be_told(self.ending(turn, *tombstone)?, turn.now));
+            found.extend(to_be_told(self.ending(turn, *tombstone)?, self.clock.agreed()));
         }
         Ok(found)
     }

@@ -101,6 +101,23 @@ fn a_relay_whose_clock_is_a_day_ahead_keeps_and_serves_until_the_others_do() {
     assert_eq!(world.holders(&letter.id()), []);
 }
 
+/// D9: it keeps what the others do not call over, and its word of what was read ends theirs.
+#[test]
+fn a_relay_whose_clock_is_ahead_tells_whoever_still_offers_what_was_read() {
+    let (mut world, wrong) = skewed(4, 6, DAY - DAY / 24);
+    let letter = letter(&world, Span::HOUR);
+    world.submit(0, &letter).unwrap();
+    world.run_for(Span::from_mins(1));
+    world.acknowledge(wrong, &Mailbox::new(1), &[&letter]);
+    let stranger = KeyPair::from_seed(&fill(9)).public();
+    let id = world.ask_as(stranger, wrong, Request::Offer { ids: vec![letter.id()] });
+    world.run_for(Span::from_secs(1));
+    let Some(Ok(Response::Offered { acknowledgements, .. })) = world.answer(id) else {
+        panic!("{:?}", world.answer(id))
+    };
+    assert_eq!(acknowledgements.len(), 1);
+}
+
 /// D9: it keeps for as much longer as it is behind, and nobody takes anything of it any more.
 #[test]
 fn a_relay_whose_clock_is_a_day_behind_keeps_a_day_longer_and_brings_nothing_back() {
