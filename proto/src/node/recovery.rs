@@ -86,7 +86,7 @@ pub(super) fn recover(
         calls: BTreeMap::new(),
         listeners: BTreeSet::new(),
         arrivals,
-        shares: read_shares(turn)?,
+        shares: read_shares(turn, seed)?,
         endings,
         clock: read_clock(turn)?,
         clocks: PeerClocks::new(),
@@ -187,9 +187,9 @@ fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
 }
 
 /// What each source group uses: the only thing that grows with the number of envelopes.
-fn read_shares(turn: Turn<'_>) -> Result<Shares, StoreError> {
+fn read_shares(turn: Turn<'_>, seed: [u8; 32]) -> Result<Shares, StoreError> {
     let lots = turn.store.get(Family::Meta, LOTS_KEY)?.map(TryInto::try_into).transpose();
-    let mut shares = Shares::with(lots.map_err(|_| StoreError::Damaged("meta"))?);
+    let mut shares = Shares::with(lots.map_err(|_| StoreError::Damaged("meta"))?, seed);
     let mut from = keys::LOWEST.to_vec();
     loop {
         let page = turn.store.scan(Family::Shares, &from, keys::HIGHEST, COUNTED_AT_ONCE)?;

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rand_core::RngCore;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::address::Address;
@@ -45,8 +46,10 @@ pub(super) type Lot = [u8; 16];
 /// What each group uses, in bytes as they count for the budget.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// Makes lots from ids; drawn with the first envelope that is charged.
-    lots: Option<[u8; LOTS_KEY_LEN]>,
+    /// Makes lots from ids.
+    lots: [u8; LOTS_KEY_LEN],
+    /// Whether the disk has it: it is written with the first envelope that is charged.
+    is_written: bool,
     used: BTreeMap<Group, u64>,
     by_use: BTreeSet<(u64, Group)>,
     total: u64,
@@ -119,9 +122,16 @@ impl Group {
 }
 
 impl Shares {
-    /// Nothing charged yet, with the key of the lots if there is one.
-    pub(super) fn with(lots: Option<[u8; LOTS_KEY_LEN]>) -> Self {
-        Self { lots, ..Self::default() }
+    /// Nothing charged yet, with the key of the lots that the disk has, or else one made from the node's `seed`.
+    pub(super) fn with(written: Option<[u8; LOTS_KEY_LEN]>, seed: [u8; 32]) -> Self {
+        let mut lots = written.unwrap_or_default();
+        if written.is_none() {
+            // Apart from all that the node draws else.
+            let mut rng = ChaCha12Rng::from_seed(seed);
+            rng.set_stream(1);
+            rng.fill_bytes(&mut lots);
+        }
+        Self { lots, is_written: written.is_some(), ..Self::default() }
     }
 
     /// Bytes of all groups together.
@@ -172,8 +182,7 @@ impl Shares {
     }
 
     fn lot(&self, id: &EnvelopeId) -> Lot {
-        let Some(key) = &self.lots else { return Lot::default() };
-        let hash = Sha256::new().chain_update(key).chain_update(id.as_bytes()).finalize();
+        let hash = Sha256::new().chain_update(self.lots).chain_update(id.as_bytes()).finalize();
         std::array::from_fn(|at| hash[at])
     }
 
@@ -222,11 +231,9 @@ impl Node {
     /// Charges whoever has brought an envelope that is being taken in, unless it is our own clients'.
     pub(super) fn charge(&mut self, id: &EnvelopeId, custody: &Custody) {
         let Some(group) = custody.group else { return };
-        if self.shares.lots.is_none() {
-            let mut key = [0; LOTS_KEY_LEN];
-            self.rng.fill_bytes(&mut key);
-            self.desk.put(Family::Meta, LOTS_KEY.to_vec(), key.to_vec());
-            self.shares.lots = Some(key);
+        if !self.shares.is_written {
+            self.desk.put(Family::Meta, LOTS_KEY.to_vec(), self.shares.lots.to_vec());
+            self.shares.is_written = true;
         }
         let key = keys::share(&group, &self.shares.lot(id));
         let charge = [&id.as_bytes()[..], &custody.bytes.to_be_bytes()].concat();
@@ -421,9 +428,11 @@ mod tests {
     #[test]
     fn two_nodes_give_an_envelope_different_lots() {
         let id = EnvelopeId::from_bytes([1; 32]);
-        let of = |key| Shares::with(Some(key)).lot(&id);
+        let of = |key| Shares::with(None, key).lot(&id);
         assert_ne!(of([1; 32]), of([2; 32]));
-        assert_eq!(of([1; 32]), of([1; 32]));
+        // And the same as before a restart, with another seed.
+        let before = Shares::with(None, [1; 32]);
+        assert_eq!(Shares::with(Some(before.lots), [9; 32]).lot(&id), before.lot(&id));
     }
 
     proptest! {
