@@ -70,7 +70,8 @@ const fn mail_budget(config: &Config) -> u64 {
 
 impl Node {
     /// Makes room for another envelope of `group`, or of our own clients, by evicting others' mail if
-    /// it must. False when there is none to be had: then nothing is evicted.
+    /// it must. False when there is none to be had: then nothing is evicted, unless far too much lies
+    /// here.
     pub(super) fn make_room_for(
         &mut self,
         turn: Turn<'_>,

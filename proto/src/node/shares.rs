@@ -26,6 +26,9 @@ pub(super) const LOTS_KEY: &[u8] = b"lots";
 const LOTS_KEY_LEN: usize = 32;
 /// Rows of a group read at a time.
 const ROWS_AT_ONCE: usize = 16;
+/// Envelopes that give way to one newcomer. It takes less than 24 times the room of the smallest; more
+/// are in the way only where the disk holds more than it may, since its budget was made smaller.
+const VICTIMS_MAX: usize = 64;
 
 /// Who is charged for an envelope: an owner of addresses, as far as that can be told from outside.
 /// Keys cost nothing, addresses do.
@@ -250,7 +253,7 @@ impl Node {
     }
 
     /// Evicts what gives way to so many bytes that `group` brings, until `excess` bytes are free. False
-    /// when not enough gives way: then nothing is evicted.
+    /// when not enough gives way: then nothing is evicted, unless far too much lies here.
     pub(super) fn give_way_to(
         &mut self,
         turn: Turn<'_>,
@@ -306,7 +309,7 @@ impl Node {
         let freed: u64 = victims.iter().map(Victim::bytes).sum();
         // Until it is known that this is enough, all of it is still here.
         victims.iter().for_each(|victim| self.shares.add(victim.group, victim.bytes()));
-        if freed < excess {
+        if freed < excess && victims.len() < VICTIMS_MAX {
             return Ok(false);
         }
         for victim in victims {
@@ -315,11 +318,10 @@ impl Node {
             self.stats.evicted += 1;
             self.event(Event::Evicted { id: victim.id });
         }
-        Ok(true)
+        Ok(freed >= excess)
     }
 
-    /// One victim after the other, each as if those before it were gone. An envelope takes less than 24
-    /// times the room of the smallest, so there are never more.
+    /// One victim after the other, each as if those before it were gone.
     fn choose_victims(
         &mut self,
         turn: Turn<'_>,
@@ -327,7 +329,7 @@ impl Node {
         loser: impl Fn(&Shares) -> Option<Loser>,
     ) -> Result<Vec<Victim>, StoreError> {
         let (mut victims, mut freed, mut losing) = (Vec::new(), 0, BTreeMap::new());
-        while freed < excess {
+        while freed < excess && victims.len() < VICTIMS_MAX {
             let (group, end) = match loser(&self.shares) {
                 Some(Loser::Any(group)) => (group, [0xff; 16]),
                 Some(Loser::Below(group, lot)) => (group, lot),

@@ -266,6 +266,34 @@ fn nothing_gives_way_to_what_is_too_large_to_be_taken() {
     assert_eq!((world.stats(HOST).envelopes, evicted(&world).len()), before);
 }
 
+/// G5: with a smaller budget than before, what is too much goes some at a time, and then there is room.
+#[test]
+fn a_disk_that_holds_more_than_it_may_is_emptied_step_by_step() {
+    let mut world = World::new(14);
+    let roomy = world.add(|_| {});
+    let mailbox = Mailbox::new(1);
+    let all: Vec<_> = (0..600).map(|number| world.letter(&mailbox, number)).collect();
+    for some in all.chunks(60) {
+        assert_eq!(hand_over(&mut world, roomy, &caller(1, 1), some.to_vec()), []);
+    }
+    let small = world.add(small);
+    let disk = world.host(roomy).store().clone();
+    world.replace_disk(small, disk);
+    let letter = world.letter(&Mailbox::new(2), 1);
+    let mut attempts = 0;
+    loop {
+        let before = world.stats(small).envelopes;
+        let submitted = world.submit(small, &letter);
+        attempts += 1;
+        if submitted.is_ok() {
+            break;
+        }
+        assert_eq!(before - world.stats(small).envelopes, 64);
+    }
+    assert_eq!(attempts, 7);
+    assert!(world.stats(small).disk_bytes <= BUDGET);
+}
+
 /// G5: a full disk in one message of many envelopes: the promise is for those that are there.
 #[test]
 fn receipts_of_one_message_name_what_is_on_the_disk_then() {
@@ -476,7 +504,6 @@ fn whatever_comes_the_disk_is_divided_fairly_and_the_account_is_true() {
             }
             assert_account_is_true(&world, &known);
         }
-        assert_eq!(world.stats(HOST).evicted > 0, evictions > 0);
         assert!(evictions > 100 && refusals > 100, "{evictions}, {refusals}");
     }
 }
