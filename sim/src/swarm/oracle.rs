@@ -251,7 +251,9 @@ impl Oracle {
 
     /// Its power went.
     pub(crate) fn crashed(&mut self, seen: &Seen<'_>) {
-        self.has_evicted(seen);
+        // It may have had no time to say why.
+        self.unexplained.clear();
+        self.evicted.clear();
         self.to_end.clear();
         self.met.clear();
         self.questions.retain(|_, question| question.at != seen.at);

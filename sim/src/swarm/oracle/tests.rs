@@ -652,7 +652,7 @@ fn whoever_uses_most_of_a_full_disk_may_lose_an_envelope_though_a_receipt_was_gi
     scene.give_receipt();
     scene.evict();
     scene.host.sync(Seq(scene.seq));
-    scene.look(Oracle::crashed);
+    scene.look(Oracle::promises_kept);
     assert_eq!(scene.broken(), []);
 }
 
