@@ -20,6 +20,7 @@ const ACCEPTED: &str = "comm_envelopes_accepted_total";
 const RELAYED: &str = "comm_envelopes_relayed_total";
 const ACKNOWLEDGED: &str = "comm_envelopes_acknowledged_total";
 const EXPIRED: &str = "comm_envelopes_expired_total";
+const EVICTED: &str = "comm_envelopes_evicted_total";
 const REFUSED: &str = "comm_refused_total";
 const REQUESTS: &str = "comm_requests_total";
 const CALLS: &str = "comm_calls_total";
@@ -33,6 +34,7 @@ const TOMBSTONES: &str = "comm_tombstones";
 const ACKNOWLEDGEMENTS: &str = "comm_acknowledgements";
 const CARDS: &str = "comm_cards";
 const COUNTED_BYTES: &str = "comm_store_counted_bytes";
+const OTHERS_BYTES: &str = "comm_store_others_bytes";
 const SESSIONS: &str = "comm_sessions";
 const CALLS_UNDER_WAY: &str = "comm_calls_under_way";
 const IN_MEMORY: &str = "comm_entries_in_memory";
@@ -94,6 +96,7 @@ pub fn observe(stats: &Stats) {
         (RELAYED, stats.relayed),
         (ACKNOWLEDGED, stats.acknowledged),
         (EXPIRED, stats.expired),
+        (EVICTED, stats.evicted),
         (CALLS, stats.calls_made),
         (UNANSWERED, stats.calls_unanswered),
         (STRAY, stats.stray_responses),
@@ -109,6 +112,7 @@ pub fn observe(stats: &Stats) {
         (ACKNOWLEDGEMENTS, stats.acknowledgements),
         (CARDS, stats.cards),
         (COUNTED_BYTES, stats.disk_bytes),
+        (OTHERS_BYTES, stats.others_bytes),
         (SESSIONS, stats.sessions),
         (CALLS_UNDER_WAY, stats.calls),
         (IN_MEMORY, stats.in_memory),
@@ -168,6 +172,7 @@ fn describe() {
     describe_counter!(RELAYED, "Envelopes that other nodes took from this one since the start.");
     describe_counter!(ACKNOWLEDGED, "Envelopes ended by an acknowledgement since the start.");
     describe_counter!(EXPIRED, "Envelopes ended by their time since the start.");
+    describe_counter!(EVICTED, "Envelopes of others that gave way to others since the start.");
     describe_counter!(REFUSED, "What was refused since the start, by reason.");
     describe_counter!(REQUESTS, "Requests of other nodes and clients since the start, by kind.");
     describe_counter!(CALLS, "Calls made to other nodes since the start.");
@@ -181,6 +186,7 @@ fn describe() {
     describe_gauge!(ACKNOWLEDGEMENTS, "Acknowledgements in the store.");
     describe_gauge!(CARDS, "Cards in the store.");
     describe_gauge!(COUNTED_BYTES, Unit::Bytes, "Bytes that count for the store's budget.");
+    describe_gauge!(OTHERS_BYTES, Unit::Bytes, "Of these, bytes of others' envelopes.");
     describe_gauge!(SESSIONS, "Sessions of clients.");
     describe_gauge!(CALLS_UNDER_WAY, "Calls to other nodes under way.");
     describe_gauge!(IN_MEMORY, "Entries of everything that the node keeps in memory.");

@@ -10,7 +10,8 @@
 //! over, `collect`, `fetching` and `subscribers` bring them to their readers, `acknowledge` and
 //! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
 //! people. `dial_backs` and `outside_view` deal with callers and with how they see us, `clocks` and
-//! `holding` with wrong clocks, `outage` with being cut off, `room` with the budget. `desk` is the outgoing side:
+//! `holding` with wrong clocks, `outage` with being cut off, `room` with the budget and `shares` with who gives way where it is used
+//! up. `desk` is the outgoing side:
 //! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
 //! program left there.
 
@@ -46,6 +47,7 @@ mod room;
 mod rotating;
 mod routing;
 mod session;
+mod shares;
 mod stats;
 mod subscribers;
 mod targets;
@@ -83,6 +85,7 @@ use regions::Regions;
 use rotating::Rotating;
 use routing::{Bootstrap, Search};
 use session::Session;
+use shares::Shares;
 use subscribers::Subscribers;
 
 pub use config::Config;
@@ -122,6 +125,8 @@ pub struct Node {
     /// Peers that keep a stream for pushes open here.
     listeners: BTreeSet<Address>,
     arrivals: Arrivals,
+    /// What each source group uses of the disk.
+    shares: Shares,
     /// The number of the next ending.
     endings: u64,
     clock: HoldingClock,
@@ -260,6 +265,7 @@ impl Node {
             calls: self.calls.len() as u64,
             promises: self.desk.promises() as u64,
             disk_bytes: room::disk_bytes(&self.stats),
+            others_bytes: self.shares.total(),
             in_memory: self.in_memory() as u64,
             ..self.stats
         }
@@ -275,7 +281,7 @@ impl Node {
         let clients = self.sessions.values().map(Session::len).sum::<usize>() + self.watchers.len();
         let cards = self.card_searches.len() + self.published.len();
         let leaving = self.deliveries.len() + self.desk.promises();
-        nodes + asked + others + read + clients + cards + leaving
+        nodes + asked + others + read + clients + cards + leaving + self.shares.len()
     }
 
     /// Does whatever is due.

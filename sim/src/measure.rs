@@ -15,7 +15,7 @@ use crate::world::KINDS;
 /// Forms of a measure's name, for messages and documentation.
 pub const FORMS: &str = "accepted, copied, region_copied, stored, delivered, acknowledged (shares of all envelopes); \
     delivered_within_10s and the like; acceptance_p50, first_copy_p99, region_copy_p99, receipt_p50, delivery_p999, acknowledgement_p50 \
-    and the like (times); messages_mean, bodies_mean, left_mean, wronged_mean, forged_mean, theirs_mean, subscriptions_mean, messages_p99 and the like (counts); \
+    and the like (times); messages_mean, bodies_mean, left_mean, wronged_mean, forged_mean, theirs_mean, evicted_mean, subscriptions_mean, messages_p99 and the like (counts); \
     storage_mean, ideal_storage_mean and the like (times), storage_ratio; first_attempt, first_submission (shares of all envelopes); disk_share (of the budget); table_share, \
     entries_share (shares of honest relays' tables and entries), churn_share (share of honest relays); idle_messages, idle_ping, idle_find_node and the like (counts)";
 
@@ -103,6 +103,7 @@ enum Count {
     Storage,
     IdealStorage,
     Forged,
+    Evicted,
 }
 
 /// A percentile: `part` of `whole`.
@@ -131,7 +132,7 @@ const STAGES: [(&str, &str, Stage); 6] = [
     ("acknowledged", "acknowledgement", Stage::Acknowledged),
     ("region_copied", "region_copy", Stage::RegionCopied),
 ];
-const COUNTS: [(&str, Count); 9] = [
+const COUNTS: [(&str, Count); 10] = [
     ("messages", Count::Messages),
     ("bodies", Count::Bodies),
     ("left", Count::Left),
@@ -141,6 +142,7 @@ const COUNTS: [(&str, Count); 9] = [
     ("storage", Count::Storage),
     ("ideal_storage", Count::IdealStorage),
     ("forged", Count::Forged),
+    ("evicted", Count::Evicted),
 ];
 const MILLIS_PER_HOUR: u64 = 3_600_000;
 
@@ -377,6 +379,7 @@ impl Count {
             Self::Forged => {
                 "acknowledgements of an unread envelope, forged with its mailbox's key, that came to honest relays which had it"
             }
+            Self::Evicted => "times that an honest relay evicted an envelope for want of room",
         }
     }
 
@@ -391,6 +394,7 @@ impl Count {
             Self::Storage => fate.storage.as_millis(),
             Self::IdealStorage => fate.ideal_storage.as_millis(),
             Self::Forged => fate.forged,
+            Self::Evicted => fate.evicted,
         }
     }
 

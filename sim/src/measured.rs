@@ -82,6 +82,8 @@ pub struct Fate {
     pub wronged: u64,
     /// Of the 20 relays nearest to its mailbox, the adversary's.
     pub theirs: u64,
+    /// How often an honest relay evicted it for want of room.
+    pub evicted: u64,
 }
 
 /// How a network stood when it had settled: what honest relays that were up had of the adversary's, and

@@ -372,6 +372,13 @@ impl People {
         }
     }
 
+    /// An honest host has evicted this one.
+    pub(crate) fn evicted(&mut self, id: &EnvelopeId) {
+        if let Some(letter) = self.by_id.get(id) {
+            self.letters[*letter].fate.evicted += 1;
+        }
+    }
+
     /// An honest host has this on its disk, which takes as long as told; of first copies the writer's own does not
     /// count.
     pub(crate) fn copied(

@@ -476,6 +476,9 @@ impl World {
             Output::Event(Event::Acknowledged { id }) if self.hosts[host].is_honest() => {
                 self.people.ended(&id);
             }
+            Output::Event(Event::Evicted { id }) if self.hosts[host].is_honest() => {
+                self.people.evicted(&id);
+            }
             Output::Event(_) => {}
         }
     }

@@ -129,6 +129,8 @@ fn what_happened_is_counted() {
         "comm_envelopes_acknowledged_total 1",
         "comm_envelopes_relayed_total 0",
         "comm_envelopes_expired_total 0",
+        "comm_envelopes_evicted_total 0",
+        "comm_store_others_bytes 0",
         "comm_envelopes 0",
         "comm_tombstones 1",
     ];

@@ -14,6 +14,8 @@ use super::desk::Promise;
 use super::io::{Event, Family};
 use super::keys;
 use super::records::{Custody, Role, Tombstone};
+use super::room::size_of;
+use super::shares::Group;
 use super::{Node, Turn};
 
 /// How many arrival numbers are set aside on disk at a time, so that numbers never repeat after
@@ -45,6 +47,16 @@ pub(super) enum Taken {
     Refused(Rejection),
 }
 
+/// How an envelope comes here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) role: Role,
+    /// The node that hands it over.
+    pub(super) source: Option<Address>,
+    /// Who is charged for it; nobody for what belongs to our own clients.
+    pub(super) group: Option<Group>,
+}
+
 impl Arrivals {
     /// Goes on after everything that was ever reserved.
     pub(super) fn after(reserved: u64) -> Self {
@@ -70,21 +82,19 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         envelope: &Envelope,
-        role: Role,
-        source: Option<Address>,
+        origin: Origin,
     ) -> Result<Taken, StoreError> {
         let id = envelope.id();
         if let Some(tombstone) = self.tombstone(turn, &id)? {
             return Ok(Taken::Ended(tombstone));
         }
         if let Some(custody) = self.custody(turn, &id)? {
-            self.take_again(&id, custody, role);
-            return Ok(Taken::Held);
+            return Ok(self.take_again(&id, custody, origin.role));
         }
-        if let Err(reason) = self.check_room(turn, envelope) {
+        if let Err(reason) = self.check_room(turn, envelope, origin)? {
             return Ok(Taken::Refused(reason));
         }
-        self.write_envelope(turn, envelope, role, source);
+        self.write_envelope(turn, envelope, origin);
         Ok(Taken::New)
     }
 
@@ -125,39 +135,45 @@ impl Node {
     }
 
     /// A submission of what another node had brought before: from now on it is our client's own.
-    fn take_again(&mut self, id: &EnvelopeId, mut custody: Custody, role: Role) {
+    fn take_again(&mut self, id: &EnvelopeId, mut custody: Custody, role: Role) -> Taken {
         if role == Role::Own && custody.role != Role::Own {
+            let is_others = custody.group.is_some();
+            if is_others && !self.own_may_have(size_of(custody.bytes), role) {
+                return Taken::Refused(Rejection::StoreFull);
+            }
+            self.discharge(id, &custody);
             if custody.role == Role::Collected {
                 self.schedule(custody.due, id);
             }
-            custody.role = Role::Own;
+            (custody.role, custody.group) = (Role::Own, None);
             self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
         }
+        Taken::Held
     }
 
-    fn check_room(&self, turn: Turn<'_>, envelope: &Envelope) -> Result<(), Rejection> {
+    /// The last of the checks makes room: nothing is evicted for what is not taken.
+    fn check_room(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        origin: Origin,
+    ) -> Result<Result<(), Rejection>, StoreError> {
         // By our own clock nothing asks to live too long that others would refuse, and by others'
         // nothing is over.
         match envelope.check_expiry(turn.now) {
             Err(EnvelopeError::Expired) if envelope.expires_at() > self.clock.agreed() => {}
-            checked => checked?,
-        }
-        if !self.has_room_for(envelope) {
-            return Err(Rejection::StoreFull);
+            Err(reason) => return Ok(Err(reason.into())),
+            Ok(()) => {}
         }
         if self.desk.promises() >= self.config.promises_max {
-            return Err(Rejection::Busy);
+            return Ok(Err(Rejection::Busy));
         }
-        Ok(())
+        let has_room = self.make_room_for(turn, envelope, origin.role, origin.group)?;
+        Ok(if has_room { Ok(()) } else { Err(Rejection::StoreFull) })
     }
 
-    fn write_envelope(
-        &mut self,
-        turn: Turn<'_>,
-        envelope: &Envelope,
-        role: Role,
-        source: Option<Address>,
-    ) {
+    fn write_envelope(&mut self, turn: Turn<'_>, envelope: &Envelope, origin: Origin) {
+        let Origin { role, source, group } = origin;
         let (id, mailbox, expires_at) = (envelope.id(), envelope.mailbox(), envelope.expires_at());
         let arrival = self.next_arrival();
         let due = self.first_due(turn, &mailbox, role);
@@ -167,6 +183,7 @@ impl Node {
             arrival,
             role,
             source,
+            group,
             rounds: 0,
             due,
             heard: false,
@@ -179,6 +196,7 @@ impl Node {
         let name = id.as_bytes().to_vec();
         self.desk.put(Family::Envelopes, keys::envelope(expires_at, &id), envelope.to_stored());
         self.desk.put(Family::Custody, name, custody.to_bytes());
+        self.charge(&id, &custody);
         let waiting = [&id.as_bytes()[..], &expires_at.as_millis().to_be_bytes()].concat();
         self.desk.put(Family::Mailboxes, keys::mailbox(&mailbox, arrival), waiting);
         if role != Role::Collected {

@@ -169,6 +169,7 @@ impl Node {
         if custody.role != Role::Collected {
             self.desk.delete(Family::Schedule, keys::schedule(custody.due, id));
         }
+        self.discharge(id, custody);
         self.stats.envelopes = self.stats.envelopes.saturating_sub(1);
         let bytes = u64::from(custody.bytes);
         self.stats.envelope_bytes = self.stats.envelope_bytes.saturating_sub(bytes);

@@ -8,7 +8,7 @@ use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::time::Time;
 
-use super::accept::Taken;
+use super::accept::{Origin, Taken};
 use super::custody::state_of;
 use super::desk::Promise;
 use super::io::{Output, RequestId, SessionId};
@@ -84,7 +84,8 @@ impl Node {
         id: RequestId,
         envelope: &Envelope,
     ) -> Result<(), StoreError> {
-        let state = match self.take(turn, envelope, Role::Own, None)? {
+        let origin = Origin { role: Role::Own, source: None, group: None };
+        let state = match self.take(turn, envelope, origin)? {
             Taken::New => EnvelopeState::Accepted,
             Taken::Held => match self.custody(turn, &envelope.id())? {
                 Some(custody) => state_of(&custody),

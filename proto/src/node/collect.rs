@@ -5,6 +5,7 @@
 //! another node, whose entry we are, to the mailbox's region.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use crate::address::Address;
 use crate::contact::Contact;
@@ -16,12 +17,13 @@ use crate::store::StoreError;
 use crate::time::Time;
 use crate::verified::Verified;
 
-use super::accept::Taken;
+use super::accept::{Origin, Taken};
 use super::calls::Purpose;
 use super::fetching::{Handed, Page};
 use super::io::Output;
 use super::records::Role;
 use super::regions::{Aim, Found, LOOKUP_PATIENCE};
+use super::shares::Group;
 use super::{Node, Turn};
 
 /// Nodes one mailbox is collected from at a time.
@@ -187,10 +189,8 @@ impl Node {
             bytes += if came.insert(id) { envelope.body().len() } else { 0 };
             self.fetching.settled(&id);
             // Nobody may want it any more by now.
-            let source = Some(from.address());
-            if self.collections.contains_key(&envelope.mailbox())
-                && let Taken::Refused(reason) =
-                    self.take(turn, envelope, Role::Collected, source)?
+            if let Some(origin) = self.collected_by(&envelope.mailbox(), from)
+                && let Taken::Refused(reason) = self.take(turn, envelope, origin)?
             {
                 self.note_refusal(reason);
             }
@@ -204,6 +204,23 @@ impl Node {
             }
         }
         self.fetch_ended(turn, &from.address(), asked, handed)
+    }
+
+    /// How what was fetched for a mailbox is taken in, if it is collected: as our own clients' if one of
+    /// them wants it, else whoever has asked this node to collect it is charged.
+    fn collected_by(&self, mailbox: &Address, from: &Contact) -> Option<Origin> {
+        let source = from.address();
+        let handed_over_by = || {
+            let ip = from.endpoints().first().map(SocketAddr::ip);
+            ip.map_or(Group::Node(source), |ip| Group::of(ip, &source))
+        };
+        let group = match self.collections.get(mailbox)?.aim {
+            Aim::Own => None,
+            Aim::Relayed | Aim::Errand => {
+                Some(self.charged_for(mailbox).unwrap_or_else(handed_over_by))
+            }
+        };
+        Some(Origin { role: Role::Collected, source: Some(source), group })
     }
 
     /// A call for these has come to its end: what is still lacking may come from others.

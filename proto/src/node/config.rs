@@ -42,7 +42,7 @@ pub struct Config {
     /// How long the host may keep a client's card lookup waiting.
     pub card_lookup_timeout: Span,
     /// Bytes on disk, by the node's own account, of envelopes, what remains of them, and cards; beyond
-    /// it new ones are refused (PROTOCOL §6.1).
+    /// it others' mail gives way, or new envelopes are refused (PROTOCOL §6.1).
     pub store_bytes_max: u64,
     /// Batches that may wait for the disk; while there are more, nothing new is accepted.
     pub promises_max: usize,

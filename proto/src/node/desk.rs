@@ -135,6 +135,7 @@ impl Node {
     /// Ends a step.
     pub(super) fn commit(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.write_totals();
+        self.shares.end_step();
         let kept = self.desk.close();
         for promise in kept {
             self.keep(turn, promise)?;

@@ -16,7 +16,7 @@ use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::verified::Verified;
 
-use super::accept::Taken;
+use super::accept::{Origin, Taken};
 use super::acknowledge::to_be_told;
 use super::calls::Purpose;
 use super::custody::{Rounds, Word};
@@ -24,6 +24,7 @@ use super::desk::Promise;
 use super::io::{Event, Family, RequestId};
 use super::keys;
 use super::records::{Custody, Role, Tombstone};
+use super::shares::Group;
 use super::{Node, Turn};
 
 /// Mailbox entries looked through for one digest or one new neighbour.
@@ -171,7 +172,7 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         request: RequestId,
-        from: &Address,
+        (from, group): (&Address, Group),
         ids: &[EnvelopeId],
     ) -> Result<(), StoreError> {
         let (mut wanted, mut held, mut ended) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -185,6 +186,7 @@ impl Node {
                 wanted.push(*id);
             }
         }
+        self.worth_asking_for(turn, group, &mut wanted)?;
         let acknowledgements = self.acknowledgements_of(turn, &ended)?;
         self.desk.promise(Promise::Offered { request, wanted, held, acknowledgements });
         Ok(())
@@ -223,12 +225,13 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         request: RequestId,
-        from: Address,
+        (from, group): (Address, Group),
         envelopes: &[Envelope],
     ) -> Result<(), StoreError> {
+        let origin = Origin { role: Role::Relayed, source: Some(from), group: Some(group) };
         let (mut held, mut refused, mut ended) = (Vec::new(), Vec::new(), BTreeSet::new());
         for envelope in envelopes {
-            match self.take(turn, envelope, Role::Relayed, Some(from))? {
+            match self.take(turn, envelope, origin)? {
                 Taken::New | Taken::Held => held.push(envelope.id()),
                 Taken::Ended(tombstone) => drop(ended.insert(tombstone)),
                 Taken::Refused(reason) => {

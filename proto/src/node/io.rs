@@ -28,6 +28,9 @@ pub enum Family {
     Mailboxes,
     /// Time due ‖ envelope id → nothing.
     Schedule,
+    /// Source group ‖ lot → envelope id and the length of its body. Others' mail alone, in the order in
+    /// which each group loses what it has brought.
+    Shares,
     /// Time of expiry ‖ kind ‖ name → nothing. Envelopes are not in it.
     Expiry,
     /// First half of an envelope id → the number of its ending.
@@ -45,11 +48,12 @@ pub enum Family {
 
 impl Family {
     /// All tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Envelopes,
         Self::Custody,
         Self::Mailboxes,
         Self::Schedule,
+        Self::Shares,
         Self::Expiry,
         Self::Tombstones,
         Self::Acknowledgements,
@@ -65,6 +69,7 @@ impl Family {
             Self::Custody => "custody",
             Self::Mailboxes => "mailboxes",
             Self::Schedule => "schedule",
+            Self::Shares => "shares",
             Self::Expiry => "expiry",
             Self::Tombstones => "tombstones",
             Self::Acknowledgements => "acknowledgements",
@@ -244,6 +249,11 @@ pub enum Event {
     },
     /// An envelope ended by its time.
     Expired {
+        /// Which.
+        id: EnvelopeId,
+    },
+    /// An envelope of others gave way to another, since the disk is full (PROTOCOL §6.1).
+    Evicted {
         /// Which.
         id: EnvelopeId,
     },

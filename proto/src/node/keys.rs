@@ -6,6 +6,8 @@ use crate::address::Address;
 use crate::envelope::EnvelopeId;
 use crate::time::Time;
 
+use super::shares::{Group, Lot};
+
 /// The lowest key of every table.
 pub(super) const LOWEST: &[u8] = &[];
 /// Above every key of every table; keys are at most 40 bytes and never all ones.
@@ -53,6 +55,22 @@ pub(super) fn ending(number: u64) -> Vec<u8> {
 /// Arrival order within a mailbox.
 pub(super) fn mailbox(mailbox: &Address, arrival: u64) -> Vec<u8> {
     [&mailbox.as_bytes()[..], &arrival.to_be_bytes()].concat()
+}
+
+/// The envelopes of a source group, in the order in which it loses them.
+pub(super) fn share(group: &Group, lot: &Lot) -> Vec<u8> {
+    [&group.to_bytes()[..], lot].concat()
+}
+
+/// Reads [`share`] back.
+pub(super) fn parse_share(key: &[u8]) -> Option<(Group, Lot)> {
+    let (group, lot) = Group::split_from(key)?;
+    Some((group, lot.try_into().ok()?))
+}
+
+/// The least key above this one.
+pub(super) fn above(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 /// Reads [`mailbox`] back.
@@ -127,5 +145,11 @@ mod tests {
         let place = Address::from_bytes([0xff; 20]);
         assert_eq!(parse_mailbox(&mailbox(&place, 7)), Some((place, 7)));
         assert!(&mailbox(&place, u64::MAX)[..] < HIGHEST);
+        let lot = [0xff; 16];
+        for group in [Group::Four([9, 8]), Group::Six([9, 8, 7, 6]), Group::Node(place)] {
+            let key = share(&group, &lot);
+            assert_eq!(parse_share(&key), Some((group, lot)));
+            assert!(key < above(&key) && above(&key)[..] < *HIGHEST);
+        }
     }
 }

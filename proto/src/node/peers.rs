@@ -14,6 +14,7 @@ use crate::verified::Verified;
 use super::custody::Word;
 use super::desk::Promise;
 use super::io::{Output, RequestId};
+use super::shares::Group;
 use super::{Node, Turn};
 
 impl Node {
@@ -28,6 +29,7 @@ impl Node {
         let peer = from.address();
         self.table.heard(&peer, turn.now);
         self.outside_view.note_call(source, &self.config.endpoints, turn.now);
+        let group = Group::of(source.ip(), &peer);
         match request {
             Request::Ping { endpoints } => {
                 let observed = Some(source);
@@ -37,11 +39,13 @@ impl Node {
                 self.dial_back(turn, caller, source);
             }
             Request::FindNode { target } => self.answer_find_node(id, &peer, &target),
-            Request::Offer { ids } => self.answer_offer(turn, id, &peer, &ids)?,
+            Request::Offer { ids } => self.answer_offer(turn, id, (&peer, group), &ids)?,
             Request::Digest { digest, from, to } => {
                 self.answer_digest(turn, id, &digest, &from, &to)?;
             }
-            Request::Deliver { envelopes } => self.answer_delivery(turn, id, peer, &envelopes)?,
+            Request::Deliver { envelopes } => {
+                self.answer_delivery(turn, id, (peer, group), &envelopes)?;
+            }
             Request::Acknowledge { acknowledgements } => {
                 self.on_acknowledgements(turn, &acknowledgements, Some(peer))?;
                 let result = Ok(Response::Done);
@@ -56,7 +60,7 @@ impl Node {
             Request::PublishCard { card } => self.answer_publish_card(turn, id, peer, *card)?,
             Request::FindCard { owner } => self.answer_find_card(turn, id, peer, owner)?,
             Request::Subscribe { grants, after } => {
-                self.answer_subscribe(turn, id, &peer, grants, after)?;
+                self.answer_subscribe(turn, id, (&peer, group), grants, after)?;
             }
             Request::Fetch { ids } => self.answer_fetch(turn, id, &peer, &ids)?,
         }

@@ -12,6 +12,8 @@ use crate::store::StoreError;
 use crate::time::Time;
 use crate::verified::Verified;
 
+use super::shares::Group;
+
 /// The most holders remembered of one envelope.
 pub(super) const HOLDERS_MAX: usize = 64;
 
@@ -19,10 +21,11 @@ pub(super) const HOLDERS_MAX: usize = 64;
 pub(super) const CLAIMS_MAX: usize = 32;
 
 /// Bits of a custody record's first byte: the role in the lower two, then whether another node
-/// brought it and whether one was heard repeating it.
+/// brought it, whether one was heard repeating it, and whether a source group is charged for it.
 const ROLE: u8 = 0b0011;
 const HAS_SOURCE: u8 = 0b0100;
 const HEARD: u8 = 0b1000;
+const IS_CHARGED: u8 = 0b1_0000;
 
 /// How a node came to an envelope, which decides what it does with it (PROTOCOL §6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) struct Custody {
     pub(super) role: Role,
     /// The node that handed it over.
     pub(super) source: Option<Address>,
+    /// Who is charged for it; nobody for what belongs to this node's own clients, which is never evicted.
+    pub(super) group: Option<Group>,
     /// Relay rounds made.
     pub(super) rounds: u32,
     /// When the next one is due.
@@ -103,7 +108,8 @@ impl Custody {
             Role::Collected => 3,
         };
         let source = if self.source.is_some() { HAS_SOURCE } else { 0 };
-        bytes.push(role | source | if self.heard { HEARD } else { 0 });
+        let charged = if self.group.is_some() { IS_CHARGED } else { 0 };
+        bytes.push(role | source | charged | if self.heard { HEARD } else { 0 });
         bytes.extend(self.mailbox.as_bytes());
         for number in [
             self.expires_at.as_millis(),
@@ -117,6 +123,7 @@ impl Custody {
         ] {
             push_number(&mut bytes, number);
         }
+        bytes.extend(self.group.into_iter().flat_map(Group::to_bytes));
         let others = self.source.iter().chain(&self.holders);
         bytes.extend(others.flat_map(|other| *other.as_bytes()));
         bytes
@@ -134,6 +141,11 @@ impl Custody {
             (*number, rest) = split_number(rest)?;
         }
         let [expires_at, arrival, rounds, due, body, reported, given, asked] = numbers;
+        let (group, rest) = if flags & IS_CHARGED == 0 {
+            (None, rest)
+        } else {
+            Group::split_from(rest).map(|(group, rest)| (Some(group), rest))?
+        };
         let (others, []) = rest.as_chunks::<{ Address::LEN }>() else { return None };
         let mut others = others.iter().copied().map(Address::from_bytes);
         let source = if flags & HAS_SOURCE == 0 { None } else { Some(others.next()?) };
@@ -148,6 +160,7 @@ impl Custody {
                 _ => return None,
             },
             source,
+            group,
             rounds: rounds.try_into().ok()?,
             due: Time::from_millis(due),
             heard: flags & HEARD != 0,
@@ -305,6 +318,7 @@ mod tests {
             arrival: 3,
             role: Role::Relayed,
             source: Some(Address::from_bytes([4; 20])),
+            group: Some(Group::Node(Address::from_bytes([5; 20]))),
             rounds: 5,
             due: Time::from_millis(6),
             heard: true,
@@ -316,11 +330,13 @@ mod tests {
         };
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
         custody.source = None;
+        custody.group = Some(Group::Four([6, 7]));
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody.clone()));
         assert_eq!(custody.given_to().collect::<Vec<_>>(), [&Address::from_bytes([8; 20])]);
         assert_eq!(custody.asked().collect::<Vec<_>>(), [&Address::from_bytes([7; 20])]);
         custody.heard = false;
         custody.role = Role::Own;
+        custody.group = None;
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody));
         for ending in [0, 1, 255, 256, u64::MAX] {
             let tombstone = Tombstone { ending };

@@ -1,7 +1,7 @@
 //! Taking up where the store left off: what a node reads before its first input.
 //!
-//! Nothing here grows with the number of envelopes: totals, arrival numbers and contacts are small,
-//! and the first keys of the schedules tell when to wake up.
+//! Only what each source group uses is added up envelope by envelope, from short rows: totals, arrival
+//! numbers and contacts are small, and the first keys of the schedules tell when to wake up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +32,10 @@ use super::outage::Outage;
 use super::outside_view::OutsideView;
 use super::own_mailboxes::OwnMailboxes;
 use super::regions::Regions;
+use super::room;
 use super::rotating::{ROTATING_KEY, Rotating};
 use super::routing::{BOOTSTRAP_MAX, Bootstrap};
+use super::shares::{LOTS_KEY, Shares, parse_charge};
 use super::stats::Stats;
 use super::{Config, Node, Turn};
 
@@ -85,6 +87,7 @@ pub(super) fn recover(
         calls: BTreeMap::new(),
         listeners: BTreeSet::new(),
         arrivals,
+        shares: read_shares(turn, seed)?,
         endings,
         clock: read_clock(turn)?,
         clocks: PeerClocks::new(),
@@ -183,6 +186,22 @@ fn read_number(turn: Turn<'_>, key: &[u8]) -> Result<u64, StoreError> {
     let Some(value) = turn.store.get(Family::Meta, key)? else { return Ok(0) };
     let bytes = value.try_into().map_err(|_| StoreError::Damaged("meta"))?;
     Ok(u64::from_be_bytes(bytes))
+}
+
+/// What each source group uses: the only thing that grows with the number of envelopes.
+fn read_shares(turn: Turn<'_>, seed: [u8; 32]) -> Result<Shares, StoreError> {
+    let lots = turn.store.get(Family::Meta, LOTS_KEY)?.map(TryInto::try_into).transpose();
+    let mut shares = Shares::with(lots.map_err(|_| StoreError::Damaged("meta"))?, seed);
+    let mut from = keys::LOWEST.to_vec();
+    loop {
+        let page = turn.store.scan(Family::Shares, &from, keys::HIGHEST, COUNTED_AT_ONCE)?;
+        let Some((last, _)) = page.last() else { return Ok(shares) };
+        from = keys::above(last);
+        for (key, value) in &page {
+            let (group, _) = keys::parse_share(key).ok_or(StoreError::Damaged("shares"))?;
+            shares.add(group, room::size_of(parse_charge(value)?.1));
+        }
+    }
 }
 
 /// The clock as it was last written down, if it ever was.

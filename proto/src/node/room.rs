@@ -4,12 +4,16 @@
 //! Each kind of thing counts with what its rows take at the most, so that nothing that happens to it
 //! later can exceed the budget. Mail, with all that remains of it, and cards have a share each. What
 //! is kept of an envelope that ends always takes less than it did while it lived: whatever is full,
-//! an acknowledgement is obeyed and kept.
+//! an acknowledgement is obeyed and kept. Mail is this node's own clients' or others'; whose mail among
+//! others' gives way is the business of `shares`.
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, SizeClass};
+use crate::store::StoreError;
 
+use super::records::Role;
+use super::shares::Group;
 use super::stats::Stats;
-use super::{Config, Node};
+use super::{Config, Node, Turn};
 
 /// What the rows of a living envelope take beside its body, with as many holders as are remembered.
 const ENVELOPE_ROWS: u64 = 1_792;
@@ -19,12 +23,29 @@ const TOMBSTONE_ROWS: u64 = 64;
 const SIGNED_ROWS: u64 = 128;
 /// One part in so many of the budget is for cards, the rest for mail.
 const CARDS_SHARE: u64 = 8;
+/// Of the room for mail, in eighths: up to where our own clients' mail may come while they submit, and
+/// while it is collected for them. So what others send to one of them leaves room to submit.
+const SUBMITTED_EIGHTHS: u64 = 6;
+const COLLECTED_EIGHTHS: u64 = 4;
+/// Up to where others' mail may come, with all that remains of mail that has ended: tombstones do not
+/// give way, so what our own clients may always have is kept free.
+const OTHERS_EIGHTHS: u64 = 7;
+/// What the smallest envelope takes.
+pub(super) const SMALLEST: u64 = size_of(SizeClass::K1.body_len() as u32);
+
+/// What an envelope with a body of so many bytes takes.
+pub(super) const fn size_of(body: u32) -> u64 {
+    body as u64 + ENVELOPE_ROWS
+}
 
 /// Bytes of envelopes and of what remains of them.
 const fn mail_bytes(stats: &Stats) -> u64 {
-    stats.envelope_bytes
-        + stats.envelopes * ENVELOPE_ROWS
-        + stats.tombstones * TOMBSTONE_ROWS
+    stats.envelope_bytes + stats.envelopes * ENVELOPE_ROWS + ended_bytes(stats)
+}
+
+/// Bytes of what remains of envelopes that have ended.
+const fn ended_bytes(stats: &Stats) -> u64 {
+    stats.tombstones * TOMBSTONE_ROWS
         + stats.acknowledgement_bytes
         + stats.acknowledgements * SIGNED_ROWS
 }
@@ -43,10 +64,47 @@ const fn cards_budget(config: &Config) -> u64 {
     config.store_bytes_max / CARDS_SHARE
 }
 
+const fn mail_budget(config: &Config) -> u64 {
+    config.store_bytes_max - cards_budget(config)
+}
+
 impl Node {
-    /// Whether there is room for another envelope.
-    pub(super) fn has_room_for(&self, envelope: &Envelope) -> bool {
-        self.has_room_for_mail(envelope.body().len() as u64 + ENVELOPE_ROWS)
+    /// Makes room for another envelope of `group`, or of our own clients, by evicting others' mail if
+    /// it must. False when there is none to be had: then nothing is evicted, unless far too much lies
+    /// here.
+    pub(super) fn make_room_for(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        role: Role,
+        group: Option<Group>,
+    ) -> Result<bool, StoreError> {
+        let bytes = size_of(envelope.body().len() as u32);
+        if let Some(group) = group {
+            let excess = self.excess_of_others(bytes);
+            return self.give_way_to(turn, (&envelope.id(), group, bytes), excess);
+        }
+        if !self.own_may_have(bytes, role) {
+            return Ok(false);
+        }
+        let budget = mail_budget(&self.config);
+        self.give_way_to_own(turn, (mail_bytes(&self.stats) + bytes).saturating_sub(budget))
+    }
+
+    /// Whether our own clients' mail may have so many bytes more.
+    pub(super) fn own_may_have(&self, bytes: u64, role: Role) -> bool {
+        let eighths = if role == Role::Own { SUBMITTED_EIGHTHS } else { COLLECTED_EIGHTHS };
+        let alive = mail_bytes(&self.stats) - ended_bytes(&self.stats);
+        let own = alive.saturating_sub(self.shares.total());
+        own + bytes <= mail_budget(&self.config) / 8 * eighths
+    }
+
+    /// How many bytes must go before others' mail may have so many more.
+    pub(super) fn excess_of_others(&self, bytes: u64) -> u64 {
+        let (budget, mail) = (mail_budget(&self.config), mail_bytes(&self.stats));
+        let others = self.shares.total() + ended_bytes(&self.stats);
+        let beyond_theirs = (others + bytes).saturating_sub(budget / 8 * OTHERS_EIGHTHS);
+        beyond_theirs.max((mail + bytes).saturating_sub(budget))
     }
 
     /// Whether a card of `bytes` can take the place of one of `replaced` bytes, if there is one.
@@ -57,11 +115,6 @@ impl Node {
         then.cards += u64::from(replaced.is_none());
         then.cards <= self.config.cards_max && card_bytes(&then) <= cards_budget(&self.config)
     }
-
-    fn has_room_for_mail(&self, bytes: u64) -> bool {
-        let budget = self.config.store_bytes_max - cards_budget(&self.config);
-        mail_bytes(&self.stats) + bytes <= budget
-    }
 }
 
 #[cfg(test)]
@@ -69,14 +122,16 @@ mod tests {
     use super::*;
     use crate::acknowledgement::{Acknowledgement, IDS_MAX};
     use crate::address::Address;
-    use crate::envelope::{EnvelopeId, SizeClass};
+    use crate::envelope::EnvelopeId;
     use crate::key::KeyPair;
     use crate::node::keys::{self, Expiring};
-    use crate::node::records::{Cause, Custody, Ending, HOLDERS_MAX, Role, Tombstone};
+    use crate::node::records::{Cause, Custody, Ending, HOLDERS_MAX, Tombstone};
     use crate::time::Time;
 
     /// The key of a mailbox's entry, its value, and the key in the order of what is due.
     const OTHER_ROWS: u64 = 28 + 40 + 40;
+    /// The value of what its group is charged for.
+    const CHARGE: u64 = 32 + 4;
 
     const LATEST: Time = Time::from_millis(u64::MAX);
 
@@ -88,6 +143,7 @@ mod tests {
             arrival: u64::MAX,
             role: Role::Relayed,
             source: Some(address(1)),
+            group: Some(Group::Node(address(1))),
             rounds: u32::MAX,
             due: LATEST,
             heard: true,
@@ -108,7 +164,8 @@ mod tests {
         // Key and header of the envelope, key and value of its custody.
         let custody = 32 + fullest_custody().to_bytes().len() as u64;
         let envelope = keys::envelope(LATEST, &id).len() as u64 + 64;
-        let rows = envelope + custody + OTHER_ROWS;
+        let share = keys::share(&Group::Node(Address::from_bytes([1; 20])), &[0; 16]);
+        let rows = envelope + custody + OTHER_ROWS + share.len() as u64 + CHARGE;
         assert!(rows <= ENVELOPE_ROWS, "{rows}");
         let tombstone = Tombstone { ending: u64::MAX }.to_bytes().len() as u64;
         assert!(keys::tombstone(&id).len() as u64 + tombstone <= TOMBSTONE_ROWS);

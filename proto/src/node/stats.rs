@@ -25,6 +25,8 @@ pub struct Stats {
     /// Bytes that everything in the store takes, rows and all, by the node's own account: what counts
     /// for its budget (PROTOCOL §6.1).
     pub disk_bytes: u64,
+    /// Of these, bytes of others' envelopes, which give way where there is no more room.
+    pub others_bytes: u64,
     /// Nodes in the table now.
     pub peers: u64,
     /// The estimate of the network's size, this node included.
@@ -46,6 +48,8 @@ pub struct Stats {
     pub acknowledged: u64,
     /// Envelopes ended by their time since the start.
     pub expired: u64,
+    /// Others' envelopes evicted for want of room since the start.
+    pub evicted: u64,
     /// Requests and objects refused since the start.
     pub refused: u64,
     /// Calls made since the start.
@@ -92,6 +96,11 @@ impl Node {
             bound("mailboxes collected", self.collections.len(), config.subscriptions_max),
             bound("mailboxes of clients", self.own_mailboxes.len(), config.subscriptions_max),
             bound("places for fetching", self.fetching.places(), PLACES_MAX),
+            Bound {
+                what: "source groups",
+                held: self.shares.len() as u64,
+                most: self.stats.envelopes,
+            },
             Bound { what: "cards", held: self.stats.cards, most: config.cards_max },
             Bound {
                 what: "bytes on disk",

@@ -17,6 +17,7 @@ use crate::verified::Verified;
 use super::exchange::parse_waiting_id;
 use super::io::{Family, Output, RequestId, SessionId};
 use super::keys;
+use super::shares::Group;
 use super::{Node, Turn};
 
 /// Nodes that may subscribe to one mailbox at a time; its owner has few entries.
@@ -26,8 +27,8 @@ const PEERS_PER_MAILBOX_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     sessions: BTreeSet<SessionId>,
-    /// Until when each node's subscription holds.
-    peers: BTreeMap<Address, Time>,
+    /// Until when each node's subscription holds, and who is charged for what is collected for it.
+    peers: BTreeMap<Address, (Time, Group)>,
 }
 
 impl Node {
@@ -65,7 +66,7 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         id: RequestId,
-        from: &Address,
+        (from, group): (&Address, Group),
         grants: Vec<Verified<Grant>>,
         after: u64,
     ) -> Result<(), StoreError> {
@@ -80,7 +81,7 @@ impl Node {
         for grant in grants {
             if grant.collector() == self.address {
                 self.collect_for_peer(turn, grant);
-            } else if self.subscribe_peer(turn.now, &grant, from) {
+            } else if self.subscribe_peer(turn.now, &grant, (from, group)) {
                 mailboxes.insert(grant.mailbox());
             } else {
                 self.reply(id, Err(Rejection::Busy));
@@ -130,7 +131,7 @@ impl Node {
             return Ok(());
         }
         let sessions: Vec<_> = subscribers.sessions.iter().copied().collect();
-        let subscribed = subscribers.peers.iter().filter(|(_, until)| **until > turn.now);
+        let subscribed = subscribers.peers.iter().filter(|(_, (until, _))| *until > turn.now);
         let peers: Vec<_> = subscribed.map(|(peer, _)| *peer).collect();
         for session in sessions {
             self.line_up(session, arrival, waiting.id, expires_at);
@@ -160,7 +161,7 @@ impl Node {
     /// Forgets nodes whose subscriptions have run out.
     pub(super) fn forget_old_subscribers(&mut self, now: Time) {
         self.subscribers.retain(|_, subscribers| {
-            subscribers.peers.retain(|_, until| *until > now);
+            subscribers.peers.retain(|_, (until, _)| *until > now);
             !subscribers.is_empty()
         });
     }
@@ -170,7 +171,19 @@ impl Node {
         self.subscribers.len() + new <= self.config.subscriptions_max
     }
 
-    fn subscribe_peer(&mut self, now: Time, grant: &Grant, peer: &Address) -> bool {
+    /// Who of those for whom a mailbox is collected is charged for what comes: whoever uses least, since
+    /// all of them have been granted it by its owner.
+    pub(super) fn charged_for(&self, mailbox: &Address) -> Option<Group> {
+        let peers = self.subscribers.get(mailbox)?.peers.values();
+        peers.map(|(_, group)| *group).min_by_key(|group| (self.shares.used(group), *group))
+    }
+
+    fn subscribe_peer(
+        &mut self,
+        now: Time,
+        grant: &Grant,
+        (peer, group): (&Address, Group),
+    ) -> bool {
         let mailbox = grant.mailbox();
         let full = self.subscribers.len() >= self.config.subscriptions_max;
         if full && !self.subscribers.contains_key(&mailbox) {
@@ -178,18 +191,19 @@ impl Node {
         }
         let peers = &mut self.subscribers.entry(mailbox).or_default().peers;
         if peers.len() >= PEERS_PER_MAILBOX_MAX && !peers.contains_key(peer) {
-            peers.retain(|_, until| *until > now);
+            peers.retain(|_, (until, _)| *until > now);
             if peers.len() >= PEERS_PER_MAILBOX_MAX {
                 return false;
             }
         }
-        peers.insert(*peer, (now + self.config.subscription_kept).min(grant.not_after()));
+        let until = (now + self.config.subscription_kept).min(grant.not_after());
+        peers.insert(*peer, (until, group));
         true
     }
 
     fn is_subscribed(&self, mailbox: &Address, peer: &Address, now: Time) -> bool {
         let subscribers = self.subscribers.get(mailbox);
-        subscribers.and_then(|s| s.peers.get(peer)).is_some_and(|until| *until > now)
+        subscribers.and_then(|s| s.peers.get(peer)).is_some_and(|(until, _)| *until > now)
     }
 
     /// One page of what waits in these mailboxes, oldest first.

@@ -291,6 +291,7 @@ fn old_custody(bytes: &[u8]) -> Option<Custody> {
             _ => return None,
         },
         source: (fields[37] == 1).then(|| address(38)),
+        group: None,
         rounds: short(58),
         due: Time::from_millis(number(62)),
         heard: fields[70] == 1,

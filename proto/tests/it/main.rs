@@ -24,6 +24,7 @@ mod people;
 mod relaying;
 mod room;
 mod routing;
+mod shares;
 mod tidy;
 mod trace;
 mod upgrading;

@@ -41,9 +41,10 @@ pub struct Network {
 }
 
 /// Milliseconds until accepted, copied, stored, delivered, acknowledged and copied in the region; messages, bodies,
-/// left; subscriptions, milliseconds of storage, of ideal storage, wronged, theirs, forged, milliseconds to come;
+/// left; subscriptions, milliseconds of storage, of ideal storage, wronged, theirs, forged, milliseconds to come,
+/// evicted;
 /// whether the first attempt and the first submission succeeded.
-type Row = ([Option<u64>; 6], u64, u64, u64, [u64; 7], [bool; 2]);
+type Row = ([Option<u64>; 6], u64, u64, u64, [u64; 8], [bool; 2]);
 
 impl Network {
     /// From what was measured in a cell.
@@ -95,15 +96,15 @@ fn row(fate: &Fate) -> Row {
     let times = fate.times().map(|time| time.map(Span::as_millis));
     let (storage, ideal) = (fate.storage.as_millis(), fate.ideal_storage.as_millis());
     let to_come = fate.to_come.as_millis();
-    let Fate { subscriptions, wronged, theirs, forged, .. } = *fate;
-    let more = [subscriptions, storage, ideal, wronged, theirs, forged, to_come];
+    let Fate { subscriptions, wronged, theirs, forged, evicted, .. } = *fate;
+    let more = [subscriptions, storage, ideal, wronged, theirs, forged, to_come, evicted];
     let first = [fate.first_attempt, fate.first_submission];
     (times, fate.messages, fate.bodies, fate.left, more, first)
 }
 
 fn fate(row: &Row) -> Fate {
     let (times, messages, bodies, left, more, [first_attempt, first_submission]) = *row;
-    let [subscriptions, storage, ideal_storage, wronged, theirs, forged, to_come] = more;
+    let [subscriptions, storage, ideal_storage, wronged, theirs, forged, to_come, evicted] = more;
     let [accepted, copied, stored, delivered, acknowledged, region_copied] =
         times.map(|time| time.map(Span::from_millis));
     Fate {
@@ -125,5 +126,6 @@ fn fate(row: &Row) -> Fate {
         forged,
         wronged,
         theirs,
+        evicted,
     }
 }

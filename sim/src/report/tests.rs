@@ -252,7 +252,7 @@ fn every_envelope_and_every_minute_is_a_line_of_its_csv() {
     assert_eq!(text.lines().count(), 61);
     assert_eq!(
         text.lines().nth(1),
-        Some("a.toml,adversary.share=0%,1,0,5,100,,300,,,41,0,0,0,0,0,0,0,0,0,0,0")
+        Some("a.toml,adversary.share=0%,1,0,5,100,,300,,,41,0,0,0,0,0,0,0,0,0,0,0,0")
     );
     let text = csv::minutes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 1 + 6 * 3);

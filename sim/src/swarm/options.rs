@@ -209,7 +209,7 @@ impl Options {
     pub fn draw(seed: u64) -> Self {
         let mut draw = Draw::new(!seed);
         let long = draw.once_in(16);
-        let network = network(&mut draw, long);
+        let network = Network { group: group(seed), ..network(&mut draw, long) };
         let hosts = network.nodes;
         let trouble = if long {
             draw.span(Span::from_mins(200), Span::from_mins(400))
@@ -288,6 +288,11 @@ fn network(draw: &mut Draw, long: bool) -> Network {
         bootstrap: 8,
         stream: Span::ZERO,
     }
+}
+
+/// Hosts that share a part of a full disk. Drawn apart, so that all else of a seed is what it would be without.
+fn group(seed: u64) -> usize {
+    *Draw::new(seed.rotate_left(32)).one_of(&[1, 3, 256])
 }
 
 /// Small regions, so that a small network is larger than one, and few places, so that they fill.

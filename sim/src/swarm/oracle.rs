@@ -7,6 +7,7 @@
 
 mod bounds;
 mod endings;
+mod evictions;
 mod image;
 mod meetings;
 mod promises;
@@ -19,7 +20,7 @@ use std::fmt;
 
 use comm_proto::envelope::{Envelope, EnvelopeId};
 use comm_proto::message::{ClientRequest, ClientResponse, EnvelopeState};
-use comm_proto::node::{CallId, Family, Input, Output, RequestId, SessionId};
+use comm_proto::node::{CallId, Event, Family, Input, Output, RequestId, SessionId};
 use comm_proto::store::Store;
 use comm_proto::time::{Span, Time};
 
@@ -51,7 +52,8 @@ pub enum Rule {
     PromiseBeforeDisk,
     /// What was promised is on disk until it ends.
     PromiseBroken,
-    /// An envelope is removed only by its reader, its sender, or its time.
+    /// An envelope is removed only by its reader, its sender, its time, or, where the disk is full, in favour of
+    /// those who use less of it.
     WronglyRemoved,
     /// Who has an envelope and gets its acknowledgement has it no longer.
     AcknowledgementIgnored,
@@ -112,6 +114,10 @@ pub(crate) struct Oracle {
     to_end: Vec<EnvelopeId>,
     /// What it has just been answered about.
     met: Vec<EnvelopeId>,
+    /// What it has just removed before its time, and has not said why.
+    unexplained: BTreeMap<EnvelopeId, evictions::Removed>,
+    /// What it has just evicted.
+    evicted: Vec<evictions::Removed>,
     /// How often a node has asked about what was acknowledged long ago, and still has it.
     in_vain: BTreeMap<(At, EnvelopeId), u32>,
     skews: Skews,
@@ -231,18 +237,23 @@ impl Oracle {
                 self.client_answered(seen, *id, answer)
             }
             Output::ClientPush { session, push } => self.client_told(seen, *session, push),
+            Output::Event(Event::Evicted { id }) => self.evicted(seen, *id),
             _ => {}
         }
     }
 
     /// It has done all.
     pub(crate) fn after(&mut self, seen: &Seen<'_>) {
+        self.has_evicted(seen);
         self.has_met(seen);
         self.bounds(seen);
     }
 
     /// Its power went.
     pub(crate) fn crashed(&mut self, seen: &Seen<'_>) {
+        // It may have had no time to say why.
+        self.unexplained.clear();
+        self.evicted.clear();
         self.to_end.clear();
         self.met.clear();
         self.questions.retain(|_, question| question.at != seen.at);

@@ -120,8 +120,7 @@ impl Oracle {
         }
         let expires_at = envelope.expires_at();
         if seen.clock < expires_at {
-            let text = format!("{} was removed before its time by this node's clock", short(&id));
-            self.violated(seen, Rule::WronglyRemoved, text);
+            self.removed_before_its_time(seen, id);
         } else if seen.now + CLOCK_TOLERANCE < expires_at {
             self.removed_early(seen, &id, expires_at);
         }

@@ -14,6 +14,8 @@ use super::{Oracle, Rule, Seen, body_key, short, tombstone};
 const END: &[u8] = &[0xff; 48];
 /// How long an address is.
 const ADDRESS: usize = 20;
+/// How long a lot is, behind the group.
+const LOT: usize = 16;
 /// Where the totals lie, which are seven numbers.
 const TOTALS: &[u8] = b"totals";
 
@@ -70,8 +72,45 @@ fn torn(store: &MemoryStore<Family>) -> Vec<String> {
             found.push(format!("the tombstone {} leads nowhere", hex::encode(&key[..4])));
         }
     }
+    found.extend(wrong_charges(store, &records));
     found.extend(wrong_totals(store, &bodies));
     found
+}
+
+/// Of each envelope whose record names a group, by the fifth bit of the first byte, that group is charged, and nobody
+/// of any other.
+fn wrong_charges(
+    store: &MemoryStore<Family>,
+    records: &BTreeMap<EnvelopeId, Vec<u8>>,
+) -> Vec<String> {
+    let mut left: BTreeSet<_> = records
+        .iter()
+        .filter(|(_, record)| record.first().is_some_and(|first| first & 16 != 0))
+        .collect();
+    let mut found = Vec::new();
+    for (key, value) in store.scan(Family::Shares, &[], END, usize::MAX).unwrap_or_default() {
+        let group = &key[..key.len().saturating_sub(LOT)];
+        let record = value.get(..32).and_then(id).and_then(|id| records.get_key_value(&id));
+        let is_named = |(_, record): &(&EnvelopeId, &Vec<u8>)| {
+            behind_numbers(record).is_some_and(|rest| rest.starts_with(group))
+        };
+        match record.filter(is_named) {
+            Some(record) if left.remove(&record) => {}
+            _ => found.push(format!("{} is charged for nothing", hex::encode(group))),
+        }
+    }
+    found.extend(left.into_iter().map(|(id, _)| format!("nobody is charged for {}", short(id))));
+    found
+}
+
+/// What follows the eight numbers of a record.
+fn behind_numbers(record: &[u8]) -> Option<&[u8]> {
+    let mut rest = record.get(1 + ADDRESS..)?;
+    for _ in 0..8 {
+        let last = rest.iter().position(|byte| *byte < 0x80)?;
+        rest = &rest[last + 1..];
+    }
+    Some(rest)
 }
 
 /// Each envelope that is repeated has its place in the schedule, at the time that its record tells.

@@ -5,7 +5,7 @@ use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
 use comm_proto::envelope::{Header, SizeClass, Suite};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientPush, Push, Request, Response, Waiting};
-use comm_proto::node::Bound;
+use comm_proto::node::{Bound, Config};
 use comm_proto::receipt::Receipt;
 use comm_proto::store::{Batch, Seq, Write};
 use comm_proto::verified::Verified;
@@ -119,6 +119,12 @@ impl Scene {
     }
 
     fn write(&mut self, writes: Vec<Write<Family>>) {
+        self.begin_step(writes);
+        self.look(Oracle::has_evicted);
+    }
+
+    /// Writes, and what the node says of it may follow.
+    fn begin_step(&mut self, writes: Vec<Write<Family>>) {
         self.seq += 1;
         let batch = Batch { seq: Seq(self.seq), writes };
         self.output(Output::Write(batch.clone()));
@@ -607,4 +613,67 @@ fn an_envelope_that_is_never_due_is_found() {
         assert_eq!(changed(role, Some(301)), [Rule::ImageTorn]);
     }
     assert_eq!(changed(3, None), []);
+}
+
+/// Charges the network `group` for an envelope of 1 KiB.
+fn charge(group: u8, id: &EnvelopeId) -> Write<Family> {
+    let value = [id.as_bytes(), &1_024_u32.to_be_bytes()[..]].concat();
+    Write::Put { table: Family::Shares, key: share(group, id), value }
+}
+
+fn share(group: u8, id: &EnvelopeId) -> Vec<u8> {
+    [&[1, 30, group][..], &id.as_bytes()[..16]].concat()
+}
+
+/// Network 1 is charged for the scene's envelope and so many others, network 2 for so many; of the disk, mail of
+/// others may use 45,937 bytes, room for 16 of them.
+fn charged(first: u8, second: u8) -> Scene {
+    let mut scene = Scene::holding();
+    let config = Config { store_bytes_max: 60_000, ..Config::default() };
+    scene.host.start(config, [1; 32], START);
+    let other = |group: u8, n: u8| charge(group, &EnvelopeId::from_bytes([group << 6 | n; 32]));
+    let (firsts, seconds) = ((0..first).map(|n| other(1, n)), (0..second).map(|n| other(2, n)));
+    scene.write(firsts.chain(seconds).chain([charge(1, &scene.id())]).collect());
+    scene
+}
+
+impl Scene {
+    fn evict(&mut self) {
+        let gone = Write::Delete { table: Family::Shares, key: share(1, &self.id()) };
+        self.begin_step([self.removal(), vec![gone]].concat());
+        self.output(Output::Event(Event::Evicted { id: self.id() }));
+        self.look(Oracle::has_evicted);
+    }
+}
+
+#[test]
+fn whoever_uses_most_of_a_full_disk_may_lose_an_envelope_though_a_receipt_was_given() {
+    let mut scene = charged(12, 4);
+    scene.give_receipt();
+    scene.evict();
+    scene.host.sync(Seq(scene.seq));
+    scene.look(Oracle::promises_kept);
+    assert_eq!(scene.broken(), []);
+}
+
+#[test]
+fn nobody_loses_an_envelope_to_those_who_use_more_or_while_there_is_room() {
+    for (first, second) in [(1, 15), (4, 12), (3, 0), (8, 4)] {
+        let mut scene = charged(first, second);
+        scene.evict();
+        assert_eq!(scene.broken(), [Rule::WronglyRemoved], "{first}, {second}");
+    }
+}
+
+#[test]
+fn own_mail_is_not_evicted_and_nothing_else_without_a_word() {
+    let mut scene = charged(16, 0);
+    let gone = Write::Delete { table: Family::Shares, key: share(1, &scene.id()) };
+    scene.write([scene.removal(), vec![gone]].concat());
+    assert_eq!(scene.broken(), [Rule::WronglyRemoved]);
+    let mut scene = Scene::holding();
+    scene.begin_step(scene.removal());
+    scene.output(Output::Event(Event::Evicted { id: scene.id() }));
+    scene.look(Oracle::has_evicted);
+    assert_eq!(scene.broken(), [Rule::WronglyRemoved]);
 }
