@@ -198,9 +198,15 @@ impl Table {
         if buckets.any(|bucket| bucket.entries().len() >= self.config.bucket_size) {
             return None;
         }
-        let mut nodes = self.closest(place, self.len());
-        nodes.retain(|contact| contact.address().distance(place).top_bits() <= radius);
-        Some(nodes)
+        let mut nodes: Vec<_> = (0..self.buckets.len())
+            .filter(reaches)
+            .flat_map(|index| self.buckets[index].entries())
+            .filter(|entry| !entry.is_bad(&self.config))
+            .map(|entry| (place.distance(&entry.contact().address()), entry.contact()))
+            .filter(|(distance, _)| distance.top_bits() <= radius)
+            .collect();
+        nodes.sort_unstable_by_key(|(distance, _)| *distance);
+        Some(nodes.into_iter().map(|(_, contact)| contact.clone()).collect())
     }
 
     /// The entry of a node.

@@ -82,7 +82,7 @@ impl Node {
         let due: Vec<_> = due.map(|(mailbox, _)| *mailbox).take(self.config.due_per_step).collect();
         if !due.is_empty() {
             self.forget_old_subscribers(turn.now);
-            self.forget_own_mailboxes(turn.now);
+            self.forget_own_mailboxes(self.clock.agreed());
             self.fetching.forget_old(turn.now);
             let mut by_source = BTreeMap::new();
             for mailbox in due {
@@ -189,7 +189,7 @@ impl Node {
             bytes += if came.insert(id) { envelope.body().len() } else { 0 };
             self.fetching.settled(&id);
             // Nobody may want it any more by now.
-            if let Some(origin) = self.collected_by(&envelope.mailbox(), from)
+            if let Some(origin) = self.collected_by(turn, &envelope.mailbox(), from)
                 && let Taken::Refused(reason) = self.take(turn, envelope, origin)?
             {
                 self.note_refusal(reason);
@@ -208,7 +208,7 @@ impl Node {
 
     /// How what was fetched for a mailbox is taken in, if it is collected: as our own clients' if one of
     /// them wants it, else whoever has asked this node to collect it is charged.
-    fn collected_by(&self, mailbox: &Address, from: &Contact) -> Option<Origin> {
+    fn collected_by(&self, turn: Turn<'_>, mailbox: &Address, from: &Contact) -> Option<Origin> {
         let source = from.address();
         let handed_over_by = || {
             let ip = from.endpoints().first().map(SocketAddr::ip);
@@ -217,7 +217,7 @@ impl Node {
         let group = match self.collections.get(mailbox)?.aim {
             Aim::Own => None,
             Aim::Relayed | Aim::Errand => {
-                Some(self.charged_for(mailbox).unwrap_or_else(handed_over_by))
+                Some(self.charged_for(mailbox, turn.now).unwrap_or_else(handed_over_by))
             }
         };
         Some(Origin { role: Role::Collected, source: Some(source), group })

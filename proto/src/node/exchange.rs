@@ -163,7 +163,14 @@ impl Node {
         for id in delivered.iter().filter(|id| taken.contains(id)) {
             self.note_given(turn, id, &from.address())?;
         }
-        let has_room = refused.iter().all(|(_, reason)| !is_later(reason));
+        // A full node takes one envelope and not another, by who brought it and how large it is.
+        let is_full = refused.len() >= delivered.len();
+        let is_later = |reason: &Rejection| match reason {
+            Rejection::StoreFull => is_full,
+            Rejection::Busy | Rejection::ShuttingDown => true,
+            _ => false,
+        };
+        let has_room = !refused.iter().any(|(_, reason)| is_later(reason));
         self.on_delivery_ended(turn, &from.address(), delivered, has_room)
     }
 
@@ -276,11 +283,6 @@ impl Node {
         }
         Ok(found)
     }
-}
-
-/// Whether a node that refuses one envelope for this reason would refuse the next as well.
-const fn is_later(reason: &Rejection) -> bool {
-    matches!(reason, Rejection::StoreFull | Rejection::Busy | Rejection::ShuttingDown)
 }
 
 const DAMAGED: StoreError = StoreError::Damaged("mailboxes");

@@ -102,9 +102,14 @@ impl Regions {
     pub(super) fn add(&mut self, contact: &Contact, radius: u64) {
         let address = contact.address();
         for (place, region) in &mut self.found {
-            let near = address.distance(place).top_bits() <= radius;
-            if near && region.nodes.len() < NODES_MAX && !region.nodes.contains(contact) {
-                region.nodes.push(contact.clone());
+            if address.distance(place).top_bits() > radius {
+                continue;
+            }
+            let known = region.nodes.iter().position(|node| node.address() == address);
+            match known {
+                Some(at) => region.nodes[at] = contact.clone(),
+                None if region.nodes.len() < NODES_MAX => region.nodes.push(contact.clone()),
+                None => {}
             }
         }
     }
@@ -208,8 +213,7 @@ impl Node {
             return Some(neighbours);
         }
         let searches = searches && custody.rounds >= NEIGHBOURS_SEARCH_FROM;
-        let nearest = || self.table.closest(&custody.mailbox, self.config.table.bucket_size);
-        (!searches).then(|| found().unwrap_or_else(nearest))
+        found().filter(|_| !searches)
     }
 
     /// An estimate that is far too large must not leave an envelope with nobody.

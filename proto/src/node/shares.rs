@@ -337,8 +337,9 @@ impl Node {
             };
             let rows = losing.entry(group).or_insert_with(|| self.shares.losing(&group));
             let Some((lot, id)) = rows.next(turn, &group, &end)? else { break };
-            // What ended in this very step stands there yet.
-            let Some(custody) = self.custody(turn, &id)? else { continue };
+            // What ended in this very step, or became our client's own, stands there yet.
+            let charged = self.custody(turn, &id)?.filter(|custody| custody.group == Some(group));
+            let Some(custody) = charged else { continue };
             let victim = Victim { id, lot, group, custody };
             self.shares.remove(group, victim.bytes());
             freed += victim.bytes();

@@ -173,9 +173,10 @@ impl Node {
 
     /// Who of those for whom a mailbox is collected is charged for what comes: whoever uses least, since
     /// all of them have been granted it by its owner.
-    pub(super) fn charged_for(&self, mailbox: &Address) -> Option<Group> {
+    pub(super) fn charged_for(&self, mailbox: &Address, now: Time) -> Option<Group> {
         let peers = self.subscribers.get(mailbox)?.peers.values();
-        peers.map(|(_, group)| *group).min_by_key(|group| (self.shares.used(group), *group))
+        let subscribed = peers.filter(|(until, _)| *until > now).map(|(_, group)| *group);
+        subscribed.min_by_key(|group| (self.shares.used(group), *group))
     }
 
     fn subscribe_peer(
