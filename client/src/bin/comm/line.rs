@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(parse(&format!("{word} hi")), Err(LineError::Address { word, reason }));
         assert_eq!(parse("/nonsense"), Err(LineError::Unknown("/nonsense".to_owned())));
         assert_eq!(parse("/nonsense x"), Err(LineError::Unknown("/nonsense".to_owned())));
-        assert!(matches!(parse("/quit now"), Err(LineError::Usage(_))));
+        assert_eq!(parse("/quit now"), Err(LineError::Alone("quit".to_owned())));
         assert_eq!(parse("/msg ann"), Err(LineError::Usage("/msg NAME TEXT")));
     }
 }

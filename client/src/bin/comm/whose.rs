@@ -37,7 +37,7 @@ impl WhoseArguments {
         let Self { secret, secret_file, data_dir } = self;
         match data_dir {
             Some(_) if secret.is_some() || secret_file.is_some() => Err(Failure::misused(
-                "--data-dir or COMM_DATA_DIR says whose data it is; leave the secret out",
+                "--data-dir (or COMM_DATA_DIR) names the data, so no secret is needed; leave it out",
             )),
             Some(dir) => Ok(Whose::Directory(dir)),
             None => only_source(secret, secret_file, env).map(Whose::Person),
