@@ -116,6 +116,10 @@ pub(crate) struct Oracle {
     met: Vec<EnvelopeId>,
     /// What it has just removed before its time, and has not said why.
     unexplained: BTreeMap<EnvelopeId, evictions::Removed>,
+    /// What it removes in this step that has expired by its own clock alone, and when it expires; and what
+    /// has expired by others' clocks too.
+    removed_early: BTreeMap<EnvelopeId, Time>,
+    removed_in_time: BTreeSet<EnvelopeId>,
     /// What it has just evicted.
     evicted: Vec<evictions::Removed>,
     /// How often a node has asked about what was acknowledged long ago, and still has it.
@@ -253,6 +257,8 @@ impl Oracle {
     pub(crate) fn crashed(&mut self, seen: &Seen<'_>) {
         // It may have had no time to say why.
         self.unexplained.clear();
+        self.removed_early.clear();
+        self.removed_in_time.clear();
         self.evicted.clear();
         self.to_end.clear();
         self.met.clear();

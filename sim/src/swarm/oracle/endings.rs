@@ -122,12 +122,15 @@ impl Oracle {
         if seen.clock < expires_at {
             self.removed_before_its_time(seen, id);
         } else if seen.now + CLOCK_TOLERANCE < expires_at {
-            self.removed_early(seen, &id, expires_at);
+            // Unless the node says that it evicts it: what a clock that is ahead calls over may be kept yet.
+            self.removed_early.insert(id, expires_at);
+        } else {
+            self.removed_in_time.insert(id);
         }
     }
 
     /// By a clock that is ahead: not before that has lasted (PROTOCOL §6.7).
-    fn removed_early(&mut self, seen: &Seen<'_>, id: &EnvelopeId, expires_at: Time) {
+    pub(super) fn has_removed_early(&mut self, seen: &Seen<'_>, id: &EnvelopeId, expires_at: Time) {
         self.check("removal by a wrong clock");
         let jumps = self.set_ahead.get(&seen.at).into_iter().flatten();
         let lately = jumps.filter(|(at, _)| seen.now.since(*at) < CLOCK_TOLERANCE);

@@ -43,6 +43,9 @@ impl Oracle {
         self.check("eviction");
         match self.unexplained.remove(&id) {
             Some(removed) => self.evicted.push(removed),
+            // It was over by the node's clock and kept all the same.
+            None if self.removed_early.remove(&id).is_some()
+                || self.removed_in_time.contains(&id) => {}
             // An adversary's, which nobody has told of, is none of anybody's concern.
             None if self.known(&id).is_none() => {}
             None => {
@@ -58,6 +61,10 @@ impl Oracle {
             let text = format!("{} was removed before its time by this node's clock", short(&id));
             self.violated(seen, Rule::WronglyRemoved, text);
         }
+        for (id, expires_at) in std::mem::take(&mut self.removed_early) {
+            self.has_removed_early(seen, &id, expires_at);
+        }
+        self.removed_in_time.clear();
         let evicted = std::mem::take(&mut self.evicted);
         if evicted.is_empty() {
             return;
