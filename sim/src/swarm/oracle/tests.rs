@@ -277,16 +277,22 @@ fn nobody_removes_an_envelope_but_its_reader_its_sender_and_its_time() {
 #[test]
 fn a_clock_that_has_just_jumped_removes_nothing() {
     let mut scene = Scene::holding();
-    let remove = |scene: &mut Scene, now: Time| {
+    let remove = |scene: &mut Scene, now: Time, says: &[Output]| {
         let removal = Output::Write(Batch { seq: Seq(9), writes: scene.removal() });
         let clock = scene.envelope.expires_at();
         let seen = Seen { now, clock, at: 0, host: &scene.host };
         scene.oracle.output(&seen, &removal);
+        says.iter().for_each(|said| scene.oracle.output(&seen, said));
+        scene.oracle.has_evicted(&seen);
     };
     scene.oracle.clock_set_ahead(0, START, Span::DAY);
-    remove(&mut scene, START + Span::from_mins(181));
+    remove(&mut scene, START + Span::from_mins(181), &[]);
     assert_eq!(scene.broken(), []);
-    remove(&mut scene, START + Span::from_mins(179));
+    // What is kept, though it is over by this clock, may give way like anything else.
+    let evicted = Output::Event(Event::Evicted { id: scene.id() });
+    remove(&mut scene, START + Span::from_mins(179), &[evicted]);
+    assert_eq!(scene.broken(), []);
+    remove(&mut scene, START + Span::from_mins(179), &[]);
     assert_eq!(scene.broken(), [Rule::WronglyRemoved]);
 }
 
@@ -304,6 +310,7 @@ fn a_clock_that_has_just_jumped_removes_what_was_over_before_the_jump() {
         let now = START + Span::from_mins(179);
         let seen = Seen { now, clock, at: 0, host: &scene.host };
         scene.oracle.output(&seen, &removal);
+        scene.oracle.has_evicted(&seen);
         assert_eq!(scene.broken(), broken, "{clock_ahead} {put_right}");
     }
 }
