@@ -23,6 +23,7 @@ const EXPIRED: &str = "comm_envelopes_expired_total";
 const EVICTED: &str = "comm_envelopes_evicted_total";
 const REFUSED: &str = "comm_refused_total";
 const REQUESTS: &str = "comm_requests_total";
+const PUSHES: &str = "comm_pushes_total";
 const CALLS: &str = "comm_calls_total";
 const UNANSWERED: &str = "comm_calls_unanswered_total";
 const STRAY: &str = "comm_stray_responses_total";
@@ -132,6 +133,11 @@ pub fn requested(kind: &'static str) {
     counter!(REQUESTS, "kind" => kind).increment(1);
 }
 
+/// Counts a push to another node by its kind, one of a few fixed names.
+pub fn pushed(kind: &'static str) {
+    counter!(PUSHES, "kind" => kind).increment(1);
+}
+
 /// Counts a sync of the store.
 pub fn synced(took: Duration) {
     histogram!(FSYNC).record(took);
@@ -175,6 +181,7 @@ fn describe() {
     describe_counter!(EVICTED, "Envelopes of others that gave way to others since the start.");
     describe_counter!(REFUSED, "What was refused since the start, by reason.");
     describe_counter!(REQUESTS, "Requests of other nodes and clients since the start, by kind.");
+    describe_counter!(PUSHES, "Pushes sent to other nodes since the start, by kind.");
     describe_counter!(CALLS, "Calls made to other nodes since the start.");
     describe_counter!(UNANSWERED, "Calls to which no answer came, since the start.");
     describe_counter!(STRAY, "Answers that came too late or to no call since the start.");

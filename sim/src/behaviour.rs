@@ -163,66 +163,75 @@ pub struct Kind {
     /// What it does, in one line.
     pub about: &'static str,
     make: fn() -> Box<dyn Behaviour>,
+    calls: bool,
+    verified: bool,
+    invents: bool,
 }
 
 /// All behaviours.
 pub const ALL: &[Kind] = &[
-    Kind {
-        name: "collude",
-        about: "names only colluders, takes everything with a receipt and throws it away",
-        make: || Box::new(colluders::Collude),
-    },
-    Kind {
-        name: "drop",
-        about: "takes everything with a receipt and throws it away, and answers lookups honestly",
-        make: || Box::new(drop::Drop),
-    },
-    Kind {
-        name: "selective-drop",
-        about: "does so with half of all mailboxes (the last bit of the address says which), and is honest to the others",
-        make: || Box::new(drop::SelectiveDrop),
-    },
-    Kind {
-        name: "forge",
-        about: "calls others with acknowledgements, receipts, grants, cards and envelopes that are forged, mutated or over",
-        make: || Box::<forge::Forge>::default(),
-    },
-    Kind {
-        name: "replay",
-        about: "says again to anybody what it has heard about envelopes, be it over or not",
-        make: || Box::<replay::Replay>::default(),
-    },
-    Kind {
-        name: "flood",
-        about: "hands others envelopes of its own, to mailboxes of nobody or all to one victim",
-        make: || Box::<flood::Flood>::default(),
-    },
-    Kind {
-        name: "size-down",
-        about: "answers lookups with the farthest colluders, so that the network looks small",
-        make: || Box::new(sizes::Deflate),
-    },
-    Kind {
-        name: "size-up",
-        about: "answers lookups with made-up identities, four for each relay, so that the network looks large",
-        make: || Box::new(sizes::Inflate),
-    },
-    Kind {
-        name: "eclipse",
-        about: "pings whomever it hears of, to enter tables, and answers lookups with the colluders nearest to the asker",
-        make: || Box::<eclipse::Eclipse>::default(),
-    },
-    Kind {
-        name: "ancestor",
-        about: "the rule before this protocol, for all relays: flood to the 8 nearest of the table until acknowledged",
-        make: || Box::<ancestor::Ancestor>::default(),
-    },
-    Kind { name: "mute", about: "answers nothing but pings", make: || Box::new(mute::Mute) },
-    Kind {
-        name: "drop-acknowledgements",
-        about: "answers to acknowledgements as if it obeyed, obeys none and passes none on",
-        make: || Box::new(mute::DropAcknowledgements),
-    },
+    Kind::new(
+        "collude",
+        "names only colluders, takes everything with a receipt and throws it away",
+        || Box::new(colluders::Collude),
+    ),
+    Kind::new(
+        "drop",
+        "takes everything with a receipt and throws it away, and answers lookups honestly",
+        || Box::new(drop::Drop),
+    ),
+    Kind::new(
+        "selective-drop",
+        "does so with half of all mailboxes (the last bit of the address says which), and is honest to the others",
+        || Box::new(drop::SelectiveDrop),
+    ),
+    Kind::new(
+        "forge",
+        "calls others with acknowledgements, receipts, grants, cards and envelopes that are forged, mutated or over",
+        || Box::<forge::Forge>::default(),
+    )
+    .calling()
+    .verified(),
+    Kind::new(
+        "replay",
+        "says again to anybody what it has heard about envelopes, be it over or not",
+        || Box::<replay::Replay>::default(),
+    )
+    .calling()
+    .verified(),
+    Kind::new(
+        "flood",
+        "hands others envelopes of its own, to mailboxes of nobody or all to one victim",
+        || Box::<flood::Flood>::default(),
+    )
+    .calling(),
+    Kind::new(
+        "size-down",
+        "answers lookups with the farthest colluders, so that the network looks small",
+        || Box::new(sizes::Deflate),
+    ),
+    Kind::new(
+        "size-up",
+        "answers lookups with made-up identities, four for each relay, so that the network looks large",
+        || Box::new(sizes::Inflate),
+    )
+    .inventing(),
+    Kind::new(
+        "eclipse",
+        "pings whomever it hears of, to enter tables, and answers lookups with the colluders nearest to the asker",
+        || Box::<eclipse::Eclipse>::default(),
+    ),
+    Kind::new(
+        "ancestor",
+        "the rule before this protocol, for all relays: flood to the 8 nearest of the table until acknowledged",
+        || Box::<ancestor::Ancestor>::default(),
+    ),
+    Kind::new("mute", "answers nothing but pings", || Box::new(mute::Mute)),
+    Kind::new(
+        "drop-acknowledgements",
+        "answers to acknowledgements as if it obeyed, obeys none and passes none on",
+        || Box::new(mute::DropAcknowledgements),
+    ),
 ];
 
 impl Call {
@@ -238,6 +247,30 @@ impl Call {
 }
 
 impl Kind {
+    /// One that asks nothing of the world but its relays.
+    const fn new(
+        name: &'static str,
+        about: &'static str,
+        make: fn() -> Box<dyn Behaviour>,
+    ) -> Self {
+        Self { name, about, make, calls: false, verified: false, invents: false }
+    }
+
+    /// The same, which calls others of its own accord.
+    const fn calling(self) -> Self {
+        Self { calls: true, ..self }
+    }
+
+    /// The same, which says what others verify.
+    const fn verified(self) -> Self {
+        Self { verified: true, ..self }
+    }
+
+    /// The same, which names identities that nobody has.
+    const fn inventing(self) -> Self {
+        Self { invents: true, ..self }
+    }
+
     /// The behaviour of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|kind| kind.name == name)
@@ -245,13 +278,18 @@ impl Kind {
 
     /// Whether it says what others verify: only where signatures are real can they tell what is true of
     /// it from what is forged.
-    pub fn is_verified(&self) -> bool {
-        ["forge", "replay"].contains(&self.name)
+    pub const fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// Whether it calls others of its own accord, as often as the scenario says.
-    pub fn calls_of_its_own(&self) -> bool {
-        ["flood", "forge", "replay"].contains(&self.name)
+    pub const fn calls_of_its_own(&self) -> bool {
+        self.calls
+    }
+
+    /// Whether it names identities that nobody has, which the world makes up beforehand.
+    pub const fn invents_identities(&self) -> bool {
+        self.invents
     }
 
     /// A new one, for one node.

@@ -32,8 +32,8 @@ use crate::plan::Mailboxes;
 
 pub(crate) use outcome::Outcome;
 
-/// How long a client waits before it submits again what its node has refused.
-const SUBMIT_AGAIN: Span = Span::from_secs(5);
+/// How long a client waits before it submits again what its node has refused (PROTOCOL §8.4).
+const SUBMIT_AGAIN: Span = Span::from_secs(15);
 /// How often a client asks its node for its entries and opens its mailbox at new ones.
 const LOOK_AFTER_ENTRIES: Span = Span::from_secs(30);
 /// How often it opens its mailbox again where it is open: its node may have been restarted.

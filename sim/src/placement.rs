@@ -47,7 +47,7 @@ pub(crate) fn place(
     }
     let behaviours = kinds(&plan.adversary.behaviours);
     world.corrupt(&hosts, || make(&behaviours));
-    if behaviours.iter().any(|kind| kind.name == "size-up") {
+    if behaviours.iter().any(|kind| kind.invents_identities()) {
         world.make_identities(&hosts, IDENTITIES * plan.network.nodes);
     }
     let rule = kinds(&plan.network.behaviours);

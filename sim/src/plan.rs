@@ -34,6 +34,8 @@ pub struct Network {
     pub loss: Millionths,
     /// Median time until a stream for pushes breaks; exponential. Zero means that none does.
     pub stream: Span,
+    /// What callers notice of a relay that is off.
+    pub off: Off,
     /// How long a disk takes to make a batch durable.
     pub disk: Span,
     /// Hosts that share the first 16 bits of their IP addresses.
@@ -46,6 +48,15 @@ pub struct Network {
     /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
     /// of them collude it never sees anybody else. At least 1.
     pub bootstrap: usize,
+}
+
+/// What callers notice of a relay that is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// Nothing, until their call has lasted too long: its machine is off, or its network is gone.
+    Silent,
+    /// That nobody listens there, at once: its program has ended, and its machine goes on.
+    Refuses,
 }
 
 /// What people send. Unless there are pairs, every envelope has a sender, a recipient and a mailbox of its
@@ -231,6 +242,7 @@ impl Default for Plan {
                 disk: Span::from_millis(5),
                 group: 256,
                 store: 1 << 30,
+                off: Off::Silent,
                 behaviours: Vec::new(),
                 bootstrap: 8,
             },

@@ -64,9 +64,4 @@ impl Streams {
         let to_it = self.sources.range((host, 0)..=(host, At::MAX)).map(|(to, from)| (*from, *to));
         to_others.chain(to_it).collect()
     }
-
-    /// All that others want to this host.
-    pub(crate) fn wanted_to(&self, host: At) -> Vec<At> {
-        self.wanted.iter().filter(|(_, to)| *to == host).map(|(from, _)| *from).collect()
-    }
 }

@@ -7,6 +7,7 @@
 mod adversaries;
 mod churn;
 mod clocks;
+mod dials;
 mod door;
 mod faults;
 mod frames;
@@ -89,8 +90,8 @@ enum Happening {
     AskedForged { asked: Asked, to: At, message: Box<peer::Request> },
     /// An answer reaches the caller, or the caller gives up.
     Answered { asked: Asked, result: Result<Response, Rejection> },
-    /// A stream for pushes is tried.
-    Opening { from: At, to: At },
+    /// A stream for pushes is dialled, so long after it failed last.
+    Opening { from: At, to: At, waited: Span },
     /// A stream for pushes breaks.
     Broken { from: At, to: At, serial: u64 },
     /// A push reaches its subscriber, if its stream is still the same.
@@ -132,6 +133,7 @@ pub struct World {
     lost: u64,
     /// How hosts come and go whose sessions are drawn.
     churn: Option<Churn>,
+    dials: dials::Dials,
     /// The most bytes that an honest host's disk has held.
     fullest: u64,
     /// How many honest hosts come and go, if any are to.
@@ -171,6 +173,7 @@ impl World {
             lost: 0,
             trace: Trace::default(),
             churn: None,
+            dials: dials::Dials::default(),
             fullest: 0,
             come_and_go: None,
             faults: Faults::default(),
@@ -216,10 +219,6 @@ impl World {
             self.wake(host);
         } else {
             self.input(host, Input::Command(Command::Bootstrap(contacts)));
-        }
-        for from in self.streams.wanted_to(host) {
-            let latency = self.latency();
-            self.later(latency, Happening::Opening { from, to: host });
         }
     }
 
@@ -380,15 +379,7 @@ impl World {
                 self.deliver_forged(asked, to, *message);
             }
             Happening::Answered { asked, result } => self.deliver_answer(asked, result),
-            Happening::Opening { from, to } => {
-                let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
-                let wanted = possible && self.streams.is_wanted(from, to);
-                if wanted && !self.is_put_off_stream(from, to) && self.streams.open(from, to) {
-                    let peer = self.hosts[from].key().address();
-                    self.expect_break(from, to);
-                    self.input(to, Input::ListenerOpened { peer });
-                }
-            }
+            Happening::Opening { from, to, waited } => self.open_stream(from, to, waited),
             Happening::Broken { from, to, serial } => self.lose_stream(from, to, serial),
             Happening::Pushed { from, to, serial, push } => {
                 self.deliver_push(from, to, serial, push);

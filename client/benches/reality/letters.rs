@@ -27,7 +27,7 @@ use tonic::Status;
 
 use crate::relays::{Town, first_letter, real};
 
-const SUBMIT_AGAIN: Duration = Duration::from_secs(5);
+const SUBMIT_AGAIN: Duration = Duration::from_secs(15);
 const DIAL_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AFTER_ENTRIES: Duration = Duration::from_secs(30);
 const OWN_DISK: Duration = Duration::from_millis(5);

@@ -2,7 +2,7 @@
 //!
 //! Twenty `comm-node` processes on loopback, killed and started again as `town.csv` says, and programs
 //! that do what the simulator's people do. Compared are what became of the envelopes, and how many
-//! requests of each kind the relays made of each other, from the first envelope on. Run it with
+//! requests and pushes of each kind went between the relays, from the first envelope on. Run it with
 //! `make reality`; it takes six minutes, most of them waiting. Ends with 1 where they differ by more
 //! than a tenth.
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 /// The simulator switches all relays on over this time.
 pub const STARTING: Duration = Duration::from_secs(120);
 
-/// Requests by kind.
+/// Requests and pushes by kind.
 pub type Requests = BTreeMap<String, i64>;
 
 /// Relays that are not running yet.
@@ -160,16 +160,21 @@ impl Relay {
         Running(quiet.spawn().expect("comm-node is built for release: see make reality"))
     }
 
-    /// Requests that other relays made of this one since it was started.
+    /// Requests that other relays made of this one, and pushes that it sent them, since it was started.
     fn counted(&self) -> Requests {
         let mut stream = TcpStream::connect(self.metrics).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let counter = |line: &str| {
-            let (kind, count) =
-                line.strip_prefix("comm_requests_total{kind=\"")?.split_once("\"} ")?;
-            Some((simulated_name(kind)?.to_owned(), count.parse().ok()?))
+            let (what, line) = line.split_once("{kind=\"")?;
+            let (kind, count) = line.split_once("\"} ")?;
+            let name = match what {
+                "comm_requests_total" => simulated_name(kind)?.to_owned(),
+                "comm_pushes_total" => format!("push {kind}"),
+                _ => return None,
+            };
+            Some((name, count.parse().ok()?))
         };
         text.lines().filter_map(counter).collect()
     }

@@ -32,7 +32,7 @@ impl Outcome {
         }
     }
 
-    /// What was simulated. Pushes are not among the requests.
+    /// What was simulated.
     pub fn of(measured: &Measured) -> Self {
         let fates: Vec<_> = measured
             .envelopes
@@ -43,8 +43,8 @@ impl Outcome {
                 acknowledged: fate.acknowledged.is_some(),
             })
             .collect();
-        let requests = measured.messages.iter().filter(|(kind, _)| !kind.starts_with("push"));
-        let requests = requests.map(|(kind, count)| ((*kind).to_owned(), *count as i64));
+        let requests =
+            measured.messages.iter().map(|(kind, count)| ((*kind).to_owned(), *count as i64));
         Self::new(requests.collect(), &fates)
     }
 
@@ -69,7 +69,7 @@ pub fn print(real: &Outcome, simulated: &[Outcome]) -> bool {
         println!("| {name} | {count} | {counts:?} | {} |", verdict(same));
     }
     println!(
-        "\n| requests between relays | real | simulated, mean | least and greatest | difference | |"
+        "\n| messages between relays | real | simulated, mean | least and greatest | difference | |"
     );
     println!("|---|---|---|---|---|---|");
     let kinds: BTreeSet<_> =

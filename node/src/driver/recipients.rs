@@ -13,6 +13,8 @@ use comm_proto::rejection::Rejection;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
+use crate::metrics;
+
 use super::work::{SessionEvent, SessionOutlet, Tag};
 
 /// Everybody who waits. Bounded by the inbox, which admits questions and streams, and by the node,
@@ -100,7 +102,11 @@ impl Recipients {
     /// Tells another node over its stream.
     pub(super) fn push(&mut self, to: &Address, push: Push) -> Option<Input> {
         let listening = self.listeners.get(to)?;
-        listening.pushes.try_send(push).err()?;
+        let kind = kind(&push);
+        if listening.pushes.try_send(push).is_ok() {
+            metrics::pushed(kind);
+            return None;
+        }
         debug!(peer = %to, "a stream for pushes is read too slowly and ends");
         self.listeners.remove(to);
         Some(Input::ListenerClosed { peer: *to })
@@ -147,6 +153,14 @@ impl Answers {
         for (reply, result) in self.0 {
             let _gone = reply.send(result);
         }
+    }
+}
+
+const fn kind(push: &Push) -> &'static str {
+    match push {
+        Push::Waiting(_) => "waiting",
+        Push::Acknowledgements(_) => "acknowledgements",
+        Push::Receipts(_) => "receipts",
     }
 }
 

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::units;
 use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
-use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan, Who};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Who};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 
@@ -47,7 +47,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 32] = [
+pub static KEYS: [Key; 33] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -71,6 +71,15 @@ pub static KEYS: [Key; 32] = [
         about: "median time until a stream for pushes breaks; 0s: none does",
         read: |plan, value| put(&mut plan.network.stream, span(value)),
         show: |plan| units::show_span(plan.network.stream),
+    },
+    Key {
+        name: "network.off",
+        about: "what callers notice of a relay that is off: \"silent\" or \"refuses\"",
+        read: |plan, value| put(&mut plan.network.off, off(value)),
+        show: |plan| match plan.network.off {
+            Off::Silent => "silent".to_owned(),
+            Off::Refuses => "refuses".to_owned(),
+        },
     },
     Key {
         name: "network.disk",
@@ -327,6 +336,14 @@ fn who(value: &Value) -> Result<Who, String> {
         "relays" => Ok(Who::Relays),
         "all" => Ok(Who::All),
         _ => Err("write \"relays\" or \"all\"".to_owned()),
+    }
+}
+
+fn off(value: &Value) -> Result<Off, String> {
+    match text(value)?.as_str() {
+        "silent" => Ok(Off::Silent),
+        "refuses" => Ok(Off::Refuses),
+        _ => Err("write \"silent\" or \"refuses\"".to_owned()),
     }
 }
 

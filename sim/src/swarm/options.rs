@@ -13,7 +13,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::host::At;
-use crate::plan::{Millionths, Network};
+use crate::plan::{Millionths, Network, Off};
 use crate::swarm::oracle::{IN_VAIN_MAX, LONG_AGO, Skews};
 
 /// Fewest and most hosts.
@@ -209,7 +209,7 @@ impl Options {
     pub fn draw(seed: u64) -> Self {
         let mut draw = Draw::new(!seed);
         let long = draw.once_in(16);
-        let network = Network { group: group(seed), ..network(&mut draw, long) };
+        let network = Network { group: group(seed), off: off(seed), ..network(&mut draw, long) };
         let hosts = network.nodes;
         let trouble = if long {
             draw.span(Span::from_mins(200), Span::from_mins(400))
@@ -287,12 +287,18 @@ fn network(draw: &mut Draw, long: bool) -> Network {
         behaviours: Vec::new(),
         bootstrap: 8,
         stream: Span::ZERO,
+        off: Off::Silent,
     }
 }
 
 /// Hosts that share a part of a full disk. Drawn apart, so that all else of a seed is what it would be without.
 fn group(seed: u64) -> usize {
     *Draw::new(seed.rotate_left(32)).one_of(&[1, 3, 256])
+}
+
+/// What callers notice of a host that is off; drawn apart, too.
+fn off(seed: u64) -> Off {
+    *Draw::new(seed.rotate_left(16)).one_of(&[Off::Silent, Off::Refuses])
 }
 
 /// Small regions, so that a small network is larger than one, and few places, so that they fill.

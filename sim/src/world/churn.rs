@@ -7,8 +7,6 @@ use crate::host::At;
 use crate::plan::{Churn, Who};
 use crate::weibull;
 
-/// How long whoever lost a stream waits before dialling again.
-const DIAL_AGAIN: Span = Span::from_secs(1);
 /// Pauses and lives of streams are exponential.
 const EXPONENTIAL: u64 = 1_000;
 
@@ -80,8 +78,7 @@ impl World {
     pub(super) fn lose_stream(&mut self, from: At, to: At, serial: u64) {
         if self.streams.serial(from, to) == Some(serial) {
             self.close_stream(from, to);
-            let span = DIAL_AGAIN + self.latency();
-            self.later(span, Happening::Opening { from, to });
+            self.open_again(from, to, Span::ZERO);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! clocks are right all of it holds.
 
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
+use comm_proto::card::Card;
 use comm_proto::envelope::{CLOCK_TOLERANCE, TTL_MAX};
 use comm_proto::grant::Grant;
 use comm_proto::message::{ClientRequest, Push, Request, Response};
@@ -19,7 +20,15 @@ pub(super) fn request(request: &Request, now: Time) -> Result<(), Rejection> {
         Request::Acknowledge { acknowledgements } => all_acknowledgements(acknowledgements, now),
         Request::Receipts { receipts } => all_receipts(receipts, now),
         Request::Subscribe { grants, .. } => all_grants(grants, now),
-        _ => Ok(()),
+        Request::PutCard { card } | Request::PublishCard { card } => a_card(card, now),
+        Request::Ping { .. }
+        | Request::FindNode { .. }
+        | Request::Offer { .. }
+        | Request::Digest { .. }
+        | Request::Deliver { .. }
+        | Request::GetCard { .. }
+        | Request::FindCard { .. }
+        | Request::Fetch { .. } => Ok(()),
     }
 }
 
@@ -30,22 +39,33 @@ pub(super) fn client_request(request: &ClientRequest, now: Time) -> Result<(), R
             all_acknowledgements(acknowledgements, now)
         }
         ClientRequest::Subscribe { grants, .. } => all_grants(grants, now),
-        _ => Ok(()),
+        ClientRequest::PublishCard { card } => a_card(card, now),
+        ClientRequest::Submit { .. }
+        | ClientRequest::Cancel { .. }
+        | ClientRequest::Watch { .. }
+        | ClientRequest::Credit { .. }
+        | ClientRequest::FindCard { .. }
+        | ClientRequest::Peers
+        | ClientRequest::Status => Ok(()),
     }
 }
 
 /// Whether an answer gets in.
 pub(super) fn response(response: &Response, now: Time) -> Result<(), Rejection> {
-    let (receipts, acknowledgements) = match response {
+    match response {
         Response::Offered { receipts, acknowledgements, .. }
         | Response::Delivered { receipts, acknowledgements, .. } => {
-            (receipts.as_slice(), acknowledgements)
+            all_receipts(receipts, now)?;
+            all_acknowledgements(acknowledgements, now)
         }
-        Response::Digested { acknowledgements, .. } => (&[][..], acknowledgements),
-        _ => return Ok(()),
-    };
-    all_receipts(receipts, now)?;
-    all_acknowledgements(acknowledgements, now)
+        Response::Digested { acknowledgements, .. } => all_acknowledgements(acknowledgements, now),
+        Response::Card { card } => card.iter().try_for_each(|card| a_card(card, now)),
+        Response::Pong { .. }
+        | Response::Nodes { .. }
+        | Response::Done
+        | Response::Subscribed { .. }
+        | Response::Fetched { .. } => Ok(()),
+    }
 }
 
 /// Whether a push gets in.
@@ -65,6 +85,16 @@ fn all_acknowledgements(all: &[Verified<Acknowledgement>], now: Time) -> Result<
 fn all_grants(all: &[Verified<Grant>], now: Time) -> Result<(), Rejection> {
     let latest = now + TTL_MAX + CLOCK_TOLERANCE;
     all.iter().try_for_each(|one| within(one.not_after(), now, latest))
+}
+
+fn a_card(card: &Verified<Card>, now: Time) -> Result<(), Rejection> {
+    if card.issued_at() > now + CLOCK_TOLERANCE {
+        Err(Rejection::FromFuture)
+    } else if card.expires_at() <= now {
+        Err(Rejection::Expired)
+    } else {
+        Ok(())
+    }
 }
 
 fn all_receipts(all: &[Verified<Receipt>], now: Time) -> Result<(), Rejection> {

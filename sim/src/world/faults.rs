@@ -24,8 +24,6 @@ use crate::people::Letter;
 use crate::plan::Millionths;
 use crate::swarm::oracle::{Oracle, Seen};
 
-/// How long after a stream broke it is tried again.
-const STREAM_AGAIN: Span = Span::from_secs(30);
 /// What a node takes for a jump of its clock (PROTOCOL §6.7).
 const JUMP: Span = Span::from_mins(20);
 /// How soon after the trouble hosts are there.
@@ -108,7 +106,7 @@ impl Faults {
         cuts.any(|cut| cut.from.contains(&from) && cut.to.contains(&to))
     }
 
-    fn is_cut_either_way(&self, one: At, other: At, now: Time) -> bool {
+    pub(super) fn is_cut_either_way(&self, one: At, other: At, now: Time) -> bool {
         self.is_cut(one, other, now) || self.is_cut(other, one, now)
     }
 
@@ -156,6 +154,7 @@ impl World {
     /// A host is off from now on: nobody switches it on again.
     pub(crate) fn end(&mut self, host: At) {
         self.faults.forget(host);
+        self.dials.forget(host);
         self.go_down(host, 0);
     }
 
@@ -164,6 +163,7 @@ impl World {
         self.faults.forget(host);
         for (from, to) in self.streams.unplug(host) {
             self.close_stream(from, to);
+            self.open_again(from, to, Span::ZERO);
         }
         self.watch(host, |oracle, seen| oracle.crashed(seen));
     }
@@ -295,7 +295,7 @@ impl World {
         if self.streams.serial(from, to).is_some() {
             self.faults.count("stream broken");
             self.close_stream(from, to);
-            self.later(STREAM_AGAIN, Happening::Opening { from, to });
+            self.open_again(from, to, Span::ZERO);
         }
     }
 }
@@ -328,15 +328,6 @@ impl World {
         let Some(until) = self.faults.paused(host, self.now) else { return Some(happening) };
         self.queue.push(until, happening);
         None
-    }
-
-    /// A stream that cannot be opened now is tried again.
-    pub(super) fn is_put_off_stream(&mut self, from: At, to: At) -> bool {
-        let cut = self.faults.is_cut_either_way(from, to, self.now);
-        if cut {
-            self.later(STREAM_AGAIN, Happening::Opening { from, to });
-        }
-        cut
     }
 
     /// Hands a node its input; false when its disk failed and it stopped.

@@ -12,11 +12,11 @@ use comm_proto::time::{Span, Time};
 use comm_proto::wire::{decode, object, peer};
 use rand_core::RngCore;
 
-use super::{Asked, Happening, Reaction, Stage, World, door, frames, stage};
+use super::{Asked, Happening, Reaction, Stage, World, dials, door, frames, stage};
 use crate::copies::Caller;
 use crate::host::At;
 use crate::people::People;
-use crate::plan::Crypto;
+use crate::plan::{Crypto, Off};
 
 /// How a host reads a request that nobody has checked.
 pub(crate) type Reading = fn(peer::Request, &People, Time) -> Result<Request, Rejection>;
@@ -46,6 +46,12 @@ impl World {
 
     /// A call leaves; what was not delivered is answered by nobody.
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
+        if let Some(at) = self.by_address.get(&to.address()).copied()
+            && self.is_refused(asked.from, at)
+        {
+            let result = Err(Rejection::Unreachable);
+            return self.later(Span::ZERO, Happening::Answered { asked, result });
+        }
         *self.messages.entry(kind_of_call(&request)).or_default() += 1;
         let caller = Caller { from: asked.from, to: asked.to, is_small: self.is_small() };
         let caller = self.hosts[asked.from].is_honest().then_some(caller);
@@ -81,6 +87,23 @@ impl World {
         let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
         let proves = is_own || self.identities.get(&to.address()) == Some(&at);
         (proves && !self.is_lost() && !self.faults.is_cut(from, at, self.now)).then_some(at)
+    }
+
+    /// Whether a dial fails at once, or one has failed and it is too early for the next.
+    fn is_refused(&mut self, from: At, to: At) -> bool {
+        if self.network.off == Off::Silent {
+            return false;
+        }
+        if self.dials.wait(from, to, self.now) {
+            return true;
+        }
+        if self.hosts[to].is_up() {
+            self.dials.succeed(from, to);
+            return false;
+        }
+        let draw = self.rng.next_u64();
+        self.dials.fail(from, to, self.now, draw);
+        true
     }
 
     /// After which time a message reaches whom it is for.
@@ -246,8 +269,30 @@ impl World {
             self.close_stream(from, to);
         } else if self.streams.want(from, to) {
             let latency = self.latency();
-            self.later(latency, Happening::Opening { from, to });
+            self.later(latency, Happening::Opening { from, to, waited: Span::ZERO });
         }
+    }
+
+    /// A stream is dialled, and dialled again as long as somebody wants it.
+    pub(super) fn open_stream(&mut self, from: At, to: At, waited: Span) {
+        if !self.hosts[from].is_up() || !self.streams.is_wanted(from, to) {
+            return;
+        }
+        let cut = self.faults.is_cut_either_way(from, to, self.now);
+        if cut || self.is_refused(from, to) || !self.hosts[to].is_up() {
+            self.open_again(from, to, waited);
+        } else if self.streams.open(from, to) {
+            let peer = self.hosts[from].key().address();
+            self.expect_break(from, to);
+            self.input(to, Input::ListenerOpened { peer });
+        }
+    }
+
+    /// Whoever lost a stream dials again as a real node does (PROTOCOL §5.2), `waited` after it did so last.
+    pub(super) fn open_again(&mut self, from: At, to: At, waited: Span) {
+        let waited = dials::longer(waited);
+        let wait = dials::jittered(waited, self.rng.next_u64());
+        self.later(wait, Happening::Opening { from, to, waited });
     }
 
     pub(super) fn close_stream(&mut self, from: At, to: At) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::behaviour::{Behaviour, Call, Scene};
-use crate::plan::Plan;
+use crate::plan::{Off, Plan};
 
 /// Wants to act at once, always.
 struct Restless;
@@ -78,6 +78,37 @@ fn a_stream_that_breaks_loses_what_is_on_its_way_and_is_opened_again() {
     assert!(world.streams.serial(0, 1).is_some_and(|other| other != serial));
     world.lose_stream(0, 1, serial);
     assert!(world.streams.serial(0, 1).is_some(), "it is another one now");
+}
+
+#[test]
+fn a_stream_to_a_host_that_was_off_is_opened_again_by_whoever_dials_and_not_before() {
+    let mut world = two(0);
+    let to = world.hosts[1].contact().clone();
+    world.listen(0, &to, true);
+    let went = world.now() + Span::from_secs(1);
+    world.run_until(went);
+    world.go_down(1, 0);
+    world.run_until(went + Span::from_secs(40));
+    world.start(1, &[0]);
+    // Dials are 1, 2, 4, 8, 16 and 32 seconds apart, a fifth more or less: the last before it came
+    // back was at most 37.2 s after it went, the next is at least 50.4 s after it.
+    world.run_until(went + Span::from_secs(50));
+    assert_eq!(world.streams.serial(0, 1), None);
+    world.run_until(went + Span::from_secs(76));
+    assert!(world.streams.serial(0, 1).is_some());
+}
+
+#[test]
+fn whoever_refuses_because_it_is_off_is_told_nothing() {
+    let sent = |off| {
+        let network = Network { nodes: 2, off, ..Plan::default().network };
+        let mut world = World::new(&network, 1);
+        world.start(0, &[1]);
+        world.run_until(START + Span::from_mins(1));
+        calls(&world)
+    };
+    assert!(sent(Off::Silent) > 0);
+    assert_eq!(sent(Off::Refuses), 0);
 }
 
 #[test]
