@@ -4,6 +4,7 @@
 //! first; bodies only to whoever asks for them and may.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
 use crate::address::Address;
 use crate::envelope::EnvelopeId;
@@ -77,16 +78,21 @@ impl Node {
             self.reply(id, Err(Rejection::NotGranted));
             return Ok(());
         }
-        let mut mailboxes = BTreeSet::new();
+        // What has its place is renewed in any case, and whoever asks learns that not all has one.
+        let (mut mailboxes, mut room) = (BTreeSet::new(), true);
         for grant in grants {
             if grant.collector() == self.address {
+                room &= self.has_room_to_collect(slice::from_ref(&grant));
                 self.collect_for_peer(turn, grant);
             } else if self.subscribe_peer(turn.now, &grant, (from, group)) {
                 mailboxes.insert(grant.mailbox());
             } else {
-                self.reply(id, Err(Rejection::Busy));
-                return Ok(());
+                room = false;
             }
+        }
+        if !room {
+            self.reply(id, Err(Rejection::Busy));
+            return Ok(());
         }
         let (waiting, cursor, more) = self.waiting_in(turn, &mailboxes, after)?;
         self.reply(id, Ok(Response::Subscribed { waiting, cursor, more }));

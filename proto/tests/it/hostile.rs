@@ -4,6 +4,7 @@ use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::digest::Digest;
 use comm_proto::envelope::{EnvelopeId, TTL_DEFAULT};
+use comm_proto::grant::Grant;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{
     ClientRequest, ENVELOPES_MAX, EnvelopeState, IDS_MAX, Push, Request, Response, SIGNED_MAX,
@@ -14,6 +15,7 @@ use comm_proto::receipt::Receipt;
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::Span;
+use comm_proto::verified::Verified;
 use proptest::prelude::*;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -217,6 +219,32 @@ fn subscriptions_that_are_not_renewed_make_room_for_others() {
     assert_eq!(subscribe(&mut world, 100), Err(Rejection::Busy));
     world.run_for(Span::from_mins(40));
     assert!(subscribe(&mut world, 100).is_ok());
+}
+
+/// D19: whoever is told that a mailbox is collected relies on it.
+#[test]
+fn a_node_that_has_no_room_to_collect_says_so_and_renews_what_has_its_place() {
+    let mut world = World::with(8, 2, |config| config.subscriptions_max = 100);
+    let (until, own) = (world.now() + TTL_DEFAULT, world.address(0));
+    let asker = stranger(1);
+    let ask = |world: &mut World, grants: Vec<Verified<Grant>>| {
+        let id = world.ask_as(asker.public(), 0, Request::Subscribe { grants, after: 0 });
+        world.answer(id).cloned().unwrap()
+    };
+    let to_collect = |number| Mailbox::new(number).grant(own, until);
+    let to_watch = |number| Mailbox::new(number).grant(asker.address(), until);
+    assert!(ask(&mut world, vec![to_watch(1)]).is_ok());
+    world.run_for(Span::from_mins(20));
+    (0..100).for_each(|number| assert!(ask(&mut world, vec![to_collect(number)]).is_ok()));
+    assert!(ask(&mut world, vec![to_collect(7)]).is_ok(), "it is collected already");
+    let all = vec![to_collect(100), to_watch(1)];
+    assert_eq!(ask(&mut world, all), Err(Rejection::Busy));
+    world.run_for(Span::from_mins(20));
+    let letter = world.letter(&Mailbox::new(1), 1);
+    world.submit(0, &letter).unwrap();
+    let fetch = Request::Fetch { ids: vec![letter.id()] };
+    let id = world.ask_as(asker.public(), 0, fetch);
+    assert_eq!(world.answer(id), Some(&Ok(Response::Fetched { envelopes: vec![letter] })));
 }
 
 /// D19.
