@@ -76,7 +76,8 @@ pub(crate) struct Asked {
     pub(crate) to: Address,
 }
 
-/// What is on its way.
+/// What is on its way. Kept small: most of it is that callers give up, which waits for as long as they
+/// have patience.
 #[derive(Debug)]
 enum Happening {
     /// A behaviour may want something.
@@ -84,11 +85,11 @@ enum Happening {
     /// A disk has a batch, and with it copies of these envelopes.
     Durable { host: At, boot: u32, seq: Seq, copies: Vec<(Letter, Change)> },
     /// A request reaches whoever listens there.
-    Asked { asked: Asked, to: At, request: Request },
+    Asked { asked: Asked, to: At, request: Box<Request> },
     /// So does one that nobody has checked.
     AskedForged { asked: Asked, to: At, message: Box<peer::Request> },
     /// An answer reaches the caller, or the caller gives up.
-    Answered { asked: Asked, result: Result<Response, Rejection> },
+    Answered { asked: Asked, result: Result<Box<Response>, Rejection> },
     /// A stream for pushes is tried.
     Opening { from: At, to: At },
     /// A stream for pushes breaks.
@@ -156,7 +157,7 @@ impl World {
             network: network.clone(),
             crypto,
             frames: Frames::default(),
-            hosts: Vec::new(),
+            hosts: Vec::with_capacity(network.nodes),
             ip_plan: IpPlan::new(network.group),
             by_address: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -375,16 +376,18 @@ impl World {
                     self.synced(host);
                 }
             }
-            Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
+            Happening::Asked { asked, to, request } => self.deliver_request(asked, to, *request),
             Happening::AskedForged { asked, to, message } => {
                 self.deliver_forged(asked, to, *message);
             }
-            Happening::Answered { asked, result } => self.deliver_answer(asked, result),
+            Happening::Answered { asked, result } => {
+                self.deliver_answer(asked, result.map(|answer| *answer));
+            }
             Happening::Opening { from, to } => {
                 let possible = self.hosts[from].is_up() && self.hosts[to].is_up();
                 let wanted = possible && self.streams.is_wanted(from, to);
                 if wanted && !self.is_put_off_stream(from, to) && self.streams.open(from, to) {
-                    let peer = self.hosts[from].key().address();
+                    let peer = self.address(from);
                     self.expect_break(from, to);
                     self.input(to, Input::ListenerOpened { peer });
                 }
@@ -447,14 +450,14 @@ impl World {
             Output::Call { id, to, request, deadline } => {
                 let (boot, call) = (self.hosts[host].boots(), Some(id));
                 let asked = Asked { from: host, boot, call, to: to.address() };
-                self.hosts[host].calls.insert(id);
+                self.hosts[host].called(id);
                 let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
                 let patience = deadline.since(self.clock(host));
                 self.later(patience, late);
                 self.send_call(asked, &to, request);
             }
             Output::Reply { id, result } => {
-                if let Some(asked) = self.hosts[host].asked.remove(&id) {
+                if let Some(asked) = self.hosts[host].answered(&id) {
                     self.send_answer(asked, host, result);
                 }
             }
@@ -506,7 +509,7 @@ impl World {
         let id = RequestId(self.rng.next_u64());
         self.people.asked(id, letter, deed);
         if let ClientRequest::Submit { envelope } = &asked.request {
-            let writer = self.hosts[asked.host].key().address();
+            let writer = self.address(asked.host);
             self.plot.writers.insert(envelope.id(), writer);
             if let Some(before) = self.people.acknowledged_before(letter) {
                 self.plot.acknowledged.insert(envelope.id(), before);

@@ -53,6 +53,7 @@ impl World {
             asked.call.and_then(|call| self.hosts[asked.from].node()?.place_sought_by(call));
         self.people.count_call(self.now, caller, place, &request);
         if let Some(at) = self.way_to(asked.from, to) {
+            let request = Box::new(request);
             if self.is_doubled() {
                 let late = self.lateness(asked.from, at);
                 self.later(late, Happening::Asked { asked, to: at, request: request.clone() });
@@ -161,7 +162,7 @@ impl World {
             Reaction::Silence => {}
             Reaction::Pass | Reaction::Instead(_) => {
                 let id = RequestId(self.rng.next_u64());
-                self.hosts[to].asked.insert(id, asked);
+                self.hosts[to].asked(id, asked);
                 let source = self.hosts[asked.from].source();
                 let (from, known) = (*from.key(), Some(from));
                 self.input(to, Input::Request { id, from, source, known, request });
@@ -185,6 +186,7 @@ impl World {
             Crypto::Model => result,
             Crypto::Real => frames::response(result, self.now),
         };
+        let result = result.map(Box::new);
         if self.is_doubled() {
             let latency = self.lateness(by, asked.from);
             self.later(latency, Happening::Answered { asked, result: result.clone() });
@@ -201,7 +203,7 @@ impl World {
         let clock = self.clock(host);
         let result = result.and_then(|answer| door::response(&answer, clock).map(|()| answer));
         // To give up after the answer has come is nothing; an answer after that is handed in.
-        let awaited = asked.call.is_none_or(|id| self.hosts[host].calls.remove(&id));
+        let awaited = asked.call.is_none_or(|id| self.hosts[host].ended(&id));
         if !awaited && result.is_err() {
             return;
         }
@@ -226,7 +228,7 @@ impl World {
         if door::push(&push, clock).is_err() {
             return;
         }
-        let from = self.hosts[from].key().address();
+        let from = self.address(from);
         let push = if self.hosts[to].is_changed() {
             self.hosts[to].hear(stage!(self), &from, push)
         } else {
@@ -252,7 +254,7 @@ impl World {
 
     pub(super) fn close_stream(&mut self, from: At, to: At) {
         if self.streams.close(from, to) {
-            let peer = self.hosts[from].key().address();
+            let peer = self.address(from);
             self.input(to, Input::ListenerClosed { peer });
         }
     }
