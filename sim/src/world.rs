@@ -11,6 +11,7 @@ mod door;
 mod faults;
 mod frames;
 mod links;
+mod rehearsal;
 mod view;
 
 use std::collections::BTreeMap;
@@ -204,14 +205,7 @@ impl World {
 
     /// Switches a host on, and tells it of `known` to begin with.
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
-        let mut seed = [0; 32];
-        self.rng.fill_bytes(&mut seed);
-        self.faults.clocks.reboot(host);
-        let store_bytes_max = self.network.store;
-        let ordinary = || Config { store_bytes_max, ..Config::default() };
-        let config = self.faults.config(host).unwrap_or_else(ordinary);
-        let clock = self.clock(host);
-        self.hosts[host].start(config, seed, clock);
+        self.switch_on(host);
         let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
         if contacts.is_empty() {
             self.wake(host);
@@ -222,6 +216,17 @@ impl World {
             let latency = self.latency();
             self.later(latency, Happening::Opening { from, to: host });
         }
+    }
+
+    fn switch_on(&mut self, host: At) {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.faults.clocks.reboot(host);
+        let store_bytes_max = self.network.store;
+        let ordinary = || Config { store_bytes_max, ..Config::default() };
+        let config = self.faults.config(host).unwrap_or_else(ordinary);
+        let clock = self.clock(host);
+        self.hosts[host].start(config, seed, clock);
     }
 
     /// Nobody is ever switched off in this world.
