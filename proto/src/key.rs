@@ -26,7 +26,7 @@ pub struct Signature([u8; Self::LEN]);
 pub struct KeyPair(Arc<Secret>);
 
 enum Secret {
-    Real(SigningKey),
+    Real(Box<SigningKey>),
     /// A seed, and the public key that belongs to it.
     Modelled(zeroize::Zeroizing<[u8; KeyPair::SEED_LEN]>, PublicKey),
 }
@@ -87,7 +87,7 @@ impl KeyPair {
 
     /// The key pair of a secret seed (RFC 8032).
     pub fn from_seed(seed: &[u8; Self::SEED_LEN]) -> Self {
-        Self(Arc::new(Secret::Real(SigningKey::from_bytes(seed))))
+        Self(Arc::new(Secret::Real(Box::new(SigningKey::from_bytes(seed)))))
     }
 
     /// The same key pair for a simulation in which nobody looks at signatures: its public key and address

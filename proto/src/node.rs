@@ -216,6 +216,7 @@ impl Node {
         }
         self.finish_searches(turn)?;
         self.forget_clocks_of_the_gone();
+        self.give_room_back();
         self.commit(turn)
     }
 
@@ -284,6 +285,15 @@ impl Node {
         nodes + asked + others + read + clients + cards + leaving + self.shares.len()
     }
 
+    /// A node that is quiet keeps no room for what it does when it is not: a map that has become empty
+    /// would.
+    fn give_room_back(&mut self) {
+        give_back(&mut self.calls);
+        give_back(&mut self.searches);
+        give_back(&mut self.unsettled);
+        give_back(&mut self.settling);
+    }
+
     /// Does whatever is due.
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.expire_due(turn)?;
@@ -293,5 +303,11 @@ impl Node {
         self.collect_due(turn)?;
         self.cards_due(turn);
         self.relay_due(turn)
+    }
+}
+
+fn give_back<K, V>(map: &mut BTreeMap<K, V>) {
+    if map.is_empty() {
+        *map = BTreeMap::new();
     }
 }

@@ -187,7 +187,8 @@ impl Table {
             }
             self.append_by_distance(&mut nearest, group, target);
         }
-        nearest.into_iter().take(n).map(|(_, contact)| contact.clone()).collect()
+        // Not what `into_iter` leaves: that would keep the room of all that were looked at.
+        nearest.iter().take(n).map(|(_, contact)| (*contact).clone()).collect()
     }
 
     /// The entries within `radius` of `place`, in top bits of the distance, that are not bad, nearest
@@ -352,6 +353,7 @@ impl Table {
                 return index;
             }
             let near = bucket.split(&self.own, index);
+            self.buckets.reserve_exact(1);
             self.buckets.push(near);
         }
     }
@@ -435,6 +437,14 @@ mod tests {
 
     fn holds(table: &Table, contact: &Contact) -> bool {
         table.get(&contact.address()).is_some()
+    }
+
+    #[test]
+    fn an_answer_keeps_no_room_but_its_own() {
+        let mut table = table(20);
+        (0..200).for_each(|number| drop(table.confirm(contact(number), START)));
+        let nearest = table.closest(&Address::from_bytes([0; 20]), 20);
+        assert_eq!((nearest.len(), nearest.capacity()), (20, 20));
     }
 
     proptest! {

@@ -24,7 +24,7 @@ impl Disk {
     }
 
     /// Its host is never switched off: it need not keep what only a start reads, the nodes that were
-    /// known, which would be most of what the disks of an idle network hold.
+    /// known and the node's own few values, which are all that the disks of an idle network hold.
     pub(crate) fn read_once(&mut self) {
         self.is_read_once = true;
     }
@@ -35,7 +35,7 @@ impl Disk {
     /// Never yet; a store in memory can be read.
     pub(crate) fn write(&mut self, mut batch: Batch<Family>) -> Result<(), StoreError> {
         if self.is_read_once {
-            batch.writes.retain(|write| table_of(write) != Family::Contacts);
+            batch.writes.retain(|write| !is_for_a_start(table_of(write)));
             if batch.writes.is_empty() {
                 return Ok(());
             }
@@ -105,6 +105,10 @@ impl Disk {
     }
 }
 
+const fn is_for_a_start(table: Family) -> bool {
+    matches!(table, Family::Contacts | Family::Meta)
+}
+
 const fn table_of(write: &Write<Family>) -> Family {
     match write {
         Write::Put { table, .. }
@@ -128,14 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_read_once_keeps_all_but_the_nodes_that_were_known() {
+    fn a_disk_that_is_read_once_keeps_all_but_what_a_start_reads() {
         let known = Write::Put { table: Family::Contacts, key: vec![1], value: vec![1] };
+        let value = Write::Put { table: Family::Meta, key: vec![1], value: vec![1] };
         let mut disk = Disk::default();
-        disk.write(batch(1, vec![put(1, 1), known.clone()])).unwrap();
+        disk.write(batch(1, vec![put(1, 1), known.clone(), value.clone()])).unwrap();
         disk.read_once();
         disk.write(batch(2, vec![put(2, 1), known.clone()])).unwrap();
-        disk.write(batch(3, vec![known])).unwrap();
+        disk.write(batch(3, vec![known, value])).unwrap();
         assert_eq!(disk.applied().len(Family::Contacts), 1);
+        assert_eq!(disk.applied().len(Family::Meta), 1);
         assert_eq!(disk.applied().len(TABLE), 2);
         disk.sync(Seq(2));
         disk.crash(0);

@@ -13,7 +13,7 @@ use crate::host::At;
 use crate::measured::{Measured, Minute, Standing};
 use crate::people::Deed;
 use crate::placement;
-use crate::plan::Plan;
+use crate::plan::{Plan, Start};
 use crate::world::{START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
@@ -114,16 +114,27 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     } else {
         (0..count).collect()
     };
+    let everybody = (plan.run.start == Start::Settled).then(|| world.everybody());
     for (number, host) in order.iter().enumerate() {
-        let told = plan.network.bootstrap.min(number);
-        let mut known = BTreeSet::new();
-        while known.len() < told {
-            known.insert(order[draw(rng, number)]);
+        if let Some(everybody) = &everybody {
+            world.start_settled(*host, everybody, rng);
+        } else {
+            tell_of_some(world, plan, &order[..=number], rng);
         }
-        world.start(*host, &known.into_iter().collect::<Vec<_>>());
         let until = STARTING.as_millis() * (number as u64 + 1) / count as u64;
         world.run_until(START + Span::from_millis(until));
     }
+}
+
+/// Switches the last of these on, who is told of some of the others.
+fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng) {
+    let Some((host, others)) = up.split_last() else { return };
+    let told = plan.network.bootstrap.min(others.len());
+    let mut known = BTreeSet::new();
+    while known.len() < told {
+        known.insert(others[draw(rng, others.len())]);
+    }
+    world.start(*host, &known.into_iter().collect::<Vec<_>>());
 }
 
 fn write_letters(world: &mut World, plan: &Plan, cast: &Cast, rng: &mut ChaCha12Rng) {

@@ -39,9 +39,9 @@ pub(crate) struct Host {
     /// When one of its behaviours acts next.
     pub(crate) act: Option<Time>,
     /// Calls of this node that have not come to their end.
-    pub(crate) calls: BTreeSet<CallId>,
+    calls: BTreeSet<CallId>,
     /// Requests of other hosts that have not been answered.
-    pub(crate) asked: BTreeMap<RequestId, Asked>,
+    asked: BTreeMap<RequestId, Asked>,
 }
 
 impl Host {
@@ -148,6 +148,35 @@ impl Host {
         self.disk.crash(kept);
     }
 
+    /// Its node has begun a call.
+    pub(crate) fn called(&mut self, call: CallId) {
+        self.calls.insert(call);
+    }
+
+    /// A call of its node comes to its end; false when it had come to it before.
+    pub(crate) fn ended(&mut self, call: &CallId) -> bool {
+        let was_awaited = self.calls.remove(call);
+        // An empty set keeps room, which a million hosts have not got.
+        if self.calls.is_empty() {
+            self.calls = BTreeSet::new();
+        }
+        was_awaited
+    }
+
+    /// Another host asks its node.
+    pub(crate) fn asked(&mut self, id: RequestId, asked: Asked) {
+        self.asked.insert(id, asked);
+    }
+
+    /// Its node answers, or never will.
+    pub(crate) fn answered(&mut self, id: &RequestId) -> Option<Asked> {
+        let asked = self.asked.remove(id);
+        if self.asked.is_empty() {
+            self.asked = BTreeMap::new();
+        }
+        asked
+    }
+
     pub(crate) fn write(&mut self, batch: Batch<Family>) {
         self.disk.write(batch).expect("a store in memory does not fail");
     }
@@ -199,13 +228,13 @@ impl Host {
     pub(crate) fn swallowed(&mut self, output: &Output) -> Option<(Asked, Time)> {
         match output {
             Output::Call { id, to, deadline, .. } => {
-                self.calls.insert(*id);
+                self.called(*id);
                 let (from, boot, call) = (self.at, self.boots, Some(*id));
                 let asked = Asked { from, boot, call, to: to.address() };
                 Some((asked, *deadline))
             }
             Output::Reply { id, .. } => {
-                self.asked.remove(id);
+                self.answered(id);
                 None
             }
             _ => None,

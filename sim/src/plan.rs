@@ -192,6 +192,23 @@ pub struct Run {
     pub look: Span,
     /// What signatures and frames are.
     pub crypto: Crypto,
+    /// How the network begins.
+    pub start: Start,
+}
+
+/// How a network begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Relays are switched on one after the other, and each finds its place.
+    Joining,
+    /// Each is switched on with the table that it would have found, and nothing is sent for that.
+    Settled,
+}
+
+impl Start {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("joining", Self::Joining), ("settled", Self::Settled)];
 }
 
 /// What signatures and frames are.
@@ -276,6 +293,7 @@ impl Default for Plan {
                 settle: Span::from_mins(20),
                 look: Span::from_mins(10),
                 crypto: Crypto::Model,
+                start: Start::Joining,
             },
         }
     }

@@ -12,6 +12,7 @@ mod door;
 mod faults;
 mod frames;
 mod links;
+mod rehearsal;
 mod view;
 
 use std::collections::BTreeMap;
@@ -77,7 +78,8 @@ pub(crate) struct Asked {
     pub(crate) to: Address,
 }
 
-/// What is on its way.
+/// What is on its way. Kept small: most of it is that callers give up, which waits for as long as they
+/// have patience.
 #[derive(Debug)]
 enum Happening {
     /// A behaviour may want something.
@@ -85,11 +87,11 @@ enum Happening {
     /// A disk has a batch, and with it copies of these envelopes.
     Durable { host: At, boot: u32, seq: Seq, copies: Vec<(Letter, Change)> },
     /// A request reaches whoever listens there.
-    Asked { asked: Asked, to: At, request: Request },
+    Asked { asked: Asked, to: At, request: Box<Request> },
     /// So does one that nobody has checked.
     AskedForged { asked: Asked, to: At, message: Box<peer::Request> },
     /// An answer reaches the caller, or the caller gives up.
-    Answered { asked: Asked, result: Result<Response, Rejection> },
+    Answered { asked: Asked, result: Result<Box<Response>, Rejection> },
     /// A stream for pushes is dialled, so long after it failed last.
     Opening { from: At, to: At, waited: Span },
     /// A stream for pushes breaks.
@@ -158,7 +160,7 @@ impl World {
             network: network.clone(),
             crypto,
             frames: Frames::default(),
-            hosts: Vec::new(),
+            hosts: Vec::with_capacity(network.nodes),
             ip_plan: IpPlan::new(network.group),
             by_address: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -206,6 +208,16 @@ impl World {
 
     /// Switches a host on, and tells it of `known` to begin with.
     pub(crate) fn start(&mut self, host: At, known: &[At]) {
+        self.switch_on(host);
+        let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
+        if contacts.is_empty() {
+            self.wake(host);
+        } else {
+            self.input(host, Input::Command(Command::Bootstrap(contacts)));
+        }
+    }
+
+    fn switch_on(&mut self, host: At) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         self.faults.clocks.reboot(host);
@@ -214,12 +226,6 @@ impl World {
         let config = self.faults.config(host).unwrap_or_else(ordinary);
         let clock = self.clock(host);
         self.hosts[host].start(config, seed, clock);
-        let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
-        if contacts.is_empty() {
-            self.wake(host);
-        } else {
-            self.input(host, Input::Command(Command::Bootstrap(contacts)));
-        }
     }
 
     /// Nobody is ever switched off in this world.
@@ -374,11 +380,13 @@ impl World {
                     self.synced(host);
                 }
             }
-            Happening::Asked { asked, to, request } => self.deliver_request(asked, to, request),
+            Happening::Asked { asked, to, request } => self.deliver_request(asked, to, *request),
             Happening::AskedForged { asked, to, message } => {
                 self.deliver_forged(asked, to, *message);
             }
-            Happening::Answered { asked, result } => self.deliver_answer(asked, result),
+            Happening::Answered { asked, result } => {
+                self.deliver_answer(asked, result.map(|answer| *answer));
+            }
             Happening::Opening { from, to, waited } => self.open_stream(from, to, waited),
             Happening::Broken { from, to, serial } => self.lose_stream(from, to, serial),
             Happening::Pushed { from, to, serial, push } => {
@@ -438,14 +446,14 @@ impl World {
             Output::Call { id, to, request, deadline } => {
                 let (boot, call) = (self.hosts[host].boots(), Some(id));
                 let asked = Asked { from: host, boot, call, to: to.address() };
-                self.hosts[host].calls.insert(id);
+                self.hosts[host].called(id);
                 let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
                 let patience = deadline.since(self.clock(host));
                 self.later(patience, late);
                 self.send_call(asked, &to, request);
             }
             Output::Reply { id, result } => {
-                if let Some(asked) = self.hosts[host].asked.remove(&id) {
+                if let Some(asked) = self.hosts[host].answered(&id) {
                     self.send_answer(asked, host, result);
                 }
             }
@@ -497,7 +505,7 @@ impl World {
         let id = RequestId(self.rng.next_u64());
         self.people.asked(id, letter, deed);
         if let ClientRequest::Submit { envelope } = &asked.request {
-            let writer = self.hosts[asked.host].key().address();
+            let writer = self.address(asked.host);
             self.plot.writers.insert(envelope.id(), writer);
             if let Some(before) = self.people.acknowledged_before(letter) {
                 self.plot.acknowledged.insert(envelope.id(), before);

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use crate::address::Address;
 use crate::contact::Contact;
 
+/// Room for so many more is made at a time.
+const GROWTH: usize = 16;
+
 /// A bounded list of contacts; the one noted first goes first.
 #[derive(Debug)]
 pub(super) struct Book {
@@ -29,6 +32,7 @@ impl Book {
         match self.place_of(&address) {
             Ok(place) => self.contacts[place].1 = contact.clone(),
             Err(place) => {
+                self.make_room();
                 self.contacts.insert(place, (address.top_bits(), contact.clone()));
                 self.order.push_back(contact.clone());
             }
@@ -37,6 +41,15 @@ impl Book {
             let oldest = self.order.pop_front();
             let place = oldest.and_then(|oldest| self.place_of(&oldest.address()).ok());
             place.map(|place| self.contacts.remove(place));
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.contacts.len() == self.contacts.capacity() {
+            self.contacts.reserve_exact(GROWTH);
+        }
+        if self.order.len() == self.order.capacity() {
+            self.order.reserve_exact(GROWTH);
         }
     }
 

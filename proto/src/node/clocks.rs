@@ -4,7 +4,7 @@
 //! of them to change anything. Their word may only delay what our own clock says is over: nobody can
 //! make this node delete, refuse or forget anything by lying about the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::RngCore;
 
@@ -25,12 +25,15 @@ const GROWTH: usize = 8;
 /// How often.
 const ASK_EVERY: Span = Span::from_mins(5);
 
-/// How far the clocks of nodes of our table are from ours.
+/// How far the clocks of nodes of our table are from ours. The beginnings of addresses stand for nodes:
+/// two that have the same have one voice.
 #[derive(Debug)]
 pub(super) struct PeerClocks {
-    /// Milliseconds by which each is ahead of ours; negative when it is behind. In the order of
-    /// the beginnings of their addresses, which stand for them: two that have the same have one voice.
-    ahead: Vec<(u64, i64)>,
+    /// Those whose clock is within the tolerance of ours: nearly all, and by how much it differs tells
+    /// nothing. In order.
+    agreeing: Vec<u64>,
+    /// The others, and the milliseconds by which each is ahead of ours; negative when it is behind.
+    differing: BTreeMap<u64, i64>,
     /// How many nodes had left the table when those among them were last forgotten.
     departures: u64,
     ask_at: Time,
@@ -51,45 +54,70 @@ enum Verdict {
 impl PeerClocks {
     pub(super) const fn new() -> Self {
         let (ask_at, verdict) = (Time::ZERO, Verdict::Agreed);
-        Self { ahead: Vec::new(), departures: 0, ask_at, verdict }
+        Self { agreeing: Vec::new(), differing: BTreeMap::new(), departures: 0, ask_at, verdict }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ahead.len()
+        self.agreeing.len() + self.differing.len()
     }
 
     /// By how much our clock is ahead of more than half of theirs.
     fn ours_ahead(&self) -> Span {
-        self.nth(self.ahead.len() / 2).map_or(Span::ZERO, |least| behind(-i128::from(least)))
+        self.nth(self.len() / 2).map_or(Span::ZERO, |least| behind(-i128::from(least)))
     }
 
     /// By how much our clock is behind more than half of theirs.
     fn ours_behind(&self) -> Span {
-        let middle = self.ahead.len().saturating_sub(1) / 2;
+        let middle = self.len().saturating_sub(1) / 2;
         self.nth(middle).map_or(Span::ZERO, |least| behind(i128::from(least)))
     }
 
-    /// The `n`th, the one farthest behind first.
+    /// By how much the `n`th is ahead, the one farthest behind first; 0 for all that agree with ours.
     fn nth(&self, n: usize) -> Option<i64> {
-        let mut all: Vec<_> = self.ahead.iter().map(|(_, ahead)| *ahead).collect();
-        let has_said = n < all.len() && all.len() >= FEWEST;
-        has_said.then(|| *all.select_nth_unstable(n).1)
+        if n >= self.len() || self.len() < FEWEST {
+            return None;
+        }
+        let mut differing: Vec<_> = self.differing.values().copied().collect();
+        differing.sort_unstable();
+        let behind = differing.partition_point(|ahead| *ahead < 0);
+        let ahead = behind + self.agreeing.len();
+        Some(match n {
+            n if n < behind => differing[n],
+            n if n < ahead => 0,
+            n => differing[n - self.agreeing.len()],
+        })
     }
 
-    fn place_of(&self, peer: &Address) -> Result<usize, usize> {
-        self.ahead.binary_search_by_key(&peer.top_bits(), |(peer, _)| *peer)
+    fn knows(&self, peer: &Address) -> bool {
+        let peer = peer.top_bits();
+        self.agreeing.binary_search(&peer).is_ok() || self.differing.contains_key(&peer)
     }
 
     fn insert(&mut self, peer: Address, ahead: i64) {
-        match self.place_of(&peer) {
-            Ok(place) => self.ahead[place].1 = ahead,
-            Err(place) => {
-                if self.ahead.len() == self.ahead.capacity() {
-                    self.ahead.reserve_exact(GROWTH);
-                }
-                self.ahead.insert(place, (peer.top_bits(), ahead));
-            }
+        let peer = peer.top_bits();
+        let place = self.agreeing.binary_search(&peer);
+        if ahead.unsigned_abs() > CLOCK_TOLERANCE.as_millis() {
+            self.differing.insert(peer, ahead);
+            place.ok().map(|place| self.agreeing.remove(place));
+            return;
         }
+        self.differing.remove(&peer);
+        if let Err(place) = place {
+            if self.agreeing.len() == self.agreeing.capacity() {
+                self.agreeing.reserve_exact(GROWTH);
+            }
+            self.agreeing.insert(place, peer);
+        }
+    }
+
+    fn retain(&mut self, mut is_there: impl FnMut(&u64) -> bool) {
+        self.agreeing.retain(&mut is_there);
+        self.differing.retain(|peer, _| is_there(peer));
+    }
+
+    fn clear(&mut self) {
+        self.agreeing.clear();
+        self.differing.clear();
     }
 }
 
@@ -116,13 +144,13 @@ impl Node {
         }
         let there = self.table.entries().map(|entry| entry.contact().address().top_bits());
         let there: BTreeSet<_> = there.collect();
-        self.clocks.ahead.retain(|(peer, _)| there.contains(peer));
+        self.clocks.retain(|peer| there.contains(peer));
     }
 
     /// Our own clock has jumped: what was known of others' is worth nothing any more. What followed
     /// from it stands until enough of them are known again, since it can only delay.
     pub(super) fn forget_clocks(&mut self, turn: Turn<'_>) {
-        self.clocks.ahead.clear();
+        self.clocks.clear();
         self.clocks.ask_at = turn.now;
     }
 
@@ -139,8 +167,7 @@ impl Node {
         }
         self.clocks.ask_at = turn.now + ASK_EVERY;
         let unknown = |address: &Address| {
-            self.clocks.place_of(address).is_err()
-                && self.table.status(address, turn.now) != Some(Status::Bad)
+            !self.clocks.knows(address) && self.table.status(address, turn.now) != Some(Status::Bad)
         };
         let contacts = self.table.entries().map(|entry| entry.contact());
         let mut contacts: Vec<_> =
@@ -210,11 +237,35 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_right_or_wrong_has_one_voice_all_the_same() {
+        let mut clocks = told(&[0, 0, 0]);
+        let peer = |n| Address::from_bytes([n; 20]);
+        let day = Span::DAY.as_millis() as i64;
+        for (n, ahead, ours_ahead, ours_behind) in [
+            (0, -day, Span::ZERO, Span::ZERO),
+            (1, -day, Span::DAY, Span::ZERO),
+            (0, CLOCK_TOLERANCE.as_millis() as i64, Span::ZERO, Span::ZERO),
+            (1, day, Span::ZERO, Span::ZERO),
+            (2, day, Span::ZERO, Span::DAY),
+            (2, -(CLOCK_TOLERANCE.as_millis() as i64), Span::ZERO, Span::ZERO),
+        ] {
+            clocks.insert(peer(n), ahead);
+            assert_eq!((clocks.ours_ahead(), clocks.ours_behind()), (ours_ahead, ours_behind));
+            assert_eq!(clocks.len(), 3);
+        }
+        clocks.retain(|peer| *peer != Address::from_bytes([1; 20]).top_bits());
+        assert!(clocks.len() == 2 && !clocks.knows(&peer(1)) && clocks.knows(&peer(2)));
+    }
+
+    #[test]
     fn the_farthest_clocks_there_can_be_do_not_overflow() {
         let mut clocks = told(&[0, 0, 0]);
-        clocks.ahead.iter_mut().for_each(|(_, ahead)| *ahead = i64::MIN);
+        let all = |clocks: &mut PeerClocks, ahead| {
+            (0..3).for_each(|n| clocks.insert(Address::from_bytes([n; 20]), ahead));
+        };
+        all(&mut clocks, i64::MIN);
         assert_eq!(clocks.ours_ahead().as_millis(), 1 << 63);
-        clocks.ahead.iter_mut().for_each(|(_, ahead)| *ahead = i64::MAX);
+        all(&mut clocks, i64::MAX);
         assert_eq!(clocks.ours_behind().as_millis(), (1 << 63) - 1);
     }
 }

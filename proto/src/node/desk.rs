@@ -18,9 +18,6 @@ use super::io::{Event, Family, Output, RequestId};
 use super::recovery::Totals;
 use super::{Node, Turn};
 
-/// Room for so many outputs is kept from one input to the next.
-const ROOM_KEPT: usize = 4;
-
 /// Outputs and what becomes one.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -61,7 +58,7 @@ impl Desk {
     /// A node that is quiet keeps no room for what it says when it is not.
     pub(super) fn poll_output(&mut self) -> Option<Output> {
         let next = self.outputs.pop_front();
-        if next.is_none() && self.outputs.capacity() > ROOM_KEPT {
+        if next.is_none() {
             self.outputs = VecDeque::new();
         }
         next

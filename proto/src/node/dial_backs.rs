@@ -63,8 +63,7 @@ impl DialBacks {
     fn begin(&mut self, source: IpAddr, now: Time) -> bool {
         let source = source_of(source);
         if self.sources.len() >= SOURCES_MAX || now >= self.swept_at + WINDOW {
-            self.sources.retain(|_, (since, _)| now < *since + WINDOW);
-            self.swept_at = now;
+            self.forget_old(now);
         }
         let is_known = self.sources.contains_key(&source);
         if self.under_way >= UNDER_WAY_MAX || (!is_known && self.sources.len() >= SOURCES_MAX) {
@@ -80,6 +79,15 @@ impl DialBacks {
         *count += 1;
         self.under_way += 1;
         true
+    }
+
+    /// Forgets the sources whose minute is over: nothing hangs on them any more.
+    pub(super) fn forget_old(&mut self, now: Time) {
+        self.sources.retain(|_, (since, _)| now < *since + WINDOW);
+        if self.sources.is_empty() {
+            self.sources = BTreeMap::new();
+        }
+        self.swept_at = now;
     }
 
     /// Takes note of one that has ended.

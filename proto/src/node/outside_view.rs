@@ -23,8 +23,10 @@ const DIAL_BACK_WAIT: Span = Span::from_mins(1);
 /// What others have said and done.
 #[derive(Debug, Default)]
 pub(super) struct OutsideView {
-    /// From where each of the nodes asked last has seen us call, oldest first.
-    witnesses: VecDeque<(Address, SocketAddr)>,
+    /// The nodes asked last, oldest first, and the number of the place from where each has seen us call.
+    witnesses: VecDeque<(Address, u8)>,
+    /// These places, which are few; those that no witness names any more are used again.
+    places: Vec<SocketAddr>,
     /// Nodes that knew us before we started: they need not dial us to know that we are there.
     acquainted: BTreeSet<Address>,
     /// When somebody new was first told where we listen.
@@ -48,7 +50,23 @@ impl OutsideView {
         if self.witnesses.len() == WITNESSES_MAX {
             self.witnesses.pop_front();
         }
-        self.witnesses.push_back((by, observed));
+        let place = self.place_of(observed);
+        self.witnesses.push_back((by, place));
+    }
+
+    /// The number of a place; there are never more places than witnesses.
+    fn place_of(&mut self, seen: SocketAddr) -> u8 {
+        let is_named =
+            |number: usize| self.witnesses.iter().any(|(_, at)| usize::from(*at) == number);
+        let known = self.places.iter().position(|place| *place == seen);
+        let number = known
+            .or_else(|| (0..self.places.len()).find(|number| !is_named(*number)))
+            .unwrap_or(self.places.len());
+        match self.places.get_mut(number) {
+            Some(place) => *place = seen,
+            None => self.places.push(seen),
+        }
+        number as u8
     }
 
     /// A node called from `source`, which it could not have done without reaching us. From within
@@ -67,7 +85,7 @@ impl OutsideView {
             let family: Vec<_> = self
                 .witnesses
                 .iter()
-                .map(|(_, seen)| *seen)
+                .map(|(_, place)| self.places[usize::from(*place)])
                 .filter(|s| s.is_ipv4() == is_v4)
                 .collect();
             let votes = |of: &SocketAddr| family.iter().filter(|seen| seen.ip() == of.ip()).count();
@@ -135,6 +153,21 @@ mod tests {
         }
         assert_eq!(view.witnesses.len(), WITNESSES_MAX);
         assert_eq!(view.observed(), [place("192.0.2.2:1")]);
+    }
+
+    #[test]
+    fn witnesses_of_whom_each_has_seen_another_place_are_told_apart() {
+        let mut view = OutsideView::default();
+        for n in 0..=u8::MAX {
+            let observed = format!("192.0.2.{n}:1");
+            view.note_answer(node(n), Some(place(&observed)), Time::ZERO);
+            assert_eq!(view.observed(), []);
+        }
+        assert!(view.places.len() <= WITNESSES_MAX);
+        for n in 0..=WITNESSES_MAX as u8 / 2 {
+            view.note_answer(node(n), Some(place("192.0.2.255:2")), Time::ZERO);
+        }
+        assert_eq!(view.observed(), [place("192.0.2.255:2")]);
     }
 
     #[test]

@@ -200,6 +200,7 @@ impl Node {
             self.save_table(turn);
             self.entrust_cards(turn);
             self.forget_old_subscribers(turn.now);
+            self.dial_backs.forget_old(turn.now);
         }
         if self.is_alone(turn.now) {
             let soon = turn.now + LOOK_MAX_ALONE;

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::units;
 use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
-use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Who};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Who};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 
@@ -47,7 +47,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 33] = [
+pub static KEYS: [Key; 34] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -263,6 +263,12 @@ pub static KEYS: [Key; 33] = [
         about: "what signatures and frames are: \"real\" or \"model\"",
         read: |plan, value| put(&mut plan.run.crypto, crypto(value)),
         show: |plan| show_crypto(plan.run.crypto).to_owned(),
+    },
+    Key {
+        name: "run.start",
+        about: "how the network begins: \"joining\" or \"settled\"",
+        read: |plan, value| put(&mut plan.run.start, one_of(value, &Start::ALL)),
+        show: |plan| name_of(plan.run.start, &Start::ALL),
     },
 ];
 

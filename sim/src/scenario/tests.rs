@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::keys::KEYS;
 use super::*;
-use crate::plan::{Aim, Mailboxes, Millionths, Place};
+use crate::plan::{Aim, Mailboxes, Millionths, Place, Start};
 
 fn parse(text: &str) -> Scenario {
     Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &[])
@@ -74,6 +74,7 @@ fn every_key_is_read_into_its_field() {
         seed = 7
         settle = "5m"
         look = "30s"
+        start = "settled"
         "#,
     )
     .plan;
@@ -99,6 +100,7 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(plan.churn.trace.unwrap().name, "x.csv");
     assert_eq!((plan.run.networks, plan.run.seed), (3, 7));
     assert_eq!((plan.run.settle, plan.run.look), (Span::from_mins(5), Span::from_secs(30)));
+    assert_eq!(plan.run.start, Start::Settled);
 }
 
 #[test]

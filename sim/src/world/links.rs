@@ -59,6 +59,7 @@ impl World {
             asked.call.and_then(|call| self.hosts[asked.from].node()?.place_sought_by(call));
         self.people.count_call(self.now, caller, place, &request);
         if let Some(at) = self.way_to(asked.from, to) {
+            let request = Box::new(request);
             if self.is_doubled() {
                 let late = self.lateness(asked.from, at);
                 self.later(late, Happening::Asked { asked, to: at, request: request.clone() });
@@ -184,7 +185,7 @@ impl World {
             Reaction::Silence => {}
             Reaction::Pass | Reaction::Instead(_) => {
                 let id = RequestId(self.rng.next_u64());
-                self.hosts[to].asked.insert(id, asked);
+                self.hosts[to].asked(id, asked);
                 let source = self.hosts[asked.from].source();
                 let (from, known) = (*from.key(), Some(from));
                 self.input(to, Input::Request { id, from, source, known, request });
@@ -208,6 +209,7 @@ impl World {
             Crypto::Model => result,
             Crypto::Real => frames::response(result, self.now),
         };
+        let result = result.map(Box::new);
         if self.is_doubled() {
             let latency = self.lateness(by, asked.from);
             self.later(latency, Happening::Answered { asked, result: result.clone() });
@@ -224,7 +226,7 @@ impl World {
         let clock = self.clock(host);
         let result = result.and_then(|answer| door::response(&answer, clock).map(|()| answer));
         // To give up after the answer has come is nothing; an answer after that is handed in.
-        let awaited = asked.call.is_none_or(|id| self.hosts[host].calls.remove(&id));
+        let awaited = asked.call.is_none_or(|id| self.hosts[host].ended(&id));
         if !awaited && result.is_err() {
             return;
         }
@@ -249,7 +251,7 @@ impl World {
         if door::push(&push, clock).is_err() {
             return;
         }
-        let from = self.hosts[from].key().address();
+        let from = self.address(from);
         let push = if self.hosts[to].is_changed() {
             self.hosts[to].hear(stage!(self), &from, push)
         } else {
@@ -282,7 +284,7 @@ impl World {
         if cut || self.is_refused(from, to) || !self.hosts[to].is_up() {
             self.open_again(from, to, waited);
         } else if self.streams.open(from, to) {
-            let peer = self.hosts[from].key().address();
+            let peer = self.address(from);
             self.expect_break(from, to);
             self.input(to, Input::ListenerOpened { peer });
         }
@@ -297,7 +299,7 @@ impl World {
 
     pub(super) fn close_stream(&mut self, from: At, to: At) {
         if self.streams.close(from, to) {
-            let peer = self.hosts[from].key().address();
+            let peer = self.address(from);
             self.input(to, Input::ListenerClosed { peer });
         }
     }

@@ -42,6 +42,12 @@ fn calls(world: &World) -> u64 {
     world.messages().values().sum()
 }
 
+/// In a network of a million, millions of callers wait at a time.
+#[test]
+fn what_is_on_its_way_takes_little_room() {
+    assert!(size_of::<Happening>() <= 80, "{} bytes", size_of::<Happening>());
+}
+
 #[test]
 fn where_everything_is_lost_every_call_is_and_nobody_knows_anybody() {
     let world = two(1_000_000);

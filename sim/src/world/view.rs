@@ -23,7 +23,11 @@ impl World {
         if let Some(count) = self.come_and_go {
             standing.churn = (count, self.honest_hosts().count() as u64);
         }
+        let all_are_honest = self.hosts.iter().all(Host::is_honest);
         let is_theirs = |address: Address| {
+            if all_are_honest {
+                return false;
+            }
             let owner = self.by_address.get(&address).or_else(|| self.identities.get(&address));
             owner.is_some_and(|at| !self.hosts[*at].is_honest())
         };
@@ -110,7 +114,7 @@ impl World {
 
     /// Whether a host lies in the region of an address, by the true number of nodes.
     fn is_in_region(&self, target: &Address, host: At) -> bool {
-        let distance = |at: At| self.hosts[at].key().address().distance(target);
+        let distance = |at: At| self.address(at).distance(target);
         let radius = u64::try_from((REGION << 64) / self.hosts.len() as u128).unwrap_or(u64::MAX);
         let own = distance(host);
         own.top_bits() <= radius

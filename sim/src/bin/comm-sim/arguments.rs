@@ -107,6 +107,15 @@ pub(crate) enum Command {
         /// Relays of the network.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         nodes: usize,
+        /// Minutes of their time in which they find each other.
+        #[arg(long, value_name = "MINUTES", default_value_t = 20)]
+        settle: u64,
+        /// Minutes of their time that they are idle after that.
+        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+        idle: u64,
+        /// They have found each other before.
+        #[arg(long)]
+        settled: bool,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,

@@ -1,8 +1,8 @@
 //! How fast one network runs on one core of this machine, and how much memory it takes, beside what is
 //! wanted of the simulator.
 //!
-//! Nothing is written during the measurement: nodes find each other for 20 minutes of their time and
-//! are idle for an hour.
+//! Nothing is written during the measurement: nodes find each other for a while of their time and are idle
+//! for another.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -14,14 +14,11 @@ use std::time::Instant;
 
 use comm_proto::time::Span;
 use comm_sim::experiment;
-use comm_sim::plan::Plan;
-use comm_sim::world::World;
+use comm_sim::plan::{Plan, Start};
 use serde::Serialize;
 
 use super::{Failure, MISUSE};
 
-/// How long the network is looked at when it has found itself.
-const IDLE: Span = Span::HOUR;
 /// What is wanted.
 const GOAL_BYTES: u64 = 2_048;
 const GOAL_EVENTS: u64 = 1_000_000;
@@ -31,13 +28,17 @@ const GOAL_EVENTS: u64 = 1_000_000;
 struct Taken {
     nodes: usize,
     /// Memory of the whole process for each node, when all have found each other and when they have been
-    /// idle for an hour.
+    /// idle for a while.
     bytes_per_node_settled: Option<u64>,
     bytes_per_node_idle: Option<u64>,
+    /// The most that it was at any time.
+    bytes_per_node_at_most: Option<u64>,
     goal_bytes_per_node: u64,
     /// Inputs that nodes handled in a second: while they found each other, and while they were idle.
     events_per_second_settling: u64,
     events_per_second_idle: u64,
+    /// How many it took until they had found each other.
+    events_per_node_settling: u64,
     goal_events_per_second: u64,
     /// Calls and pushes of an idle node in an hour.
     messages_per_node_and_hour: u64,
@@ -45,13 +46,18 @@ struct Taken {
     wall_seconds: u64,
 }
 
-/// Measures a network of so many nodes.
-pub(crate) fn run(nodes: usize, json: bool) -> Result<u8, Failure> {
+/// Measures a network of so many nodes that begins, settles for a time, and is idle for another.
+pub(crate) fn run(
+    nodes: usize,
+    start: Start,
+    times: (Span, Span),
+    json: bool,
+) -> Result<u8, Failure> {
     if nodes < 2 {
         eprintln!("comm-sim: a network has at least 2 nodes.");
         return Ok(MISUSE);
     }
-    let taken = measure(nodes);
+    let taken = measure(nodes, start, times);
     if json {
         println!("{}", serde_json::to_string(&taken).map_err(|error| error.to_string())?);
     } else {
@@ -60,44 +66,46 @@ pub(crate) fn run(nodes: usize, json: bool) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn measure(nodes: usize) -> Taken {
+fn measure(nodes: usize, start: Start, (settle, idle): (Span, Span)) -> Taken {
     let mut plan = Plan::default();
     plan.network.nodes = nodes;
-    let before = memory();
-    let per_node = || Some(memory()?.saturating_sub(before?) / nodes as u64);
+    plan.run.settle = settle;
+    plan.run.start = start;
+    let before = memory("VmRSS:");
+    let per_node = |which| Some(memory(which)?.saturating_sub(before?) / nodes as u64);
     let began = Instant::now();
     let mut world = experiment::idle(&plan, plan.run.seed);
-    let (settling, settled) = (began.elapsed().as_secs_f64(), per_node());
+    let (settling, settled) = (began.elapsed().as_secs_f64(), per_node("VmRSS:"));
     let events = world.inputs();
-    let idle = Instant::now();
-    world.run_until(world.now() + IDLE);
-    let (idling, rested) = (idle.elapsed().as_secs_f64(), per_node());
+    let rest = Instant::now();
+    world.run_until(world.now() + idle);
+    let (idling, rested) = (rest.elapsed().as_secs_f64(), per_node("VmRSS:"));
+    let sent: u64 = world.messages().values().sum();
+    let hours = |of: u64| of * Span::HOUR.as_millis() / idle.as_millis().max(1);
     Taken {
         nodes,
         bytes_per_node_settled: settled,
         bytes_per_node_idle: rested,
+        bytes_per_node_at_most: per_node("VmHWM:"),
         goal_bytes_per_node: GOAL_BYTES,
         events_per_second_settling: rate(events, settling),
         events_per_second_idle: rate(world.inputs() - events, idling),
+        events_per_node_settling: events / nodes as u64,
         goal_events_per_second: GOAL_EVENTS,
-        messages_per_node_and_hour: sent(&world) / nodes as u64,
+        messages_per_node_and_hour: hours(sent) / nodes as u64,
         peers_per_node: world.mean_peers() as u64,
         wall_seconds: began.elapsed().as_secs(),
     }
-}
-
-fn sent(world: &World) -> u64 {
-    world.messages().values().sum()
 }
 
 fn rate(events: u64, seconds: f64) -> u64 {
     (events as f64 / seconds.max(0.001)) as u64
 }
 
-/// Bytes of this process that are in memory, where the system tells.
-fn memory() -> Option<u64> {
+/// Bytes of this process that are in memory, or the most that have been, where the system tells.
+fn memory(which: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1_024)
 }
@@ -108,6 +116,8 @@ fn table(taken: &Taken) -> String {
         ("nodes", taken.nodes.to_string(), "1000000".to_owned()),
         ("bytes a node, settled", known(taken.bytes_per_node_settled), String::new()),
         ("bytes a node, idle", known(taken.bytes_per_node_idle), GOAL_BYTES.to_string()),
+        ("bytes a node, at most", known(taken.bytes_per_node_at_most), String::new()),
+        ("events a node, settling", taken.events_per_node_settling.to_string(), String::new()),
         ("events a second, settling", taken.events_per_second_settling.to_string(), String::new()),
         (
             "events a second, idle",

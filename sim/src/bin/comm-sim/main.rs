@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Parser;
+use comm_proto::time::Span;
 use comm_sim::behaviour;
 use comm_sim::experiment;
+use comm_sim::plan::Start;
 use comm_sim::report::Report;
 use comm_sim::report::compare::compare;
 use comm_sim::report::manifest::Manifest;
@@ -51,7 +53,11 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Bench { nodes, json } => bench::run(nodes, json),
+        Command::Bench { nodes, settle, idle, settled, json } => {
+            let start = if settled { Start::Settled } else { Start::Joining };
+            let [settle, idle] = [settle, idle].map(Span::from_mins);
+            bench::run(nodes, start, (settle, idle), json)
+        }
         Command::Replay { seed, scenario: Some(scenario), set, looks, .. } => {
             replay(seed, &scenario, &set, &looks)
         }

@@ -1,0 +1,261 @@
+//! A network that has found itself before: whom a node asks on its way in is not asked, and the answer comes at
+//! once from somebody who knows them all.
+//!
+//! Entry type is [`Everybody`]. A node fills its table as it always does, by calls that are answered: it is named
+//! as many nodes of every distance as a table holds, and then finds its neighbours and looks in every
+//! bucket once. No time passes, nothing is sent, and whoever stands before a node has no say. What is
+//! saved is nearly all that a large network does before its first envelope.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use comm_proto::address::{Address, Distance};
+use comm_proto::contact::Contact;
+use comm_proto::message::{CONTACTS_MAX, Request, Response};
+use comm_proto::node::{CallId, Command, Input, Node, Output};
+use comm_proto::store::Seq;
+use comm_proto::table::TableConfig;
+use rand_chacha::ChaCha12Rng;
+
+use super::World;
+use crate::experiment::draw;
+use crate::host::At;
+
+/// Nodes that are named to a node at a time: it pings as many at once.
+const NAMED: usize = 8;
+/// A node that has not come to rest after so many inputs never will.
+const INPUTS_MAX: usize = 100_000;
+
+/// All hosts in the order of their addresses.
+pub(crate) struct Everybody(Vec<(Address, At)>);
+
+/// One node on its way in.
+struct Rehearsal<'a> {
+    everybody: &'a Everybody,
+    /// Inputs that come next.
+    inputs: VecDeque<Input>,
+    /// Queries of its searches that have not been answered.
+    queries: VecDeque<(CallId, Address)>,
+    /// What was asked about last, and the nodes nearest to that.
+    nearest: Option<(Address, Vec<Contact>)>,
+    written: Option<Seq>,
+    handled: usize,
+}
+
+impl Everybody {
+    /// Hosts that have at least the first `bits` bits of their addresses in common with this one.
+    fn within(&self, of: &Address, bits: usize) -> &[(Address, At)] {
+        let (mut least, mut most) = (*of.as_bytes(), *of.as_bytes());
+        for (index, (least, most)) in least.iter_mut().zip(&mut most).enumerate() {
+            let free = 0xff_u8.checked_shr(bits.saturating_sub(8 * index) as u32).unwrap_or(0);
+            *least &= !free;
+            *most |= free;
+        }
+        let [least, most] = [least, most].map(Address::from_bytes);
+        let begin = self.0.partition_point(|(address, _)| *address < least);
+        let end = self.0.partition_point(|(address, _)| *address <= most);
+        &self.0[begin..end]
+    }
+
+    /// As many hosts as a full table holds, drawn at random from those of each distance, and all of the nearest.
+    fn known_to(&self, own: &Address, rng: &mut ChaCha12Rng) -> Vec<At> {
+        let most = TableConfig::default().bucket_size;
+        let mut known = Vec::new();
+        for bits in 0..Address::BITS {
+            let near = self.within(own, bits);
+            if near.len() <= most {
+                known.extend(near.iter().filter(|(address, _)| address != own).map(|(_, at)| *at));
+                break;
+            }
+            let far = self.within(&own.at(&distance_of_bit(bits)), bits + 1);
+            let mut drawn = BTreeSet::new();
+            while drawn.len() < most.min(far.len()) {
+                drawn.insert(draw(rng, far.len()));
+            }
+            known.extend(drawn.into_iter().map(|place| far[place].1));
+        }
+        known
+    }
+
+    /// The hosts nearest to an address, nearest first, that one aside which asks.
+    fn nearest(&self, target: &Address, asker: At) -> Vec<At> {
+        let mut bits = self.0.len().ilog2() as usize;
+        while bits > 0 && self.within(target, bits).len() <= CONTACTS_MAX {
+            bits -= 1;
+        }
+        let near = self.within(target, bits).iter().filter(|(_, at)| *at != asker);
+        let mut near: Vec<_> = near.map(|(address, at)| (address.distance(target), *at)).collect();
+        near.sort_unstable_by_key(|(distance, _)| *distance);
+        near.into_iter().take(CONTACTS_MAX).map(|(_, at)| at).collect()
+    }
+}
+
+/// The distance of two addresses that differ in this bit alone.
+fn distance_of_bit(bit: usize) -> Distance {
+    let mut bytes = [0; Address::LEN];
+    bytes[bit / 8] = 0x80 >> (bit % 8);
+    Distance::from_bytes(bytes)
+}
+
+impl World {
+    /// All hosts there are.
+    pub(crate) fn everybody(&self) -> Everybody {
+        Everybody(self.by_address.iter().map(|(address, at)| (*address, *at)).collect())
+    }
+
+    /// Switches a host on that has found its place in the network before, as if all of `everybody` were up.
+    ///
+    /// # Panics
+    /// When its node never comes to rest.
+    pub(crate) fn start_settled(&mut self, host: At, everybody: &Everybody, rng: &mut ChaCha12Rng) {
+        self.switch_on(host);
+        let mut rehearsal = Rehearsal {
+            everybody,
+            inputs: VecDeque::new(),
+            queries: VecDeque::new(),
+            nearest: None,
+            written: None,
+            handled: 0,
+        };
+        for known in everybody.known_to(&self.address(host), rng).chunks(NAMED) {
+            let named = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
+            rehearsal.inputs.push_back(Input::Command(Command::Bootstrap(named)));
+            self.rehearse(host, &mut rehearsal);
+        }
+        while let Some(next) = self.next_of(host, &mut rehearsal) {
+            rehearsal.inputs.push_back(next);
+            self.rehearse(host, &mut rehearsal);
+        }
+        if let Some(seq) = rehearsal.written {
+            self.hosts[host].sync(seq);
+            rehearsal.inputs.push_back(Input::Durable(seq));
+            self.rehearse(host, &mut rehearsal);
+        }
+        self.wake(host);
+    }
+
+    /// What its node waits for: the answer to a query, or to be woken, if it is time.
+    fn next_of(&mut self, host: At, rehearsal: &mut Rehearsal<'_>) -> Option<Input> {
+        if let Some((id, about)) = rehearsal.queries.pop_front() {
+            let contacts = self.told_of(host, about, rehearsal);
+            return Some(Input::Response { id, result: Ok(Response::Nodes { contacts }) });
+        }
+        let clock = self.clock(host);
+        let (at, _) = self.hosts[host].node().and_then(Node::poll_timeout)?;
+        (at <= clock).then_some(Input::Tick)
+    }
+
+    fn told_of(&self, host: At, about: Address, rehearsal: &mut Rehearsal<'_>) -> Vec<Contact> {
+        match &rehearsal.nearest {
+            Some((before, nearest)) if *before == about => nearest.clone(),
+            _ => {
+                let nearest = rehearsal.everybody.nearest(&about, host);
+                let nearest: Vec<_> =
+                    nearest.into_iter().map(|at| self.hosts[at].contact().clone()).collect();
+                rehearsal.nearest = Some((about, nearest.clone()));
+                nearest
+            }
+        }
+    }
+
+    /// Hands a node what comes next, until nothing does.
+    fn rehearse(&mut self, host: At, rehearsal: &mut Rehearsal<'_>) {
+        let clock = self.clock(host);
+        while let Some(input) = rehearsal.inputs.pop_front() {
+            rehearsal.handled += 1;
+            assert!(rehearsal.handled <= INPUTS_MAX, "host {host} never comes to rest");
+            if !self.handle(host, input, clock) {
+                return;
+            }
+            self.inputs += 1;
+            while let Some(output) =
+                self.hosts[host].running().and_then(|(node, _)| node.poll_output())
+            {
+                self.trace.note(self.now, host, &output);
+                self.rehearse_output(host, output, rehearsal);
+            }
+        }
+    }
+
+    fn rehearse_output(&mut self, host: At, output: Output, rehearsal: &mut Rehearsal<'_>) {
+        match output {
+            Output::Write(batch) => {
+                rehearsal.written = Some(batch.seq);
+                self.hosts[host].write(batch);
+            }
+            Output::Call { id, request: Request::Ping { .. }, .. } => {
+                let (time, observed) = (self.now, Some(self.hosts[host].source()));
+                let result = Ok(Response::Pong { time, observed });
+                rehearsal.inputs.push_back(Input::Response { id, result });
+            }
+            Output::Call { id, request: Request::FindNode { target }, .. } => {
+                rehearsal.queries.push_back((id, target));
+            }
+            // Nobody has a client or an envelope yet.
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+    use crate::world::START;
+    use comm_proto::time::Span;
+    use rand_core::SeedableRng;
+
+    fn everybody(count: usize) -> (World, Everybody) {
+        let mut network = Plan::default().network;
+        network.nodes = count;
+        let world = World::new(&network, 1);
+        let everybody = world.everybody();
+        (world, everybody)
+    }
+
+    #[test]
+    fn those_within_some_bits_and_the_nearest_are_those_that_a_look_at_all_finds() {
+        let (world, everybody) = everybody(300);
+        for host in [0, 7, 299] {
+            let own = world.address(host);
+            let all: Vec<_> = (0..300).map(|at| (own.distance(&world.address(at)), at)).collect();
+            for bits in 0..24 {
+                let mut found: Vec<_> =
+                    everybody.within(&own, bits).iter().map(|(_, at)| *at).collect();
+                found.sort_unstable();
+                let near = all.iter().filter(|(distance, _)| distance.common_bits() >= bits);
+                assert_eq!(found, near.map(|(_, at)| *at).collect::<Vec<_>>(), "{bits}");
+            }
+            let mut others: Vec<_> = all.into_iter().filter(|(_, at)| *at != host).collect();
+            others.sort_unstable();
+            let nearest: Vec<_> = others.iter().take(CONTACTS_MAX).map(|(_, at)| *at).collect();
+            assert_eq!(everybody.nearest(&own, host), nearest);
+        }
+    }
+
+    #[test]
+    fn a_settled_node_has_a_full_table_its_neighbours_and_nobody_to_ping() {
+        let (mut world, everybody) = everybody(300);
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        for host in 0..300 {
+            world.start_settled(host, &everybody, &mut rng);
+            let known: BTreeSet<_> =
+                world.host(host).node().unwrap().table_nodes().map(Contact::address).collect();
+            for near in everybody.nearest(&world.address(host), host) {
+                assert!(known.contains(&world.address(near)));
+            }
+        }
+        assert_eq!(calls(&world), 0);
+        let size = world.mean_size();
+        assert!((240..=375).contains(&size), "{size}");
+        // Four halvings leave 18 or 19 nodes: four buckets of twenty, and those.
+        assert!((85.0..=110.0).contains(&world.mean_peers()), "{}", world.mean_peers());
+        world.run_until(START + Span::from_mins(10));
+        // A node that joins pings all that it comes to know.
+        let pings = world.messages().get("ping").copied().unwrap_or(0);
+        assert!(calls(&world) > 300 && pings < 300, "{pings} pings");
+    }
+
+    fn calls(world: &World) -> u64 {
+        world.messages().values().sum()
+    }
+}
