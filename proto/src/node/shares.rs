@@ -29,6 +29,10 @@ const ROWS_AT_ONCE: usize = 16;
 /// Envelopes that give way to one newcomer. It takes less than 24 times the room of the smallest; more
 /// are in the way only where the disk holds more than it may, since its budget was made smaller.
 const VICTIMS_MAX: usize = 64;
+/// Groups whose lots are compared with that of a newcomer with whom its group uses as much as they do.
+const EQUALS_MAX: usize = 4;
+/// Before all other groups.
+const LOWEST: Group = Group::Four([0; 2]);
 
 /// Who is charged for an envelope: an owner of addresses, as far as that can be told from outside.
 /// Keys cost nothing, addresses do.
@@ -45,6 +49,8 @@ pub(super) enum Group {
 /// The place of an envelope in the order in which its group loses what it has brought: the lowest goes
 /// first. Nobody else can tell it, and no two nodes give the same.
 pub(super) type Lot = [u8; 16];
+/// Above every lot that is ever drawn.
+const HIGHEST_LOT: Lot = [0xff; 16];
 
 /// What each group uses, in bytes as they count for the budget.
 #[derive(Debug, Default)]
@@ -54,19 +60,18 @@ pub(super) struct Shares {
     /// Whether the disk has it: it is written with the first envelope that is charged.
     is_written: bool,
     used: BTreeMap<Group, u64>,
-    by_use: BTreeSet<(u64, Group)>,
+    /// Of those that use the same, in an order that this node alone knows.
+    by_use: BTreeSet<(u64, u64, Group)>,
     total: u64,
     /// Up to where each group's envelopes have been evicted in this step, which reads do not see yet.
     evicted: BTreeMap<Group, Lot>,
 }
 
-/// Who gives way to a newcomer.
-#[derive(Clone, Copy, Debug)]
-enum Loser {
-    /// This group, whatever it has.
-    Any(Group),
-    /// This group, but only what has drawn a lower lot than the newcomer.
-    Below(Group, Lot),
+/// What gives way to a newcomer: of what these groups have, the lowest lot, if it is lower than this.
+#[derive(Debug, PartialEq, Eq)]
+struct Losers {
+    groups: Vec<Group>,
+    below: Lot,
 }
 
 /// An envelope that is to give way.
@@ -163,30 +168,61 @@ impl Shares {
 
     fn set(&mut self, group: Group, bytes: u64) {
         let before = self.used.insert(group, bytes).unwrap_or_default();
-        self.by_use.remove(&(before, group));
+        let place = self.place(&group.to_bytes());
+        self.by_use.remove(&(before, place, group));
         if bytes == 0 {
             self.used.remove(&group);
         } else {
-            self.by_use.insert((bytes, group));
+            self.by_use.insert((bytes, place, group));
         }
         self.total = self.total - before + bytes;
     }
 
     /// Who gives way when `group` brings so many bytes that have drawn `lot`: whoever uses most, if that
-    /// is more than `group` would use; else what `group` itself has brought, by lot.
-    fn loser(&self, group: Group, bytes: u64, lot: Lot) -> Option<Loser> {
-        let (most, largest) = self.by_use.last().copied()?;
-        let is_fair = largest == group || most <= self.used(&group) + bytes;
-        Some(if is_fair { Loser::Below(group, lot) } else { Loser::Any(largest) })
+    /// is more than `group` would use; else `group` itself and those that use as much, by lot.
+    fn losers(&self, group: Group, bytes: u64, lot: Lot) -> Losers {
+        let most = self.by_use.last().filter(|(.., largest)| *largest != group);
+        match most.filter(|(used, ..)| *used > self.used(&group) + bytes) {
+            Some((.., largest)) => Losers { groups: vec![*largest], below: HIGHEST_LOT },
+            None => {
+                let equals = self.equals(group, bytes).into_iter();
+                Losers { groups: std::iter::once(group).chain(equals).collect(), below: lot }
+            }
+        }
     }
 
-    fn largest(&self) -> Option<Loser> {
-        self.by_use.last().map(|(_, group)| Loser::Any(*group))
+    /// Some of those that use most, if `group` would use just as much with so many bytes more: always the
+    /// same, which the lot gives it.
+    fn equals(&self, group: Group, bytes: u64) -> Vec<Group> {
+        let most = self.used(&group) + bytes;
+        if self.by_use.last().is_none_or(|(used, ..)| *used != most) {
+            return Vec::new();
+        }
+        // From a place that is not its own on, and around: else neighbours would look at each other.
+        let place = self.place(&[&b"equals"[..], &group.to_bytes()].concat());
+        let (first, middle) = ((most, 0, LOWEST), (most, place, LOWEST));
+        let around = self.by_use.range(middle..).chain(self.by_use.range(first..middle));
+        let equals = around.map(|(.., equal)| *equal).filter(|equal| *equal != group);
+        equals.take(EQUALS_MAX).collect()
+    }
+
+    fn largest(&self) -> Losers {
+        let groups = self.by_use.last().map(|(.., group)| *group).into_iter().collect();
+        Losers { groups, below: HIGHEST_LOT }
     }
 
     fn lot(&self, id: &EnvelopeId) -> Lot {
-        let hash = Sha256::new().chain_update(self.lots).chain_update(id.as_bytes()).finalize();
+        let hash = self.hash(id.as_bytes());
         std::array::from_fn(|at| hash[at])
+    }
+
+    fn place(&self, name: &[u8]) -> u64 {
+        let hash = self.hash(name);
+        u64::from_be_bytes(std::array::from_fn(|at| hash[at]))
+    }
+
+    fn hash(&self, name: &[u8]) -> [u8; 32] {
+        Sha256::new().chain_update(self.lots).chain_update(name).finalize().into()
     }
 
     /// The envelopes that `group` loses next.
@@ -205,17 +241,16 @@ impl Shares {
 }
 
 impl Losing {
-    /// The next of them, if there is any and it stands before `end`.
-    fn next(
+    /// The next of them, if there is any.
+    fn peek(
         &mut self,
         turn: Turn<'_>,
         group: &Group,
-        end: &Lot,
     ) -> Result<Option<(Lot, EnvelopeId)>, StoreError> {
         if self.rows.is_empty()
             && let Some(from) = self.from.take()
         {
-            let to = keys::share(group, &[0xff; 16]);
+            let to = keys::share(group, &HIGHEST_LOT);
             let page = turn.store.scan(Family::Shares, &from, &to, ROWS_AT_ONCE)?;
             let last = page.last().filter(|_| page.len() == ROWS_AT_ONCE);
             self.from = last.map(|(key, _)| keys::above(key));
@@ -225,8 +260,7 @@ impl Losing {
                 self.rows.push_back((lot, id));
             }
         }
-        let is_before = self.rows.front().is_some_and(|(lot, _)| lot < end);
-        Ok(if is_before { self.rows.pop_front() } else { None })
+        Ok(self.rows.front().copied())
     }
 }
 
@@ -261,7 +295,7 @@ impl Node {
         excess: u64,
     ) -> Result<bool, StoreError> {
         let lot = self.shares.lot(id);
-        self.evict(turn, excess, |shares| shares.loser(group, bytes, lot))
+        self.evict(turn, excess, |shares| shares.losers(group, bytes, lot))
     }
 
     /// Evicts others' mail until `excess` bytes are free for our own clients'. False when there is too
@@ -286,13 +320,13 @@ impl Node {
         if ids.is_empty() || self.excess_of_others(bytes) == 0 {
             return Ok(());
         }
-        let first = match self.shares.loser(group, bytes, Lot::default()) {
-            Some(Loser::Any(_)) => return Ok(()),
-            Some(Loser::Below(..)) => self.shares.losing(&group).next(turn, &group, &[0xff; 16])?,
-            None => None,
-        };
+        let Losers { groups, below } = self.shares.losers(group, bytes, Lot::default());
+        if below == HIGHEST_LOT {
+            return Ok(());
+        }
+        let lowest = self.lowest(turn, &groups, &mut BTreeMap::new())?;
         let before = ids.len();
-        ids.retain(|id| first.is_some_and(|(lot, _)| self.shares.lot(id) > lot));
+        ids.retain(|id| lowest.is_some_and(|(lot, ..)| self.shares.lot(id) > lot));
         if ids.len() < before {
             self.note_refusal(crate::rejection::Rejection::StoreFull);
         }
@@ -303,9 +337,9 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         excess: u64,
-        loser: impl Fn(&Shares) -> Option<Loser>,
+        losers: impl Fn(&Shares) -> Losers,
     ) -> Result<bool, StoreError> {
-        let victims = self.choose_victims(turn, excess, loser)?;
+        let victims = self.choose_victims(turn, excess, losers)?;
         let freed: u64 = victims.iter().map(Victim::bytes).sum();
         // Until it is known that this is enough, all of it is still here.
         victims.iter().for_each(|victim| self.shares.add(victim.group, victim.bytes()));
@@ -326,17 +360,16 @@ impl Node {
         &mut self,
         turn: Turn<'_>,
         excess: u64,
-        loser: impl Fn(&Shares) -> Option<Loser>,
+        losers: impl Fn(&Shares) -> Losers,
     ) -> Result<Vec<Victim>, StoreError> {
         let (mut victims, mut freed, mut losing) = (Vec::new(), 0, BTreeMap::new());
         while freed < excess && victims.len() < VICTIMS_MAX {
-            let (group, end) = match loser(&self.shares) {
-                Some(Loser::Any(group)) => (group, [0xff; 16]),
-                Some(Loser::Below(group, lot)) => (group, lot),
-                None => break,
-            };
-            let rows = losing.entry(group).or_insert_with(|| self.shares.losing(&group));
-            let Some((lot, id)) = rows.next(turn, &group, &end)? else { break };
+            let Losers { groups, below } = losers(&self.shares);
+            let lowest = self.lowest(turn, &groups, &mut losing)?;
+            let Some((lot, group, id)) = lowest.filter(|(lot, ..)| *lot < below) else { break };
+            if let Some(losing) = losing.get_mut(&group) {
+                losing.rows.pop_front();
+            }
             // What ended in this very step, or became our client's own, stands there yet.
             let charged = self.custody(turn, &id)?.filter(|custody| custody.group == Some(group));
             let Some(custody) = charged else { continue };
@@ -346,6 +379,22 @@ impl Node {
             victims.push(victim);
         }
         Ok(victims)
+    }
+
+    /// The lowest lot of all that these groups have.
+    fn lowest(
+        &self,
+        turn: Turn<'_>,
+        groups: &[Group],
+        losing: &mut BTreeMap<Group, Losing>,
+    ) -> Result<Option<(Lot, Group, EnvelopeId)>, StoreError> {
+        let mut lowest = None;
+        for group in groups {
+            let rows = losing.entry(*group).or_insert_with(|| self.shares.losing(group));
+            let next = rows.peek(turn, group)?.map(|(lot, id)| (lot, *group, id));
+            lowest = lowest.into_iter().chain(next).min();
+        }
+        Ok(lowest)
     }
 }
 
@@ -415,17 +464,31 @@ mod tests {
         let [small, large, new] = [1, 2, 3].map(|n| Group::Four([n, 0]));
         let mut shares = Shares::default();
         let lot = [5; 16];
-        assert!(shares.loser(new, 10, lot).is_none());
+        let whole = |group| Losers { groups: vec![group], below: HIGHEST_LOT };
+        let by_lot = |groups: &[Group]| Losers { groups: groups.to_vec(), below: lot };
+        assert_eq!(shares.losers(new, 10, lot), by_lot(&[new]));
         shares.add(small, 10);
         shares.add(large, 30);
-        assert!(matches!(shares.loser(new, 29, lot), Some(Loser::Any(loser)) if loser == large));
-        assert!(matches!(shares.loser(small, 19, lot), Some(Loser::Any(loser)) if loser == large));
-        for (group, bytes) in [(new, 30), (small, 20), (large, 1)] {
-            let loser = shares.loser(group, bytes, lot);
-            assert!(
-                matches!(loser, Some(Loser::Below(own, below)) if own == group && below == lot)
-            );
-        }
+        assert_eq!(shares.losers(new, 29, lot), whole(large));
+        assert_eq!(shares.losers(small, 19, lot), whole(large));
+        // As much as the largest has: the lot decides between the two.
+        assert_eq!(shares.losers(new, 30, lot), by_lot(&[new, large]));
+        assert_eq!(shares.losers(small, 20, lot), by_lot(&[small, large]));
+        assert_eq!(shares.losers(new, 31, lot), by_lot(&[new]));
+        assert_eq!(shares.losers(large, 1, lot), by_lot(&[large]));
+    }
+
+    #[test]
+    fn of_many_that_use_the_same_a_few_are_looked_at_and_for_others_others() {
+        let mut shares = Shares::with(None, [3; 32]);
+        // Neighbours, whose addresses begin with the same.
+        let all = (0..200).map(|n| Group::Four([30, n]));
+        all.for_each(|group| shares.add(group, 10));
+        let of = |n| shares.equals(Group::Four([31, n]), 10);
+        assert!((0..200).all(|n| of(n).len() == EQUALS_MAX && of(n) == of(n)));
+        let seen: BTreeSet<_> = (0..200).flat_map(of).collect();
+        assert!(seen.len() > 150, "{}", seen.len());
+        assert_eq!(shares.equals(Group::Four([31, 1]), 9), []);
     }
 
     #[test]
@@ -456,7 +519,7 @@ mod tests {
                 prop_assert_eq!(shares.total(), used.values().sum::<u64>());
                 prop_assert_eq!(shares.len(), used.values().filter(|bytes| **bytes > 0).count());
                 prop_assert_eq!(shares.by_use.len(), shares.len());
-                let most = shares.by_use.last().map(|(most, _)| *most);
+                let most = shares.by_use.last().map(|(most, ..)| *most);
                 prop_assert_eq!(most, used.values().copied().max().filter(|most| *most > 0));
             }
         }
