@@ -166,6 +166,7 @@ pub struct Kind {
     calls: bool,
     verified: bool,
     invents: bool,
+    serves_as_entry: bool,
 }
 
 /// All behaviours.
@@ -174,17 +175,20 @@ pub const ALL: &[Kind] = &[
         "collude",
         "names only colluders, takes everything with a receipt and throws it away",
         || Box::new(colluders::Collude),
-    ),
+    )
+    .serving_as_entry(),
     Kind::new(
         "drop",
         "takes everything with a receipt and throws it away, and answers lookups honestly",
         || Box::new(drop::Drop),
-    ),
+    )
+    .serving_as_entry(),
     Kind::new(
         "selective-drop",
         "does so with half of all mailboxes (the last bit of the address says which), and is honest to the others",
         || Box::new(drop::SelectiveDrop),
-    ),
+    )
+    .serving_as_entry(),
     Kind::new(
         "forge",
         "calls others with acknowledgements, receipts, grants, cards and envelopes that are forged, mutated or over",
@@ -226,7 +230,8 @@ pub const ALL: &[Kind] = &[
         "the rule before this protocol, for all relays: flood to the 8 nearest of the table until acknowledged",
         || Box::<ancestor::Ancestor>::default(),
     ),
-    Kind::new("mute", "answers nothing but pings", || Box::new(mute::Mute)),
+    Kind::new("mute", "answers nothing but pings", || Box::new(mute::Mute))
+        .serving_as_entry(),
     Kind::new(
         "drop-acknowledgements",
         "answers to acknowledgements as if it obeyed, obeys none and passes none on",
@@ -253,7 +258,15 @@ impl Kind {
         about: &'static str,
         make: fn() -> Box<dyn Behaviour>,
     ) -> Self {
-        Self { name, about, make, calls: false, verified: false, invents: false }
+        Self {
+            name,
+            about,
+            make,
+            calls: false,
+            verified: false,
+            invents: false,
+            serves_as_entry: false,
+        }
     }
 
     /// The same, which calls others of its own accord.
@@ -269,6 +282,11 @@ impl Kind {
     /// The same, which names identities that nobody has.
     const fn inventing(self) -> Self {
         Self { invents: true, ..self }
+    }
+
+    /// The same, which does in [`Behaviour::on_request`] what it does to those whose entry it is.
+    const fn serving_as_entry(self) -> Self {
+        Self { serves_as_entry: true, ..self }
     }
 
     /// The behaviour of this name.
@@ -290,6 +308,11 @@ impl Kind {
     /// Whether it names identities that nobody has, which the world makes up beforehand.
     pub const fn invents_identities(&self) -> bool {
         self.invents
+    }
+
+    /// Whether it can be put in the places of entries alone ([`AsEntry`]), which sees nothing but requests.
+    pub const fn serves_as_entry(&self) -> bool {
+        self.serves_as_entry
     }
 
     /// A new one, for one node.

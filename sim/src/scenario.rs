@@ -361,6 +361,7 @@ impl<'a> Reader<'a> {
         self.check_names("adversary.behaviours", &plan.adversary.behaviours)?;
         self.check_names("network.behaviours", &plan.network.behaviours)?;
         self.check_pace(plan)?;
+        self.check_place(plan)?;
         self.check_crypto(plan)
     }
 
@@ -450,6 +451,24 @@ impl<'a> Reader<'a> {
             return Err(self.error_at("adversary.effort", &what));
         }
         Ok(())
+    }
+
+    /// Whether all that adversaries do can be done by entries.
+    fn check_place(&self, plan: &Plan) -> Result<(), ScenarioError> {
+        let names = &plan.adversary.behaviours;
+        let mut kinds = names.iter().filter_map(|name| Kind::find(name));
+        let idle = kinds.find(|kind| !kind.serves_as_entry());
+        let (Some(idle), false) = (idle, plan.adversary.place == Place::Random) else {
+            return Ok(());
+        };
+        let able = behaviour::ALL.iter().filter(|kind| kind.serves_as_entry());
+        let able: Vec<_> = able.map(|kind| kind.name).collect();
+        let what = format!(
+            "are the places of entries, where \"{}\" does nothing; write another place, or behaviours of these: {}",
+            idle.name,
+            able.join(", ")
+        );
+        Err(self.error_at("adversary.place", &what))
     }
 
     fn check_crypto(&self, plan: &Plan) -> Result<(), ScenarioError> {

@@ -25,7 +25,8 @@ pub fn compare(left: &Report, right: &Report) -> String {
         }
     }
     if text.is_empty() {
-        "Nothing in common: no scenario with the same name and settings.\n".to_owned()
+        "Nothing in common: no scenario of the same file whose cells have the same settings. A run has one cell without settings; compare it with another run.\n"
+            .to_owned()
     } else {
         text
     }

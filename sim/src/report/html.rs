@@ -57,9 +57,9 @@ fn table(cell: &CellSummary) -> String {
         let verdict = match outcomes.iter().all(|outcome| outcome.met) {
             _ if outcomes.is_empty() => "",
             true if outcomes.iter().any(|outcome| !outcome.shown) => {
-                "<span class=\"met\">met, too few</span>"
+                "<span class=\"met\">pass, too few</span>"
             }
-            true => "<span class=\"met\">met</span>",
+            true => "<span class=\"met\">pass</span>",
             false => "<span class=\"missed\">missed</span>",
         };
         let mean = figure.mean.map_or("never".to_owned(), |mean| figure.show(Some(mean)));

@@ -66,9 +66,9 @@ fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
         if bounds.is_empty() {
             ""
         } else if met && shown {
-            "met"
+            "pass"
         } else if met {
-            "met, too few"
+            "pass, too few"
         } else {
             "MISSED"
         }

@@ -441,8 +441,25 @@ fn every_key_and_its_default_stand_in_the_documentation() {
 fn every_behaviour_stands_in_the_documentation() {
     let readme = include_str!("../../README.md");
     for kind in behaviour::ALL {
-        assert!(readme.contains(&format!("| `{}` | ", kind.name)), "{}", kind.name);
+        let row = format!("| `{}` | ", kind.name);
+        assert!(readme.contains(&row), "sim/README.md lacks {row}");
     }
+}
+
+#[test]
+fn behaviours_that_do_nothing_as_entries_are_refused_in_their_places() {
+    let scenario = |name: &str| {
+        let text = format!(
+            "schema = 1\n[adversary]\nshare = \"30%\"\nplace = \"entries\"\nbehaviours = [\"{name}\"]"
+        );
+        Scenario::parse("bad.toml", &text, &[]).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(scenario("collude"), Ok(()));
+    let error = scenario("eclipse").unwrap_err();
+    assert!(
+        error.contains("\"eclipse\" does nothing") && error.contains("collude, drop"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -150,7 +150,13 @@ fn place(given: &Path) -> Result<PathBuf, Failure> {
     let known = scenarios_path().map(|place| place.join(given).with_extension("toml"));
     let places = [Some(given.to_owned()), known];
     places.into_iter().flatten().find(|place| place.is_file()).ok_or_else(|| {
-        format!("{} is no file and no known scenario; see `comm-sim list`", given.display())
+        let file = given.with_extension("toml");
+        let hint = if file.is_file() {
+            format!("did you mean {}?", file.display())
+        } else {
+            "see `comm-sim list`".to_owned()
+        };
+        format!("{} is no file and no known scenario; {hint}", given.display())
     })
 }
 

@@ -139,7 +139,9 @@ fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
     let summary = Summary::new(report);
     print!("{}", if shown.json { summary.to_json() } else { table(&summary) });
     if !summary.is_checked() {
-        eprintln!("Nothing was checked: no expectation of the scenario is about what was run.");
+        eprintln!(
+            "Nothing was checked: the scenario has no expectation whose `where` is true of what was run."
+        );
     }
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, report, &summary)?;
