@@ -9,6 +9,8 @@ use crate::relays::Requests;
 
 /// How far reality may be from the mean of the simulated networks, in percent.
 const WITHIN: i64 = 10;
+/// Of fewer messages than these nobody can tell a tenth from chance.
+const FEWEST: i64 = 10;
 
 /// One network, real or simulated.
 pub struct Outcome {
@@ -80,11 +82,12 @@ pub fn print(real: &Outcome, simulated: &[Outcome]) -> bool {
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
         let sum = counts.iter().sum::<i64>();
         let (all, count) = (counts.len() as i64, of(real));
+        let few = count < FEWEST && sum < FEWEST * all;
         let close = (count * all - sum).abs() * 100 <= sum * WITHIN;
-        agree &= close;
+        agree &= close || few;
         let (mean, percent) = (sum as f64 / all as f64, (count * all - sum) as f64 * 100.0);
         let difference = percent / (sum.max(1)) as f64;
-        let verdict = verdict(close);
+        let verdict = if few { "too few" } else { verdict(close) };
         println!(
             "| {kind} | {count} | {mean:.1} | {least}..{most} | {difference:+.1} % | {verdict} |"
         );

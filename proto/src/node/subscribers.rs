@@ -78,19 +78,18 @@ impl Node {
             self.reply(id, Err(Rejection::NotGranted));
             return Ok(());
         }
-        // What has its place is renewed in any case, and whoever asks learns that not all has one.
-        let (mut mailboxes, mut room) = (BTreeSet::new(), true);
+        // What finds no place is left out: what waits in the others is told all the same.
+        let (mut mailboxes, mut found_place) = (BTreeSet::new(), grants.is_empty());
         for grant in grants {
             if grant.collector() == self.address {
-                room &= self.has_room_to_collect(slice::from_ref(&grant));
+                found_place |= self.has_room_to_collect(slice::from_ref(&grant));
                 self.collect_for_peer(turn, grant);
             } else if self.subscribe_peer(turn.now, &grant, (from, group)) {
                 mailboxes.insert(grant.mailbox());
-            } else {
-                room = false;
+                found_place = true;
             }
         }
-        if !room {
+        if !found_place {
             self.reply(id, Err(Rejection::Busy));
             return Ok(());
         }

@@ -111,7 +111,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "MINUTES", default_value_t = 20)]
         settle: u64,
         /// Minutes of their time that they are idle after that.
-        #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+        #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
         idle: u64,
         /// They have found each other before.
         #[arg(long)]
