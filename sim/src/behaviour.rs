@@ -310,7 +310,7 @@ impl Kind {
         self.invents
     }
 
-    /// Whether it can be put in the places of entries alone ([`AsEntry`]), which sees nothing but requests.
+    /// Whether it can be put in the places of entries alone, where it sees nothing but requests.
     pub const fn serves_as_entry(&self) -> bool {
         self.serves_as_entry
     }
