@@ -1,7 +1,7 @@
 //! Which hosts could not be reached, and until when they are not dialled again.
 //!
-//! Entry type is [`Dials`]. A real node's host does the same (PROTOCOL §5.2). It is kept where dials fail at once
-//! (`network.off = "refuses"`); a call to a host that is silent takes as long as it has patience.
+//! Entry type is [`Dials`]. A real node's host does the same (PROTOCOL §5.2); it matters where dials fail at
+//! once, since others are as long as a call has patience.
 
 use std::collections::BTreeMap;
 
@@ -43,11 +43,7 @@ impl Dials {
 
     /// A host was switched off.
     pub(super) fn forget(&mut self, host: At) {
-        let own: Vec<_> =
-            self.0.range((host, 0)..=(host, At::MAX)).map(|(dial, _)| *dial).collect();
-        for dial in own {
-            self.0.remove(&dial);
-        }
+        self.0.retain(|(from, _), _| *from != host);
     }
 }
 
@@ -56,9 +52,9 @@ pub(super) fn longer(waited: Span) -> Span {
     waited.times(2).clamp(FIRST, LONGEST)
 }
 
-/// Four fifths to six fifths of it, as `draw` says, which is any number, and no more than the longest.
+/// Four fifths to six fifths of it, as `draw` says, which is any number.
 pub(super) fn jittered(wait: Span, draw: u64) -> Span {
-    Span::from_millis(wait.as_millis() / 100 * (80 + draw % 41)).min(LONGEST)
+    Span::from_millis(wait.as_millis() / 100 * (80 + draw % 41))
 }
 
 #[cfg(test)]
@@ -78,8 +74,6 @@ mod tests {
         dials.succeed(1, 2);
         dials.fail(1, 2, now, 0);
         assert!(!dials.wait(1, 2, now + Span::from_millis(800)));
-        assert_eq!(jittered(LONGEST, 40), LONGEST);
-        assert_eq!(jittered(FIRST, 40), Span::from_millis(1_200));
     }
 
     #[test]
