@@ -1,7 +1,7 @@
 //! Which hosts could not be reached, and until when they are not dialled again.
 //!
-//! Entry type is [`Dials`]. A real node's host does the same (PROTOCOL §5.2); it matters where dials fail at
-//! once, since others are as long as a call has patience.
+//! Entry type is [`Dials`]. A real node's host does the same (PROTOCOL §5.2). It is kept where dials fail at once
+//! (`network.off = "refuses"`). Unlike those of a real host, the waits outlast a restart of whoever dials.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::host::At;
 const FIRST: Span = Span::from_secs(1);
 const LONGEST: Span = Span::from_secs(300);
 
-/// Dials that failed, by who dialled whom; a host that is off has none.
+/// Dials that failed, by who dialled whom; a host that has ended for good has none.
 #[derive(Debug, Default)]
 pub(super) struct Dials(BTreeMap<(At, At), Failed>);
 
@@ -41,7 +41,7 @@ impl Dials {
         self.0.remove(&(from, to));
     }
 
-    /// A host was switched off.
+    /// A host has ended, and nobody switches it on again.
     pub(super) fn forget(&mut self, host: At) {
         self.0.retain(|(from, _), _| *from != host);
     }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_off_remembers_no_dials() {
+    fn a_host_that_has_ended_remembers_no_dials() {
         let (mut dials, now) = (Dials::default(), Time::from_millis(0));
         dials.fail(1, 2, now, 0);
         dials.fail(2, 1, now, 0);
