@@ -59,6 +59,12 @@ pub enum Off {
     Refuses,
 }
 
+impl Off {
+    /// Both, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("silent", Self::Silent), ("refuses", Self::Refuses)];
+}
+
 /// What people send. Unless there are pairs, every envelope has a sender, a recipient and a mailbox of its
 /// own, so that none profits from what was found for another.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +183,11 @@ pub enum Who {
     Relays,
     /// All honest ones.
     All,
+}
+
+impl Who {
+    /// Both, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 2] = [("relays", Self::Relays), ("all", Self::All)];
 }
 
 /// How many networks, and how long each is looked at.

@@ -75,11 +75,8 @@ pub static KEYS: [Key; 34] = [
     Key {
         name: "network.off",
         about: "what callers notice of a relay that is off: \"silent\" or \"refuses\"",
-        read: |plan, value| put(&mut plan.network.off, off(value)),
-        show: |plan| match plan.network.off {
-            Off::Silent => "silent".to_owned(),
-            Off::Refuses => "refuses".to_owned(),
-        },
+        read: |plan, value| put(&mut plan.network.off, one_of(value, &Off::ALL)),
+        show: |plan| name_of(plan.network.off, &Off::ALL),
     },
     Key {
         name: "network.disk",
@@ -228,11 +225,8 @@ pub static KEYS: [Key; 34] = [
     Key {
         name: "churn.who",
         about: "whose relays: those that nobody uses, or all honest ones",
-        read: |plan, value| put(&mut plan.churn.who, who(value)),
-        show: |plan| match plan.churn.who {
-            Who::Relays => "relays".to_owned(),
-            Who::All => "all".to_owned(),
-        },
+        read: |plan, value| put(&mut plan.churn.who, one_of(value, &Who::ALL)),
+        show: |plan| name_of(plan.churn.who, &Who::ALL),
     },
     Key {
         name: "run.networks",
@@ -335,22 +329,6 @@ fn trace(value: &Value) -> Result<Option<Sessions>, String> {
         return Err("write the name of a file, or \"none\"".to_owned());
     }
     Ok((name != "none").then(|| Sessions::named(&name)))
-}
-
-fn who(value: &Value) -> Result<Who, String> {
-    match text(value)?.as_str() {
-        "relays" => Ok(Who::Relays),
-        "all" => Ok(Who::All),
-        _ => Err("write \"relays\" or \"all\"".to_owned()),
-    }
-}
-
-fn off(value: &Value) -> Result<Off, String> {
-    match text(value)?.as_str() {
-        "silent" => Ok(Off::Silent),
-        "refuses" => Ok(Off::Refuses),
-        _ => Err("write \"silent\" or \"refuses\"".to_owned()),
-    }
 }
 
 fn latency(value: &Value) -> Result<(Span, Span), String> {

@@ -148,7 +148,7 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 that people use while the others come and go",
         ),
         ("[churn]\nshape = 0.05", "a.toml: churn.shape = 0.05: write a number from 0.1 to 10"),
-        ("[churn]\nwho = true", "a.toml: churn.who = true: write a text in quotes"),
+        ("[churn]\nwho = true", "a.toml: churn.who = true: write \"relays\" or \"all\""),
         ("[churn]\nwho = \"some\"", "a.toml: churn.who = \"some\": write \"relays\" or \"all\""),
         ("[run]\nlook = true", "a.toml: run.look = true: write a text in quotes"),
         ("[traffic]\nttl = \"31d\"", "a.toml: traffic.ttl = \"31d\": write \"10m\" to \"30d\""),
