@@ -52,7 +52,18 @@ impl Node {
             nodes.retain(|node| !chosen.contains(node));
             chosen.extend(self.draw(&mut nodes, 1));
         }
+        let source = self.source_to_meet(custody);
+        chosen.extend(source.filter(|source| !chosen.contains(source)));
         chosen
+    }
+
+    /// The node that a relayed envelope came from, in the rounds in which it is asked, too. It may be the only
+    /// one that knows of the end: whoever was off at that time casts what has ended at nodes that never
+    /// had it, and those would ask only each other.
+    fn source_to_meet(&self, custody: &Custody) -> Option<Contact> {
+        let asks = custody.rounds >= MEETS_FROM && custody.rounds.is_power_of_two();
+        let source = custody.source.filter(|_| asks && custody.role == Role::Relayed)?;
+        self.contact(&source)
     }
 
     /// A node of the region repeats to a few of those that lack it; later to one, in few rounds.
