@@ -194,6 +194,7 @@ impl Agent {
             self.outbox.next(connected).map(|at| (at, Timer::Outbox)),
             Some((self.mailboxes.next(), Timer::Mailboxes)),
             connected.then(|| (self.publishing.next(), Timer::Card)),
+            self.prekeys.next_end().map(|at| (at, Timer::Prekeys)),
         ]
         .into_iter()
         .flatten()
@@ -213,6 +214,7 @@ impl Agent {
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
+        self.prekeys_due(turn);
         self.card_due(turn);
         Ok(())
     }

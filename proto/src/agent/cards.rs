@@ -53,14 +53,23 @@ impl Agent {
 
     /// Makes a new prekey if it is time to, and lets the card go once the disk has it.
     pub(super) fn publish_card(&mut self, turn: Turn<'_>) {
-        let rotated = self.prekeys.rotate(&mut self.rng, turn.now);
-        let destroyed = self.prekeys.destroy_due(turn.now) > 0;
-        if rotated || destroyed {
-            let bytes = self.prekeys.to_bytes().to_vec();
-            self.journal.put(Drawer::Meta, PREKEYS.to_vec(), bytes);
+        if self.prekeys.rotate(&mut self.rng, turn.now) {
+            self.write_prekeys();
         }
         self.publishing.next = turn.now + PUBLISH_EVERY;
         self.journal.promise(Promise::PublishCard);
+    }
+
+    /// Destroys the secrets whose time is over, connected or not.
+    pub(super) fn prekeys_due(&mut self, turn: Turn<'_>) {
+        if self.prekeys.destroy_due(turn.now) > 0 {
+            self.write_prekeys();
+        }
+    }
+
+    fn write_prekeys(&mut self) {
+        let bytes = self.prekeys.to_bytes().to_vec();
+        self.journal.put(Drawer::Meta, PREKEYS.to_vec(), bytes);
     }
 
     pub(super) fn send_card(&mut self, turn: Turn<'_>) {

@@ -187,6 +187,7 @@ impl Node {
             rounds: 0,
             due,
             heard: false,
+            handed: false,
             bytes: envelope.body().len() as u32,
             reported: 0,
             given: 0,

@@ -113,7 +113,7 @@ impl Node {
             self.client_reply(id, Err(Rejection::Unknown));
             return Ok(());
         };
-        let copies_may_exist = custody.rounds > 0 || !custody.holders.is_empty();
+        let copies_may_exist = custody.may_have_left();
         self.cancel(turn, envelope, &custody);
         self.tell_state(envelope, EnvelopeState::Cancelled);
         let result = Ok(ClientResponse::Cancelled { copies_may_exist });
