@@ -187,7 +187,6 @@ impl Node {
             rounds: 0,
             due,
             heard: false,
-            handed: false,
             bytes: envelope.body().len() as u32,
             reported: 0,
             given: 0,

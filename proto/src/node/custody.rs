@@ -18,7 +18,7 @@ use crate::verified::Verified;
 
 use super::io::{Event, Family};
 use super::keys;
-use super::records::{Custody, Role, is_own};
+use super::records::{Custody, Role};
 use super::regions::{Found, LOOKUP_PATIENCE};
 use super::targets::PROBE_WAIT;
 use super::{Node, Turn};
@@ -231,32 +231,6 @@ impl Node {
     ) -> Result<(), StoreError> {
         if let Some(mut custody) = self.custody(turn, id)? {
             custody.note_given(holder);
-            self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
-        }
-        Ok(())
-    }
-
-    /// Notes that a reader has been handed these: whoever takes one of them back is told that a copy
-    /// may exist.
-    pub(super) fn note_handed(
-        &mut self,
-        turn: Turn<'_>,
-        ids: &[EnvelopeId],
-    ) -> Result<(), StoreError> {
-        let keys: Vec<_> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
-        let stored = turn.store.get_many(Family::Custody, &keys)?;
-        for (id, bytes) in ids.iter().zip(stored) {
-            // Most are not our clients' own: those are told by their first byte.
-            if bytes.is_some_and(|bytes| is_own(&bytes)) {
-                self.note_handed_own(turn, id)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn note_handed_own(&mut self, turn: Turn<'_>, id: &EnvelopeId) -> Result<(), StoreError> {
-        if let Some(mut custody) = self.custody(turn, id)?.filter(|custody| !custody.handed) {
-            custody.handed = true;
             self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
         }
         Ok(())

@@ -21,14 +21,11 @@ pub(super) const HOLDERS_MAX: usize = 64;
 pub(super) const CLAIMS_MAX: usize = 32;
 
 /// Bits of a custody record's first byte: the role in the lower two, then whether another node
-/// brought it, whether one was heard repeating it, whether a source group is charged for it, and
-/// whether a reader was handed a copy.
+/// brought it, whether one was heard repeating it, and whether a source group is charged for it.
 const ROLE: u8 = 0b0011;
-const OWN: u8 = 1;
 const HAS_SOURCE: u8 = 0b0100;
 const HEARD: u8 = 0b1000;
 const IS_CHARGED: u8 = 0b1_0000;
-const HANDED: u8 = 0b10_0000;
 
 /// How a node came to an envelope, which decides what it does with it (PROTOCOL §6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +57,6 @@ pub(super) struct Custody {
     /// Whether another node offered it since the last round: then this round is left out, since
     /// somebody else is repeating it (RFC 6206's idea; PROTOCOL §6.3).
     pub(super) heard: bool,
-    /// Whether a session or a node that fetched it was handed a copy; noted of [`Role::Own`] alone,
-    /// since nobody takes back what is not their own.
-    pub(super) handed: bool,
     /// Bytes of its body.
     pub(super) bytes: u32,
     /// Receipts of other nodes that its source was told of.
@@ -105,24 +99,17 @@ pub(super) enum Cause {
     Cancelled(EnvelopeId),
 }
 
-/// Whether a custody record is of an envelope of this node's own clients.
-pub(super) fn is_own(record: &[u8]) -> bool {
-    record.first().is_some_and(|flags| flags & ROLE == OWN)
-}
-
 impl Custody {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64 + self.holders.len() * Address::LEN);
         let role = match self.role {
-            Role::Own => OWN,
+            Role::Own => 1,
             Role::Relayed => 2,
             Role::Collected => 3,
         };
         let source = if self.source.is_some() { HAS_SOURCE } else { 0 };
         let charged = if self.group.is_some() { IS_CHARGED } else { 0 };
-        let heard = if self.heard { HEARD } else { 0 };
-        let handed = if self.handed { HANDED } else { 0 };
-        bytes.push(role | source | charged | heard | handed);
+        bytes.push(role | source | charged | if self.heard { HEARD } else { 0 });
         bytes.extend(self.mailbox.as_bytes());
         for number in [
             self.expires_at.as_millis(),
@@ -167,7 +154,7 @@ impl Custody {
             expires_at: Time::from_millis(expires_at),
             arrival,
             role: match flags & ROLE {
-                OWN => Role::Own,
+                1 => Role::Own,
                 2 => Role::Relayed,
                 3 => Role::Collected,
                 _ => return None,
@@ -177,18 +164,12 @@ impl Custody {
             rounds: rounds.try_into().ok()?,
             due: Time::from_millis(due),
             heard: flags & HEARD != 0,
-            handed: flags & HANDED != 0,
             bytes: body.try_into().ok()?,
             reported: reported.try_into().ok()?,
             given,
             asked,
             holders: others.collect(),
         })
-    }
-
-    /// Whether somebody else may have a copy: it was offered, or handed to a reader.
-    pub(super) fn may_have_left(&self) -> bool {
-        self.rounds > 0 || self.handed || !self.holders.is_empty()
     }
 
     /// Notes that this node has handed it to `holder`, if there was room to note the holder.
@@ -341,7 +322,6 @@ mod tests {
             rounds: 5,
             due: Time::from_millis(6),
             heard: true,
-            handed: false,
             bytes: 1_024,
             reported: 3,
             given: 2,
@@ -355,7 +335,6 @@ mod tests {
         assert_eq!(custody.given_to().collect::<Vec<_>>(), [&Address::from_bytes([8; 20])]);
         assert_eq!(custody.asked().collect::<Vec<_>>(), [&Address::from_bytes([7; 20])]);
         custody.heard = false;
-        custody.handed = true;
         custody.role = Role::Own;
         custody.group = None;
         assert_eq!(Custody::from_bytes(&custody.to_bytes()), Ok(custody));

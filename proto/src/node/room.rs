@@ -147,7 +147,6 @@ mod tests {
             rounds: u32::MAX,
             due: LATEST,
             heard: true,
-            handed: true,
             bytes: u32::MAX,
             reported: u8::MAX,
             given: u64::MAX,

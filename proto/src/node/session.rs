@@ -131,14 +131,11 @@ impl Node {
             let wanted: Vec<_> = page.iter().map(|(_, next)| (next.id, next.expires_at)).collect();
             // What has ended or expired since it was lined up is gone.
             let read = page.iter().zip(self.envelopes(turn, &wanted)?);
-            let mut handed = Vec::with_capacity(page.len());
             for (cursor, envelope) in read.filter_map(|((cursor, _), one)| Some((*cursor, one?))) {
                 session.credit -= 1;
-                handed.push(envelope.id());
                 let push = ClientPush::Envelope { cursor, envelope };
                 self.desk.push(Output::ClientPush { session: id, push });
             }
-            self.note_handed(turn, &handed)?;
         }
         let idle = session.line.is_empty() && !session.more && !session.mailboxes.is_empty();
         if idle && !session.told_caught_up {

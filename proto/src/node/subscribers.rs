@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 
 use crate::address::Address;
-use crate::envelope::{Envelope, EnvelopeId};
+use crate::envelope::EnvelopeId;
 use crate::grant::Grant;
 use crate::message::{BODY_BYTES_MAX, ClientResponse, IDS_MAX, Push, Response, Waiting};
 use crate::rejection::Rejection;
@@ -106,7 +106,7 @@ impl Node {
         from: &Address,
         ids: &[EnvelopeId],
     ) -> Result<(), StoreError> {
-        let (mut envelopes, mut handed, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut envelopes, mut bytes) = (Vec::new(), 0);
         for envelope in ids {
             let Some(custody) = self.custody(turn, envelope)? else { continue };
             if !self.is_subscribed(&custody.mailbox, from, turn.now) {
@@ -117,11 +117,8 @@ impl Node {
                 break;
             }
             bytes += custody.bytes as usize;
-            let body = self.envelope(turn, envelope, custody.expires_at)?;
-            handed.extend(body.iter().map(Envelope::id));
-            envelopes.extend(body);
+            envelopes.extend(self.envelope(turn, envelope, custody.expires_at)?);
         }
-        self.note_handed(turn, &handed)?;
         self.reply(id, Ok(Response::Fetched { envelopes }));
         Ok(())
     }

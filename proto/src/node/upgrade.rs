@@ -295,7 +295,6 @@ fn old_custody(bytes: &[u8]) -> Option<Custody> {
         rounds: short(58),
         due: Time::from_millis(number(62)),
         heard: fields[70] == 1,
-        handed: false,
         bytes: short(71),
         reported: fields[75],
         given: number(76),

@@ -170,18 +170,18 @@ fn who_takes_back_what_a_reader_was_handed_is_told_that_a_copy_may_exist() {
     }
 }
 
-/// D22: to be told of an envelope is not to have it.
+/// D22: the same where another node has fetched it.
 #[test]
 fn who_takes_back_what_another_node_has_fetched_is_told_that_a_copy_may_exist() {
     let mut world = World::new(5);
     let node = world.add(|_| {});
-    let mailbox = Mailbox::new(1);
-    let [fetched, told] = [1, 2].map(|number| world.letter(&mailbox, number));
-    for envelope in [&fetched, &told] {
+    let [opened, closed] = [1, 2].map(Mailbox::new);
+    let [fetched, kept] = [&opened, &closed].map(|mailbox| world.letter(mailbox, 1));
+    for envelope in [&fetched, &kept] {
         world.submit(node, envelope).unwrap();
     }
     let reader = KeyPair::from_seed(&fill(66));
-    let grants = vec![mailbox.grant(reader.address(), world.now() + Span::HOUR)];
+    let grants = vec![opened.grant(reader.address(), world.now() + Span::HOUR)];
     for request in
         [Request::Subscribe { grants, after: 0 }, Request::Fetch { ids: vec![fetched.id()] }]
     {
@@ -189,7 +189,7 @@ fn who_takes_back_what_another_node_has_fetched_is_told_that_a_copy_may_exist() 
         world.run_for(Span::from_secs(1));
         assert!(matches!(world.answer(id), Some(Ok(_))));
     }
-    for (envelope, copies_may_exist) in [(fetched, true), (told, false)] {
+    for (envelope, copies_may_exist) in [(fetched, true), (kept, false)] {
         let answer = world.call(node, 0, ClientRequest::Cancel { id: envelope.id() });
         assert_eq!(answer, Ok(ClientResponse::Cancelled { copies_may_exist }));
     }
