@@ -2,7 +2,7 @@
 //!
 //! It looks on and changes nothing: a world in which a story is told has the hash of the same one without.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use comm_proto::address::Address;
@@ -35,6 +35,8 @@ pub(crate) struct Story {
     /// Calls and requests that have named it: their ends may not.
     calls: BTreeMap<(At, CallId), String>,
     requests: BTreeMap<(At, RequestId), String>,
+    /// Where copies lie; what is noted about one is written again and again.
+    copies: BTreeSet<(At, Letter)>,
 }
 
 /// The first digits of an id.
@@ -53,6 +55,7 @@ impl Story {
             left_out: 0,
             calls: BTreeMap::new(),
             requests: BTreeMap::new(),
+            copies: BTreeSet::new(),
         }
     }
 
@@ -66,6 +69,11 @@ impl Story {
 
     fn names(&self, what: &dyn fmt::Debug) -> bool {
         format!("{what:?}").contains(&self.about)
+    }
+
+    /// Most requests can name no envelope, and they are many.
+    fn is_named_in(&self, request: &Request) -> bool {
+        !matches!(request, Request::Ping { .. } | Request::FindNode { .. }) && self.names(request)
     }
 
     fn is_about(&self, id: &EnvelopeId) -> bool {
@@ -103,12 +111,10 @@ impl World {
         let Some(mut story) = self.story.take() else { return };
         let (now, name) = (self.now, self.name(host));
         match input {
-            Input::Request { id, from, request, .. } if may_name(request) => {
-                if story.names(request) {
-                    let other = self.name_of(&from.address());
-                    story.add(now, &name, &format!("is asked by {other}"), request);
-                    story.requests.insert((host, *id), other);
-                }
+            Input::Request { id, from, request, .. } if story.is_named_in(request) => {
+                let other = self.name_of(&from.address());
+                story.add(now, &name, &format!("is asked by {other}"), request);
+                story.requests.insert((host, *id), other);
             }
             Input::Response { id, result } => {
                 let called = story.calls.remove(&(host, *id));
@@ -135,12 +141,10 @@ impl World {
         let Some(mut story) = self.story.take() else { return };
         let (now, name) = (self.now, self.name(host));
         match output {
-            Output::Call { id, to, request, .. } if may_name(request) => {
-                if story.names(request) {
-                    let other = self.name_of(&to.address());
-                    story.add(now, &name, &format!("calls {other}"), request);
-                    story.calls.insert((host, *id), other);
-                }
+            Output::Call { id, to, request, .. } if story.is_named_in(request) => {
+                let other = self.name_of(&to.address());
+                story.add(now, &name, &format!("calls {other}"), request);
+                story.calls.insert((host, *id), other);
             }
             Output::Reply { id, result } => {
                 let asked = story.requests.remove(&(host, *id));
@@ -154,7 +158,8 @@ impl World {
                 story.add(now, &name, &does, push);
             }
             Output::ClientReply { id, result } => {
-                if story.requests.remove(&(host, *id)).is_some() || story.names(result) {
+                let asked = story.requests.remove(&(host, *id));
+                if asked.is_some() || story.names(result) {
                     story.add(now, &name, "answers its client", result);
                 }
             }
@@ -179,12 +184,15 @@ impl World {
     pub(super) fn tell_copies(&mut self, host: At, copies: &[(Letter, Change)]) {
         let Some(mut story) = self.story.take() else { return };
         for (letter, change) in copies {
-            let id = self.people.fate(*letter).0.filter(|id| story.is_about(id));
-            if let Some(id) = id {
-                let does = match change {
-                    Change::Laid => "has it on its disk",
-                    Change::Dropped => "has it on its disk no longer",
-                };
+            let copy = (host, *letter);
+            let Some(id) = self.people.fate(*letter).0.filter(|id| story.is_about(id)) else {
+                continue;
+            };
+            let (is_news, does) = match change {
+                Change::Laid => (story.copies.insert(copy), "has it on its disk"),
+                Change::Dropped => (story.copies.remove(&copy), "has it on its disk no longer"),
+            };
+            if is_news {
                 story.add(self.now, &self.name(host), does, &id);
             }
         }
@@ -252,12 +260,7 @@ fn listed(names: impl Iterator<Item = String>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Whether a request may name an envelope: most do not, and are many.
-const fn may_name(request: &Request) -> bool {
-    !matches!(request, Request::Ping { .. } | Request::FindNode { .. })
-}
-
-/// The same of an answer.
+/// Whether an answer may name an envelope: most do not, and are many.
 const fn may_name_in<E>(answer: &Result<Response, E>) -> bool {
     !matches!(answer, Err(_) | Ok(Response::Pong { .. } | Response::Nodes { .. } | Response::Done))
 }

@@ -219,6 +219,7 @@ fn a_report_names_envelopes_that_were_lost_and_a_replay_tells_what_became_of_one
     assert_eq!(story.lines().next(), text(&plain).lines().next(), "to be told changes nothing");
     assert!(story.contains("is asked by its client: Submit"), "{story}");
     assert!(story.contains("(adversary): Deliver"), "{story}");
+    assert_eq!(story.matches("has it on its disk").count(), 1, "nobody else keeps it: {story}");
     assert!(story.contains("accepted") && story.contains("not delivered"), "{story}");
     let nobody = place.run(&["replay", "3", "small.toml", "--about", "zz"]);
     assert_eq!(code(&nobody), 2);
