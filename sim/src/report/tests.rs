@@ -299,6 +299,8 @@ fn the_page_needs_nothing_else_and_draws_bands_goals_and_published_figures() {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    // Copies go from 0 to 2 on their axis.
+    assert!(page.contains(">0.5</text>") && !page.contains(">0.50</text>"), "{page}");
 }
 
 #[test]
