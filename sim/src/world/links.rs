@@ -178,6 +178,9 @@ impl World {
         } else {
             (Reaction::Pass, request)
         };
+        if !matches!(reaction, Reaction::Pass | Reaction::Instead(_)) {
+            self.tell_kept(to, "keeps this request from its node", &request);
+        }
         match reaction {
             Reaction::Answer(result) => self.send_answer(asked, to, *result),
             Reaction::Forged(message) => {
