@@ -6,6 +6,7 @@
 mod alone;
 mod chatting;
 mod cut;
+mod demo;
 mod identities;
 mod keeping;
 mod library;
