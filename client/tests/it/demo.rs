@@ -78,7 +78,9 @@ impl Demo {
 impl Drop for Demo {
     fn drop(&mut self) {
         // Told, not killed: so it ends its own children even if this test has failed.
-        self.interrupt();
+        if self.has_ended().is_none() {
+            self.interrupt();
+        }
         let _gone = self.child.wait();
     }
 }
