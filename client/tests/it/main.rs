@@ -16,3 +16,4 @@ mod running_node;
 mod store;
 mod terminal;
 mod town;
+mod watching;
