@@ -215,18 +215,29 @@ fn key_of(
 }
 
 fn parse_key(bytes: &[u8]) -> Option<PublicKey> {
-    let (rest, certificate) = X509Certificate::from_der(bytes).ok()?;
+    let (_, certificate) = X509Certificate::from_der(bytes).ok()?;
     let key = certificate.public_key();
     let (before, signature) = bytes.split_last_chunk()?;
-    let is_ours = rest.is_empty()
-        && before.ends_with(BEFORE_SIGNATURE)
+    let signed = certificate.tbs_certificate.as_ref();
+    let length = signed.len() + BEFORE_SIGNATURE.len() + Signature::LEN;
+    // The library reads more than what DER allows; around what is signed one spelling counts.
+    let is_ours = before == [&sequence_head(length)?[..], signed, BEFORE_SIGNATURE].concat()
         && certificate.issuer().as_raw() == certificate.subject().as_raw()
         && key.algorithm.algorithm == OID_SIG_ED25519;
     let key = PublicKey::from_bytes(key.subject_public_key.data.as_ref().try_into().ok()?);
     // Strict, so keys of small order, under which anybody can sign, are no node keys.
     let signature = Signature::from_bytes(*signature);
-    let is_signed = || key.verify(certificate.tbs_certificate.as_ref(), &signature);
-    (is_ours && is_signed()).then_some(key)
+    (is_ours && key.verify(signed, &signature)).then_some(key)
+}
+
+/// What DER has before the content of a sequence, if that is no longer than a certificate needs.
+fn sequence_head(length: usize) -> Option<Vec<u8>> {
+    let [high, low] = u16::try_from(length).ok()?.to_be_bytes();
+    Some(match (high, low) {
+        (0, 0..0x80) => vec![0x30, low],
+        (0, _) => vec![0x30, 0x81, low],
+        _ => vec![0x30, 0x82, high, low],
+    })
 }
 
 /// Accepts node certificates, and of these the expected one alone if there is one.
@@ -373,10 +384,7 @@ mod tests {
     fn signed(pair: &KeyPair, inner: &[u8]) -> Vec<u8> {
         let signature = pair.sign(inner);
         let length = inner.len() + BEFORE_SIGNATURE.len() + Signature::LEN;
-        let head = match u8::try_from(length) {
-            Ok(length) => vec![0x30, 0x81, length],
-            Err(_) => vec![0x30, 0x82, (length >> 8) as u8, length as u8],
-        };
+        let head = sequence_head(length).unwrap();
         [&head[..], inner, BEFORE_SIGNATURE, signature.as_bytes()].concat()
     }
 
