@@ -32,9 +32,13 @@ const WHILE_DEAD: usize = 15;
 const MESSAGES: usize = 200;
 /// Relays that have a message before its way is broken.
 const COPIES: u32 = 3;
-/// Where a region is to be a part of the town: five nodes. There a relay that has missed an end hears of
-/// it from whom it happens to ask, so that it must ask more often than every day to be done in minutes.
-const PARTS: &[&str] = &["--protocol-region-nodes=5", "--protocol-backoff-max=4s"];
+/// Where a region is to be a part of the town: five nodes. There a relay that has missed an end hears of it
+/// in a round that is due or when subscriptions are renewed, which usually takes minutes and more.
+const PARTS: &[&str] = &[
+    "--protocol-region-nodes=5",
+    "--protocol-backoff-max=4s",
+    "--protocol-subscription-renewal=2s",
+];
 
 /// One relay, on the same ports and the same disk each time it is started.
 struct Relay {
