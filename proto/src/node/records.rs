@@ -172,6 +172,12 @@ impl Custody {
         })
     }
 
+    /// Whether it has a place in the schedule: all but what this node's own clients read here. What is collected
+    /// for others is charged to somebody.
+    pub(super) fn is_scheduled(&self) -> bool {
+        self.role != Role::Collected || self.group.is_some()
+    }
+
     /// Notes that this node has handed it to `holder`, if there was room to note the holder.
     pub(super) fn note_given(&mut self, holder: &Address) {
         if let Some(at) = self.holders.iter().position(|known| known == holder) {

@@ -192,6 +192,13 @@ impl Node {
         if custody.role == Role::Own {
             return self.find_region(turn, place, Aim::Own);
         }
+        // What is collected has somebody who is likely to know of its end; in every other round anybody is asked.
+        if custody.role == Role::Collected
+            && custody.rounds % 2 == 1
+            && let Some(source) = custody.source.and_then(|source| self.contact(&source))
+        {
+            return Found::Nodes(vec![source]);
+        }
         let known = self.known_region(custody);
         known.map_or_else(|| self.find_region(turn, place, Aim::Relayed), Found::Nodes)
     }
@@ -203,7 +210,7 @@ impl Node {
         }
         let found = || self.regions.found.get(&custody.mailbox).map(|region| region.nodes.clone());
         let searches = custody.rounds == 0 || custody.rounds.is_power_of_two();
-        if self.is_entry_for(custody) {
+        if self.is_entry_for(custody) || custody.role == Role::Collected {
             return found().filter(|_| !searches);
         }
         let (fewest, radius) = (self.fewest_of_region(), self.radius());

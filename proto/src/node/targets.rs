@@ -40,6 +40,9 @@ impl Node {
         custody: &Custody,
         mut nodes: Vec<Contact>,
     ) -> Vec<Contact> {
+        if custody.role == Role::Collected {
+            return self.draw(&mut nodes, 1);
+        }
         let mut lacking = nodes.clone();
         lacking.retain(|contact| !custody.holders.contains(&contact.address()));
         let repeats = custody.role == Role::Relayed && !self.is_entry_for(custody);
