@@ -64,6 +64,8 @@ pub struct Agent {
     inbox: Inbox,
     mailboxes: Mailboxes,
     prekeys: PrekeyRing,
+    /// Since when our clock has called the time of a secret over, while we are offline.
+    overdue_since: Option<Time>,
     publishing: Publishing,
     next_number: u64,
 }
@@ -133,6 +135,7 @@ impl Agent {
             inbox: Inbox::default(),
             mailboxes: Mailboxes::default(),
             prekeys: cards::read_prekeys(turn)?,
+            overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
             identity,
@@ -194,7 +197,7 @@ impl Agent {
             self.outbox.next(connected).map(|at| (at, Timer::Outbox)),
             Some((self.mailboxes.next(), Timer::Mailboxes)),
             connected.then(|| (self.publishing.next(), Timer::Card)),
-            self.prekeys.next_end().map(|at| (at, Timer::Prekeys)),
+            self.prekeys_next().map(|at| (at, Timer::Prekeys)),
         ]
         .into_iter()
         .flatten()

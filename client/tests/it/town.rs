@@ -350,6 +350,8 @@ async fn two_hundred_messages_arrive_once_where_a_region_is_a_part_of_the_town()
         wait_for("everybody's node has entries", has_entries).await;
     }
     town.people[0].leave().await;
+    // Its text is no other's.
+    town.written = MESSAGES;
     let (from, number, text) = town.write(0).await;
     let copies = async || town.people[from].copies(number).await >= COPIES;
     wait_for("it is in its region", copies).await;

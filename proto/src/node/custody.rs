@@ -307,7 +307,8 @@ impl Node {
             Found::Nodes(nodes) => {
                 // Never two rounds in a row: whoever offers it time and again must not keep
                 // everybody else from repeating it.
-                if !(custody.heard && custody.rounds > 1 && custody.rounds % 2 == 1) {
+                let others_repeat = custody.heard && custody.role != Role::Collected;
+                if !(others_repeat && custody.rounds > 1 && custody.rounds % 2 == 1) {
                     let chosen = self.choose(turn, &custody, nodes);
                     chosen.iter().for_each(|to| rounds.add(to, *id));
                 }

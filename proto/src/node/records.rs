@@ -34,7 +34,8 @@ pub(super) enum Role {
     Own,
     /// Handed over by another node: repeated until it ends.
     Relayed,
-    /// Fetched for a subscriber: kept for them, not repeated.
+    /// Fetched for a subscriber: kept for them. It is not repeated; where that is another node, others are asked
+    /// seldom whether it has ended.
     Collected,
 }
 

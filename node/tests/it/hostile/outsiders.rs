@@ -102,7 +102,7 @@ fn start(dir: &Path, metrics: SocketAddr) -> NodeProcess {
     let flags = [
         format!("--network-key-file={}", file.display()),
         format!("--metrics-listen={metrics}"),
-        "--limits-handshake-timeout=1s".to_owned(),
+        "--limits-handshake-timeout=5s".to_owned(),
         "-vv".to_owned(),
     ];
     NodeProcess::spawn(dir, &flags)
