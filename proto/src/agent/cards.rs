@@ -73,8 +73,11 @@ impl Agent {
         let since = *self.overdue_since.get_or_insert(turn.now);
         let until = if self.node.is_some() { turn.now } else { since };
         let is_sure = self.node.is_some() || turn.now >= since + OVERDUE_OFFLINE;
-        if is_sure && self.prekeys.destroy_due(until) > 0 {
-            self.overdue_since = None;
+        if !is_sure {
+            return;
+        }
+        self.overdue_since = None;
+        if self.prekeys.destroy_due(until) > 0 {
             self.write_prekeys();
         }
     }

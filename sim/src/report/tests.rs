@@ -181,12 +181,7 @@ fn a_plot_shows_what_never_came_at_its_edge() {
     all[5] = network(&cell(1), 3, 10);
     let text = TEXT.replace("first_copy_p99", "delivery_p50");
     let mut changed = manifest(vec![1, 2, 3]);
-    changed.identity.scenario = manifest::Text {
-        file: "a.toml".into(),
-        sha256: manifest::sha256(&text),
-        text,
-        files: [].into(),
-    };
+    changed.identity.scenario = scenario_of(text);
     let mut kept = Report::default();
     kept.add(changed, all).unwrap();
     let summary = Summary::new(&kept);
@@ -195,6 +190,11 @@ fn a_plot_shows_what_never_came_at_its_edge() {
     assert!(plot.svg().contains(">never</text>"), "{}", plot.svg());
     assert_eq!(plot.svg().matches("class=\"dot").count(), 1, "the other cell has its figure");
     assert!(!plot.svg().contains("NaN") && !plot.svg().contains("inf"));
+}
+
+fn scenario_of(text: String) -> manifest::Text {
+    let sha256 = manifest::sha256(&text);
+    manifest::Text { file: "a.toml".into(), sha256, text, files: [].into() }
 }
 
 /// Networks of the first cell that have nothing in common, so that intervals are as wide as they get.
@@ -216,12 +216,7 @@ fn no_form_of_a_report_shows_what_cannot_be() {
         "at_most = \"1s\"\n[[expect]]\nmeasure = \"disk_share\"\nat_most = \"90%\"",
     );
     let mut changed = manifest(vec![1, 2]);
-    changed.identity.scenario = manifest::Text {
-        file: "a.toml".into(),
-        sha256: manifest::sha256(&text),
-        text,
-        files: [].into(),
-    };
+    changed.identity.scenario = scenario_of(text);
     let mut kept = Report::default();
     kept.add(changed, unlike_networks()).unwrap();
     let summary = Summary::new(&kept);
