@@ -71,7 +71,13 @@ impl Bench {
 
     /// The neighbour answers whatever it was asked, until it is asked nothing more.
     fn answer_all(&mut self) {
-        while let Some((id, request)) = self.calls.pop() {
+        self.answer(|_| true);
+    }
+
+    /// The neighbour answers some of what it was asked, until it is asked nothing more of that.
+    fn answer(&mut self, is_answered: fn(&Request) -> bool) {
+        while let Some(at) = self.calls.iter().rposition(|(_, request)| is_answered(request)) {
+            let (id, request) = self.calls.remove(at);
             let response = match request {
                 Request::Ping { .. } => Response::Pong { time: self.now, observed: None },
                 Request::FindNode { .. } => Response::Nodes { contacts: Vec::new() },
@@ -93,18 +99,20 @@ impl Bench {
         }
     }
 
-    /// The ids of the last offer that was made, and its call; if there is none yet, of the next round.
+    /// The ids of the last offer that was made, and its call; if there is none yet, of the next one. A round may
+    /// wait for a search that the neighbour has a part in.
     fn take_offer(&mut self) -> (CallId, Vec<EnvelopeId>) {
-        let is_offer = |call: &(CallId, Request)| matches!(call.1, Request::Offer { .. });
-        if !self.calls.iter().any(is_offer) {
-            self.now = self.now + Span::from_secs(10);
+        let is_offer = |request: &Request| matches!(request, Request::Offer { .. });
+        for _ in 0..60 {
+            if let Some(at) = self.calls.iter().rposition(|(_, request)| is_offer(request)) {
+                let (id, Request::Offer { ids }) = self.calls.remove(at) else { unreachable!() };
+                return (id, ids);
+            }
+            self.answer(|request| !matches!(request, Request::Offer { .. }));
+            self.now = self.now + Span::from_secs(1);
             self.handle(Input::Tick);
         }
-        let at = self.calls.iter().rposition(is_offer).unwrap();
-        match self.calls.remove(at) {
-            (id, Request::Offer { ids }) => (id, ids),
-            other => panic!("{other:?}"),
-        }
+        panic!("a node that holds what its neighbour lacks offers nothing for a minute");
     }
 
     /// One input, all its outputs, and the disk's word for them.

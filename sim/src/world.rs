@@ -222,13 +222,18 @@ impl World {
     }
 
     fn switch_on(&mut self, host: At) {
+        self.faults.clocks.reboot(host);
+        let clock = self.clock(host);
+        self.switch_on_at(host, clock);
+    }
+
+    /// Switches a host on by another clock than its own.
+    fn switch_on_at(&mut self, host: At, clock: Time) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        self.faults.clocks.reboot(host);
         let store_bytes_max = self.network.store;
         let ordinary = || Config { store_bytes_max, ..Config::default() };
         let config = self.faults.config(host).unwrap_or_else(ordinary);
-        let clock = self.clock(host);
         self.hosts[host].start(config, seed, clock);
     }
 

@@ -2,9 +2,10 @@
 //! once from somebody who knows them all.
 //!
 //! Entry type is [`Everybody`]. A node fills its table as it always does, by calls that are answered: it is named
-//! as many nodes of every distance as a table holds, and then finds its neighbours and looks in every
-//! bucket once. No time passes, nothing is sent, and whoever stands before a node has no say. What is
-//! saved is nearly all that a large network does before its first envelope.
+//! as many nodes of every distance as a table holds, finds its neighbours and looks in every bucket, and goes
+//! on with its upkeep for half an hour by its own clock, which then shows the time of the world. Nothing is
+//! sent, and a node that stands before another has no say. What is saved is nearly all that a large
+//! network does before its first envelope.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,8 +14,8 @@ use comm_proto::contact::Contact;
 use comm_proto::message::{CONTACTS_MAX, Request, Response};
 use comm_proto::node::{CallId, Command, Input, Node, Output};
 use comm_proto::rejection::Rejection;
-use comm_proto::store::Seq;
 use comm_proto::table::TableConfig;
+use comm_proto::time::{Span, Time};
 use rand_chacha::ChaCha12Rng;
 
 use super::World;
@@ -25,6 +26,11 @@ use crate::host::At;
 const NAMED: usize = 8;
 /// A node that has not come to rest after so many inputs never will.
 const INPUTS_MAX: usize = 100_000;
+/// How long nodes have been up when the world meets them. A node that has just begun searches for itself
+/// again and again for 10 minutes, and pings nobody for 15.
+const UP_AT_LEAST: Span = Span::from_mins(25);
+/// Some have been up for longer by up to this much: the upkeep of all does not come at once.
+const UP_LONGER_MAX: Span = Span::from_mins(15);
 
 /// All hosts in the order of their addresses.
 pub(crate) struct Everybody(Vec<(Address, At)>);
@@ -38,7 +44,8 @@ struct Rehearsal<'a> {
     queries: VecDeque<(CallId, Address)>,
     /// What was asked about last, and the nodes nearest to that.
     nearest: Option<(Address, Vec<Contact>)>,
-    written: Option<Seq>,
+    /// What its clock shows.
+    clock: Time,
     handled: usize,
 }
 
@@ -108,15 +115,17 @@ impl World {
     /// # Panics
     /// When its node never comes to rest.
     pub(crate) fn start_settled(&mut self, host: At, everybody: &Everybody, rng: &mut ChaCha12Rng) {
-        self.switch_on(host);
+        let longer = draw(rng, UP_LONGER_MAX.as_millis() as usize) as u64;
+        let age = UP_AT_LEAST + Span::from_millis(longer);
         let mut rehearsal = Rehearsal {
             everybody,
             inputs: VecDeque::new(),
             queries: VecDeque::new(),
             nearest: None,
-            written: None,
+            clock: self.clock(host) - age,
             handled: 0,
         };
+        self.switch_on_at(host, rehearsal.clock);
         for known in everybody.known_to(&self.address(host), rng).chunks(NAMED) {
             let named = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
             rehearsal.inputs.push_back(Input::Command(Command::Bootstrap(named)));
@@ -126,23 +135,20 @@ impl World {
             rehearsal.inputs.push_back(next);
             self.rehearse(host, &mut rehearsal);
         }
-        if let Some(seq) = rehearsal.written {
-            self.hosts[host].sync(seq);
-            rehearsal.inputs.push_back(Input::Durable(seq));
-            self.rehearse(host, &mut rehearsal);
-        }
         self.wake(host);
     }
 
-    /// What its node waits for: the answer to a query, or to be woken, if it is time.
+    /// What its node waits for: the answer to a query, or to be woken before the world meets it.
     fn next_of(&mut self, host: At, rehearsal: &mut Rehearsal<'_>) -> Option<Input> {
         if let Some((id, about)) = rehearsal.queries.pop_front() {
             let contacts = self.told_of(host, about, rehearsal);
             return Some(Input::Response { id, result: Ok(Response::Nodes { contacts }) });
         }
-        let clock = self.clock(host);
-        let (at, _) = self.hosts[host].node().and_then(Node::poll_timeout)?;
-        (at <= clock).then_some(Input::Tick)
+        let now = self.clock(host);
+        let next = self.hosts[host].node().and_then(Node::poll_timeout);
+        let (at, _) = next.filter(|(at, _)| *at <= now)?;
+        rehearsal.clock = rehearsal.clock.max(at);
+        Some(Input::Tick)
     }
 
     fn told_of(&self, host: At, about: Address, rehearsal: &mut Rehearsal<'_>) -> Vec<Contact> {
@@ -160,11 +166,10 @@ impl World {
 
     /// Hands a node what comes next, until nothing does.
     fn rehearse(&mut self, host: At, rehearsal: &mut Rehearsal<'_>) {
-        let clock = self.clock(host);
         while let Some(input) = rehearsal.inputs.pop_front() {
             rehearsal.handled += 1;
             assert!(rehearsal.handled <= INPUTS_MAX, "host {host} never comes to rest");
-            if !self.handle(host, input, clock) {
+            if !self.handle(host, input, rehearsal.clock) {
                 return;
             }
             self.inputs += 1;
@@ -180,11 +185,13 @@ impl World {
     fn rehearse_output(&mut self, host: At, output: Output, rehearsal: &mut Rehearsal<'_>) {
         match output {
             Output::Write(batch) => {
-                rehearsal.written = Some(batch.seq);
+                let seq = batch.seq;
                 self.hosts[host].write(batch);
+                self.hosts[host].sync(seq);
+                rehearsal.inputs.push_back(Input::Durable(seq));
             }
             Output::Call { id, request: Request::Ping { .. }, .. } => {
-                let (time, observed) = (self.now, Some(self.hosts[host].source()));
+                let (time, observed) = (rehearsal.clock, Some(self.hosts[host].source()));
                 let result = Ok(Response::Pong { time, observed });
                 rehearsal.inputs.push_back(Input::Response { id, result });
             }
@@ -239,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_node_has_a_full_table_its_neighbours_and_nobody_to_ping() {
+    fn a_settled_node_has_a_full_table_and_its_neighbours_and_goes_on_with_its_upkeep() {
         let (mut world, everybody) = everybody(300);
         let mut rng = ChaCha12Rng::seed_from_u64(1);
         for host in 0..300 {
@@ -257,10 +264,17 @@ mod tests {
         assert!((240..=375).contains(&size), "{size}");
         // Four halvings leave 18 or 19 nodes: four buckets of twenty, and those.
         assert!((85.0..=110.0).contains(&world.mean_peers()), "{}", world.mean_peers());
-        world.run_until(START + Span::from_mins(10));
-        // A node that joins pings all that it comes to know.
-        let pings = world.messages().get("ping").copied().unwrap_or(0);
-        assert!(calls(&world) > 300 && pings < 300, "{pings} pings");
+        // One that joins pings all that it comes to know, and searches for itself again and again.
+        assert_eq!(calls(&world), 0);
+        let calls_in = |world: &mut World, from: u64, to: u64| {
+            world.run_until(START + Span::from_mins(from));
+            let before = calls(world);
+            world.run_until(START + Span::from_mins(to));
+            calls(world) - before
+        };
+        let quarters = [0, 15, 30, 45].map(|from| calls_in(&mut world, from, from + 15));
+        assert!(quarters.iter().all(|calls| *calls > 300 * 15), "{quarters:?}");
+        assert!(quarters[0] < 300 * 100, "{quarters:?}");
     }
 
     fn calls(world: &World) -> u64 {
