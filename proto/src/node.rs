@@ -318,7 +318,7 @@ impl Node {
             outage: _,
         } = self;
         let nodes = table.len() + book.len() + bootstrap.len() + entries.len() + rotating.len();
-        let seen = clocks.len() + outside_view.len() + dial_backs.len() + listeners.len();
+        let seen = clocks.differing() + outside_view.len() + dial_backs.len() + listeners.len();
         let asked = searches.len() + calls.len() + regions.len() + card_searches.len();
         let read = subscribers.values().map(Subscribers::len).sum::<usize>() + collections.len();
         let read = read + own_mailboxes.len() + fetching.len();

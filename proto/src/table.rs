@@ -46,6 +46,8 @@ pub struct Table {
     departures: u64,
     /// Departures, arrivals and moves.
     changes: u64,
+    /// How many entries have a clock that agrees with ours.
+    agreeing: usize,
 }
 
 /// What became of a node that answered us.
@@ -96,7 +98,8 @@ impl Default for TableConfig {
 impl Table {
     /// An empty table around `own`.
     pub fn new(own: Address, config: TableConfig) -> Self {
-        Self { own, config, buckets: vec![Bucket::new(Time::ZERO)], departures: 0, changes: 0 }
+        let buckets = vec![Bucket::new(Time::ZERO)];
+        Self { own, config, buckets, departures: 0, changes: 0, agreeing: 0 }
     }
 
     /// A node has answered, under its own key, a call that *we* began: it enters, or is refreshed.
@@ -163,6 +166,26 @@ impl Table {
     pub fn searched_in_vain(&mut self, target: &Address) {
         let index = self.index_of(target);
         self.buckets[index].changed();
+    }
+
+    /// A node has told a time that is within the tolerance of ours; nothing if it is no entry.
+    pub fn clock_agrees(&mut self, address: &Address) {
+        let index = self.index_of(address);
+        let is_new = self.buckets[index].change(address, Entry::note_agreement);
+        self.agreeing += usize::from(is_new == Some(true));
+    }
+
+    /// A node has told a time that differs from ours.
+    pub fn clock_differs(&mut self, address: &Address) {
+        let index = self.index_of(address);
+        let was_known = self.buckets[index].change(address, Entry::forget_agreement);
+        self.agreeing -= usize::from(was_known == Some(true));
+    }
+
+    /// Our own clock has jumped: nobody is known to agree with it.
+    pub fn forget_clocks(&mut self) {
+        self.buckets.iter_mut().for_each(Bucket::forget_clocks);
+        self.agreeing = 0;
     }
 
     /// Much may have changed unnoticed: all buckets are stale.
@@ -238,6 +261,11 @@ impl Table {
     /// How many nodes have left the table.
     pub fn departures(&self) -> u64 {
         self.departures
+    }
+
+    /// How many entries have told a time that is within the tolerance of ours.
+    pub fn agreeing_clocks(&self) -> usize {
+        self.agreeing
     }
 
     /// Whether there is no entry.
@@ -344,9 +372,7 @@ impl Table {
                 return index;
             }
             if let Some(worst) = bucket.worst(&self.config) {
-                bucket.remove(&worst);
-                self.departures += 1;
-                self.changes += 1;
+                self.take_out(index, &worst);
                 return index;
             }
             if !splits {
@@ -363,17 +389,25 @@ impl Table {
         let index = self.index_of(address);
         let bucket = &mut self.buckets[index];
         bucket.forget_replacement(address);
-        if !bucket.remove(address) {
+        if !self.take_out(index, address) {
             return;
         }
-        self.departures += 1;
-        self.changes += 1;
+        let bucket = &mut self.buckets[index];
         if let Some(replacement) = bucket.take_replacement() {
             let since = replacement.last_seen();
             self.admit(replacement, since);
         } else {
             bucket.changed();
         }
+    }
+
+    /// Takes a node out of its bucket; whether it was an entry.
+    fn take_out(&mut self, index: usize, address: &Address) -> bool {
+        let Some(entry) = self.buckets[index].remove(address) else { return false };
+        self.departures += 1;
+        self.changes += 1;
+        self.agreeing -= usize::from(entry.clock_agrees());
+        true
     }
 
     fn append_by_distance<'a>(

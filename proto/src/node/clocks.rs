@@ -4,13 +4,13 @@
 //! of them to change anything. Their word may only delay what our own clock says is over: nobody can
 //! make this node delete, refuse or forget anything by lying about the time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rand_core::RngCore;
 
 use crate::address::Address;
 use crate::envelope::CLOCK_TOLERANCE;
-use crate::table::Status;
+use crate::table::{Status, Table};
 use crate::time::{Span, Time};
 
 use super::io::Event;
@@ -20,20 +20,15 @@ use super::{Node, Turn};
 const FEWEST: usize = 3;
 /// As long as fewer are known, nodes of the table are asked for theirs.
 const WANTED: usize = 8;
-/// Room for so many more is made at a time.
-const GROWTH: usize = 8;
 /// How often.
 const ASK_EVERY: Span = Span::from_mins(5);
 
-/// How far the clocks of nodes of our table are from ours. The beginnings of addresses stand for nodes:
-/// two that have the same have one voice.
+/// How far the clocks of nodes of our table are from ours. Nearly all are within the tolerance; by how
+/// much these differ tells nothing, and the table marks them.
 #[derive(Debug)]
 pub(super) struct PeerClocks {
-    /// Those whose clock is within the tolerance of ours: nearly all, and by how much it differs tells
-    /// nothing. In order.
-    agreeing: Vec<u64>,
-    /// The others, and the milliseconds by which each is ahead of ours; negative when it is behind.
-    differing: BTreeMap<u64, i64>,
+    /// The milliseconds by which each of the others is ahead of ours; negative when it is behind.
+    differing: BTreeMap<Address, i64>,
     /// How many nodes had left the table when those among them were last forgotten.
     departures: u64,
     ask_at: Time,
@@ -51,73 +46,78 @@ enum Verdict {
     Behind,
 }
 
+/// By how much each clock is ahead of ours, the one farthest behind first.
+struct Voices {
+    differing: Vec<i64>,
+    /// How many agree with ours; they count as 0.
+    agreeing: usize,
+}
+
 impl PeerClocks {
     pub(super) const fn new() -> Self {
         let (ask_at, verdict) = (Time::ZERO, Verdict::Agreed);
-        Self { agreeing: Vec::new(), differing: BTreeMap::new(), departures: 0, ask_at, verdict }
+        Self { differing: BTreeMap::new(), departures: 0, ask_at, verdict }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.agreeing.len() + self.differing.len()
+    /// How many differ from ours.
+    pub(super) fn differing(&self) -> usize {
+        self.differing.len()
     }
 
-    /// By how much our clock is ahead of more than half of theirs.
+    fn known(&self, table: &Table) -> usize {
+        table.agreeing_clocks() + self.differing.len()
+    }
+
+    fn knows(&self, table: &Table, peer: &Address) -> bool {
+        self.differing.contains_key(peer)
+            || table.get(peer).is_some_and(|entry| entry.clock_agrees())
+    }
+
+    /// An entry of the table has a clock that is ahead of ours by so many milliseconds.
+    fn note(&mut self, table: &mut Table, peer: Address, ahead: i64) {
+        if ahead.unsigned_abs() > CLOCK_TOLERANCE.as_millis() {
+            table.clock_differs(&peer);
+            self.differing.insert(peer, ahead);
+        } else {
+            self.differing.remove(&peer);
+            table.clock_agrees(&peer);
+        }
+    }
+
+    fn voices(&self, table: &Table) -> Voices {
+        let mut differing: Vec<_> = self.differing.values().copied().collect();
+        differing.sort_unstable();
+        Voices { differing, agreeing: table.agreeing_clocks() }
+    }
+}
+
+impl Voices {
+    fn len(&self) -> usize {
+        self.agreeing + self.differing.len()
+    }
+
+    /// By how much our clock is ahead of more than half of them.
     fn ours_ahead(&self) -> Span {
         self.nth(self.len() / 2).map_or(Span::ZERO, |least| behind(-i128::from(least)))
     }
 
-    /// By how much our clock is behind more than half of theirs.
+    /// By how much our clock is behind more than half of them.
     fn ours_behind(&self) -> Span {
         let middle = self.len().saturating_sub(1) / 2;
         self.nth(middle).map_or(Span::ZERO, |least| behind(i128::from(least)))
     }
 
-    /// By how much the `n`th is ahead, the one farthest behind first; 0 for all that agree with ours.
     fn nth(&self, n: usize) -> Option<i64> {
         if n >= self.len() || self.len() < FEWEST {
             return None;
         }
-        let mut differing: Vec<_> = self.differing.values().copied().collect();
-        differing.sort_unstable();
-        let behind = differing.partition_point(|ahead| *ahead < 0);
-        let ahead = behind + self.agreeing.len();
+        let behind = self.differing.partition_point(|ahead| *ahead < 0);
+        let ahead = behind + self.agreeing;
         Some(match n {
-            n if n < behind => differing[n],
+            n if n < behind => self.differing[n],
             n if n < ahead => 0,
-            n => differing[n - self.agreeing.len()],
+            n => self.differing[n - self.agreeing],
         })
-    }
-
-    fn knows(&self, peer: &Address) -> bool {
-        let peer = peer.top_bits();
-        self.agreeing.binary_search(&peer).is_ok() || self.differing.contains_key(&peer)
-    }
-
-    fn insert(&mut self, peer: Address, ahead: i64) {
-        let peer = peer.top_bits();
-        let place = self.agreeing.binary_search(&peer);
-        if ahead.unsigned_abs() > CLOCK_TOLERANCE.as_millis() {
-            self.differing.insert(peer, ahead);
-            place.ok().map(|place| self.agreeing.remove(place));
-            return;
-        }
-        self.differing.remove(&peer);
-        if let Err(place) = place {
-            if self.agreeing.len() == self.agreeing.capacity() {
-                self.agreeing.reserve_exact(GROWTH);
-            }
-            self.agreeing.insert(place, peer);
-        }
-    }
-
-    fn retain(&mut self, mut is_there: impl FnMut(&u64) -> bool) {
-        self.agreeing.retain(&mut is_there);
-        self.differing.retain(|peer, _| is_there(peer));
-    }
-
-    fn clear(&mut self) {
-        self.agreeing.clear();
-        self.differing.clear();
     }
 }
 
@@ -131,32 +131,32 @@ impl Node {
         let ahead = i128::from(time.as_millis()) - i128::from(turn.now.as_millis());
         let ahead = ahead.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         if self.table.get(&peer).is_some() {
-            self.clocks.insert(peer, ahead);
+            self.clocks.note(&mut self.table, peer, ahead);
         }
         self.judge_clock(turn);
     }
 
-    /// Only those of the table count.
+    /// Only those of the table count: a clock that differed goes with its node.
     pub(super) fn forget_clocks_of_the_gone(&mut self) {
         let departures = self.table.departures();
         if std::mem::replace(&mut self.clocks.departures, departures) == departures {
             return;
         }
-        let there = self.table.entries().map(|entry| entry.contact().address().top_bits());
-        let there: BTreeSet<_> = there.collect();
-        self.clocks.retain(|peer| there.contains(peer));
+        let table = &self.table;
+        self.clocks.differing.retain(|peer, _| table.get(peer).is_some());
     }
 
     /// Our own clock has jumped: what was known of others' is worth nothing any more. What followed
     /// from it stands until enough of them are known again, since it can only delay.
     pub(super) fn forget_clocks(&mut self, turn: Turn<'_>) {
-        self.clocks.clear();
+        self.table.forget_clocks();
+        self.clocks.differing.clear();
         self.clocks.ask_at = turn.now;
     }
 
     /// When to ask for further clocks.
     pub(super) fn next_clock_question(&self) -> Time {
-        let enough = self.clocks.len() >= WANTED.min(self.table.len());
+        let enough = self.clocks.known(&self.table) >= WANTED.min(self.table.len());
         if enough { Time::MAX } else { self.clocks.ask_at }
     }
 
@@ -167,7 +167,8 @@ impl Node {
         }
         self.clocks.ask_at = turn.now + ASK_EVERY;
         let unknown = |address: &Address| {
-            !self.clocks.knows(address) && self.table.status(address, turn.now) != Some(Status::Bad)
+            !self.clocks.knows(&self.table, address)
+                && self.table.status(address, turn.now) != Some(Status::Bad)
         };
         let contacts = self.table.entries().map(|entry| entry.contact());
         let mut contacts: Vec<_> =
@@ -180,10 +181,11 @@ impl Node {
     }
 
     fn judge_clock(&mut self, turn: Turn<'_>) {
-        if self.clocks.len() < FEWEST {
+        let voices = self.clocks.voices(&self.table);
+        if voices.len() < FEWEST {
             return;
         }
-        let (ahead, behind) = (self.clocks.ours_ahead(), self.clocks.ours_behind());
+        let (ahead, behind) = (voices.ours_ahead(), voices.ours_behind());
         let verdict = if ahead > CLOCK_TOLERANCE {
             Verdict::Ahead
         } else if behind > CLOCK_TOLERANCE {
@@ -210,13 +212,31 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contact::Contact;
+    use crate::key::PublicKey;
+    use crate::table::TableConfig;
 
-    fn told(hours: &[i64]) -> PeerClocks {
-        let mut clocks = PeerClocks::new();
+    const HOUR: i64 = 3_600_000;
+
+    fn peer(n: u8) -> Contact {
+        let endpoint = ([127, 0, 0, 1], 4_000).into();
+        Contact::new(PublicKey::from_bytes([n; PublicKey::LEN]), [endpoint])
+    }
+
+    /// A table of nodes that have told times so many hours ahead of ours.
+    fn told(hours: &[i64]) -> (PeerClocks, Table) {
+        let own = Address::from_bytes([0; Address::LEN]);
+        let (mut clocks, mut table) = (PeerClocks::new(), Table::new(own, TableConfig::default()));
         for (n, hours) in (0_u8..).zip(hours) {
-            clocks.insert(Address::from_bytes([n; 20]), hours * 3_600_000);
+            table.confirm(peer(n), Time::ZERO);
+            clocks.note(&mut table, peer(n).address(), hours * HOUR);
         }
-        clocks
+        (clocks, table)
+    }
+
+    fn ours((clocks, table): &(PeerClocks, Table)) -> (Span, Span) {
+        let voices = clocks.voices(table);
+        (voices.ours_ahead(), voices.ours_behind())
     }
 
     #[test]
@@ -231,41 +251,52 @@ mod tests {
             (&[24, 24, 0, 0], Span::ZERO, Span::ZERO),
             (&[24, 24, 24, -1_000_000], Span::ZERO, day),
         ] {
-            let clocks = told(hours);
-            assert_eq!((clocks.ours_ahead(), clocks.ours_behind()), (ahead, behind), "{hours:?}");
+            assert_eq!(ours(&told(hours)), (ahead, behind), "{hours:?}");
         }
     }
 
     #[test]
     fn a_clock_that_is_set_right_or_wrong_has_one_voice_all_the_same() {
-        let mut clocks = told(&[0, 0, 0]);
-        let peer = |n| Address::from_bytes([n; 20]);
+        let mut told = told(&[0, 0, 0]);
         let day = Span::DAY.as_millis() as i64;
-        for (n, ahead, ours_ahead, ours_behind) in [
-            (0, -day, Span::ZERO, Span::ZERO),
-            (1, -day, Span::DAY, Span::ZERO),
-            (0, CLOCK_TOLERANCE.as_millis() as i64, Span::ZERO, Span::ZERO),
-            (1, day, Span::ZERO, Span::ZERO),
-            (2, day, Span::ZERO, Span::DAY),
-            (2, -(CLOCK_TOLERANCE.as_millis() as i64), Span::ZERO, Span::ZERO),
+        for (n, ahead, expected) in [
+            (0, -day, (Span::ZERO, Span::ZERO)),
+            (1, -day, (Span::DAY, Span::ZERO)),
+            (0, CLOCK_TOLERANCE.as_millis() as i64, (Span::ZERO, Span::ZERO)),
+            (1, day, (Span::ZERO, Span::ZERO)),
+            (2, day, (Span::ZERO, Span::DAY)),
+            (2, -(CLOCK_TOLERANCE.as_millis() as i64), (Span::ZERO, Span::ZERO)),
         ] {
-            clocks.insert(peer(n), ahead);
-            assert_eq!((clocks.ours_ahead(), clocks.ours_behind()), (ours_ahead, ours_behind));
-            assert_eq!(clocks.len(), 3);
+            let (clocks, table) = &mut told;
+            clocks.note(table, peer(n).address(), ahead);
+            assert_eq!(clocks.known(table), 3);
+            assert!((0..3).all(|n| clocks.knows(table, &peer(n).address())));
+            assert_eq!(ours(&told), expected, "{n} is ahead by {ahead} ms");
         }
-        clocks.retain(|peer| *peer != Address::from_bytes([1; 20]).top_bits());
-        assert!(clocks.len() == 2 && !clocks.knows(&peer(1)) && clocks.knows(&peer(2)));
+    }
+
+    #[test]
+    fn a_node_that_has_left_the_table_takes_its_voice_along() {
+        let (clocks, mut table) = told(&[0, 0, 0]);
+        let gone = Contact::new(*peer(1).key(), []);
+        table.confirm(gone.clone(), Time::ZERO);
+        assert!(clocks.known(&table) == 2 && !clocks.knows(&table, &gone.address()));
+        table.confirm(peer(1), Time::ZERO);
+        assert!(clocks.known(&table) == 2 && !clocks.knows(&table, &gone.address()));
+        table.forget_clocks();
+        assert_eq!(clocks.known(&table), 0);
     }
 
     #[test]
     fn the_farthest_clocks_there_can_be_do_not_overflow() {
-        let mut clocks = told(&[0, 0, 0]);
-        let all = |clocks: &mut PeerClocks, ahead| {
-            (0..3).for_each(|n| clocks.insert(Address::from_bytes([n; 20]), ahead));
-        };
-        all(&mut clocks, i64::MIN);
-        assert_eq!(clocks.ours_ahead().as_millis(), 1 << 63);
-        all(&mut clocks, i64::MAX);
-        assert_eq!(clocks.ours_behind().as_millis(), (1 << 63) - 1);
+        let mut told = told(&[0, 0, 0]);
+        for (ahead, expected) in [
+            (i64::MIN, (Span::from_millis(1 << 63), Span::ZERO)),
+            (i64::MAX, (Span::ZERO, Span::from_millis((1 << 63) - 1))),
+        ] {
+            let (clocks, table) = &mut told;
+            (0..3).for_each(|n| clocks.note(table, peer(n).address(), ahead));
+            assert_eq!(ours(&told), expected);
+        }
     }
 }

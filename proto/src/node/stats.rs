@@ -89,7 +89,7 @@ impl Node {
             bound("nodes remembered", self.book.len(), config.address_book_max),
             bound("nodes to begin with", self.bootstrap.len(), BOOTSTRAP_MAX),
             bound("entries", self.entries.len(), 2 * config.entries),
-            bound("clocks", self.clocks.len(), self.table.len()),
+            bound("clocks that differ", self.clocks.differing(), self.table.len()),
             bound("sources dialled back", self.dial_backs.len(), SOURCES_MAX),
             bound("listeners", self.listeners.len(), config.listeners_max),
             bound("sessions", self.sessions.len(), config.sessions_max),

@@ -35,9 +35,12 @@ pub struct Entry {
     /// The end of its address, so that most others are told apart without a look at their contacts,
     /// which lie all over the memory.
     tag: u8,
-    /// Whether somebody was told to ping it since it was last seen.
-    asked: bool,
+    marks: Marks,
 }
+
+/// What is either so or not of an entry; together in the one byte that its 24 have left.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks(u8);
 
 /// Up to k entries, and the replacements that wait for one of them to fail.
 #[derive(Clone, Debug)]
@@ -55,12 +58,32 @@ pub(super) struct Bucket {
     next_ping: Time,
 }
 
+impl Marks {
+    /// Somebody was told to ping it since it was last seen.
+    const ASKED: u8 = 1;
+    /// It has told a time that is within the tolerance of ours.
+    const AGREES: u8 = 1 << 1;
+
+    fn has(self, mark: u8) -> bool {
+        self.0 & mark != 0
+    }
+
+    fn set(&mut self, mark: u8) {
+        self.0 |= mark;
+    }
+
+    fn clear(&mut self, mark: u8) {
+        self.0 &= !mark;
+    }
+}
+
 impl Entry {
     /// A node that answered us at `now` for the first time.
     pub(super) fn new(contact: Contact, now: Time, config: &TableConfig) -> Self {
         let ping_after_secs = seconds(config.questionable_after);
         let tag = tag_of(&contact.address());
-        Self { contact, last_seen: now, ping_after_secs, failures: 0, proven: 0, tag, asked: false }
+        let marks = Marks::default();
+        Self { contact, last_seen: now, ping_after_secs, failures: 0, proven: 0, tag, marks }
     }
 
     /// How to reach the node, as last confirmed.
@@ -76,6 +99,25 @@ impl Entry {
     /// How many calls in a row it has left unanswered; stops counting at 255.
     pub fn failures(&self) -> u8 {
         self.failures
+    }
+
+    /// Whether its clock was within the tolerance of ours when it last told the time (PROTOCOL §6.7).
+    pub fn clock_agrees(&self) -> bool {
+        self.marks.has(Marks::AGREES)
+    }
+
+    /// Its clock is within the tolerance of ours; whether that was not known.
+    pub(super) fn note_agreement(&mut self) -> bool {
+        let is_new = !self.clock_agrees();
+        self.marks.set(Marks::AGREES);
+        is_new
+    }
+
+    /// Its clock is unknown now, or differs; whether it was known to agree.
+    pub(super) fn forget_agreement(&mut self) -> bool {
+        let was_known = self.clock_agrees();
+        self.marks.clear(Marks::AGREES);
+        was_known
     }
 
     fn is(&self, address: &Address) -> bool {
@@ -99,7 +141,7 @@ impl Entry {
     /// The node called us at `now`. That we can reach it is not shown by this, so failures stay.
     pub(super) fn seen(&mut self, now: Time, config: &TableConfig) {
         self.last_seen = now;
-        self.asked = false;
+        self.marks.clear(Marks::ASKED);
         self.ping_after_secs = seconds(config.questionable_after.times(1 << self.proven));
     }
 
@@ -112,7 +154,7 @@ impl Entry {
 
     /// Somebody pings the node now: nobody else needs to for a while.
     pub(super) fn ask(&mut self, now: Time, config: &TableConfig) -> Contact {
-        self.asked = true;
+        self.marks.set(Marks::ASKED);
         self.postpone(now, config);
         self.contact.clone()
     }
@@ -143,7 +185,7 @@ impl Entry {
 
     /// Whether a ping would tell something that an earlier one, still under way, will not.
     fn is_worth_probing(&self, now: Time, config: &TableConfig) -> bool {
-        self.is_silent(now, config) && (!self.asked || now >= self.next_ping())
+        self.is_silent(now, config) && (!self.marks.has(Marks::ASKED) || now >= self.next_ping())
     }
 
     fn postpone(&mut self, now: Time, config: &TableConfig) {
@@ -189,6 +231,11 @@ impl Bucket {
         Some(said)
     }
 
+    /// Forgets what the clocks of the entries have said.
+    pub(super) fn forget_clocks(&mut self) {
+        self.nodes.iter_mut().for_each(|entry| entry.marks.clear(Marks::AGREES));
+    }
+
     pub(super) fn push(&mut self, entry: Entry) {
         self.make_room();
         self.next_ping = self.next_ping.min(entry.next_ping());
@@ -196,15 +243,13 @@ impl Bucket {
         self.entries += 1;
     }
 
-    /// Takes the node out; whether it was an entry.
-    pub(super) fn remove(&mut self, address: &Address) -> bool {
-        let place = self.entries().iter().position(|entry| entry.is(address));
-        if let Some(place) = place {
-            self.nodes.remove(place);
-            self.entries -= 1;
-            self.plan_ping();
-        }
-        place.is_some()
+    /// Takes the node out, if it is an entry.
+    pub(super) fn remove(&mut self, address: &Address) -> Option<Entry> {
+        let place = self.entries().iter().position(|entry| entry.is(address))?;
+        let entry = self.nodes.remove(place);
+        self.entries -= 1;
+        self.plan_ping();
+        Some(entry)
     }
 
     /// The bad entry with most failures; of equals the one that was silent longest.
