@@ -27,7 +27,7 @@ const NAMED: usize = 8;
 /// A node that has not come to rest after so many inputs never will.
 const INPUTS_MAX: usize = 100_000;
 /// How long nodes have been up when the world meets them. A node that has just begun searches for itself
-/// again and again for 10 minutes, and pings nobody for 15.
+/// again and again for 10 minutes, and has searched every bucket anew after 15.
 const UP_AT_LEAST: Span = Span::from_mins(25);
 /// Some have been up for longer by up to this much: the upkeep of all does not come at once.
 const UP_LONGER_MAX: Span = Span::from_mins(15);
