@@ -15,6 +15,7 @@ pub mod network;
 pub mod plot;
 pub mod summary;
 pub mod table;
+mod trials;
 mod unchecked;
 
 use std::collections::BTreeMap;

@@ -26,8 +26,8 @@ pub struct Estimate {
     pub mean: Ratio,
     /// The 95 % confidence interval, without what the mean cannot be; with one network there is none.
     pub interval: Option<(f64, f64)>,
-    /// Whether the interval is that of the rule of three, which takes all trials of all networks as
-    /// independent. Those of one network are not: it says how much was tried, not how networks differ.
+    /// Whether the interval is that of the rule of three, which takes the trials of one network as
+    /// independent. They are not quite: it says how much was tried, not how networks differ.
     pub is_of_three: bool,
     /// The least of all networks.
     pub least: f64,
@@ -109,20 +109,22 @@ pub fn estimate_part(figures: &[Ratio]) -> Option<Estimate> {
     Some(estimate)
 }
 
-/// The same for a share of trials: within 0 and 1, and when every trial went the same way the other way
-/// is still possible up to 3 in as many trials (the rule of three). Networks that happen to agree say no more than
-/// all their trials together: the interval is never narrower than Wilson's of those.
-pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
+/// The same for a share of envelopes that are so many independent trials in all networks together: within 0 and 1,
+/// and when all went the same way the other way is still possible up to 3 in as many trials (the rule of three).
+/// Networks that happen to agree say no more than all their trials together: the interval is never narrower than
+/// Wilson's of those.
+pub fn estimate_share(figures: &[Ratio], trials: u64) -> Option<Estimate> {
     let mut estimate = estimate_part(figures)?;
     let Ratio { part, whole } = estimate.mean;
-    let three = (3.0 / whole as f64).min(1.0);
+    let trials = trials.max(1) as f64;
+    let three = (3.0 / trials).min(1.0);
     estimate.is_of_three = part == whole || part == 0;
     estimate.interval = if part == whole {
         Some((1.0 - three, 1.0))
     } else if part == 0 {
         Some((0.0, three))
     } else {
-        let (least, most) = wilson(estimate.mean.value(), whole as f64);
+        let (least, most) = wilson(estimate.mean.value(), trials);
         estimate.interval.map(|(low, high)| (low.min(least.max(0.0)), high.max(most.min(1.0))))
     };
     Some(estimate)
@@ -239,18 +241,28 @@ mod tests {
 
     #[test]
     fn nothing_lost_is_not_nothing_ever_lost() {
-        let found = estimate_share(&ratios(&[1_000; 3], 1_000)).unwrap();
+        let found = estimate_share(&ratios(&[1_000; 3], 1_000), 3_000).unwrap();
         assert_eq!(found.interval, Some((0.999, 1.0)));
-        let found = estimate_share(&ratios(&[0; 3], 1_000)).unwrap();
+        let found = estimate_share(&ratios(&[0; 3], 1_000), 3_000).unwrap();
         assert_eq!(found.interval, Some((0.0, 0.001)));
     }
 
     #[test]
+    fn envelopes_that_share_their_fate_are_one_trial() {
+        let found = estimate_share(&ratios(&[100; 10], 100), 10).unwrap();
+        assert_eq!(found.interval, Some((0.7, 1.0)));
+        let found = estimate_share(&ratios(&[50; 2], 50), 2).unwrap();
+        assert_eq!(found.interval, Some((0.0, 1.0)), "two of two say next to nothing");
+        let (low, high) = estimate_share(&ratios(&[99; 4], 100), 4).unwrap().interval.unwrap();
+        assert!(low < 0.6 && high > 0.99, "{low} {high}");
+    }
+
+    #[test]
     fn networks_that_happen_to_agree_are_no_surer_than_their_trials() {
-        let (low, high) = estimate_share(&ratios(&[99; 4], 100)).unwrap().interval.unwrap();
+        let (low, high) = estimate_share(&ratios(&[99; 4], 100), 400).unwrap().interval.unwrap();
         // Wilson, 396 of 400: 97.46 to 99.61 %.
         assert!((low - 0.9746).abs() < 1e-4 && (high - 0.9961).abs() < 1e-4, "{low} {high}");
-        let (low, high) = estimate_share(&ratios(&[50, 100], 100)).unwrap().interval.unwrap();
+        let (low, high) = estimate_share(&ratios(&[50, 100], 100), 200).unwrap().interval.unwrap();
         assert_eq!((low, high), (0.0, 1.0), "where they differ, Student's is wider");
     }
 
@@ -302,7 +314,7 @@ mod tests {
         fn the_mean_lies_in_its_interval_and_between_the_extremes(
             parts in prop::collection::vec(0..=1_000_u64, 2..30),
         ) {
-            let found = estimate_share(&ratios(&parts, 1_000)).unwrap();
+            let found = estimate_share(&ratios(&parts, 1_000), 1_000 * parts.len() as u64).unwrap();
             let (mean, (low, high)) = (found.mean.value(), found.interval.unwrap());
             prop_assert!(low <= mean + 1e-9 && mean <= high + 1e-9, "{} {} {}", low, mean, high);
             prop_assert!(found.least <= mean + 1e-9 && mean <= found.greatest + 1e-9);

@@ -165,10 +165,104 @@ fn a_goal_that_chance_may_have_reached_is_told_from_one_that_is_shown() {
     assert_eq!(goals.verdict(), said);
     let table = goals.markdown();
     assert!(table.contains(" | 50 | 3 × 10 | 90 % | pass, too few |"), "{table}");
-    let exact = TEXT.replace("at_least = \"99%\"", "at_least = \"100%\"");
-    let scenario = Scenario::parse("a.toml", &exact, &[]).unwrap();
-    assert!(scenario.expectations[0].is_shown(None), "all that were sent are all that there are");
-    assert!(!scenario.expectations[1].is_shown(None), "one network shows no mean");
+}
+
+/// What a scenario with this text says of three networks whose cells lose none, and one, of ten envelopes.
+fn goals_of(text: &str) -> (Goals, String) {
+    let mut changed = manifest(vec![1, 2, 3]);
+    changed.identity.scenario = scenario_of(text.to_owned());
+    let mut kept = Report::default();
+    kept.add(changed, networks()).unwrap();
+    let summary = Summary::new(&kept);
+    (Goals::new(&summary), table::table(&summary))
+}
+
+/// The row of the table of goals that begins so.
+fn goal_row(goals: &Goals, begin: &str) -> String {
+    let table = goals.table();
+    let row = table.lines().find(|line| line.trim_start().starts_with(begin));
+    row.unwrap_or_else(|| panic!("{begin}: {table}")).to_owned()
+}
+
+#[test]
+fn a_goal_of_all_is_missed_by_one_and_shown_by_no_fewer_than_three_thousand_trials() {
+    let all = TEXT.replace("at_least = \"99%\"", "at_least = \"100%\"");
+    let (goals, _) = goals_of(&all);
+    assert!(goal_row(&goals, "delivered").ends_with("pass, too few"), "{}", goals.table());
+    let (goals, _) = goals_of(&all.replace("where = { adversary.share = \"0%\" }", ""));
+    let missed = goal_row(&goals, "delivered adversary.share=30%");
+    assert!(missed.ends_with("MISSED"), "{missed}");
+    let none = TEXT.replace("\"first_copy_p99\"", "\"wronged_mean\"").replace("\"1s\"", "0");
+    let (goals, _) = goals_of(&none);
+    assert!(goal_row(&goals, "wronged_mean").ends_with("pass, too few"), "{}", goals.table());
+}
+
+#[test]
+fn a_disk_that_was_fuller_than_full_in_one_network_is_not_made_good_by_the_others() {
+    let text = TEXT.replace("\"first_copy_p99\"", "\"disk_share\"").replace("\"1s\"", "\"100%\"");
+    let mut all = networks();
+    all[0].fullest = (5, 4);
+    let mut changed = manifest(vec![1, 2, 3]);
+    changed.identity.scenario = scenario_of(text);
+    let mut kept = Report::default();
+    kept.add(changed, all).unwrap();
+    let goals = Goals::new(&Summary::new(&kept));
+    assert!(goal_row(&goals, "disk_share adversary.share=0%").ends_with("MISSED"));
+    assert!(goal_row(&goals, "disk_share adversary.share=30%").ends_with("pass, too few"));
+}
+
+#[test]
+fn envelopes_between_the_same_people_are_one_trial_in_each_network() {
+    let loose = TEXT.replace("at_least = \"99%\"", "at_least = \"85%\"");
+    let (goals, _) = goals_of(&loose);
+    assert!(goal_row(&goals, "delivered").ends_with("pass"), "thirty of thirty may be 90 %");
+    let paired = loose.replace("[adversary]", "[traffic]\npairs = 1\n[adversary]");
+    let (goals, table) = goals_of(&paired);
+    let row = goal_row(&goals, "delivered");
+    assert!(row.ends_with("pass, too few") && row.contains("3 × 10, 3 trials"), "{row}");
+    assert!(table.contains("30 envelopes in all; they count as 3 trials"), "{table}");
+}
+
+/// Where relays come and go, people use a tenth of the others, and no fewer than four.
+#[test]
+fn envelopes_of_people_who_use_the_same_relays_are_no_more_trials_than_these() {
+    let going = TEXT.replace("[adversary]", "[churn]\nsession = \"1h\"\n[adversary]");
+    let (goals, _) = goals_of(&going);
+    assert!(goal_row(&goals, "delivered").contains("3 × 10, 15 trials"), "{}", goals.table());
+}
+
+#[test]
+fn checks_of_the_setup_are_no_goals_and_fail_a_run_all_the_same() {
+    let text = TEXT
+        .replace("\"first_copy_p99\"", "\"churn_share\"")
+        .replace("at_most = \"1s\"", "at_least = \"80%\"");
+    let with = |going: u64| {
+        let mut all = networks();
+        all.iter_mut().for_each(|network| network.standing.churn = (going, 10));
+        let mut changed = manifest(vec![1, 2, 3]);
+        changed.identity.scenario = scenario_of(text.clone());
+        let mut kept = Report::default();
+        kept.add(changed, all).unwrap();
+        let summary = Summary::new(&kept);
+        (Goals::new(&summary), table::table(&summary))
+    };
+    let (goals, table) = with(9);
+    assert!(goals.met && goals.goals.len() == 1, "{}", goals.table());
+    assert!(goals.verdict().starts_with("None of 1 goals is missed."), "{}", goals.verdict());
+    assert!(
+        goals.verdict().ends_with(" Checks of the set-up: 2, all hold."),
+        "{}",
+        goals.verdict()
+    );
+    assert!(table.contains(" holds"), "{table}");
+    let (goals, table) = with(7);
+    assert!(!goals.met && table.contains(" FAILED"), "{table}");
+    assert!(
+        goals.verdict().ends_with(" 2 of 2 checks of the set-up FAILED: ."),
+        "{}",
+        goals.verdict()
+    );
+    assert!(goals.table().contains("CHECK FAILED"), "{}", goals.table());
 }
 
 fn cell(number: usize) -> Cell {
