@@ -417,7 +417,29 @@ fn a_comparison_finds_what_differs_and_nothing_else() {
     let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("delivered ").ends_with("differs"), "{text}");
     assert!(!row("messages_mean").ends_with("differs"), "{text}");
+    assert!(
+        !text.contains("churn_share"),
+        "where nobody comes and goes there is nothing to compare: {text}"
+    );
     assert!(text.ends_with("about one is marked all the same.\n"), "{text}");
     let none = compare(&report(vec![]), &report(vec![])).unwrap_err().to_string();
     assert!(none.starts_with("nothing in common"), "{none}");
+}
+
+/// Networks of one world, of whose few envelopes some are lost on one side and none on the other.
+#[test]
+fn a_comparison_of_few_envelopes_is_certain_of_nothing() {
+    let with = |lost: [usize; 2]| {
+        let of = |(seed, lost): (u64, usize)| network(&cell(0), seed, lost);
+        let networks = (1..).zip(lost).map(of).collect::<Vec<_>>();
+        let mut kept = Report::default();
+        kept.add(manifest(vec![1, 2]), networks).unwrap();
+        kept
+    };
+    for lost in [[0, 0], [1, 1], [2, 2], [1, 2]] {
+        let text = compare(&with([0, 0]), &with(lost)).unwrap();
+        let row = text.lines().find(|line| line.starts_with("delivered ")).unwrap();
+        assert!(!row.ends_with("differs"), "{row}");
+        assert!(!row.contains("+0 % .. +0 %") && !row.contains("-0 % .. -0 %"), "{row}");
+    }
 }
