@@ -365,6 +365,28 @@ fn scenarios_and_behaviours_are_listed() {
     }
 }
 
+/// As of `comm-sim list | head -1`, with a reader who is gone before anything is written.
+#[test]
+fn whoever_stops_reading_is_no_failure_and_costs_no_file() {
+    let place = Place::with(SMALL);
+    for arguments in [
+        &["list"][..],
+        &["run", "small.toml", "--networks", "1", "--out", "out"],
+        &["replay", "1", "small.toml"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = place.command(arguments).stdout(writer).output().unwrap();
+        assert_eq!(
+            (code(&output), errors(&output).contains("panicked")),
+            (0, false),
+            "{}",
+            errors(&output)
+        );
+    }
+    assert!(place.read("out/summary.txt").contains("1 networks, 3 envelopes in all"));
+}
+
 #[test]
 fn all_experiments_are_one_table_and_one_document() {
     let place = Place::with("");

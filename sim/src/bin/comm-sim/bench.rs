@@ -17,7 +17,7 @@ use comm_sim::experiment;
 use comm_sim::plan::{Plan, Start};
 use serde::Serialize;
 
-use super::{Failure, MISUSE};
+use super::{Failure, MISUSE, output};
 
 /// What is wanted.
 const GOAL_BYTES: u64 = 2_048;
@@ -58,11 +58,12 @@ pub(crate) fn run(
         return Ok(MISUSE);
     }
     let taken = measure(nodes, start, times);
-    if json {
-        println!("{}", serde_json::to_string(&taken).map_err(|error| error.to_string())?);
+    let text = if json {
+        serde_json::to_string(&taken).map_err(|error| error.to_string())? + "\n"
     } else {
-        print!("{}", table(&taken));
-    }
+        table(&taken)
+    };
+    output::print(&text)?;
     Ok(0)
 }
 

@@ -14,7 +14,7 @@ use comm_sim::scenario::Scenario;
 use crate::arguments::{Shown, Workers};
 use crate::directory::{self, Directory};
 use crate::networks::{self, Job, Played};
-use crate::{Failure, INTERRUPTED, MISSED, origin};
+use crate::{Failure, INTERRUPTED, MISSED, origin, output};
 
 /// What makes the whole document again.
 const COMMAND: &str = "make experiments";
@@ -39,7 +39,7 @@ pub(crate) fn run(
     let (report, played) = play(&experiments, workers, shown.out.as_deref())?;
     let summary = Summary::new(&report);
     let goals = Goals::new(&summary);
-    print!("{}", if shown.json { goals.to_json() } else { goals.table() });
+    output::print(&if shown.json { goals.to_json() } else { goals.table() })?;
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, &report, &summary)?;
         eprintln!("The whole report is {}.", page.display());

@@ -2,6 +2,10 @@
 //!
 //! Everything that touches the real world is in here: arguments, files, threads, signals. What is
 //! simulated and what is said about it is the library's.
+#![deny(
+    clippy::print_stdout,
+    reason = "`output` alone writes there, since print! panics where nobody reads on"
+)]
 
 mod arguments;
 mod bench;
@@ -9,6 +13,7 @@ mod directory;
 mod experiments;
 mod networks;
 mod origin;
+mod output;
 mod swarm;
 
 use std::collections::BTreeMap;
@@ -63,7 +68,7 @@ fn main() -> ExitCode {
         Command::Replay { seed, scenario: Some(scenario), set, looks, about, .. } => {
             replay(seed, &scenario, &set, &looks, about.as_deref())
         }
-        Command::Replay { seed, about, .. } => Ok(swarm::replay(seed, about.as_deref())),
+        Command::Replay { seed, about, .. } => swarm::replay(seed, about.as_deref()),
         Command::Swarm { seeds, workers, hashes } => swarm::play(seeds, workers, hashes),
         Command::List => list(),
     };
@@ -152,7 +157,7 @@ fn in_memory(
 /// Prints a report and writes it where it is wanted.
 fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
     let summary = Summary::new(report);
-    print!("{}", if shown.json { summary.to_json() } else { table(&summary) });
+    output::print(&if shown.json { summary.to_json() } else { table(&summary) })?;
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, report, &summary)?;
         eprintln!("The whole report is {}.", page.display());
@@ -201,7 +206,7 @@ fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failu
         Ok(report)
     };
     let text = compare(&load(left)?, &load(right)?).map_err(|error| error.to_string())?;
-    print!("{text}");
+    output::print(&text)?;
     Ok(0)
 }
 
@@ -228,12 +233,13 @@ fn replay(
     for (file, text) in [(&looks.topology, &topology), (&looks.per_node, &nodes)] {
         file.iter().try_for_each(|file| directory::write(file, text))?;
     }
-    println!("seed {seed}  trace {}  events {}", measured.trace, measured.events);
+    let mut text = format!("seed {seed}  trace {}  events {}\n", measured.trace, measured.events);
     let lost = measured.envelopes.iter().enumerate().filter(|(_, fate)| fate.delivered.is_none());
     for (number, fate) in lost {
-        println!("envelope {number} ({}) was not delivered", fate.id);
+        text += &format!("envelope {number} ({}) was not delivered\n", fate.id);
     }
-    story.iter().for_each(|line| println!("{line}"));
+    text.extend(story.iter().map(|line| line.clone() + "\n"));
+    output::print(&text)?;
     match about.filter(|_| story.is_empty()) {
         Some(about) => Err(format!(
             "no envelope's id begins with {about}; the ids of a run stand in the last column of its envelopes.csv"
@@ -243,19 +249,20 @@ fn replay(
 }
 
 fn list() -> Result<u8, Failure> {
-    println!("Scenarios:");
+    let mut list = "Scenarios:\n".to_owned();
     for (file, text) in directory::scenarios()? {
         match read(&file, &text, &[]) {
-            Ok(Scenario { id, title, .. }) => println!("  {file:<24} {id:<7} {title}"),
-            Err(failure) => println!("  {file:<24} {failure}"),
+            Ok(Scenario { id, title, .. }) => list += &format!("  {file:<24} {id:<7} {title}\n"),
+            Err(failure) => list += &format!("  {file:<24} {failure}\n"),
         }
     }
-    println!("\nBehaviours of adversaries:");
+    list += "\nBehaviours of adversaries:\n";
     let kinds =
         behaviour::ALL.iter().map(|kind| (kind.name, kind.about)).collect::<BTreeMap<_, _>>();
     for (name, about) in kinds {
-        println!("  {name:<24} {about}");
+        list += &format!("  {name:<24} {about}\n");
     }
+    output::print(&list)?;
     Ok(0)
 }
 
