@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::charts;
+use super::interrupted::Interrupted;
 use super::plot::{self, bars, escaped};
 use super::summary::{CellSummary, StudySummary, Summary, verdict};
 use super::table::{RULE_OF_THREE, extent, interval, lost_of};
@@ -40,7 +41,18 @@ fn section(study: &Study, figures: &StudySummary) -> String {
         text += &table(cell);
         text += &kinds(cell);
     }
+    text += &figures.interrupted.iter().map(interrupted).collect::<String>();
     text + &origin(study, figures)
+}
+
+fn interrupted(network: &Interrupted) -> String {
+    let row = |row: Vec<String>| {
+        let cells =
+            row.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect::<String>();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows = network.rows().into_iter().map(row).collect::<String>();
+    format!("<p class=\"missed\">{}</p>\n<table>\n{rows}</table>\n", escaped(&network.said()))
 }
 
 fn table(cell: &CellSummary) -> String {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::interrupted::Interrupted;
 use super::lost::Lost;
 use super::trials;
 use super::{Report, Study, unchecked};
@@ -48,6 +49,8 @@ pub struct StudySummary {
     pub unchecked: Option<String>,
     /// Cells of which at least one network is there.
     pub cells: Vec<CellSummary>,
+    /// Networks that were ended before their time, which are in no cell.
+    pub interrupted: Vec<Interrupted>,
 }
 
 /// One combination of swept values.
@@ -155,6 +158,9 @@ impl StudySummary {
         let cells = (0..study.cells.len()).filter_map(|cell| CellSummary::new(study, cell));
         let cells = cells.collect::<Vec<_>>();
         let identity = &study.manifest.identity;
+        let all = measures(&study.scenario.expectations.iter().collect::<Vec<_>>());
+        let interrupted =
+            study.interrupted().map(|(cell, network)| Interrupted::new(study, cell, network, &all));
         Self {
             id: study.scenario.id.clone(),
             title: study.scenario.title.clone(),
@@ -167,6 +173,7 @@ impl StudySummary {
             finished: study.finished(),
             unchecked: unchecked::why(study, &cells),
             cells,
+            interrupted: interrupted.collect(),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! A report as lines of text, the same in a terminal and in a pipe.
 
+use super::interrupted::Interrupted;
 use super::summary::{CellSummary, Figure, Outcome, StudySummary, Summary, verdict};
 
 /// What the mark beside an interval means.
 pub(super) const RULE_OF_THREE: &str = "* all went the same way: 3 in as many trials may go the other, if trials are independent; those of one network are not quite";
+
+/// Interrupted networks whose figures are shown; of further ones `summary.json` has them.
+const WHOLE_MAX: usize = 4;
 
 /// The whole report.
 pub fn table(summary: &Summary) -> String {
@@ -22,6 +26,9 @@ fn study(study: &StudySummary) -> String {
         );
     }
     text += &study.cells.iter().map(cell).collect::<String>();
+    text += &study.interrupted.iter().take(WHOLE_MAX).map(Interrupted::text).collect::<String>();
+    let more = study.interrupted.iter().skip(WHOLE_MAX);
+    text += &more.map(|one| format!("\n{}\n", one.said())).collect::<String>();
     text + &study.unchecked.iter().map(|why| format!("\n{why}\n")).collect::<String>()
 }
 

@@ -41,6 +41,10 @@ fn manifest(seeds: Vec<u64>) -> Manifest {
 
 /// A network whose envelopes took longer the higher the seed; `lost` of ten never came.
 fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
+    Network::new(cell, &measured(seed, lost))
+}
+
+fn measured(seed: u64, lost: usize) -> Measured {
     let fate = |number: usize| Fate {
         accepted: Some(Span::from_millis(5)),
         copied: Some(Span::from_millis(100 * seed + number as u64)),
@@ -48,7 +52,7 @@ fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
         messages: 40 + seed,
         ..Fate::default()
     };
-    let measured = Measured {
+    Measured {
         seed,
         envelopes: (0..10).map(fate).collect(),
         messages: [("find", 70), ("store", 30)].into(),
@@ -60,9 +64,9 @@ fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
         adversaries: 0,
         events: 1_000,
         simulated: Span::HOUR,
+        is_cut: false,
         trace: format!("{seed:x}"),
-    };
-    Network::new(cell, &measured)
+    }
 }
 
 fn networks() -> Vec<Network> {
@@ -442,4 +446,26 @@ fn a_comparison_of_few_envelopes_is_certain_of_nothing() {
         assert!(!row.ends_with("differs"), "{row}");
         assert!(!row.contains("+0 % .. +0 %") && !row.contains("-0 % .. -0 %"), "{row}");
     }
+}
+
+#[test]
+fn a_network_that_was_interrupted_is_shown_as_it_stood_and_counts_for_nothing() {
+    let mut kept = report(vec![networks()[..1].to_vec()]);
+    let manifest = manifest(vec![1, 2, 3]);
+    let none = Network::new(&cell(1), &Measured { envelopes: Vec::new(), ..measured(3, 0) });
+    // The first is there whole as well.
+    kept.add_interrupted(&manifest, vec![network(&cell(0), 1, 9), network(&cell(0), 2, 5), none]);
+    let summary = Summary::new(&kept);
+    assert_eq!((summary.studies[0].finished, summary.studies[0].interrupted.len()), (1, 2));
+    assert!(summary.is_met(), "five of ten are lost so far, and no goal is missed by that");
+    let text = table::table(&summary);
+    let said = "Network 2 of adversary.share=0% was INTERRUPTED after 60.0 min of 33.6 min of its own time, when 10 of 100 \
+                envelopes had been sent.";
+    assert!(text.contains(said), "{text}");
+    assert!(text.contains("\ndelivered             50 %\n"), "{text}");
+    let early = "Network 3 of adversary.share=30% was INTERRUPTED after 60.0 min of 33.6 min of its own time, before any";
+    assert!(text.contains(early), "{text}");
+    let page = html::html(&kept, &summary);
+    assert!(page.contains(said) && page.contains("<td>delivered</td><td>50 %</td>"), "{page}");
+    assert!(summary.to_json().contains("\"interrupted\": ["));
 }

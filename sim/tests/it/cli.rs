@@ -466,3 +466,28 @@ fn an_interrupted_run_reports_what_is_finished_and_ends_with_3() {
     assert_eq!(status.code(), Some(3));
     assert!(place.read("out/summary.txt").contains("of 100000 networks are finished"));
 }
+
+/// One that takes hours, as of a million relays: what it had come to is not lost.
+#[test]
+fn one_long_network_that_is_interrupted_is_shown_as_it_stood() {
+    let place = Place::with(&SMALL.replace("look = \"1m\"", "look = \"3000d\""));
+    let run = ["run", "small.toml", "--networks", "1", "--out", "out"];
+    let mut command = place.command(&run);
+    let mut running =
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let began = Instant::now();
+    while !fs::exists(place.path("out/manifest.json")).unwrap() {
+        assert!(began.elapsed() < PATIENCE, "it does not begin");
+        assert!(running.0.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    assert_eq!(running.0.wait().unwrap().code(), Some(3));
+    let summary = place.read("out/summary.txt");
+    assert!(summary.contains("0 of 1 networks are finished"), "{summary}");
+    assert!(summary.contains("Network 1 was INTERRUPTED after "), "{summary}");
+    assert!(!summary.contains("MISSED") && !summary.contains("pass"), "{summary}");
+    assert_eq!(place.networks("out"), 0, "what was not finished is played again");
+    assert_eq!(fs::read_dir(place.path("out/interrupted")).unwrap().count(), 1);
+}

@@ -122,6 +122,7 @@ fn play(
     workers: Workers,
     out: Option<&Path>,
 ) -> Result<(Report, Played), Failure> {
+    let stop = networks::interruption()?;
     let directories = out
         .map(|out| experiments.iter().map(|one| one.directory(out)).collect::<Result<Vec<_>, _>>());
     let directories = directories.transpose()?;
@@ -135,13 +136,14 @@ fn play(
         eprintln!("{} of {count} networks are there already.", count - missing.len());
     }
     let mut found = experiments.iter().map(|_| Vec::<Network>::new()).collect::<Vec<_>>();
-    let played = networks::play(missing, workers, &mut |study, network| match &directories {
-        Some(directories) => directories[study].keep(&network),
-        None => {
-            found[study].push(network);
-            Ok(())
-        }
-    })?;
+    let mut played =
+        networks::play(missing, workers, stop, &mut |study, network| match &directories {
+            Some(directories) => directories[study].keep(&network),
+            None => {
+                found[study].push(network);
+                Ok(())
+            }
+        })?;
     let mut report = Report::default();
     for (one, networks) in experiments.iter().zip(found) {
         let added = report.add(one.manifest.clone(), networks);
@@ -149,6 +151,10 @@ fn play(
     }
     for directory in directories.iter().flatten() {
         directory.load(&mut report)?;
+    }
+    for (study, network) in std::mem::take(&mut played.cut) {
+        directories.iter().try_for_each(|directories| directories[study].keep_cut(&network))?;
+        report.add_interrupted(&experiments[study].manifest, vec![network]);
     }
     Ok((report, played))
 }

@@ -14,15 +14,18 @@ mod experiments;
 mod networks;
 mod origin;
 mod output;
+mod progress;
+mod replay;
 mod swarm;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use comm_proto::time::Span;
 use comm_sim::behaviour;
-use comm_sim::experiment;
 use comm_sim::plan::Start;
 use comm_sim::report::Report;
 use comm_sim::report::compare::compare;
@@ -31,9 +34,8 @@ use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
 use comm_sim::report::table::table;
 use comm_sim::scenario::Scenario;
-use comm_sim::world::EVERY_NODE;
 
-use arguments::{Arguments, Chosen, Command, Looks, Shard, Shown, Workers};
+use arguments::{Arguments, Chosen, Command, Shard, Shown, Workers};
 use directory::Directory;
 use networks::{Job, Played};
 
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
             bench::run(nodes, start, (settle, idle), json)
         }
         Command::Replay { seed, scenario: Some(scenario), set, looks, about, .. } => {
-            replay(seed, &scenario, &set, &looks, about.as_deref())
+            replay::run(seed, &scenario, &set, &looks, about.as_deref())
         }
         Command::Replay { seed, about, .. } => swarm::replay(seed, about.as_deref()),
         Command::Swarm { seeds, workers, hashes } => swarm::play(seeds, workers, hashes),
@@ -88,6 +90,7 @@ fn play(
     shown: &Shown,
     shard: Option<Shard>,
 ) -> Result<u8, Failure> {
+    let stop = networks::interruption()?;
     let (file, text) = directory::scenario(&chosen.scenario)?;
     let overrides = chosen.changed.overrides();
     let scenario = read(&file, &text, &overrides)?;
@@ -115,8 +118,8 @@ fn play(
     let mine = |(number, job): (usize, Job)| shard.unwrap_or(Shard::ALL).has(number).then_some(job);
     let jobs = jobs.enumerate().filter_map(mine).collect::<Vec<_>>();
     let (report, played) = match &shown.out {
-        Some(out) => into_directory(&Directory::create(out, &manifest)?, jobs, workers)?,
-        None => in_memory(manifest, jobs, workers)?,
+        Some(out) => into_directory(&Directory::create(out, &manifest)?, jobs, workers, stop)?,
+        None => in_memory(manifest, jobs, workers, stop)?,
     };
     let summary = show(&report, shown)?;
     Ok(verdict(&played, &summary, &file, shown))
@@ -127,15 +130,21 @@ fn into_directory(
     directory: &Directory,
     jobs: Vec<Job>,
     workers: Workers,
+    stop: Arc<AtomicBool>,
 ) -> Result<(Report, Played), Failure> {
     let all = jobs.len();
     let missing = jobs.into_iter().filter(|job| !directory.has(job)).collect::<Vec<_>>();
     if missing.len() < all {
         eprintln!("{} of {all} networks are there already.", all - missing.len());
     }
-    let played = networks::play(missing, workers, &mut |_, network| directory.keep(&network))?;
+    let played =
+        networks::play(missing, workers, stop, &mut |_, network| directory.keep(&network))?;
     let mut report = Report::default();
     directory.load(&mut report)?;
+    for (_, network) in &played.cut {
+        directory.keep_cut(network)?;
+    }
+    report.add_interrupted(directory.manifest(), cut(&played));
     Ok((report, played))
 }
 
@@ -143,15 +152,22 @@ fn in_memory(
     manifest: Manifest,
     jobs: Vec<Job>,
     workers: Workers,
+    stop: Arc<AtomicBool>,
 ) -> Result<(Report, Played), Failure> {
     let mut found = Vec::<Network>::new();
-    let played = networks::play(jobs, workers, &mut |_, network| {
+    let played = networks::play(jobs, workers, stop, &mut |_, network| {
         found.push(network);
         Ok(())
     })?;
     let mut report = Report::default();
-    report.add(manifest, found).map_err(|error| error.to_string())?;
+    report.add(manifest.clone(), found).map_err(|error| error.to_string())?;
+    report.add_interrupted(&manifest, cut(&played));
     Ok((report, played))
+}
+
+/// Networks that were ended before their time.
+fn cut(played: &Played) -> Vec<Network> {
+    played.cut.iter().map(|(_, network)| network.clone()).collect()
 }
 
 /// Prints a report and writes it where it is wanted.
@@ -172,7 +188,11 @@ fn verdict(played: &Played, summary: &Summary, file: &str, shown: &Shown) -> u8 
         );
     }
     if played.interrupted {
-        eprintln!("Interrupted: the report is about the networks that were finished.");
+        let cut = match played.cut.len() {
+            0 => "",
+            _ => " Those that were being played are shown as they stood.",
+        };
+        eprintln!("Interrupted: the report is about the networks that were finished.{cut}");
         return INTERRUPTED;
     }
     ended(summary.is_met() && played.broken.is_empty(), summary, shown)
@@ -208,44 +228,6 @@ fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failu
     let text = compare(&load(left)?, &load(right)?).map_err(|error| error.to_string())?;
     output::print(&text)?;
     Ok(0)
-}
-
-fn replay(
-    seed: u64,
-    scenario: &std::path::Path,
-    overrides: &[String],
-    looks: &Looks,
-    about: Option<&str>,
-) -> Result<u8, Failure> {
-    let (file, text) = directory::scenario(scenario)?;
-    let read = read(&file, &text, overrides)?;
-    let files = directory::beside(scenario, read.traces())?;
-    let plan = read.attach(&files).map_err(|error| error.to_string())?.single().plan;
-    let (mut topology, mut nodes) = (String::new(), EVERY_NODE.to_owned());
-    let (measured, story) = experiment::run_told(&plan, seed, about, &mut |minute, world| {
-        if looks.topology.is_some() && minute == 0 {
-            topology = world.topology();
-        }
-        if looks.per_node.is_some() {
-            nodes += &world.every_node(minute);
-        }
-    });
-    for (file, text) in [(&looks.topology, &topology), (&looks.per_node, &nodes)] {
-        file.iter().try_for_each(|file| directory::write(file, text))?;
-    }
-    let mut text = format!("seed {seed}  trace {}  events {}\n", measured.trace, measured.events);
-    let lost = measured.envelopes.iter().enumerate().filter(|(_, fate)| fate.delivered.is_none());
-    for (number, fate) in lost {
-        text += &format!("envelope {number} ({}) was not delivered\n", fate.id);
-    }
-    text.extend(story.iter().map(|line| line.clone() + "\n"));
-    output::print(&text)?;
-    match about.filter(|_| story.is_empty()) {
-        Some(about) => Err(format!(
-            "no envelope's id begins with {about}; the ids of a run stand in the last column of its envelopes.csv"
-        )),
-        None => Ok(0),
-    }
 }
 
 fn list() -> Result<u8, Failure> {

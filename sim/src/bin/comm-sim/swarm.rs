@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Instant;
 
 use comm_sim::swarm;
 use comm_sim::swarm::verdict::{Totals, Verdict};
 
 use crate::arguments::Workers;
-use crate::networks::{LOOK, interruption, progress, threads};
+use crate::networks::{LOOK, interruption, threads};
+use crate::progress::Progress;
 use crate::{Failure, INTERRUPTED, MISSED, origin, output};
 
 /// Seeds from one up to another, which is not among them.
@@ -53,9 +53,9 @@ impl FromStr for Seeds {
 /// Plays all seeds. With `hashes`, a line for each world, in their order.
 pub(crate) fn play(seeds: Seeds, workers: Workers, hashes: bool) -> Result<u8, Failure> {
     let stop = interruption()?;
-    let bar = progress(seeds.count(), "{pos}/{len} worlds");
+    let bar = Progress::new(seeds.count(), "{pos}/{len} worlds");
     let finished = start(seeds, workers);
-    let (began, mut all) = (Instant::now(), All::default());
+    let mut all = All::default();
     while all.finished < seeds.count() {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -65,11 +65,9 @@ pub(crate) fn play(seeds: Seeds, workers: Workers, hashes: bool) -> Result<u8, F
             Err(RecvTimeoutError::Disconnected) => return Err("the threads ended early".to_owned()),
             Ok(world) => bar.suspend(|| all.take(world, hashes)),
         }
-        bar.inc(1);
-        let rate = all.totals.events as f64 / began.elapsed().as_secs_f64().max(0.001);
-        bar.set_message(format!("{rate:.0} events/s, {} failed", all.failed));
+        bar.show(all.finished, all.totals.events, &format!("{} failed", all.failed));
     }
-    bar.finish_and_clear();
+    bar.end();
     all.traces.sort_unstable();
     let line = |(seed, trace): &(u64, String)| format!("seed {seed}  trace {trace}\n");
     let mut text = all.traces.iter().map(line).collect::<String>();
