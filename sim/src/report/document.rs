@@ -30,7 +30,7 @@ const CHECKS: &str = "Checks of the set-up are no goals: they say whether what w
 
 /// What is the same in all plots.
 const PICTURES: &str = "In the plots a dot is a mean over networks and the band around a line its 95 % interval; a short line with \
-    a bound is a goal where it holds, a line across the plot a published figure of others, and a cross at the upper edge \
+    a bound is a goal where it holds, a line with a name a published figure of others, across the plot where it is about all of it, and a cross at the upper edge \
     means *never*: in at least one network it did not come so far.";
 
 /// A document and the plots beside it.
@@ -190,7 +190,7 @@ fn extent(study: &Study, figures: &StudySummary) -> String {
     for (label, each) in kinds {
         let label = if label.is_empty() { label } else { format!("{label}: ") };
         text += &format!(
-            "- {label}{each:.0} messages of all relays for each envelope, upkeep of the network included\n"
+            "- {label}{each:.0} messages of all relays for each envelope from the first envelope on, upkeep of the network included\n"
         );
     }
     text

@@ -52,6 +52,8 @@ fn measured(seed: u64, lost: usize) -> Measured {
         messages: 40 + seed,
         ..Fate::default()
     };
+    let messages = [("unchecked".to_owned(), 7)].into();
+    let minute = Minute { up: 50, copies: seed, messages, ..Minute::default() };
     Measured {
         seed,
         envelopes: (0..10).map(fate).collect(),
@@ -59,7 +61,7 @@ fn measured(seed: u64, lost: usize) -> Measured {
         lost: 0,
         fullest: (1, 4),
         standing: Standing::default(),
-        minutes: vec![Minute { up: 50, copies: seed, ..Minute::default() }; 3],
+        minutes: vec![minute; 3],
         nodes: 50,
         adversaries: 0,
         events: 1_000,
@@ -407,6 +409,8 @@ fn every_envelope_and_every_minute_is_a_line_of_its_csv() {
     let text = csv::minutes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 1 + 6 * 3);
     assert!(text.lines().nth(4).unwrap().starts_with("a.toml,adversary.share=0%,2,1,50,2,0,0,"));
+    assert!(text.lines().next().unwrap().ends_with(",unchecked,unchecked_refused_unread"));
+    assert!(text.lines().nth(4).unwrap().ends_with(",7,0"), "{text}");
 }
 
 #[test]
