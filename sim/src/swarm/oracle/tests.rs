@@ -623,6 +623,30 @@ fn an_envelope_that_is_never_due_is_found() {
 }
 
 #[test]
+fn whoever_still_repeats_what_was_acknowledged_long_ago_is_found_at_the_end() {
+    let left = |role: u8, healed: bool, later: Span| {
+        let mut scene = Scene::holding();
+        scene.end();
+        // Somebody else's copy.
+        scene.host = host(KeyPair::from_seed(&[3; 32]));
+        scene.write(scene.rows());
+        let (key, value) = (scene.id().as_bytes().to_vec(), scene.record(role));
+        scene.write(vec![Write::Put { table: Family::Custody, key, value }]);
+        if healed {
+            scene.oracle.healed(START);
+        }
+        scene.now = scene.now + later;
+        scene.look(|oracle, seen| oracle.copies_left(seen, Span::HOUR));
+        scene.broken()
+    };
+    assert_eq!(left(2, true, Span::HOUR), [Rule::CopyLeft]);
+    assert_eq!(left(1, true, Span::HOUR), [Rule::CopyLeft], "the writer's own too");
+    assert_eq!(left(3, true, Span::HOUR), [], "what lies ready for readers is repeated to nobody");
+    assert_eq!(left(2, true, Span::from_mins(59)), [], "there was no time enough");
+    assert_eq!(left(2, false, Span::HOUR), [], "there is trouble");
+}
+
+#[test]
 fn a_record_that_remembers_more_than_it_may_is_found() {
     // Two numbers more, then a mark for each holder that was handed it, and none that gave a receipt.
     let with = |holders: u8, given: &[u8]| {
