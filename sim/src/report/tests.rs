@@ -473,3 +473,28 @@ fn a_network_that_was_interrupted_is_shown_as_it_stood_and_counts_for_nothing() 
     assert!(page.contains(said) && page.contains("<td>delivered</td><td>50 %</td>"), "{page}");
     assert!(summary.to_json().contains("\"interrupted\": ["));
 }
+
+#[test]
+fn a_published_figure_is_drawn_where_it_holds() {
+    let svg = |text: &str| {
+        let mut changed = manifest(vec![1, 2, 3]);
+        changed.identity.scenario = scenario_of(text.to_owned());
+        let mut kept = Report::default();
+        kept.add(changed, networks()).unwrap();
+        let summary = Summary::new(&kept);
+        let drawn = charts::all(kept.studies().next().unwrap(), &summary.studies[0]);
+        let (_, plot) =
+            drawn.into_iter().find(|(name, _)| name == "delivered-adversary_share").unwrap();
+        plot.svg()
+    };
+    let line = |svg: &str| {
+        let (_, path) = svg.split_once("class=\"published\" d=\"M").unwrap();
+        let (from, rest) = path.split_once(' ').unwrap();
+        let (_, to) = rest.split_once('H').unwrap();
+        let to = to.split('"').next().unwrap();
+        to.parse::<f64>().unwrap() - from.parse::<f64>().unwrap()
+    };
+    let everywhere = TEXT.replace("where = { adversary.share = \"0%\" }", "");
+    assert!(line(&svg(TEXT)) < 60.0, "about 0 % alone");
+    assert!(line(&svg(&everywhere)) > 200.0, "about all");
+}

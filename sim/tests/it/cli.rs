@@ -126,6 +126,14 @@ fn misuse_ends_with_2_and_says_what_to_do() {
             &["run", "small.toml", "--nodes", "1"],
             "--set network.nodes=1: network.nodes = 1: write a whole number",
         ),
+        (&["run", "e20-nul"], "e20-nul is no file and no known scenario; did you mean e20-null?"),
+        (
+            &["run", "small.toml", "--seed", "18446744073709551615"],
+            "is not in 0..=9223372036854775807",
+        ),
+        (&["bench", "--settle", "5"], "a time needs its unit"),
+        (&["bench", "--idle", "5s"], "write at least 1m"),
+        (&["replay", "1", "--swarm", "--nodes", "5"], "cannot be used with"),
         (&["replay", "small.toml"], "the seed comes first"),
         (&["sweep", "small.toml", "--shard", "3/2"], "1/4 to 4/4"),
         (&["sweep", "small.toml", "--shard", "1/2"], "--out"),
@@ -300,6 +308,12 @@ fn a_replay_repeats_what_a_run_has_seen() {
     let shown = text(&output);
     let trace = shown.split_whitespace().nth(3).unwrap();
     assert!(trace.len() >= 16 && network.contains(trace), "{shown}");
+    let fewer = ["replay", "7", "small.toml", "--nodes", "25", "--envelopes", "2"];
+    let swept =
+        ["replay", "7", "small.toml", "--set", "network.nodes=25", "--set", "traffic.envelopes=2"];
+    let (fewer, swept) = (place.run(&fewer), place.run(&swept));
+    assert_eq!((code(&fewer), text(&fewer)), (0, text(&swept)), "{}", errors(&fewer));
+    assert_ne!(text(&fewer), shown);
     let looks = ["--topology", "graph.dot", "--per-node", "nodes.csv"];
     let watched = place.run(&[&["replay", "7", "small.toml"][..], &looks].concat());
     assert_eq!(text(&watched), shown, "to look changes nothing");

@@ -17,7 +17,7 @@ use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
 use comm_sim::report::table::table;
 use comm_sim::report::{Report, csv, html};
-use comm_sim::scenario::grid;
+use comm_sim::scenario::{grid, keys};
 
 use crate::Failure;
 use crate::networks::Job;
@@ -183,10 +183,23 @@ fn place(given: &Path) -> Result<PathBuf, Failure> {
         let hint = if file.is_file() {
             format!("did you mean {}?", file.display())
         } else {
-            "see `comm-sim list`".to_owned()
+            nearest(given).map_or_else(
+                || "see `comm-sim list`".to_owned(),
+                |known| format!("did you mean {known}? See `comm-sim list`"),
+            )
         };
         format!("{} is no file and no known scenario; {hint}", given.display())
     })
+}
+
+/// The known scenario whose name is nearly this one.
+fn nearest(given: &Path) -> Option<String> {
+    let given = given.file_stem()?.to_str()?;
+    let files = files(&scenarios_path()?, "toml").ok()?;
+    let names = files.iter().filter_map(|file| file.file_stem()?.to_str()).collect::<Vec<_>>();
+    let nearest = keys::nearest(given, names)?;
+    let differs = strsim::damerau_levenshtein(given, nearest);
+    (differs <= given.len() / 3).then(|| nearest.to_owned())
 }
 
 /// Texts of files that lie beside a scenario, by their names.

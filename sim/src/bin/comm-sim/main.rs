@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use comm_proto::time::Span;
 use comm_sim::behaviour;
 use comm_sim::plan::Start;
 use comm_sim::report::Report;
@@ -62,13 +61,12 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Bench { nodes, settle, idle, settled, json } => {
+        Command::Bench { nodes, settle, idle, settled, e4, json } => {
             let start = if settled { Start::Settled } else { Start::Joining };
-            let [settle, idle] = [settle, idle].map(Span::from_mins);
-            bench::run(nodes, start, (settle, idle), json)
+            bench::run(nodes, start, (settle, idle), e4, json)
         }
-        Command::Replay { seed, scenario: Some(scenario), set, looks, about, .. } => {
-            replay::run(seed, &scenario, &set, &looks, about.as_deref())
+        Command::Replay { seed, scenario: Some(scenario), settings, looks, about, .. } => {
+            replay::run(seed, &scenario, &settings.overrides(), &looks, about.as_deref())
         }
         Command::Replay { seed, about, .. } => swarm::replay(seed, about.as_deref()),
         Command::Swarm { seeds, workers, hashes } => swarm::play(seeds, workers, hashes),
