@@ -310,9 +310,10 @@ mod tests {
     use crate::plan::{Crypto, Millionths};
     use crate::world::Reading;
 
-    fn played(crypto: Crypto) -> Measured {
+    fn played(nodes: usize, start: Start, crypto: Crypto) -> Measured {
         let mut plan = Plan::default();
-        plan.network.nodes = 200;
+        plan.network.nodes = nodes;
+        plan.run.start = start;
         plan.network.loss = Millionths::new(5_000);
         plan.traffic.envelopes = 10;
         plan.run.settle = Span::from_secs(20);
@@ -323,7 +324,18 @@ mod tests {
 
     #[test]
     fn real_and_modelled_cryptography_tell_the_same_story() {
-        let (real, model) = (played(Crypto::Real), played(Crypto::Model));
+        let of = |crypto| played(200, Start::Joining, crypto);
+        let (real, model) = (of(Crypto::Real), of(Crypto::Model));
+        assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
+        assert_eq!(real, model);
+    }
+
+    /// A thousand that have found each other before: to find each other takes most of the time, and is in the test above.
+    #[test]
+    fn so_they_do_among_a_thousand() {
+        let of = |crypto| played(1_000, Start::Settled, crypto);
+        let (real, model) = (of(Crypto::Real), of(Crypto::Model));
+        assert_eq!((real.nodes, real.envelopes.len()), (1_000, 10));
         assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
         assert_eq!(real, model);
     }
