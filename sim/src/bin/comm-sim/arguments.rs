@@ -16,7 +16,7 @@ SCENARIO is a file, or the name of one that `comm-sim list` shows.
 
 Exit codes: 0 all expectations are met, or there was none to check; 1 an expectation is missed, a network broke, or is \
 missing in `report`; 2 wrong arguments, a wrong scenario, or files that cannot be read or written; \
-3 interrupted (the report is about what was finished); 4 nothing was checked, with --must-check.";
+3 interrupted (figures are of what was finished; what was being played is shown as it stood); 4 nothing was checked, with --must-check.";
 
 /// Runs whole simulated networks of comm and reports what became of their envelopes.
 #[derive(Parser)]
