@@ -5,7 +5,7 @@
 //! it does is in the library.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,10 +46,13 @@ fn main() -> ExitCode {
 
 fn print(config: &NodeConfig) -> ExitCode {
     match toml::to_string(config) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
+            // Whoever closed the pipe has read enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                end(FAILED, format_args!("standard output cannot be written: {error}"))
+            }
+            _ => ExitCode::SUCCESS,
+        },
         Err(error) => end(FAILED, error),
     }
 }

@@ -253,6 +253,11 @@ impl Table {
         self.buckets.iter().map(|bucket| bucket.entries().len()).sum()
     }
 
+    /// How many entries the bucket with most of them has.
+    pub(crate) fn fullest_bucket(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.entries().len()).max().unwrap_or(0)
+    }
+
     /// How often a node has come, gone, or moved to other endpoints.
     pub fn changes(&self) -> u64 {
         self.changes

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use comm_proto::time::Span;
+use comm_proto::time::{Span, Time};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -20,50 +20,126 @@ use crate::world::{START, World};
 const STARTING: Span = Span::from_mins(2);
 /// Readers who are not away come so long before the first envelope.
 const BEFORE: Span = Span::from_mins(1);
+/// How often, in a network's own time, whoever looks on may end it.
+const STEP: Span = Span::from_secs(1);
+
+/// Who looks on while a network is played. What they do changes nothing in it.
+pub trait Onlooker {
+    /// It has settled (minute 0), or a further minute is over.
+    fn minute(&mut self, _minute: u64, _world: &World) {}
+
+    /// Whether to go on: so much of its time is over, and so many inputs were handled. Once refused, the network is
+    /// measured as it stands.
+    fn goes_on(&mut self, _played: Span, _inputs: u64) -> bool {
+        true
+    }
+}
+
+/// Somebody who looks at every minute.
+struct Watcher<'a>(&'a mut dyn FnMut(u64, &World));
+
+impl Onlooker for Watcher<'_> {
+    fn minute(&mut self, minute: u64, world: &World) {
+        (self.0)(minute, world);
+    }
+}
+
+/// Who does not care.
+struct Nobody;
+
+impl Onlooker for Nobody {}
+
+/// A network's time, which goes on as long as the onlooker wants.
+struct Course<'a> {
+    onlooker: &'a mut dyn Onlooker,
+    is_cut: bool,
+}
+
+impl Course<'_> {
+    fn advance(&mut self, world: &mut World, until: Time) {
+        while world.now() < until {
+            let played = world.now().since(START);
+            self.is_cut = self.is_cut || !self.onlooker.goes_on(played, world.inputs());
+            if self.is_cut {
+                return;
+            }
+            world.run_until((world.now() + STEP).min(until));
+        }
+    }
+}
 
 /// Runs `plan` on the network of `seed`. A behaviour that does not exist does nothing; whoever made
 /// the plan has checked the names.
 ///
 /// Does not return before all is done; a plan of a thousand nodes takes seconds.
 pub fn run(plan: &Plan, seed: u64) -> Measured {
-    run_watched(plan, seed, &mut |_, _| {})
+    run_told(plan, seed, None, &mut Nobody).0
 }
 
 /// The same, and shows the network to `watch` when it has settled (minute 0) and after every minute from
 /// then on.
 pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -> Measured {
-    run_told(plan, seed, None, watch).0
+    run_told(plan, seed, None, &mut Watcher(watch)).0
 }
 
-/// The same, and with `about` what became of the envelopes whose ids begin so, in lines for people. Times in them
-/// count from the first envelope.
+/// The same before an onlooker, who may end it early, and with `about` what became of the envelopes whose ids begin so,
+/// in lines for people. Times in them count from the first envelope.
 pub fn run_told(
     plan: &Plan,
     seed: u64,
     about: Option<&str>,
-    watch: &mut dyn FnMut(u64, &World),
+    onlooker: &mut dyn Onlooker,
 ) -> (Measured, Vec<String>) {
-    let (mut world, adversaries) = begin(plan, seed);
+    let mut course = Course { onlooker, is_cut: false };
+    let (mut world, adversaries) = begin(plan, seed, &mut course);
     let first = START + STARTING + plan.run.settle;
     about.into_iter().for_each(|about| world.tell_about(about, first));
-    let standing = settle(&mut world, plan);
-    watch(0, &world);
-    let end = world.now() + last_letter(plan) + plan.traffic.away + plan.run.look;
-    let mut minutes = Vec::new();
-    let mut before = world.messages().clone();
-    while world.now() < end {
-        world.run_until((world.now() + Span::from_mins(1)).min(end));
-        minutes.push(minute(&world, &before));
-        before.clone_from(world.messages());
-        watch(minutes.len() as u64, &world);
-    }
+    let standing = settle(&mut world, plan, &mut course);
+    let minutes = watch(&mut world, plan, &mut course);
     world.tell_ends();
-    let measured = Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) };
+    let mut measured = Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) };
+    measured.is_cut = course.is_cut;
+    if course.is_cut {
+        measured.envelopes.truncate(sent(plan, world.now()));
+    }
     (measured, world.take_story())
 }
 
+/// For how long a network of this plan is played, in its own time.
+pub fn length(plan: &Plan) -> Span {
+    STARTING + plan.run.settle + last_letter(plan) + plan.traffic.away + plan.run.look
+}
+
+/// How many envelopes have been sent by now.
+fn sent(plan: &Plan, now: Time) -> usize {
+    let first = START + STARTING + plan.run.settle;
+    let is_sent = |number: &usize| first + plan.traffic.spacing.times(*number as u64) <= now;
+    (0..plan.traffic.envelopes).take_while(is_sent).count()
+}
+
+/// Everything from the first envelope on, minute after minute.
+fn watch(world: &mut World, plan: &Plan, course: &mut Course<'_>) -> Vec<Minute> {
+    let mut minutes = Vec::new();
+    if course.is_cut {
+        return minutes;
+    }
+    course.onlooker.minute(0, world);
+    let end = world.now() + last_letter(plan) + plan.traffic.away + plan.run.look;
+    let mut before = world.messages().clone();
+    while world.now() < end {
+        course.advance(world, (world.now() + Span::from_mins(1)).min(end));
+        if course.is_cut {
+            break;
+        }
+        minutes.push(minute(world, &before));
+        before.clone_from(world.messages());
+        course.onlooker.minute(minutes.len() as u64, world);
+    }
+    minutes
+}
+
 /// A world in which all are on and everything is planned, and how many adversaries it has.
-fn begin(plan: &Plan, seed: u64) -> (World, usize) {
+fn begin(plan: &Plan, seed: u64, course: &mut Course<'_>) -> (World, usize) {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
     let theirs = placement::draw_relays(plan, &mut rng);
@@ -73,7 +149,7 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     if plan.churn.session == Span::ZERO && plan.churn.trace.is_none() {
         world.stay_on();
     }
-    start_all(&mut world, plan, &mut rng);
+    start_all(&mut world, plan, &mut rng, course);
     write_letters(&mut world, plan, &cast, &mut rng);
     placement::aim(&mut world, plan);
     placement::place_entries(&mut world, plan, &mut rng);
@@ -81,18 +157,21 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     (world, adversaries)
 }
 
-/// Lets the network find itself, and looks how it stands then.
-fn settle(world: &mut World, plan: &Plan) -> Standing {
+/// Lets the network find itself, and looks how it stands then; nothing is known of one that was not let.
+fn settle(world: &mut World, plan: &Plan, course: &mut Course<'_>) -> Standing {
     let begin = START + STARTING;
     let settle = plan.run.settle.as_millis();
     let idle = settle.saturating_sub(BEFORE.as_millis()).saturating_sub(settle / 2);
-    world.run_until(begin + Span::from_millis(settle / 2));
+    course.advance(world, begin + Span::from_millis(settle / 2));
     world.count_from_now();
-    world.run_until(begin + Span::from_millis(settle / 2 + idle));
+    course.advance(world, begin + Span::from_millis(settle / 2 + idle));
     let kinds = world.messages().iter().map(|(kind, count)| ((*kind).to_owned(), *count));
     let said = kinds.collect();
     // What is sent at that instant counts already, the first envelope among it.
-    world.run_until(begin + Span::from_millis(settle.saturating_sub(1)));
+    course.advance(world, begin + Span::from_millis(settle.saturating_sub(1)));
+    if course.is_cut {
+        return Standing::default();
+    }
     world.count_from_now();
     let idle_millis = idle.saturating_mul(world.count() as u64);
     Standing { idle: said, idle_millis, ..world.standing() }
@@ -115,13 +194,14 @@ pub fn idle(plan: &Plan, seed: u64) -> World {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
     world.stay_on();
-    start_all(&mut world, plan, &mut rng);
+    let mut course = Course { onlooker: &mut Nobody, is_cut: false };
+    start_all(&mut world, plan, &mut rng, &mut course);
     world.run_until(START + STARTING + plan.run.settle);
     world.count_from_now();
     world
 }
 
-fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
+fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng, course: &mut Course<'_>) {
     let count = world.count();
     // Ids that an adversary has made are as old as everybody else.
     let order = if count > plan.network.nodes {
@@ -137,7 +217,10 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
             tell_of_some(world, plan, &order[..=number], rng);
         }
         let until = STARTING.as_millis() * (number as u64 + 1) / count as u64;
-        world.run_until(START + Span::from_millis(until));
+        course.advance(world, START + Span::from_millis(until));
+        if course.is_cut {
+            return;
+        }
     }
 }
 
@@ -192,6 +275,7 @@ fn measure(world: &World, plan: &Plan, seed: u64, adversaries: usize) -> Measure
         adversaries,
         events: world.inputs(),
         simulated: world.now().since(START),
+        is_cut: false,
         trace: world.trace(),
     }
 }
@@ -226,9 +310,10 @@ mod tests {
     use crate::plan::{Crypto, Millionths};
     use crate::world::Reading;
 
-    fn played(crypto: Crypto) -> Measured {
+    fn played(nodes: usize, start: Start, crypto: Crypto) -> Measured {
         let mut plan = Plan::default();
-        plan.network.nodes = 200;
+        plan.network.nodes = nodes;
+        plan.run.start = start;
         plan.network.loss = Millionths::new(5_000);
         plan.traffic.envelopes = 10;
         plan.run.settle = Span::from_secs(20);
@@ -239,9 +324,52 @@ mod tests {
 
     #[test]
     fn real_and_modelled_cryptography_tell_the_same_story() {
-        let (real, model) = (played(Crypto::Real), played(Crypto::Model));
+        let of = |crypto| played(200, Start::Joining, crypto);
+        let (real, model) = (of(Crypto::Real), of(Crypto::Model));
         assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
         assert_eq!(real, model);
+    }
+
+    /// A thousand that have found each other before: to find each other takes most of the time, and is in the test above.
+    #[test]
+    fn so_they_do_among_a_thousand() {
+        let of = |crypto| played(1_000, Start::Settled, crypto);
+        let (real, model) = (of(Crypto::Real), of(Crypto::Model));
+        assert_eq!((real.nodes, real.envelopes.len()), (1_000, 10));
+        assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
+        assert_eq!(real, model);
+    }
+
+    /// Ends a network when so much of its time is over.
+    struct Impatient(Span);
+
+    impl Onlooker for Impatient {
+        fn goes_on(&mut self, played: Span, _: u64) -> bool {
+            played < self.0
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_cut_short_tells_of_what_was_sent_and_is_marked() {
+        let mut plan = Plan::default();
+        plan.network.nodes = 40;
+        plan.traffic.envelopes = 10;
+        plan.traffic.spacing = Span::from_mins(1);
+        plan.run.settle = Span::from_mins(2);
+        let cut = |after: Span| run_told(&plan, 1, None, &mut Impatient(after)).0;
+        let whole = run(&plan, 1);
+        assert!(!whole.is_cut && cut(Span::HOUR) == whole, "who waits long enough changes nothing");
+        assert_eq!(length(&plan).as_millis(), whole.simulated.as_millis() + 1);
+        // Started and settled after four minutes; the third envelope is sent two minutes later.
+        let part = cut(Span::from_mins(6) + Span::from_secs(30));
+        assert!(part.is_cut && part.envelopes.len() == 3, "{part:?}");
+        assert!(part.envelopes[0].delivered.is_some() && part.standing == whole.standing);
+        assert_eq!(part.minutes, whole.minutes[..2]);
+        for early in [Span::from_secs(30), Span::from_mins(3)] {
+            let part = cut(early);
+            assert!(part.is_cut && part.envelopes.is_empty() && part.minutes.is_empty());
+            assert_eq!(part.simulated, early, "no longer than it was let");
+        }
     }
 
     /// What a host would read that verified no signature: whoever says to own a mailbox owns it.
@@ -273,9 +401,10 @@ mod tests {
         plan.adversary.effort = 20;
         plan.run.settle = Span::from_mins(5);
         plan.run.crypto = Crypto::Real;
-        let (mut world, adversaries) = begin(&plan, 2);
+        let mut course = Course { onlooker: &mut Nobody, is_cut: false };
+        let (mut world, adversaries) = begin(&plan, 2, &mut course);
         world.reading = reading.unwrap_or(world.reading);
-        settle(&mut world, &plan);
+        settle(&mut world, &plan, &mut course);
         world.run_until(world.now() + Span::from_mins(6));
         measure(&world, &plan, 2, adversaries)
     }
@@ -297,7 +426,8 @@ mod tests {
         plan.adversary.share = Millionths::new(300_000);
         let mut size = |behaviour: &str| {
             plan.adversary.behaviours = vec![behaviour.to_owned()];
-            begin(&plan, 1).0.mean_size()
+            let mut course = Course { onlooker: &mut Nobody, is_cut: false };
+            begin(&plan, 1, &mut course).0.mean_size()
         };
         let (plain, large) = (size("drop"), size("size-up"));
         assert!((40..80).contains(&plain) && large > 2 * plain, "{plain} {large}");

@@ -207,6 +207,15 @@ impl Measure {
         )
     }
 
+    /// Whether it says what befell the network rather than what the network made of it: a bound on it is a check of
+    /// the set-up and no goal.
+    pub fn is_of_setup(&self) -> bool {
+        matches!(
+            self.figure,
+            Figure::ChurnShare | Figure::Mean(Count::Forged) | Figure::Percentile(Count::Forged, _)
+        )
+    }
+
     /// Whether it says something of the network before its first envelope.
     pub fn is_of_network(&self) -> bool {
         matches!(

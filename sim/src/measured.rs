@@ -35,6 +35,8 @@ pub struct Measured {
     pub events: u64,
     /// Simulated time from the very beginning.
     pub simulated: Span,
+    /// Whether it was ended early: then envelopes are those that had been sent, as they stood.
+    pub is_cut: bool,
     /// A hash over every output of every node, when and whose; the same seed gives the same.
     pub trace: String,
 }

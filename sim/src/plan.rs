@@ -114,8 +114,8 @@ pub struct Adversary {
     pub ids: usize,
     /// Groups of the IP plan that all their relays lie in; zero: those where they happen to be.
     pub groups: usize,
-    /// Calls that they make together of their own accord, where a behaviour makes any, for each honest
-    /// envelope.
+    /// Calls that they make together of their own accord in each spacing of the traffic, for each behaviour that
+    /// makes any.
     pub effort: usize,
     /// Whom floods are meant for.
     pub aim: Aim,

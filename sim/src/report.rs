@@ -9,12 +9,14 @@ pub mod csv;
 pub mod document;
 pub mod goals;
 pub mod html;
+pub mod interrupted;
 pub mod lost;
 pub mod manifest;
 pub mod network;
 pub mod plot;
 pub mod summary;
 pub mod table;
+mod trials;
 mod unchecked;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,8 @@ pub struct Study {
     /// What was to be run; networks are filed under the number of their cell.
     pub cells: Vec<Cell>,
     networks: BTreeMap<(usize, u64), Network>,
+    /// Those that were ended before their time.
+    interrupted: BTreeMap<(usize, u64), Network>,
 }
 
 /// Why results cannot be taken in.
@@ -90,6 +94,14 @@ impl Report {
         networks.into_iter().try_for_each(|network| study.add(network))
     }
 
+    /// Takes in networks that were ended before their time, of a manifest of which [`Self::add`] knows. They are shown
+    /// and nothing else; one that is there whole is not shown.
+    pub fn add_interrupted(&mut self, manifest: &Manifest, networks: Vec<Network>) {
+        if let Some(study) = self.studies.get_mut(&manifest.identity) {
+            networks.into_iter().for_each(|network| study.add_interrupted(network));
+        }
+    }
+
     /// Experiments in the order of their scenarios' names.
     pub fn studies(&self) -> impl Iterator<Item = &Study> {
         self.studies.values()
@@ -111,7 +123,20 @@ impl Study {
         let scenario = Scenario::parse(file, &identity.scenario.text, &identity.overrides)?
             .attach(&identity.scenario.files)?;
         let cells = if identity.sweep { scenario.cells() } else { vec![scenario.single()] };
-        Ok(Self { manifest, scenario, cells, networks: BTreeMap::new() })
+        Ok(Self {
+            manifest,
+            scenario,
+            cells,
+            networks: BTreeMap::new(),
+            interrupted: BTreeMap::new(),
+        })
+    }
+
+    fn add_interrupted(&mut self, network: Network) {
+        let cell = self.cells.iter().position(|cell| cell.settings == network.settings);
+        if let Some(cell) = cell {
+            self.interrupted.insert((cell, network.seed), network);
+        }
     }
 
     fn add(&mut self, network: Network) -> Result<(), MergeError> {
@@ -134,6 +159,12 @@ impl Study {
     /// Networks of a cell in the order of their seeds.
     pub fn networks(&self, cell: usize) -> Vec<&Network> {
         self.networks.range((cell, 0)..=(cell, u64::MAX)).map(|(_, network)| network).collect()
+    }
+
+    /// Networks that were ended before their time and are not there whole, with the numbers of their cells.
+    pub fn interrupted(&self) -> impl Iterator<Item = (usize, &Network)> {
+        let missing = self.interrupted.iter().filter(|(key, _)| !self.networks.contains_key(key));
+        missing.map(|((cell, _), network)| (*cell, network))
     }
 
     /// How many networks it takes in all.

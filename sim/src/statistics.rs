@@ -26,8 +26,8 @@ pub struct Estimate {
     pub mean: Ratio,
     /// The 95 % confidence interval, without what the mean cannot be; with one network there is none.
     pub interval: Option<(f64, f64)>,
-    /// Whether the interval is that of the rule of three, which takes all trials of all networks as
-    /// independent. Those of one network are not: it says how much was tried, not how networks differ.
+    /// Whether the interval is that of the rule of three, which takes the trials of one network as
+    /// independent. They are not quite: it says how much was tried, not how networks differ.
     pub is_of_three: bool,
     /// The least of all networks.
     pub least: f64,
@@ -109,20 +109,22 @@ pub fn estimate_part(figures: &[Ratio]) -> Option<Estimate> {
     Some(estimate)
 }
 
-/// The same for a share of trials: within 0 and 1, and when every trial went the same way the other way
-/// is still possible up to 3 in as many trials (the rule of three). Networks that happen to agree say no more than
-/// all their trials together: the interval is never narrower than Wilson's of those.
-pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
+/// The same for a share of envelopes that are so many independent trials in all networks together: within 0 and 1,
+/// and when all went the same way the other way is still possible up to 3 in as many trials (the rule of three).
+/// Networks that happen to agree say no more than all their trials together: the interval is never narrower than
+/// Wilson's of those.
+pub fn estimate_share(figures: &[Ratio], trials: u64) -> Option<Estimate> {
     let mut estimate = estimate_part(figures)?;
     let Ratio { part, whole } = estimate.mean;
-    let three = (3.0 / whole as f64).min(1.0);
+    let trials = trials.max(1) as f64;
+    let three = (3.0 / trials).min(1.0);
     estimate.is_of_three = part == whole || part == 0;
     estimate.interval = if part == whole {
         Some((1.0 - three, 1.0))
     } else if part == 0 {
         Some((0.0, three))
     } else {
-        let (least, most) = wilson(estimate.mean.value(), whole as f64);
+        let (least, most) = wilson(estimate.mean.value(), trials);
         estimate.interval.map(|(low, high)| (low.min(least.max(0.0)), high.max(most.min(1.0))))
     };
     Some(estimate)
@@ -137,19 +139,42 @@ fn wilson(share: f64, trials: f64) -> (f64, f64) {
     (middle - half, middle + half)
 }
 
-/// The difference `b - a` of two means over networks with its 95 % confidence interval (Welch).
-pub fn difference(a: &[f64], b: &[f64]) -> Option<(f64, f64, f64)> {
+/// The 95 % confidence interval of the difference `b - a` of two means over networks (Welch). Where the networks of
+/// each side agree to the last digit nothing says how much others would differ, and there is none.
+pub fn difference(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
     let ((mean_a, var_a), (mean_b, var_b)) = (moments(a)?, moments(b)?);
     let (part_a, part_b) = (var_a / a.len() as f64, var_b / b.len() as f64);
     let square = part_a + part_b;
-    let freedom = if square > 0.0 {
-        let below = part_a * part_a / (a.len() - 1) as f64 + part_b * part_b / (b.len() - 1) as f64;
-        square * square / below
-    } else {
-        1.0
+    if square <= 0.0 {
+        return None;
+    }
+    let below = part_a * part_a / (a.len() - 1) as f64 + part_b * part_b / (b.len() - 1) as f64;
+    let half = student((square * square / below) as usize) * square.sqrt();
+    Some((mean_b - mean_a - half, mean_b - mean_a + half))
+}
+
+/// The same for shares of envelopes that are so many independent trials on each side, which go with the figures. It is
+/// never narrower than Newcombe's interval of that many trials: networks that happen to agree are no surer than that.
+pub fn difference_of_shares(a: (&[f64], u64), b: (&[f64], u64)) -> Option<(f64, f64)> {
+    let (low, high) = newcombe((mean(a.0)?, a.1), (mean(b.0)?, b.1));
+    let over_networks = difference(a.0, b.0);
+    Some(over_networks.map_or((low, high), |(least, most)| (least.min(low), most.max(high))))
+}
+
+/// Newcombe's hybrid interval of the difference of two shares of independent trials, from Wilson's of each.
+fn newcombe(a: (f64, u64), b: (f64, u64)) -> (f64, f64) {
+    let ends = |(share, trials): (f64, u64)| {
+        let (low, high) = wilson(share, trials.max(1) as f64);
+        (share - low, high - share)
     };
-    let half = student(freedom as usize) * square.sqrt();
-    Some((mean_b - mean_a, mean_b - mean_a - half, mean_b - mean_a + half))
+    let ((below_a, above_a), (below_b, above_b)) = (ends(a), ends(b));
+    let (low, high) = (below_b.hypot(above_a), above_b.hypot(below_a));
+    (b.0 - a.0 - low, b.0 - a.0 + high)
+}
+
+/// The plain mean, if there is anything.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The value that `part` of `whole` of all values do not exceed: always one of them (nearest rank).
@@ -174,7 +199,7 @@ fn moments(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < 2 {
         return None;
     }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let mean = mean(values)?;
     let squares = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>();
     Some((mean, squares / (values.len() - 1) as f64))
 }
@@ -239,18 +264,28 @@ mod tests {
 
     #[test]
     fn nothing_lost_is_not_nothing_ever_lost() {
-        let found = estimate_share(&ratios(&[1_000; 3], 1_000)).unwrap();
+        let found = estimate_share(&ratios(&[1_000; 3], 1_000), 3_000).unwrap();
         assert_eq!(found.interval, Some((0.999, 1.0)));
-        let found = estimate_share(&ratios(&[0; 3], 1_000)).unwrap();
+        let found = estimate_share(&ratios(&[0; 3], 1_000), 3_000).unwrap();
         assert_eq!(found.interval, Some((0.0, 0.001)));
     }
 
     #[test]
+    fn envelopes_that_share_their_fate_are_one_trial() {
+        let found = estimate_share(&ratios(&[100; 10], 100), 10).unwrap();
+        assert_eq!(found.interval, Some((0.7, 1.0)));
+        let found = estimate_share(&ratios(&[50; 2], 50), 2).unwrap();
+        assert_eq!(found.interval, Some((0.0, 1.0)), "two of two say next to nothing");
+        let (low, high) = estimate_share(&ratios(&[99; 4], 100), 4).unwrap().interval.unwrap();
+        assert!(low < 0.6 && high > 0.99, "{low} {high}");
+    }
+
+    #[test]
     fn networks_that_happen_to_agree_are_no_surer_than_their_trials() {
-        let (low, high) = estimate_share(&ratios(&[99; 4], 100)).unwrap().interval.unwrap();
+        let (low, high) = estimate_share(&ratios(&[99; 4], 100), 400).unwrap().interval.unwrap();
         // Wilson, 396 of 400: 97.46 to 99.61 %.
         assert!((low - 0.9746).abs() < 1e-4 && (high - 0.9961).abs() < 1e-4, "{low} {high}");
-        let (low, high) = estimate_share(&ratios(&[50, 100], 100)).unwrap().interval.unwrap();
+        let (low, high) = estimate_share(&ratios(&[50, 100], 100), 200).unwrap().interval.unwrap();
         assert_eq!((low, high), (0.0, 1.0), "where they differ, Student's is wider");
     }
 
@@ -277,11 +312,29 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_from_none() {
-        let (mean, low, high) = difference(&[1.0, 1.1, 0.9], &[2.0, 2.1, 1.9]).unwrap();
-        assert!((mean - 1.0).abs() < 1e-9 && low > 0.7 && high < 1.3, "{low} {high}");
-        let (_, low, high) = difference(&[1.0, 2.0, 3.0], &[1.1, 2.1, 3.1]).unwrap();
+        let (low, high) = difference(&[1.0, 1.1, 0.9], &[2.0, 2.1, 1.9]).unwrap();
+        assert!(low > 0.7 && high < 1.3, "{low} {high}");
+        let (low, high) = difference(&[1.0, 2.0, 3.0], &[1.1, 2.1, 3.1]).unwrap();
         assert!(low < 0.0 && high > 0.0);
         assert_eq!(difference(&[1.0], &[2.0, 3.0]), None);
+        assert_eq!(difference(&[0.0, 0.0], &[0.5, 0.5]), None, "nothing says how sure that is");
+    }
+
+    #[test]
+    fn a_difference_of_shares_is_no_surer_than_their_trials() {
+        // Newcombe's own example (1998), 56 of 70 less 48 of 80: 5.24 to 33.39 %.
+        let (low, high) = newcombe((0.6, 80), (0.8, 70));
+        assert!((low - 0.0524).abs() < 1e-4 && (high - 0.3339).abs() < 1e-4, "{low} {high}");
+        let agreeing =
+            |share: f64, trials| difference_of_shares((&[1.0, 1.0], 12), (&[share, share], trials));
+        let (low, high) = agreeing(10.0 / 12.0, 12).unwrap();
+        assert!(low < -0.4 && high > 0.0, "{low} {high}");
+        let (low, high) = agreeing(1.0, 12).unwrap();
+        assert!(
+            low < -0.2 && high > 0.2,
+            "twelve of twelve twice is no proof that nothing differs"
+        );
+        assert!(agreeing(0.5, 1_200).unwrap().1 < 0.0, "much is still told from nothing");
     }
 
     proptest! {
@@ -302,7 +355,7 @@ mod tests {
         fn the_mean_lies_in_its_interval_and_between_the_extremes(
             parts in prop::collection::vec(0..=1_000_u64, 2..30),
         ) {
-            let found = estimate_share(&ratios(&parts, 1_000)).unwrap();
+            let found = estimate_share(&ratios(&parts, 1_000), 1_000 * parts.len() as u64).unwrap();
             let (mean, (low, high)) = (found.mean.value(), found.interval.unwrap());
             prop_assert!(low <= mean + 1e-9 && mean <= high + 1e-9, "{} {} {}", low, mean, high);
             prop_assert!(found.least <= mean + 1e-9 && mean <= found.greatest + 1e-9);

@@ -21,11 +21,11 @@ const TO_ONE_MAX: usize = 2;
 /// Messages of bodies under way in all; each holds 1 MiB at the most.
 const TO_ALL_MAX: usize = 64;
 /// Envelopes lined up for one node.
-const LINE_MAX: usize = 4_096;
+pub(super) const LINE_MAX: usize = 4_096;
 /// Envelopes lined up in all; beyond it each node has room for one message.
-const LINED_UP_MAX: usize = 65_536;
+pub(super) const LINED_UP_MAX: usize = 65_536;
 /// Nodes for whom something is lined up.
-const LINES_MAX: usize = 1_024;
+pub(super) const LINES_MAX: usize = 1_024;
 
 /// What is to be handed over, node by node.
 #[derive(Debug, Default)]
@@ -50,6 +50,12 @@ impl Deliveries {
     /// How much is remembered, for the node's own count.
     pub(super) fn len(&self) -> usize {
         self.lines.len() + self.lined_up + self.turns.len()
+    }
+
+    /// Nodes for whom something is lined up, envelopes for the one with the longest line, and for all.
+    pub(super) fn lined_up(&self) -> (usize, usize, usize) {
+        let longest = self.lines.values().map(|line| line.ids.len()).max().unwrap_or(0);
+        (self.lines.len(), longest, self.lined_up)
     }
 
     /// Whether anything is lined up for or on its way to this node.

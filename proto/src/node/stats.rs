@@ -1,6 +1,9 @@
 //! Plain counters of a node, and its bounds; whoever hosts it turns them into metrics.
 
+use crate::message::ENVELOPES_MAX;
+
 use super::Node;
+use super::deliveries::{LINE_MAX, LINED_UP_MAX, LINES_MAX};
 use super::dial_backs::SOURCES_MAX;
 use super::fetching::PLACES_MAX;
 use super::room::disk_bytes;
@@ -79,6 +82,7 @@ impl Node {
     /// above `most` has found a defect.
     pub fn bounds(&self) -> impl Iterator<Item = Bound> + use<> {
         let config = &self.config;
+        let (nodes, longest, lined_up) = self.deliveries.lined_up();
         let bound =
             |what, held: usize, most: usize| Bound { what, held: held as u64, most: most as u64 };
         [
@@ -98,6 +102,11 @@ impl Node {
             bound("mailboxes collected", self.collections.len(), config.subscriptions_max),
             bound("mailboxes of clients", self.own_mailboxes.len(), config.subscriptions_max),
             bound("places for fetching", self.fetching.places(), PLACES_MAX),
+            bound("nodes of a bucket", self.table.fullest_bucket(), config.table.bucket_size),
+            bound("nodes with a line", nodes, LINES_MAX),
+            bound("envelopes of a line", longest, LINE_MAX),
+            // Beyond its bound each line has room for one message.
+            bound("envelopes lined up", lined_up, LINED_UP_MAX + LINES_MAX * ENVELOPES_MAX),
             Bound {
                 what: "source groups",
                 held: self.shares.len() as u64,
@@ -111,5 +120,30 @@ impl Node {
             },
         ]
         .into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::key::KeyPair;
+    use crate::node::{Config, Family};
+    use crate::store::MemoryStore;
+    use crate::time::Time;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lined_up_and_the_fullest_bucket_are_among_the_bounds() {
+        let mut config = Config::default();
+        config.table.bucket_size = 7;
+        let (key, store) = (KeyPair::from_seed(&[1; 32]), MemoryStore::<Family>::default());
+        let node = Node::new(config, key, [2; 32], &store, Time::ZERO).unwrap();
+        let most =
+            |what: &str| node.bounds().find(|bound| bound.what == what).map(|bound| bound.most);
+        assert_eq!(most("nodes of a bucket"), Some(7));
+        assert_eq!(most("nodes with a line"), Some(LINES_MAX as u64));
+        assert_eq!(most("envelopes of a line"), Some(LINE_MAX as u64));
+        let with_one_message_each = LINED_UP_MAX + LINES_MAX * ENVELOPES_MAX;
+        assert_eq!(most("envelopes lined up"), Some(with_one_message_each as u64));
     }
 }

@@ -29,6 +29,12 @@ impl Outcome {
         let given_up = self.cancelled || (self.told_expired && self.fate.copied.is_none());
         self.fate.accepted.is_some() && lives && !given_up && self.fate.delivered.is_none()
     }
+
+    /// Whether its writer's node should have taken it by now, which was asked again and again, and has not.
+    pub(crate) fn must_have_been_accepted(&self, now: Time) -> bool {
+        let lives = self.expires_at.is_some_and(|at| at > now);
+        self.fate.accepted.is_none() && lives && !self.cancelled && !self.told_expired
+    }
 }
 
 impl fmt::Display for Outcome {

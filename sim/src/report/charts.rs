@@ -2,7 +2,7 @@
 
 use super::Study;
 use super::plot::{Axis, Drawing, Level, Series, plot, round_ticks};
-use super::summary::{Figure, StudySummary};
+use super::summary::{CellSummary, Figure, StudySummary};
 use crate::measure::{Measure, Unit};
 
 /// Points of a distribution that are drawn at most; a page stays small however many envelopes there are.
@@ -194,36 +194,41 @@ impl Series {
     }
 }
 
-/// Goals where they hold, and what others have published.
+/// Goals where they hold, and what others have published where it was expected: across the plot, where that is
+/// everywhere.
 fn levels(study: &StudySummary, key: &str, measure: &Measure) -> Vec<Level> {
     let mut levels = Vec::<Level>::new();
+    let mut add = |level: Level| {
+        let is_it = |other: &Level| {
+            other.name == level.name && other.at == level.at && other.only == level.only
+        };
+        if !levels.iter().any(is_it) {
+            levels.push(level);
+        }
+    };
+    let place = |cell: &CellSummary| {
+        let swept = cell.settings.iter().find(|(swept, _)| swept == key);
+        swept.and_then(|(_, text)| number(text))
+    };
     for cell in &study.cells {
-        let at =
-            cell.settings.iter().find(|(swept, _)| swept == key).and_then(|(_, text)| number(text));
-        for outcome in cell.expectations.iter().filter(|outcome| outcome.measure == measure.name())
-        {
+        let outcomes = cell.expectations.iter().filter(|one| one.measure == measure.name());
+        for outcome in outcomes {
             let goals = [outcome.at_least, outcome.at_most].into_iter().flatten();
-            let goals = goals.map(|goal| Level {
-                name: outcome.bounds.clone(),
-                at: goal,
-                only: at,
-                goal: true,
+            let name = &outcome.bounds;
+            goals.for_each(|at| {
+                add(Level { name: name.clone(), at, only: place(cell), goal: true });
             });
-            let source = outcome.source.clone().unwrap_or_else(|| "published".to_owned());
-            let published = outcome.published.map(|published| Level {
-                name: source,
-                at: published,
-                only: None,
-                goal: false,
+            let Some(at) = outcome.published else { continue };
+            let name = outcome.source.clone().unwrap_or_else(|| "published".to_owned());
+            let is_here = |cell: &CellSummary| {
+                let mut outcomes = cell.expectations.iter();
+                outcomes.any(|one| one.published == Some(at) && one.source == outcome.source)
+            };
+            let everywhere = study.cells.iter().all(|other| {
+                study.cells.iter().any(|cell| place(cell) == place(other) && is_here(cell))
             });
-            for level in goals.chain(published) {
-                let known = |other: &Level| {
-                    other.name == level.name && other.at == level.at && other.only == level.only
-                };
-                if !levels.iter().any(known) {
-                    levels.push(level);
-                }
-            }
+            let only = if everywhere { None } else { place(cell) };
+            add(Level { name, at, only, goal: false });
         }
     }
     levels

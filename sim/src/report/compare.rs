@@ -4,9 +4,9 @@ use thiserror::Error;
 
 use super::summary::figures;
 use super::table::columns;
-use super::{Report, Study};
+use super::{Report, Study, trials};
 use crate::measure::{Measure, USUAL};
-use crate::statistics::{Ratio, difference};
+use crate::statistics::{Ratio, difference, difference_of_shares, mean};
 
 /// What a row marked by chance alone is to be told from.
 const CHANCE: &str = "differs: 0 is outside the interval. Of twenty rows without any difference about one is marked all the same.\n";
@@ -65,27 +65,62 @@ fn pairs(a: &Study, b: &Study) -> Vec<(String, usize, usize)> {
     cells.filter_map(same).collect()
 }
 
-fn row(measure: &Measure, a: (&Study, usize), b: (&Study, usize)) -> Option<Vec<String>> {
-    let values = |(study, cell): (&Study, usize)| {
-        let seen = study.networks(cell).iter().map(|network| network.seen()).collect::<Vec<_>>();
+/// A measure on one side.
+struct Side {
+    /// Of each network; none if it is *never* in one of them, or there is nothing to count.
+    values: Option<Vec<f64>>,
+    /// How many independent trials all envelopes are.
+    trials: u64,
+    /// Whether there is nothing to count in any network.
+    is_nothing: bool,
+}
+
+impl Side {
+    fn new(measure: &Measure, (study, cell): (&Study, usize)) -> Self {
+        let networks = study.networks(cell);
+        let seen = networks.iter().map(|network| network.seen()).collect::<Vec<_>>();
         let found = figures(measure, &seen);
+        let is_nothing = found.is_empty() && measure.is_of_network();
         let complete = found.len() == seen.len();
-        complete.then(|| found.into_iter().map(Ratio::value).collect::<Vec<_>>())
-    };
-    let (a, b) = (values(a), values(b));
-    let unit = measure.unit();
-    let mean = |values: &Option<Vec<f64>>| {
-        let mean = values.as_ref().map(|values| values.iter().sum::<f64>() / values.len() as f64);
-        mean.map_or("never".to_owned(), |mean| unit.show(mean))
-    };
+        Self {
+            values: complete.then(|| found.into_iter().map(Ratio::value).collect()),
+            trials: trials::independent(&study.cells[cell].plan, &networks),
+            is_nothing,
+        }
+    }
+
+    fn mean(&self) -> Option<f64> {
+        self.values.as_deref().and_then(mean)
+    }
+
+    fn show(&self, measure: &Measure) -> String {
+        let none = if self.is_nothing { "–" } else { "never" };
+        self.mean().map_or_else(|| none.to_owned(), |mean| measure.unit().show(mean))
+    }
+}
+
+/// A measure on both sides; none if neither has anything to count.
+fn row(measure: &Measure, a: (&Study, usize), b: (&Study, usize)) -> Option<Vec<String>> {
+    let (a, b) = (Side::new(measure, a), Side::new(measure, b));
+    if a.is_nothing && b.is_nothing {
+        return None;
+    }
     let signed = |value: f64| {
         let sign = if value < 0.0 { "-" } else { "+" };
-        format!("{sign}{}", unit.show(value.abs()))
+        format!("{sign}{}", measure.unit().show(value.abs()))
     };
-    let found = a.as_ref().zip(b.as_ref()).and_then(|(a, b)| difference(a, b));
-    let (delta, interval, verdict) = found.map_or(Default::default(), |(delta, low, high)| {
-        let verdict = if low > 0.0 || high < 0.0 { "differs" } else { "" };
-        (signed(delta), format!("{} .. {}", signed(low), signed(high)), verdict)
+    let delta = a.mean().zip(b.mean()).map_or_else(String::new, |(a, b)| signed(b - a));
+    let interval = a.values.as_deref().zip(b.values.as_deref()).and_then(|(x, y)| {
+        if measure.is_of_trials() {
+            difference_of_shares((x, a.trials), (y, b.trials))
+        } else {
+            difference(x, y)
+        }
     });
-    Some(vec![measure.name().to_owned(), mean(&a), mean(&b), delta, interval, verdict.to_owned()])
+    let (interval, verdict) = interval.map_or(("–".to_owned(), ""), |(low, high)| {
+        let verdict = if low > 0.0 || high < 0.0 { "differs" } else { "" };
+        (format!("{} .. {}", signed(low), signed(high)), verdict)
+    });
+    let [left, right] = [&a, &b].map(|side| side.show(measure));
+    Some(vec![measure.name().to_owned(), left, right, delta, interval, verdict.to_owned()])
 }

@@ -9,6 +9,9 @@ const COLUMNS: &str = "scenario,settings,seed,envelope,accepted_ms,copied_ms,sto
     acknowledged_ms,region_copied_ms,messages,bodies,left,subscriptions,storage_ms,ideal_storage_ms,first_attempt,\
     wronged,theirs,forged,to_come_ms,first_submission,evicted,id\n";
 
+/// Kinds of calls of adversaries that are read as what comes over a link is, which are no kinds of the protocol's.
+const UNCHECKED: [&str; 2] = ["unchecked", "unchecked, refused unread"];
+
 /// All envelopes, in the order of scenarios, cells, seeds and sending.
 pub fn envelopes(report: &Report) -> String {
     let mut text = COLUMNS.to_owned();
@@ -53,7 +56,9 @@ pub fn envelopes(report: &Report) -> String {
 
 /// Every network minute after minute: relays that are up, what lies on honest disks, messages by kind.
 pub fn minutes(report: &Report) -> String {
-    let kinds = KINDS.map(|kind| kind.replace(' ', "_")).join(",");
+    let all = || KINDS.into_iter().chain(UNCHECKED);
+    let kinds = all().map(|kind| kind.replace(',', "").replace(' ', "_"));
+    let kinds = kinds.collect::<Vec<_>>().join(",");
     let mut text = format!("scenario,settings,seed,minute,up,copies,bytes,{kinds}\n");
     for study in report.studies() {
         let file = quoted(&study.manifest.identity.scenario.file);
@@ -62,7 +67,8 @@ pub fn minutes(report: &Report) -> String {
             for network in study.networks(number) {
                 for (minute, row) in (1..).zip(&network.minutes) {
                     let count = |kind: &str| row.messages.get(kind).copied().unwrap_or(0);
-                    let counts = KINDS.map(|kind| count(kind).to_string()).join(",");
+                    let counts = all().map(|kind| count(kind).to_string());
+                    let counts = counts.collect::<Vec<_>>().join(",");
                     let Minute { up, copies, bytes, .. } = row;
                     let seed = network.seed;
                     text +=

@@ -17,12 +17,20 @@ pub const PLOTS: &str = "experiments";
 /// What stands in the last column of the table, and in those of extent.
 const VERDICTS: &str = "`pass`: the mean is within the goal, and so is the end of its interval that is nearer to the bound. \
     `pass, too few`: the mean is, the end of the interval is not; more networks or envelopes would tell. `MISSED`: the mean is not. \
-    A goal of 100 %, or of none at all, is about what was sent here and says nothing of more. N counts all relays of a network, \
-    an adversary's ids included; the goals were set for 10,000.";
+    A goal of 100 %, or of none at all, is missed by a single envelope, and passes with 3,000 trials, which mean 99.9 %. Where envelopes \
+    go between the same people, or people use the same relays, they are not independent, and a number of *trials* stands behind that of \
+    envelopes. N counts all relays of a network, an adversary's ids included; the goals were set for 10,000.";
+
+/// What the design asks of every figure: so many networks, envelopes in each, and these where it is documented.
+const ASKED: (usize, usize, usize) = (10, 100, 1_000);
+
+/// Before the table of checks.
+const CHECKS: &str = "Checks of the set-up are no goals: they say whether what was to befall the networks did, and a run in which one fails is \
+    no experiment.";
 
 /// What is the same in all plots.
 const PICTURES: &str = "In the plots a dot is a mean over networks and the band around a line its 95 % interval; a short line with \
-    a bound is a goal where it holds, a line across the plot a published figure of others, and a cross at the upper edge \
+    a bound is a goal where it holds, a line with a name a published figure of others, across the plot where it is about all of it, and a cross at the upper edge \
     means *never*: in at least one network it did not come so far.";
 
 /// A document and the plots beside it.
@@ -49,10 +57,14 @@ impl Document {
         let goals = Goals::new(summary);
         let mut plots = BTreeMap::new();
         let mut text = head(report, machine, command);
+        text += &asked(summary);
         text += &format!("## All goals\n\n{}\n\n{}", goals.verdict(), goals.markdown());
         text += &format!("\n\\{RULE_OF_THREE}.\n\n{VERDICTS}\n");
         for line in &goals.unfinished {
             text += &format!("\nUnfinished: {line}.\n");
+        }
+        if !goals.checks.is_empty() {
+            text += &format!("\n{CHECKS}\n\n{}", goals.markdown_of_checks());
         }
         let mut studies = report.studies().zip(&summary.studies).collect::<Vec<_>>();
         studies.sort_by_key(|(_, figures)| order(&figures.id, &figures.file));
@@ -84,6 +96,28 @@ fn head(report: &Report, machine: &Machine, command: &str) -> String {
         machine.processor,
         machine.cores,
         memory.unwrap_or_default(),
+    )
+}
+
+/// How much the design asks for, and how much this is.
+fn asked(summary: &Summary) -> String {
+    let cells = summary.studies.iter().flat_map(|study| &study.cells);
+    let extents = cells.map(|cell| (cell.seeds.len(), cell.envelopes / cell.seeds.len().max(1)));
+    let extents = extents.collect::<Vec<_>>();
+    let span = |of: fn(&(usize, usize)) -> usize| {
+        let (least, most) = (extents.iter().map(of).min(), extents.iter().map(of).max());
+        let (least, most) = (least.unwrap_or(0), most.unwrap_or(0));
+        let text = if least == most { format!("{most}") } else { format!("{least} to {most}") };
+        (least, text)
+    };
+    let ((networks, of_networks), (envelopes, of_envelopes)) =
+        (span(|one| one.0), span(|one| one.1));
+    let (asked_networks, asked, documented) = ASKED;
+    let is_enough = networks >= asked_networks && envelopes >= documented;
+    let but = if is_enough { "" } else { " That is less than it asks for." };
+    format!(
+        "The design asks for at least {asked_networks} networks of at least {asked} envelopes for every figure, and of {documented} for \
+         one in a document. This run had {of_networks} networks of {of_envelopes} envelopes for each combination of settings.{but}\n\n"
     )
 }
 
@@ -156,7 +190,7 @@ fn extent(study: &Study, figures: &StudySummary) -> String {
     for (label, each) in kinds {
         let label = if label.is_empty() { label } else { format!("{label}: ") };
         text += &format!(
-            "- {label}{each:.0} messages of all relays for each envelope, upkeep of the network included\n"
+            "- {label}{each:.0} messages of all relays for each envelope from the first envelope on, upkeep of the network included\n"
         );
     }
     text

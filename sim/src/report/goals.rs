@@ -30,6 +30,8 @@ pub struct Goals {
     pub met: bool,
     /// One row for each goal in each cell.
     pub goals: Vec<Goal>,
+    /// The same for checks of the set-up, which say nothing of the node and are no goals.
+    pub checks: Vec<Goal>,
     /// Experiments of which networks are missing, and how many are there.
     pub unfinished: Vec<String>,
 }
@@ -51,6 +53,8 @@ pub struct Goal {
     pub networks: usize,
     /// How many envelopes were in them.
     pub envelopes: usize,
+    /// How many independent trials these are.
+    pub trials: u64,
     /// The goal and what came of it.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -72,14 +76,16 @@ impl Goals {
             .filter(is_unfinished)
             .map(|study| format!("{}: {} of {} networks", study.id, study.finished, study.planned));
         let cells = studies.iter().flat_map(|study| study.cells.iter().map(|cell| (*study, cell)));
-        let goals = cells.flat_map(|(study, cell)| {
+        let all = cells.flat_map(|(study, cell)| {
             cell.expectations.iter().map(move |outcome| Goal::new(study, cell, outcome))
         });
+        let (checks, goals) = all.partition(|goal| goal.outcome.check);
         Self {
             schema: 1,
             met: summary.is_met() && summary.is_whole(),
             unfinished: unfinished.collect(),
-            goals: goals.collect(),
+            goals,
+            checks,
         }
     }
 
@@ -92,6 +98,9 @@ impl Goals {
         if self.goals.iter().any(|goal| goal.interval.ends_with('*')) {
             text += &format!("{RULE_OF_THREE}\n");
         }
+        for check in self.checks.iter().filter(|check| !check.outcome.met) {
+            text += &format!("CHECK FAILED {}\n", check.cells().join(" "));
+        }
         for line in &self.unfinished {
             text += &format!("UNFINISHED {line}\n");
         }
@@ -100,8 +109,17 @@ impl Goals {
 
     /// As a table of Markdown.
     pub fn markdown(&self) -> String {
+        Self::rows(&self.goals)
+    }
+
+    /// Checks of the set-up as a table of Markdown.
+    pub fn markdown_of_checks(&self) -> String {
+        Self::rows(&self.checks)
+    }
+
+    fn rows(goals: &[Goal]) -> String {
         let mut text = format!("| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
-        for goal in &self.goals {
+        for goal in goals {
             let cells = goal.cells().map(|cell| cell.replace('|', "\\|").replace('*', "\\*"));
             text += &format!("| {} |\n", cells.join(" | "));
         }
@@ -113,8 +131,22 @@ impl Goals {
         super::summary::json(self)
     }
 
-    /// How many are missed, and how many reached by too few, in a line.
+    /// How many are missed, how many reached by too few, and whether the set-up was as it should be, in a line.
     pub fn verdict(&self) -> String {
+        self.verdict_on_goals() + &self.verdict_on_checks()
+    }
+
+    fn verdict_on_checks(&self) -> String {
+        let all = self.checks.len();
+        let failed = self.checks.iter().filter(|check| !check.outcome.met).collect::<Vec<_>>();
+        match failed.len() {
+            0 if all == 0 => String::new(),
+            0 => format!(" Checks of the set-up: {all}, all hold."),
+            some => format!(" {some} of {all} checks of the set-up FAILED: {}.", ids(&failed)),
+        }
+    }
+
+    fn verdict_on_goals(&self) -> String {
         let missed = self.goals.iter().filter(|goal| !goal.outcome.met).collect::<Vec<_>>();
         let all = self.goals.len();
         let few = self.goals.iter().filter(|goal| goal.outcome.met && !goal.outcome.shown).count();
@@ -131,9 +163,8 @@ impl Goals {
                 format!("None of {all} goals is missed.{few}")
             };
         }
-        let mut ids = missed.iter().map(|goal| goal.id.as_str()).collect::<Vec<_>>();
-        ids.dedup();
-        let whose = if ids.is_empty() { String::new() } else { format!(": {}", ids.join(", ")) };
+        let ids = ids(&missed);
+        let whose = if ids.is_empty() { String::new() } else { format!(": {ids}") };
         format!("{} of {all} goals are MISSED{whose}.{few}", missed.len())
     }
 }
@@ -153,6 +184,7 @@ impl Goal {
             nodes: cell.nodes,
             networks: cell.seeds.len(),
             envelopes: cell.envelopes,
+            trials: cell.trials,
             interval: figure.map_or_else(String::new, interval),
             measured: show(outcome.mean, "never"),
             best: show(outcome.published, "–"),
@@ -164,6 +196,10 @@ impl Goal {
     fn cells(&self) -> [String; 9] {
         let label = grid::label(&self.settings);
         let what = format!("{} {label}", self.outcome.measure);
+        let mut extent = format!("{} × {}", self.networks, self.envelopes / self.networks.max(1));
+        if self.trials != self.envelopes as u64 {
+            extent += &format!(", {} trials", self.trials);
+        }
         [
             self.id.clone(),
             what.trim_end().to_owned(),
@@ -171,11 +207,18 @@ impl Goal {
             self.measured.clone(),
             self.interval.clone(),
             self.nodes.to_string(),
-            format!("{} × {}", self.networks, self.envelopes / self.networks.max(1)),
+            extent,
             self.best.clone(),
             self.outcome.verdict().to_owned(),
         ]
     }
+}
+
+/// Whose goals these are, each once.
+fn ids(goals: &[&Goal]) -> String {
+    let mut ids = goals.iter().map(|goal| goal.id.as_str()).collect::<Vec<_>>();
+    ids.dedup();
+    ids.join(", ")
 }
 
 /// Experiments in the order of their ids, numbers as numbers.

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::charts;
+use super::interrupted::Interrupted;
 use super::plot::{self, bars, escaped};
-use super::summary::{CellSummary, StudySummary, Summary};
-use super::table::{RULE_OF_THREE, interval, lost_of};
+use super::summary::{CellSummary, StudySummary, Summary, verdict};
+use super::table::{RULE_OF_THREE, extent, interval, lost_of};
 use super::{Report, Study};
 
 const STYLE: &str = include_str!("style.css");
@@ -40,36 +41,40 @@ fn section(study: &Study, figures: &StudySummary) -> String {
         text += &table(cell);
         text += &kinds(cell);
     }
+    text += &figures.interrupted.iter().map(interrupted).collect::<String>();
     text + &origin(study, figures)
+}
+
+fn interrupted(network: &Interrupted) -> String {
+    let row = |row: Vec<String>| {
+        let cells =
+            row.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect::<String>();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows = network.rows().into_iter().map(row).collect::<String>();
+    format!("<p class=\"missed\">{}</p>\n<table>\n{rows}</table>\n", escaped(&network.said()))
 }
 
 fn table(cell: &CellSummary) -> String {
     let label = if cell.settings.is_empty() { "All networks".to_owned() } else { cell.label() };
     let mut text = format!(
-        "<h2>{}</h2>\n<p>{} networks, {} envelopes in all</p>\n<table><tr><th>measure</th><th>mean</th>\
+        "<h2>{}</h2>\n<p>{}</p>\n<table><tr><th>measure</th><th>mean</th>\
          <th>95 % over networks</th><th>least</th><th>greatest</th><th>expected</th><th></th></tr>\n",
         escaped(&label),
-        cell.seeds.len(),
-        cell.envelopes
+        extent(cell)
     );
     for figure in &cell.figures {
         let outcomes = cell.expectations.iter().filter(|outcome| outcome.measure == figure.measure);
         let outcomes = outcomes.collect::<Vec<_>>();
         let bounds =
             outcomes.iter().map(|outcome| outcome.bounds.as_str()).collect::<Vec<_>>().join(", ");
-        let verdict = match outcomes.iter().all(|outcome| outcome.met) {
-            _ if outcomes.is_empty() => "",
-            true if outcomes.iter().any(|outcome| !outcome.shown) => {
-                "<span class=\"met\">pass, too few</span>"
-            }
-            true => "<span class=\"met\">pass</span>",
-            false => "<span class=\"missed\">missed</span>",
-        };
+        let class = if outcomes.iter().all(|outcome| outcome.met) { "met" } else { "missed" };
+        let verdict = verdict(&outcomes);
         let mean = figure.mean.map_or("never".to_owned(), |mean| figure.show(Some(mean)));
         let (least, greatest) = (figure.show(figure.least), figure.show(figure.greatest));
         let _ = writeln!(
             text,
-            "<tr><td>{}</td><td>{mean}</td><td>{}</td><td>{least}</td><td>{greatest}</td><td>{}</td><td>{verdict}</td></tr>",
+            "<tr><td>{}</td><td>{mean}</td><td>{}</td><td>{least}</td><td>{greatest}</td><td>{}</td><td><span class=\"{class}\">{verdict}</span></td></tr>",
             escaped(&figure.measure),
             interval(figure),
             escaped(&bounds)

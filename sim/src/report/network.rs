@@ -90,6 +90,11 @@ impl Network {
         Seen { fates: self.fates(), standing: self.standing.clone(), fullest: self.fullest }
     }
 
+    /// Envelopes that were sent.
+    pub fn sent(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Fates of all envelopes in the order in which they were sent.
     pub fn fates(&self) -> Vec<Fate> {
         let ids = self.ids.iter().cloned().chain(std::iter::repeat(String::new()));

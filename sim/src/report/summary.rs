@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::interrupted::Interrupted;
 use super::lost::Lost;
+use super::trials;
 use super::{Report, Study, unchecked};
 use crate::measure::{Measure, Seen, USUAL, Unit};
 use crate::scenario::expectation::Expectation;
@@ -47,6 +49,8 @@ pub struct StudySummary {
     pub unchecked: Option<String>,
     /// Cells of which at least one network is there.
     pub cells: Vec<CellSummary>,
+    /// Networks that were ended before their time, which are in no cell.
+    pub interrupted: Vec<Interrupted>,
 }
 
 /// One combination of swept values.
@@ -60,6 +64,8 @@ pub struct CellSummary {
     pub nodes: usize,
     /// In all networks together.
     pub envelopes: usize,
+    /// How many independent trials these are.
+    pub trials: u64,
     /// In all networks together.
     pub events: u64,
     /// Measures in the order in which they are shown.
@@ -85,7 +91,7 @@ pub struct Figure {
     pub low: Option<f64>,
     /// to here.
     pub high: Option<f64>,
-    /// Whether the interval is that of the rule of three, for which all envelopes count as independent.
+    /// Whether the interval is that of the rule of three, for which the trials of one network count as independent.
     pub is_of_three: bool,
     /// The least of all networks.
     pub least: Option<f64>,
@@ -112,8 +118,11 @@ pub struct Outcome {
     pub mean: Option<f64>,
     /// Whether it is within the bounds.
     pub met: bool,
-    /// Whether the 95 % confidence interval says so too: with too few networks or envelopes it does not.
+    /// Whether the 95 % confidence interval says so too, or for a bound of 100 % or of none the number of trials:
+    /// with too few networks or envelopes they do not.
     pub shown: bool,
+    /// Whether it is a check of the set-up and no goal.
+    pub check: bool,
 }
 
 impl Summary {
@@ -149,6 +158,9 @@ impl StudySummary {
         let cells = (0..study.cells.len()).filter_map(|cell| CellSummary::new(study, cell));
         let cells = cells.collect::<Vec<_>>();
         let identity = &study.manifest.identity;
+        let all = measures(&study.scenario.expectations.iter().collect::<Vec<_>>());
+        let interrupted =
+            study.interrupted().map(|(cell, network)| Interrupted::new(study, cell, network, &all));
         Self {
             id: study.scenario.id.clone(),
             title: study.scenario.title.clone(),
@@ -161,6 +173,7 @@ impl StudySummary {
             finished: study.finished(),
             unchecked: unchecked::why(study, &cells),
             cells,
+            interrupted: interrupted.collect(),
         }
     }
 }
@@ -172,6 +185,7 @@ impl CellSummary {
         if count == 0 {
             return None;
         }
+        let trials = trials::independent(&cell.plan, &networks);
         let seen = networks.iter().map(|network| network.seen()).collect::<Vec<_>>();
         let expected = study.scenario.expectations.iter().filter(|wish| wish.is_about(&cell.plan));
         let expected = expected.collect::<Vec<_>>();
@@ -186,15 +200,16 @@ impl CellSummary {
             seeds: networks.iter().map(|network| network.seed).collect(),
             nodes: networks.iter().map(|network| network.nodes).max().unwrap_or(0),
             envelopes: seen.iter().map(|seen| seen.fates.len()).sum(),
+            trials,
             events: networks.iter().map(|network| network.events).sum(),
             figures: measures(&all)
                 .iter()
-                .map(|measure| (measure, Figure::new(measure, &seen)))
+                .map(|measure| (measure, Figure::new(measure, &seen, trials)))
                 // Nothing to count before the first envelope is not *never*.
                 .filter(|(measure, figure)| figure.mean.is_some() || !measure.is_of_network())
                 .map(|(_, figure)| figure)
                 .collect(),
-            expectations: expected.iter().map(|wish| Outcome::new(wish, &seen)).collect(),
+            expectations: expected.iter().map(|wish| Outcome::new(wish, &seen, trials)).collect(),
             messages: messages.into_iter().map(per_network).collect(),
             lost: Lost::new(study, &cell.settings, &networks),
         })
@@ -212,8 +227,8 @@ impl CellSummary {
 }
 
 impl Figure {
-    fn new(measure: &Measure, networks: &[Seen]) -> Self {
-        let found = over_networks(measure, networks);
+    fn new(measure: &Measure, networks: &[Seen], trials: u64) -> Self {
+        let found = over_networks(measure, networks, trials);
         Self {
             measure: measure.name().to_owned(),
             unit: measure.unit().name(),
@@ -241,15 +256,18 @@ impl Outcome {
     /// In a word or three.
     pub fn verdict(&self) -> &'static str {
         match (self.met, self.shown) {
+            (true, _) if self.check => "holds",
+            (false, _) if self.check => "FAILED",
             (false, _) => "MISSED",
             (true, false) => "pass, too few",
             (true, true) => "pass",
         }
     }
 
-    fn new(wish: &Expectation, networks: &[Seen]) -> Self {
-        let found = over_networks(&wish.measure, networks);
-        let mean = found.map(|found| found.mean);
+    fn new(wish: &Expectation, networks: &[Seen], trials: u64) -> Self {
+        let found = over_networks(&wish.measure, networks, trials);
+        let interval = found.and_then(|found| found.interval);
+        let met = wish.is_met(found.as_ref());
         Self {
             measure: wish.measure.name().to_owned(),
             bounds: wish.bounds(),
@@ -257,11 +275,19 @@ impl Outcome {
             at_most: wish.at_most.map(Ratio::value),
             published: wish.published.map(Ratio::value),
             source: wish.source.clone(),
-            mean: mean.map(Ratio::value),
-            met: wish.is_met(mean),
-            shown: wish.is_met(mean) && wish.is_shown(found.and_then(|found| found.interval)),
+            mean: found.map(|found| found.mean.value()),
+            met,
+            shown: met && wish.is_shown(interval, trials),
+            check: wish.measure.is_of_setup(),
         }
     }
+}
+
+/// What became of all that was expected of one figure, in a word or three: the worst of it.
+pub(super) fn verdict(outcomes: &[&Outcome]) -> &'static str {
+    let missed = outcomes.iter().find(|outcome| !outcome.met);
+    let worst = missed.or_else(|| outcomes.iter().find(|outcome| !outcome.shown));
+    worst.or(outcomes.first()).map_or("", |outcome| outcome.verdict())
 }
 
 /// The usual measures and those of which something is expected in any cell.
@@ -283,13 +309,13 @@ pub(super) fn figures(measure: &Measure, networks: &[Seen]) -> Vec<Ratio> {
 
 /// None unless every network has the figure: a mean without those in which something never came would
 /// be too good.
-fn over_networks(measure: &Measure, networks: &[Seen]) -> Option<Estimate> {
+fn over_networks(measure: &Measure, networks: &[Seen], trials: u64) -> Option<Estimate> {
     let found = figures(measure, networks);
     if found.len() < networks.len() {
         return None;
     }
     match measure.unit() {
-        _ if measure.is_of_trials() => estimate_share(&found),
+        _ if measure.is_of_trials() => estimate_share(&found, trials),
         Unit::Share => estimate_part(&found),
         Unit::Time | Unit::Count => estimate(&found),
     }

@@ -1,9 +1,13 @@
 //! A report as lines of text, the same in a terminal and in a pipe.
 
-use super::summary::{CellSummary, Figure, Outcome, StudySummary, Summary};
+use super::interrupted::Interrupted;
+use super::summary::{CellSummary, Figure, Outcome, StudySummary, Summary, verdict};
 
 /// What the mark beside an interval means.
-pub(super) const RULE_OF_THREE: &str = "* all went the same way: 3 in as many envelopes may go the other, if envelopes were independent; those of one network are not";
+pub(super) const RULE_OF_THREE: &str = "* all went the same way: 3 in as many trials may go the other, if trials are independent; those of one network are not quite";
+
+/// Interrupted networks whose figures are shown; of further ones `summary.json` has them.
+const WHOLE_MAX: usize = 4;
 
 /// The whole report.
 pub fn table(summary: &Summary) -> String {
@@ -22,6 +26,9 @@ fn study(study: &StudySummary) -> String {
         );
     }
     text += &study.cells.iter().map(cell).collect::<String>();
+    text += &study.interrupted.iter().take(WHOLE_MAX).map(Interrupted::text).collect::<String>();
+    let more = study.interrupted.iter().skip(WHOLE_MAX);
+    text += &more.map(|one| format!("\n{}\n", one.said())).collect::<String>();
     text + &study.unchecked.iter().map(|why| format!("\n{why}\n")).collect::<String>()
 }
 
@@ -30,7 +37,7 @@ fn cell(cell: &CellSummary) -> String {
     if !cell.settings.is_empty() {
         text += &format!("\n{}", cell.label());
     }
-    text += &format!("\n{} networks, {} envelopes in all\n\n", cell.seeds.len(), cell.envelopes);
+    text += &format!("\n{}\n\n", extent(cell));
     let head = ["measure", "mean", "95 % over networks", "least", "greatest", "expected", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(cell.figures.iter().map(|figure| row(figure, &cell.expectations)));
@@ -51,6 +58,18 @@ fn cell(cell: &CellSummary) -> String {
     text + &lost(cell)
 }
 
+/// How much was tried.
+pub(super) fn extent(cell: &CellSummary) -> String {
+    let CellSummary { seeds, envelopes, trials, .. } = cell;
+    let text = format!("{} networks, {envelopes} envelopes in all", seeds.len());
+    if *trials == *envelopes as u64 {
+        return text;
+    }
+    text + &format!(
+        "; they count as {trials} trials, for those that share people or relays are not independent"
+    )
+}
+
 /// How many envelopes were lost, and how to see why some of them were.
 fn lost(cell: &CellSummary) -> String {
     let lines = cell.lost.some.iter().map(|one| format!("  {}\n", one.replay)).collect::<String>();
@@ -67,8 +86,6 @@ pub(super) fn lost_of(cell: &CellSummary) -> Option<String> {
 fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
     let outcomes = outcomes.iter().filter(|outcome| outcome.measure == figure.measure);
     let outcomes = outcomes.collect::<Vec<_>>();
-    let met = outcomes.iter().all(|outcome| outcome.met);
-    let shown = outcomes.iter().all(|outcome| outcome.shown);
     let bounds = outcomes.iter().map(|outcome| outcome.bounds.clone()).collect::<Vec<_>>();
     vec![
         figure.measure.clone(),
@@ -77,16 +94,7 @@ fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {
         figure.show(figure.least),
         figure.show(figure.greatest),
         bounds.join(", "),
-        if bounds.is_empty() {
-            ""
-        } else if met && shown {
-            "pass"
-        } else if met {
-            "pass, too few"
-        } else {
-            "MISSED"
-        }
-        .to_owned(),
+        verdict(&outcomes).to_owned(),
     ]
 }
 

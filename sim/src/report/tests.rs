@@ -41,6 +41,10 @@ fn manifest(seeds: Vec<u64>) -> Manifest {
 
 /// A network whose envelopes took longer the higher the seed; `lost` of ten never came.
 fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
+    Network::new(cell, &measured(seed, lost))
+}
+
+fn measured(seed: u64, lost: usize) -> Measured {
     let fate = |number: usize| Fate {
         accepted: Some(Span::from_millis(5)),
         copied: Some(Span::from_millis(100 * seed + number as u64)),
@@ -48,21 +52,23 @@ fn network(cell: &Cell, seed: u64, lost: usize) -> Network {
         messages: 40 + seed,
         ..Fate::default()
     };
-    let measured = Measured {
+    let messages = [("unchecked".to_owned(), 7)].into();
+    let minute = Minute { up: 50, copies: seed, messages, ..Minute::default() };
+    Measured {
         seed,
         envelopes: (0..10).map(fate).collect(),
         messages: [("find", 70), ("store", 30)].into(),
         lost: 0,
         fullest: (1, 4),
         standing: Standing::default(),
-        minutes: vec![Minute { up: 50, copies: seed, ..Minute::default() }; 3],
+        minutes: vec![minute; 3],
         nodes: 50,
         adversaries: 0,
         events: 1_000,
         simulated: Span::HOUR,
+        is_cut: false,
         trace: format!("{seed:x}"),
-    };
-    Network::new(cell, &measured)
+    }
 }
 
 fn networks() -> Vec<Network> {
@@ -165,10 +171,104 @@ fn a_goal_that_chance_may_have_reached_is_told_from_one_that_is_shown() {
     assert_eq!(goals.verdict(), said);
     let table = goals.markdown();
     assert!(table.contains(" | 50 | 3 × 10 | 90 % | pass, too few |"), "{table}");
-    let exact = TEXT.replace("at_least = \"99%\"", "at_least = \"100%\"");
-    let scenario = Scenario::parse("a.toml", &exact, &[]).unwrap();
-    assert!(scenario.expectations[0].is_shown(None), "all that were sent are all that there are");
-    assert!(!scenario.expectations[1].is_shown(None), "one network shows no mean");
+}
+
+/// What a scenario with this text says of three networks whose cells lose none, and one, of ten envelopes.
+fn goals_of(text: &str) -> (Goals, String) {
+    let mut changed = manifest(vec![1, 2, 3]);
+    changed.identity.scenario = scenario_of(text.to_owned());
+    let mut kept = Report::default();
+    kept.add(changed, networks()).unwrap();
+    let summary = Summary::new(&kept);
+    (Goals::new(&summary), table::table(&summary))
+}
+
+/// The row of the table of goals that begins so.
+fn goal_row(goals: &Goals, begin: &str) -> String {
+    let table = goals.table();
+    let row = table.lines().find(|line| line.trim_start().starts_with(begin));
+    row.unwrap_or_else(|| panic!("{begin}: {table}")).to_owned()
+}
+
+#[test]
+fn a_goal_of_all_is_missed_by_one_and_shown_by_no_fewer_than_three_thousand_trials() {
+    let all = TEXT.replace("at_least = \"99%\"", "at_least = \"100%\"");
+    let (goals, _) = goals_of(&all);
+    assert!(goal_row(&goals, "delivered").ends_with("pass, too few"), "{}", goals.table());
+    let (goals, _) = goals_of(&all.replace("where = { adversary.share = \"0%\" }", ""));
+    let missed = goal_row(&goals, "delivered adversary.share=30%");
+    assert!(missed.ends_with("MISSED"), "{missed}");
+    let none = TEXT.replace("\"first_copy_p99\"", "\"wronged_mean\"").replace("\"1s\"", "0");
+    let (goals, _) = goals_of(&none);
+    assert!(goal_row(&goals, "wronged_mean").ends_with("pass, too few"), "{}", goals.table());
+}
+
+#[test]
+fn a_disk_that_was_fuller_than_full_in_one_network_is_not_made_good_by_the_others() {
+    let text = TEXT.replace("\"first_copy_p99\"", "\"disk_share\"").replace("\"1s\"", "\"100%\"");
+    let mut all = networks();
+    all[0].fullest = (5, 4);
+    let mut changed = manifest(vec![1, 2, 3]);
+    changed.identity.scenario = scenario_of(text);
+    let mut kept = Report::default();
+    kept.add(changed, all).unwrap();
+    let goals = Goals::new(&Summary::new(&kept));
+    assert!(goal_row(&goals, "disk_share adversary.share=0%").ends_with("MISSED"));
+    assert!(goal_row(&goals, "disk_share adversary.share=30%").ends_with("pass, too few"));
+}
+
+#[test]
+fn envelopes_between_the_same_people_are_one_trial_in_each_network() {
+    let loose = TEXT.replace("at_least = \"99%\"", "at_least = \"85%\"");
+    let (goals, _) = goals_of(&loose);
+    assert!(goal_row(&goals, "delivered").ends_with("pass"), "thirty of thirty may be 90 %");
+    let paired = loose.replace("[adversary]", "[traffic]\npairs = 1\n[adversary]");
+    let (goals, table) = goals_of(&paired);
+    let row = goal_row(&goals, "delivered");
+    assert!(row.ends_with("pass, too few") && row.contains("3 × 10, 3 trials"), "{row}");
+    assert!(table.contains("30 envelopes in all; they count as 3 trials"), "{table}");
+}
+
+/// Where relays come and go, people use a tenth of the others, and no fewer than four.
+#[test]
+fn envelopes_of_people_who_use_the_same_relays_are_no_more_trials_than_these() {
+    let going = TEXT.replace("[adversary]", "[churn]\nsession = \"1h\"\n[adversary]");
+    let (goals, _) = goals_of(&going);
+    assert!(goal_row(&goals, "delivered").contains("3 × 10, 15 trials"), "{}", goals.table());
+}
+
+#[test]
+fn checks_of_the_setup_are_no_goals_and_fail_a_run_all_the_same() {
+    let text = TEXT
+        .replace("\"first_copy_p99\"", "\"churn_share\"")
+        .replace("at_most = \"1s\"", "at_least = \"80%\"");
+    let with = |going: u64| {
+        let mut all = networks();
+        all.iter_mut().for_each(|network| network.standing.churn = (going, 10));
+        let mut changed = manifest(vec![1, 2, 3]);
+        changed.identity.scenario = scenario_of(text.clone());
+        let mut kept = Report::default();
+        kept.add(changed, all).unwrap();
+        let summary = Summary::new(&kept);
+        (Goals::new(&summary), table::table(&summary))
+    };
+    let (goals, table) = with(9);
+    assert!(goals.met && goals.goals.len() == 1, "{}", goals.table());
+    assert!(goals.verdict().starts_with("None of 1 goals is missed."), "{}", goals.verdict());
+    assert!(
+        goals.verdict().ends_with(" Checks of the set-up: 2, all hold."),
+        "{}",
+        goals.verdict()
+    );
+    assert!(table.contains(" holds"), "{table}");
+    let (goals, table) = with(7);
+    assert!(!goals.met && table.contains(" FAILED"), "{table}");
+    assert!(
+        goals.verdict().ends_with(" 2 of 2 checks of the set-up FAILED: ."),
+        "{}",
+        goals.verdict()
+    );
+    assert!(goals.table().contains("CHECK FAILED"), "{}", goals.table());
 }
 
 fn cell(number: usize) -> Cell {
@@ -309,6 +409,8 @@ fn every_envelope_and_every_minute_is_a_line_of_its_csv() {
     let text = csv::minutes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 1 + 6 * 3);
     assert!(text.lines().nth(4).unwrap().starts_with("a.toml,adversary.share=0%,2,1,50,2,0,0,"));
+    assert!(text.lines().next().unwrap().ends_with(",unchecked,unchecked_refused_unread"));
+    assert!(text.lines().nth(4).unwrap().ends_with(",7,0"), "{text}");
 }
 
 #[test]
@@ -323,7 +425,76 @@ fn a_comparison_finds_what_differs_and_nothing_else() {
     let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("delivered ").ends_with("differs"), "{text}");
     assert!(!row("messages_mean").ends_with("differs"), "{text}");
+    assert!(
+        !text.contains("churn_share"),
+        "where nobody comes and goes there is nothing to compare: {text}"
+    );
     assert!(text.ends_with("about one is marked all the same.\n"), "{text}");
     let none = compare(&report(vec![]), &report(vec![])).unwrap_err().to_string();
     assert!(none.starts_with("nothing in common"), "{none}");
+}
+
+/// Networks of one world, of whose few envelopes some are lost on one side and none on the other.
+#[test]
+fn a_comparison_of_few_envelopes_is_certain_of_nothing() {
+    let with = |lost: [usize; 2]| {
+        let of = |(seed, lost): (u64, usize)| network(&cell(0), seed, lost);
+        let networks = (1..).zip(lost).map(of).collect::<Vec<_>>();
+        let mut kept = Report::default();
+        kept.add(manifest(vec![1, 2]), networks).unwrap();
+        kept
+    };
+    for lost in [[0, 0], [1, 1], [2, 2], [1, 2]] {
+        let text = compare(&with([0, 0]), &with(lost)).unwrap();
+        let row = text.lines().find(|line| line.starts_with("delivered ")).unwrap();
+        assert!(!row.ends_with("differs"), "{row}");
+        assert!(!row.contains("+0 % .. +0 %") && !row.contains("-0 % .. -0 %"), "{row}");
+    }
+}
+
+#[test]
+fn a_network_that_was_interrupted_is_shown_as_it_stood_and_counts_for_nothing() {
+    let mut kept = report(vec![networks()[..1].to_vec()]);
+    let manifest = manifest(vec![1, 2, 3]);
+    let none = Network::new(&cell(1), &Measured { envelopes: Vec::new(), ..measured(3, 0) });
+    // The first is there whole as well.
+    kept.add_interrupted(&manifest, vec![network(&cell(0), 1, 9), network(&cell(0), 2, 5), none]);
+    let summary = Summary::new(&kept);
+    assert_eq!((summary.studies[0].finished, summary.studies[0].interrupted.len()), (1, 2));
+    assert!(summary.is_met(), "five of ten are lost so far, and no goal is missed by that");
+    let text = table::table(&summary);
+    let said = "Network 2 of adversary.share=0% was INTERRUPTED after 60.0 min of 33.6 min of its own time, when 10 of 100 \
+                envelopes had been sent.";
+    assert!(text.contains(said), "{text}");
+    assert!(text.contains("\ndelivered             50 %\n"), "{text}");
+    let early = "Network 3 of adversary.share=30% was INTERRUPTED after 60.0 min of 33.6 min of its own time, before any";
+    assert!(text.contains(early), "{text}");
+    let page = html::html(&kept, &summary);
+    assert!(page.contains(said) && page.contains("<td>delivered</td><td>50 %</td>"), "{page}");
+    assert!(summary.to_json().contains("\"interrupted\": ["));
+}
+
+#[test]
+fn a_published_figure_is_drawn_where_it_holds() {
+    let svg = |text: &str| {
+        let mut changed = manifest(vec![1, 2, 3]);
+        changed.identity.scenario = scenario_of(text.to_owned());
+        let mut kept = Report::default();
+        kept.add(changed, networks()).unwrap();
+        let summary = Summary::new(&kept);
+        let drawn = charts::all(kept.studies().next().unwrap(), &summary.studies[0]);
+        let (_, plot) =
+            drawn.into_iter().find(|(name, _)| name == "delivered-adversary_share").unwrap();
+        plot.svg()
+    };
+    let line = |svg: &str| {
+        let (_, path) = svg.split_once("class=\"published\" d=\"M").unwrap();
+        let (from, rest) = path.split_once(' ').unwrap();
+        let (_, to) = rest.split_once('H').unwrap();
+        let to = to.split('"').next().unwrap();
+        to.parse::<f64>().unwrap() - from.parse::<f64>().unwrap()
+    };
+    let everywhere = TEXT.replace("where = { adversary.share = \"0%\" }", "");
+    assert!(line(&svg(TEXT)) < 60.0, "about 0 % alone");
+    assert!(line(&svg(&everywhere)) > 200.0, "about all");
 }

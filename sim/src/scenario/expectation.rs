@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use super::keys;
 use crate::measure::{Measure, Unit};
 use crate::plan::Plan;
-use crate::statistics::Ratio;
+use crate::statistics::{Estimate, Ratio};
 
 /// A bound on the mean of a measure over networks.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,10 @@ pub struct Expectation {
     /// Keys and their values in a plan for which alone it is expected.
     pub conditions: Vec<(String, String)>,
 }
+
+/// So many trials without a failure mean 99.9 % (the rule of three): what a bound of 100 %, or of none at all, needs
+/// to be shown.
+const WHOLE_TRIALS: u64 = 3_000;
 
 /// Keys of an `[[expect]]` entry.
 const KEYS: [&str; 6] = ["measure", "at_least", "at_most", "published", "source", "where"];
@@ -70,27 +74,33 @@ impl Expectation {
         self.conditions.iter().all(holds)
     }
 
-    /// Whether a mean satisfies it; what never came satisfies nothing.
-    pub fn is_met(&self, mean: Option<Ratio>) -> bool {
-        mean.is_some_and(|mean| {
-            self.at_least.is_none_or(|bound| mean >= bound)
-                && self.at_most.is_none_or(|bound| mean <= bound)
+    /// Whether what was found satisfies it; what never came satisfies nothing. The mean decides, but what may be
+    /// no more than the whole may be more in no network.
+    pub fn is_met(&self, found: Option<&Estimate>) -> bool {
+        found.is_some_and(|found| {
+            let is_within = |bound| !self.is_whole(bound) || found.greatest <= bound.value();
+            self.at_least.is_none_or(|bound| found.mean >= bound)
+                && self.at_most.is_none_or(|bound| found.mean <= bound && is_within(bound))
         })
     }
 
-    /// Whether an interval says so too: its near end is within the bounds. A bound at the end of what is
-    /// possible (100 %, or none at all) is about what was seen, and no number of trials shows more.
-    pub fn is_shown(&self, interval: Option<(f64, f64)>) -> bool {
-        let is_whole = |bound: Ratio| {
-            self.measure.unit() == Unit::Share && Ratio::new(1, 1).is_some_and(|all| bound >= all)
+    /// Whether the interval says so too: its near end is within the bounds. No interval is ever narrow enough for a
+    /// bound at the end of what is possible, 100 % or none at all: that is shown by so many independent trials that
+    /// nothing but one in a thousand can have been overlooked.
+    pub fn is_shown(&self, interval: Option<(f64, f64)>, trials: u64) -> bool {
+        let is_end = |bound: Ratio| bound.value() <= 0.0 || self.is_whole(bound);
+        let holds = |bound: Ratio, is_low: bool| match interval {
+            _ if is_end(bound) => trials >= WHOLE_TRIALS,
+            Some((low, _)) if is_low => low >= bound.value(),
+            Some((_, high)) => high <= bound.value(),
+            None => false,
         };
-        let is_nothing = |bound: Ratio| bound.value() <= 0.0 || is_whole(bound);
-        let holds = |bound: f64, is_low: bool| {
-            interval.is_some_and(|(low, high)| if is_low { low >= bound } else { high <= bound })
-        };
-        let low = self.at_least.is_none_or(|one| is_whole(one) || holds(one.value(), true));
-        let high = self.at_most.is_none_or(|one| is_nothing(one) || holds(one.value(), false));
-        low && high
+        self.at_least.is_none_or(|bound| holds(bound, true))
+            && self.at_most.is_none_or(|bound| holds(bound, false))
+    }
+
+    fn is_whole(&self, bound: Ratio) -> bool {
+        self.measure.unit() == Unit::Share && bound.value() >= 1.0
     }
 
     /// Its bounds for people, as in `≥ 99.9 %`.

@@ -337,6 +337,16 @@ fn healing(trouble: Span, config: &Config, skews: &Skews) -> Span {
     settled.max(LONG_AGO + Span::from_millis(longest * ROUNDS))
 }
 
+impl Options {
+    /// How long ago an end must be so that every holder has had time to ask about it more often than may be in vain; none
+    /// where waits are too long for that.
+    pub(crate) fn time_for_ends(&self) -> Option<Span> {
+        let longest = self.config.backoff_max.as_millis() * 6 / 5;
+        (self.config.backoff_max <= SHORT_WAIT)
+            .then(|| LONG_AGO + Span::from_millis(longest * ROUNDS))
+    }
+}
+
 fn letters(draw: &mut Draw, honest: &[At], trouble: Span, healing: Span) -> Vec<Letter> {
     let count = draw.between(LETTERS.0, LETTERS.1);
     let all = trouble + healing;

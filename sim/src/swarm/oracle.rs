@@ -75,6 +75,10 @@ pub enum Rule {
     EndNotTold,
     /// A node that asks others about what was acknowledged long ago is told sooner or later.
     StillSpokenOf,
+    /// Where there was time enough, nobody who repeats an envelope has it still after its end.
+    CopyLeft,
+    /// What its writer submits again and again is accepted, when nothing goes wrong any more.
+    NotAccepted,
 }
 
 /// A rule that was broken.
@@ -330,6 +334,12 @@ impl Seen<'_> {
     fn has_for_others(&self, id: &EnvelopeId) -> bool {
         let record = self.host.disk().applied().get(Family::Custody, id.as_bytes());
         record.is_ok_and(|row| row.is_some_and(|row| row.first().is_some_and(|role| role & 3 != 1)))
+    }
+
+    /// Whether the host has the envelope and asks others about it.
+    fn repeats(&self, id: &EnvelopeId) -> bool {
+        let record = self.host.disk().applied().get(Family::Custody, id.as_bytes());
+        record.is_ok_and(|row| row.is_some_and(|row| image::is_repeated(&row)))
     }
 
     /// Whether the envelope has ended here.

@@ -59,8 +59,18 @@ impl Verdict {
                 });
             }
         }
+        let now = world.now();
+        for outcome in outcomes.iter().filter(|one| one.must_have_been_accepted(now)) {
+            let what = format!("envelope {} was not accepted", outcome.letter);
+            world.judge(outcome.writer, |oracle, seen| {
+                oracle.violated(seen, Rule::NotAccepted, what);
+            });
+        }
         for host in world.honest_hosts().collect::<Vec<_>>() {
-            world.judge(host, |oracle, seen| oracle.image(seen));
+            world.judge(host, |oracle, seen| {
+                oracle.image(seen);
+                options.time_for_ends().into_iter().for_each(|time| oracle.copies_left(seen, time));
+            });
             let left = world.host(host).disk().applied().len(Family::Custody) as u64;
             *counts.envelopes.entry("copies left").or_default() += left;
         }
@@ -126,11 +136,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_was_accepted_and_is_not_over_must_have_come() {
-        let now = Time::from_millis(5_000);
-        let accepted = Fate { accepted: Some(Span::ZERO), ..Fate::default() };
-        let lost = || Outcome {
+    /// One that lives until a millisecond after `now`.
+    fn outcome(now: Time, fate: Fate) -> Outcome {
+        Outcome {
             letter: 0,
             writer: 0,
             reader: 1,
@@ -138,8 +146,32 @@ mod tests {
             expires_at: Some(now + Span::from_millis(1)),
             cancelled: false,
             told_expired: false,
-            fate: accepted.clone(),
-        };
+            fate,
+        }
+    }
+
+    #[test]
+    fn what_its_writer_has_tried_to_send_and_is_not_over_must_have_been_accepted() {
+        let now = Time::from_millis(5_000);
+        let refused = || outcome(now, Fate::default());
+        assert!(refused().must_have_been_accepted(now));
+        let accepted = Fate { accepted: Some(Span::ZERO), ..Fate::default() };
+        for fine in [
+            Outcome { fate: accepted, ..refused() },
+            Outcome { expires_at: Some(now), ..refused() },
+            Outcome { expires_at: None, ..refused() },
+            Outcome { cancelled: true, ..refused() },
+            Outcome { told_expired: true, ..refused() },
+        ] {
+            assert!(!fine.must_have_been_accepted(now), "{fine}");
+        }
+    }
+
+    #[test]
+    fn what_was_accepted_and_is_not_over_must_have_come() {
+        let now = Time::from_millis(5_000);
+        let accepted = Fate { accepted: Some(Span::ZERO), ..Fate::default() };
+        let lost = || outcome(now, accepted.clone());
         assert!(lost().must_have_come(now));
         let come = Fate { delivered: Some(Span::ZERO), ..accepted.clone() };
         for fine in [

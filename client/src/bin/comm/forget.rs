@@ -5,12 +5,13 @@
 //! secret; backups that lie elsewhere stay.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use comm::store::Hold;
 
 use crate::failure::Failure;
+use crate::said::say;
 
 /// The files of a person.
 const PERSON: [&str; 2] = ["person.redb", "person.redb.part"];
@@ -49,14 +50,13 @@ pub(crate) fn forget(dir: &Path, is_sure: bool) -> Result<(), Failure> {
     if found.files.is_empty() && found.directories.is_empty() {
         return Err(Failure::failed(format!("there is no data of comm in {}", dir.display())));
     }
-    found.show();
+    say(&found.shown())?;
     if !is_sure && !is_wanted()? {
         return Err(Failure::failed("nothing was removed"));
     }
     let removed = found.remove()?;
     drop(locks);
-    println!("removed {removed} files");
-    Ok(())
+    say(&format!("removed {removed} files\n"))
 }
 
 fn lock(dir: &Path) -> Result<Locks, Failure> {
@@ -113,20 +113,21 @@ impl Found {
         Ok(())
     }
 
-    fn show(&self) {
-        println!("to be removed:");
+    fn shown(&self) -> String {
+        let mut text = "to be removed:\n".to_owned();
         for path in &self.files {
-            println!("  {}", path.display());
+            text += &format!("  {}\n", path.display());
         }
         for path in &self.directories {
-            println!("  {} (if it is empty then)", path.display());
+            text += &format!("  {} (if it is empty then)\n", path.display());
         }
         if !self.foreign.is_empty() {
-            println!("not made by comm, and left as it is:");
+            text += "not made by comm, and left as it is:\n";
         }
         for path in &self.foreign {
-            println!("  {}", path.display());
+            text += &format!("  {}\n", path.display());
         }
+        text
     }
 
     /// Removes what was shown. Returns how many files.
@@ -163,8 +164,7 @@ fn is_wanted() -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::misused("nobody can be asked here, so --yes is needed"));
     }
-    print!("This cannot be undone. Remove all of it? Type yes: ");
-    io::stdout().flush().map_err(Failure::failed)?;
+    say("This cannot be undone. Remove all of it? Type yes: ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
     Ok(answer.trim() == "yes")

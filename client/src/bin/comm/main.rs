@@ -16,6 +16,7 @@ mod logging;
 mod moment;
 mod plain;
 mod prompt;
+mod said;
 mod screen;
 mod secret;
 mod shown;
@@ -31,6 +32,7 @@ use comm_proto::identity::Identity;
 use arguments::{Arguments, Order, Plan};
 use chat::Chat;
 use failure::Failure;
+use said::say;
 use screen::Screen;
 use stop::Stop;
 
@@ -51,23 +53,18 @@ fn main() -> ExitCode {
 fn obey(order: Order) -> Result<(), Failure> {
     match order {
         Order::Keygen { raw } => {
-            println!("{}", &*secret::draw(raw));
-            Ok(())
+            let secret = secret::draw(raw);
+            say(&secret).and_then(|()| say("\n"))
         }
-        Order::Address(source) => {
-            println!("{}", source.identity()?.address());
-            Ok(())
-        }
+        Order::Address(source) => say(&format!("{}\n", source.identity()?.address())),
         Order::Backup { file, whose } => {
             let bytes = store::back_up(&whose.data_dir()?, &file).map_err(Failure::failed)?;
-            println!("copied to {} ({bytes} bytes)", file.display());
-            Ok(())
+            say(&format!("copied to {} ({bytes} bytes)\n", file.display()))
         }
         Order::Restore { file, whose } => {
             let dir = whose.data_dir()?;
             store::restore(&file, &dir).map_err(Failure::failed)?;
-            println!("restored to {}; do not run the original any more", dir.display());
-            Ok(())
+            say(&format!("restored to {}; do not run the original any more\n", dir.display()))
         }
         Order::Forget { whose, is_sure } => forget::forget(&whose.data_dir()?, is_sure),
         Order::Chat(plan) => {

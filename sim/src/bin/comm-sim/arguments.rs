@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use comm_proto::time::Span;
+use comm_sim::scenario::units;
 
 use crate::swarm::Seeds;
 
@@ -13,7 +16,7 @@ SCENARIO is a file, or the name of one that `comm-sim list` shows.
 
 Exit codes: 0 all expectations are met, or there was none to check; 1 an expectation is missed, a network broke, or is \
 missing in `report`; 2 wrong arguments, a wrong scenario, or files that cannot be read or written; \
-3 interrupted (the report is about what was finished); 4 nothing was checked, with --must-check.";
+3 interrupted (figures are of what was finished; what was being played is shown as it stood); 4 nothing was checked, with --must-check.";
 
 /// Runs whole simulated networks of comm and reports what became of their envelopes.
 #[derive(Parser)]
@@ -86,13 +89,12 @@ pub(crate) enum Command {
         /// What to run.
         #[arg(required_unless_present = "swarm")]
         scenario: Option<PathBuf>,
-        /// Change a value of the scenario, as in network.nodes=500; may be repeated.
-        #[arg(long, value_name = "KEY=VALUE")]
-        set: Vec<String>,
+        #[command(flatten)]
+        settings: Settings,
         #[command(flatten)]
         looks: Looks,
         /// A world of `swarm` rather than a scenario: show what was drawn and what was broken.
-        #[arg(long, conflicts_with_all = ["scenario", "set", "topology", "per_node"])]
+        #[arg(long, conflicts_with_all = ["scenario", "nodes", "envelopes", "set", "topology", "per_node"])]
         swarm: bool,
         /// Tell what became of the envelope whose id begins so: every message that names it, and where its copies lay.
         #[arg(long, value_name = "ID")]
@@ -114,15 +116,18 @@ pub(crate) enum Command {
         /// Relays of the network.
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         nodes: usize,
-        /// Minutes of their time in which they find each other.
-        #[arg(long, value_name = "MINUTES", default_value_t = 20)]
-        settle: u64,
-        /// Minutes of their time that they are idle after that.
-        #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
-        idle: u64,
+        /// Their time in which they find each other.
+        #[arg(long, value_name = "TIME", default_value = "20m", value_parser = time)]
+        settle: Span,
+        /// Their time that they are idle after that, at least a minute.
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = a_minute)]
+        idle: Span,
         /// They have found each other before.
         #[arg(long)]
         settled: bool,
+        /// Measure how long e4-both takes among 10,000 relays as well. That takes many minutes and is not asked by default.
+        #[arg(long)]
+        e4: bool,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -143,18 +148,25 @@ pub(crate) struct Chosen {
 /// What is other than in the scenario.
 #[derive(Args)]
 pub(crate) struct Changed {
-    /// Relays of each network; the same as --set network.nodes=N.
-    #[arg(long, value_name = "N")]
-    nodes: Option<u64>,
-    /// Envelopes of each network; the same as --set traffic.envelopes=N.
-    #[arg(long, value_name = "N")]
-    envelopes: Option<u64>,
+    #[command(flatten)]
+    settings: Settings,
     /// Networks; the same as --set run.networks=N.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number())]
     networks: Option<u64>,
     /// Seed of the first network; the same as --set run.seed=N.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number())]
     seed: Option<u64>,
+}
+
+/// What is other in each network.
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// Relays of each network; the same as --set network.nodes=N.
+    #[arg(long, value_name = "N", value_parser = number())]
+    nodes: Option<u64>,
+    /// Envelopes of each network; the same as --set traffic.envelopes=N.
+    #[arg(long, value_name = "N", value_parser = number())]
+    envelopes: Option<u64>,
     /// Change a value of the scenario, as in network.latency=20ms..80ms; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -204,6 +216,20 @@ fn at_a_time(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "write how many at a time, at least 1".to_owned())
 }
 
+/// A whole number that a scenario can hold.
+fn number() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs())
+}
+
+fn time(text: &str) -> Result<Span, String> {
+    units::span(text)
+}
+
+fn a_minute(text: &str) -> Result<Span, String> {
+    let time = units::span(text)?;
+    if time >= Span::from_mins(1) { Ok(time) } else { Err("write at least 1m".to_owned()) }
+}
+
 /// The seed of a network, which stands before its scenario.
 fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| {
@@ -214,15 +240,22 @@ fn seed(text: &str) -> Result<u64, String> {
 impl Changed {
     /// All overrides in the form of --set.
     pub(crate) fn overrides(&self) -> Vec<String> {
-        let short = [
-            ("network.nodes", self.nodes),
-            ("traffic.envelopes", self.envelopes),
-            ("run.networks", self.networks),
-            ("run.seed", self.seed),
-        ];
-        let short = short.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        self.set.iter().cloned().chain(short).collect()
+        let extent = [("run.networks", self.networks), ("run.seed", self.seed)];
+        self.settings.overrides().into_iter().chain(short(extent)).collect()
     }
+}
+
+impl Settings {
+    /// All overrides in the form of --set.
+    pub(crate) fn overrides(&self) -> Vec<String> {
+        let sizes = [("network.nodes", self.nodes), ("traffic.envelopes", self.envelopes)];
+        self.set.iter().cloned().chain(short(sizes)).collect()
+    }
+}
+
+/// Those that are given in the form of --set.
+fn short(keys: [(&str, Option<u64>); 2]) -> impl Iterator<Item = String> {
+    keys.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)))
 }
 
 impl Shard {

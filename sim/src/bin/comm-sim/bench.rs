@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use comm_proto::time::Span;
@@ -17,11 +18,15 @@ use comm_sim::experiment;
 use comm_sim::plan::{Plan, Start};
 use serde::Serialize;
 
-use super::{Failure, MISUSE};
+use super::{Failure, MISUSE, directory, output};
 
 /// What is wanted.
 const GOAL_BYTES: u64 = 2_048;
 const GOAL_EVENTS: u64 = 1_000_000;
+/// Seconds for 10,000 envelopes of E4 among 10,000 relays.
+const GOAL_E4: u64 = 60;
+/// How it is measured: one pair writes all envelopes, and a relay has room for the connections of a thousand.
+const E4: [&str; 3] = ["network.nodes=10000", "traffic.envelopes=1000", "run.networks=1"];
 
 /// What one network took.
 #[derive(Serialize)]
@@ -44,6 +49,9 @@ struct Taken {
     messages_per_node_and_hour: u64,
     peers_per_node: u64,
     wall_seconds: u64,
+    /// Seconds that a tenth of the envelopes of the goal took, if that was asked for.
+    e4_seconds_for_1000: Option<u64>,
+    goal_e4_seconds_for_10000: u64,
 }
 
 /// Measures a network of so many nodes that begins, settles for a time, and is idle for another.
@@ -51,18 +59,23 @@ pub(crate) fn run(
     nodes: usize,
     start: Start,
     times: (Span, Span),
+    e4: bool,
     json: bool,
 ) -> Result<u8, Failure> {
     if nodes < 2 {
         eprintln!("comm-sim: a network has at least 2 nodes.");
         return Ok(MISUSE);
     }
-    let taken = measure(nodes, start, times);
-    if json {
-        println!("{}", serde_json::to_string(&taken).map_err(|error| error.to_string())?);
-    } else {
-        print!("{}", table(&taken));
+    let mut taken = measure(nodes, start, times);
+    if e4 {
+        taken.e4_seconds_for_1000 = Some(measure_e4()?);
     }
+    let text = if json {
+        serde_json::to_string(&taken).map_err(|error| error.to_string())? + "\n"
+    } else {
+        table(&taken)
+    };
+    output::print(&text)?;
     Ok(0)
 }
 
@@ -95,7 +108,18 @@ fn measure(nodes: usize, start: Start, (settle, idle): (Span, Span)) -> Taken {
         messages_per_node_and_hour: hours(sent) / nodes as u64,
         peers_per_node: world.mean_peers() as u64,
         wall_seconds: began.elapsed().as_secs(),
+        e4_seconds_for_1000: None,
+        goal_e4_seconds_for_10000: GOAL_E4,
     }
+}
+
+/// Seconds for one network of E4.
+fn measure_e4() -> Result<u64, Failure> {
+    let (file, text) = directory::scenario(Path::new("e4-both"))?;
+    let plan = crate::read(&file, &text, &E4.map(str::to_owned))?.single().plan;
+    let began = Instant::now();
+    experiment::run(&plan, plan.run.seed);
+    Ok(began.elapsed().as_secs())
 }
 
 fn rate(events: u64, seconds: f64) -> u64 {
@@ -112,6 +136,8 @@ fn memory(which: &str) -> Option<u64> {
 
 fn table(taken: &Taken) -> String {
     let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+    let seconds = taken.e4_seconds_for_1000;
+    let e4 = seconds.map_or_else(|| "not asked".to_owned(), |seconds| seconds.to_string());
     let lines = [
         ("nodes", taken.nodes.to_string(), "1000000".to_owned()),
         ("bytes a node, settled", known(taken.bytes_per_node_settled), String::new()),
@@ -127,6 +153,11 @@ fn table(taken: &Taken) -> String {
         ("messages a node and hour", taken.messages_per_node_and_hour.to_string(), String::new()),
         ("peers a node", taken.peers_per_node.to_string(), String::new()),
         ("seconds in all", taken.wall_seconds.to_string(), String::new()),
+        (
+            "seconds of E4, a tenth of it",
+            e4,
+            format!("{} for all", taken.goal_e4_seconds_for_10000),
+        ),
     ];
     let mut text = format!("{:<28}{:>12}{:>12}\n", "", "measured", "goal");
     for (name, value, goal) in lines {

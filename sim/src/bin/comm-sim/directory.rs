@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -17,7 +17,7 @@ use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
 use comm_sim::report::table::table;
 use comm_sim::report::{Report, csv, html};
-use comm_sim::scenario::grid;
+use comm_sim::scenario::{grid, keys};
 
 use crate::Failure;
 use crate::networks::Job;
@@ -26,6 +26,8 @@ use crate::networks::Job;
 const SCENARIOS: &str = "sim/scenarios";
 const MANIFEST: &str = "manifest.json";
 const NETWORKS: &str = "networks";
+/// For networks that were ended before their time; nothing reads them again.
+const CUT: &str = "interrupted";
 
 /// The results of one experiment: a manifest, and a file for each network.
 pub(crate) struct Directory {
@@ -70,6 +72,11 @@ impl Directory {
         }
     }
 
+    /// What its results are made from.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// Whether a network is there already.
     pub(crate) fn has(&self, job: &Job) -> bool {
         fs::exists(self.file(&job.cell.settings, job.seed)).is_ok_and(|there| there)
@@ -77,7 +84,25 @@ impl Directory {
 
     /// Keeps a network.
     pub(crate) fn keep(&self, network: &Network) -> Result<(), Failure> {
-        write(&self.file(&network.settings, network.seed), &network.to_json())
+        write(&self.file(&network.settings, network.seed), &network.to_json())?;
+        // It has been played to its end now.
+        match fs::remove_file(self.cut_file(network)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(failed("cannot be removed", &self.cut_file(network))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps a network that was ended before its time, beside the others: it will be played again.
+    pub(crate) fn keep_cut(&self, network: &Network) -> Result<(), Failure> {
+        let place = self.path.join(CUT);
+        fs::create_dir_all(&place).map_err(failed("cannot be made", &place))?;
+        write(&self.cut_file(network), &network.to_json())
+    }
+
+    fn cut_file(&self, network: &Network) -> PathBuf {
+        self.path.join(CUT).join(Self::name(&network.settings, network.seed))
     }
 
     /// Adds everything to a report.
@@ -100,11 +125,15 @@ impl Directory {
         added.map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
-    /// Settings may hold what no file name may, so that their hash stands for them.
     fn file(&self, settings: &[(String, String)], seed: u64) -> PathBuf {
+        self.path.join(NETWORKS).join(Self::name(settings, seed))
+    }
+
+    /// Settings may hold what no file name may, so that their hash stands for them.
+    fn name(settings: &[(String, String)], seed: u64) -> String {
         let mut cell = manifest::sha256(grid::label(settings));
         cell.truncate(16);
-        self.path.join(NETWORKS).join(format!("{cell}-{seed}.json"))
+        format!("{cell}-{seed}.json")
     }
 }
 
@@ -154,10 +183,23 @@ fn place(given: &Path) -> Result<PathBuf, Failure> {
         let hint = if file.is_file() {
             format!("did you mean {}?", file.display())
         } else {
-            "see `comm-sim list`".to_owned()
+            nearest(given).map_or_else(
+                || "see `comm-sim list`".to_owned(),
+                |known| format!("did you mean {known}? See `comm-sim list`"),
+            )
         };
         format!("{} is no file and no known scenario; {hint}", given.display())
     })
+}
+
+/// The known scenario whose name is nearly this one.
+fn nearest(given: &Path) -> Option<String> {
+    let given = given.file_stem()?.to_str()?;
+    let files = files(&scenarios_path()?, "toml").ok()?;
+    let names = files.iter().filter_map(|file| file.file_stem()?.to_str()).collect::<Vec<_>>();
+    let nearest = keys::nearest(given, names)?;
+    let differs = strsim::damerau_levenshtein(given, nearest);
+    (differs <= given.len() / 3).then(|| nearest.to_owned())
 }
 
 /// Texts of files that lie beside a scenario, by their names.

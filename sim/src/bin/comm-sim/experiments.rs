@@ -14,7 +14,7 @@ use comm_sim::scenario::Scenario;
 use crate::arguments::{Shown, Workers};
 use crate::directory::{self, Directory};
 use crate::networks::{self, Job, Played};
-use crate::{Failure, INTERRUPTED, MISSED, origin};
+use crate::{Failure, INTERRUPTED, MISSED, origin, output};
 
 /// What makes the whole document again.
 const COMMAND: &str = "make experiments";
@@ -39,7 +39,7 @@ pub(crate) fn run(
     let (report, played) = play(&experiments, workers, shown.out.as_deref())?;
     let summary = Summary::new(&report);
     let goals = Goals::new(&summary);
-    print!("{}", if shown.json { goals.to_json() } else { goals.table() });
+    output::print(&if shown.json { goals.to_json() } else { goals.table() })?;
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, &report, &summary)?;
         eprintln!("The whole report is {}.", page.display());
@@ -122,6 +122,7 @@ fn play(
     workers: Workers,
     out: Option<&Path>,
 ) -> Result<(Report, Played), Failure> {
+    let stop = networks::interruption()?;
     let directories = out
         .map(|out| experiments.iter().map(|one| one.directory(out)).collect::<Result<Vec<_>, _>>());
     let directories = directories.transpose()?;
@@ -135,13 +136,14 @@ fn play(
         eprintln!("{} of {count} networks are there already.", count - missing.len());
     }
     let mut found = experiments.iter().map(|_| Vec::<Network>::new()).collect::<Vec<_>>();
-    let played = networks::play(missing, workers, &mut |study, network| match &directories {
-        Some(directories) => directories[study].keep(&network),
-        None => {
-            found[study].push(network);
-            Ok(())
-        }
-    })?;
+    let mut played =
+        networks::play(missing, workers, stop, &mut |study, network| match &directories {
+            Some(directories) => directories[study].keep(&network),
+            None => {
+                found[study].push(network);
+                Ok(())
+            }
+        })?;
     let mut report = Report::default();
     for (one, networks) in experiments.iter().zip(found) {
         let added = report.add(one.manifest.clone(), networks);
@@ -149,6 +151,10 @@ fn play(
     }
     for directory in directories.iter().flatten() {
         directory.load(&mut report)?;
+    }
+    for (study, network) in std::mem::take(&mut played.cut) {
+        directories.iter().try_for_each(|directories| directories[study].keep_cut(&network))?;
+        report.add_interrupted(&experiments[study].manifest, vec![network]);
     }
     Ok((report, played))
 }

@@ -2,6 +2,10 @@
 //!
 //! Everything that touches the real world is in here: arguments, files, threads, signals. What is
 //! simulated and what is said about it is the library's.
+#![deny(
+    clippy::print_stdout,
+    reason = "`output` alone writes there, since print! panics where nobody reads on"
+)]
 
 mod arguments;
 mod bench;
@@ -9,15 +13,18 @@ mod directory;
 mod experiments;
 mod networks;
 mod origin;
+mod output;
+mod progress;
+mod replay;
 mod swarm;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use comm_proto::time::Span;
 use comm_sim::behaviour;
-use comm_sim::experiment;
 use comm_sim::plan::Start;
 use comm_sim::report::Report;
 use comm_sim::report::compare::compare;
@@ -26,9 +33,8 @@ use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
 use comm_sim::report::table::table;
 use comm_sim::scenario::Scenario;
-use comm_sim::world::EVERY_NODE;
 
-use arguments::{Arguments, Chosen, Command, Looks, Shard, Shown, Workers};
+use arguments::{Arguments, Chosen, Command, Shard, Shown, Workers};
 use directory::Directory;
 use networks::{Job, Played};
 
@@ -55,15 +61,14 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Bench { nodes, settle, idle, settled, json } => {
+        Command::Bench { nodes, settle, idle, settled, e4, json } => {
             let start = if settled { Start::Settled } else { Start::Joining };
-            let [settle, idle] = [settle, idle].map(Span::from_mins);
-            bench::run(nodes, start, (settle, idle), json)
+            bench::run(nodes, start, (settle, idle), e4, json)
         }
-        Command::Replay { seed, scenario: Some(scenario), set, looks, about, .. } => {
-            replay(seed, &scenario, &set, &looks, about.as_deref())
+        Command::Replay { seed, scenario: Some(scenario), settings, looks, about, .. } => {
+            replay::run(seed, &scenario, &settings.overrides(), &looks, about.as_deref())
         }
-        Command::Replay { seed, about, .. } => Ok(swarm::replay(seed, about.as_deref())),
+        Command::Replay { seed, about, .. } => swarm::replay(seed, about.as_deref()),
         Command::Swarm { seeds, workers, hashes } => swarm::play(seeds, workers, hashes),
         Command::List => list(),
     };
@@ -83,6 +88,7 @@ fn play(
     shown: &Shown,
     shard: Option<Shard>,
 ) -> Result<u8, Failure> {
+    let stop = networks::interruption()?;
     let (file, text) = directory::scenario(&chosen.scenario)?;
     let overrides = chosen.changed.overrides();
     let scenario = read(&file, &text, &overrides)?;
@@ -110,8 +116,8 @@ fn play(
     let mine = |(number, job): (usize, Job)| shard.unwrap_or(Shard::ALL).has(number).then_some(job);
     let jobs = jobs.enumerate().filter_map(mine).collect::<Vec<_>>();
     let (report, played) = match &shown.out {
-        Some(out) => into_directory(&Directory::create(out, &manifest)?, jobs, workers)?,
-        None => in_memory(manifest, jobs, workers)?,
+        Some(out) => into_directory(&Directory::create(out, &manifest)?, jobs, workers, stop)?,
+        None => in_memory(manifest, jobs, workers, stop)?,
     };
     let summary = show(&report, shown)?;
     Ok(verdict(&played, &summary, &file, shown))
@@ -122,15 +128,21 @@ fn into_directory(
     directory: &Directory,
     jobs: Vec<Job>,
     workers: Workers,
+    stop: Arc<AtomicBool>,
 ) -> Result<(Report, Played), Failure> {
     let all = jobs.len();
     let missing = jobs.into_iter().filter(|job| !directory.has(job)).collect::<Vec<_>>();
     if missing.len() < all {
         eprintln!("{} of {all} networks are there already.", all - missing.len());
     }
-    let played = networks::play(missing, workers, &mut |_, network| directory.keep(&network))?;
+    let played =
+        networks::play(missing, workers, stop, &mut |_, network| directory.keep(&network))?;
     let mut report = Report::default();
     directory.load(&mut report)?;
+    for (_, network) in &played.cut {
+        directory.keep_cut(network)?;
+    }
+    report.add_interrupted(directory.manifest(), cut(&played));
     Ok((report, played))
 }
 
@@ -138,21 +150,28 @@ fn in_memory(
     manifest: Manifest,
     jobs: Vec<Job>,
     workers: Workers,
+    stop: Arc<AtomicBool>,
 ) -> Result<(Report, Played), Failure> {
     let mut found = Vec::<Network>::new();
-    let played = networks::play(jobs, workers, &mut |_, network| {
+    let played = networks::play(jobs, workers, stop, &mut |_, network| {
         found.push(network);
         Ok(())
     })?;
     let mut report = Report::default();
-    report.add(manifest, found).map_err(|error| error.to_string())?;
+    report.add(manifest.clone(), found).map_err(|error| error.to_string())?;
+    report.add_interrupted(&manifest, cut(&played));
     Ok((report, played))
+}
+
+/// Networks that were ended before their time.
+fn cut(played: &Played) -> Vec<Network> {
+    played.cut.iter().map(|(_, network)| network.clone()).collect()
 }
 
 /// Prints a report and writes it where it is wanted.
 fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
     let summary = Summary::new(report);
-    print!("{}", if shown.json { summary.to_json() } else { table(&summary) });
+    output::print(&if shown.json { summary.to_json() } else { table(&summary) })?;
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, report, &summary)?;
         eprintln!("The whole report is {}.", page.display());
@@ -167,7 +186,11 @@ fn verdict(played: &Played, summary: &Summary, file: &str, shown: &Shown) -> u8 
         );
     }
     if played.interrupted {
-        eprintln!("Interrupted: the report is about the networks that were finished.");
+        let cut = match played.cut.len() {
+            0 => "",
+            _ => " Those that were being played are shown as they stood.",
+        };
+        eprintln!("Interrupted: the report is about the networks that were finished.{cut}");
         return INTERRUPTED;
     }
     ended(summary.is_met() && played.broken.is_empty(), summary, shown)
@@ -201,61 +224,25 @@ fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failu
         Ok(report)
     };
     let text = compare(&load(left)?, &load(right)?).map_err(|error| error.to_string())?;
-    print!("{text}");
+    output::print(&text)?;
     Ok(0)
 }
 
-fn replay(
-    seed: u64,
-    scenario: &std::path::Path,
-    overrides: &[String],
-    looks: &Looks,
-    about: Option<&str>,
-) -> Result<u8, Failure> {
-    let (file, text) = directory::scenario(scenario)?;
-    let read = read(&file, &text, overrides)?;
-    let files = directory::beside(scenario, read.traces())?;
-    let plan = read.attach(&files).map_err(|error| error.to_string())?.single().plan;
-    let (mut topology, mut nodes) = (String::new(), EVERY_NODE.to_owned());
-    let (measured, story) = experiment::run_told(&plan, seed, about, &mut |minute, world| {
-        if looks.topology.is_some() && minute == 0 {
-            topology = world.topology();
-        }
-        if looks.per_node.is_some() {
-            nodes += &world.every_node(minute);
-        }
-    });
-    for (file, text) in [(&looks.topology, &topology), (&looks.per_node, &nodes)] {
-        file.iter().try_for_each(|file| directory::write(file, text))?;
-    }
-    println!("seed {seed}  trace {}  events {}", measured.trace, measured.events);
-    let lost = measured.envelopes.iter().enumerate().filter(|(_, fate)| fate.delivered.is_none());
-    for (number, fate) in lost {
-        println!("envelope {number} ({}) was not delivered", fate.id);
-    }
-    story.iter().for_each(|line| println!("{line}"));
-    match about.filter(|_| story.is_empty()) {
-        Some(about) => Err(format!(
-            "no envelope's id begins with {about}; the ids of a run stand in the last column of its envelopes.csv"
-        )),
-        None => Ok(0),
-    }
-}
-
 fn list() -> Result<u8, Failure> {
-    println!("Scenarios:");
+    let mut list = "Scenarios:\n".to_owned();
     for (file, text) in directory::scenarios()? {
         match read(&file, &text, &[]) {
-            Ok(Scenario { id, title, .. }) => println!("  {file:<24} {id:<7} {title}"),
-            Err(failure) => println!("  {file:<24} {failure}"),
+            Ok(Scenario { id, title, .. }) => list += &format!("  {file:<24} {id:<7} {title}\n"),
+            Err(failure) => list += &format!("  {file:<24} {failure}\n"),
         }
     }
-    println!("\nBehaviours of adversaries:");
+    list += "\nBehaviours of adversaries:\n";
     let kinds =
         behaviour::ALL.iter().map(|kind| (kind.name, kind.about)).collect::<BTreeMap<_, _>>();
     for (name, about) in kinds {
-        println!("  {name:<24} {about}");
+        list += &format!("  {name:<24} {about}\n");
     }
+    output::print(&list)?;
     Ok(0)
 }
 

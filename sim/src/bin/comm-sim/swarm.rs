@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Instant;
 
 use comm_sim::swarm;
 use comm_sim::swarm::verdict::{Totals, Verdict};
 
 use crate::arguments::Workers;
-use crate::networks::{LOOK, interruption, progress, threads};
-use crate::{Failure, INTERRUPTED, MISSED, origin};
+use crate::networks::{LOOK, interruption, threads};
+use crate::progress::Progress;
+use crate::{Failure, INTERRUPTED, MISSED, origin, output};
 
 /// Seeds from one up to another, which is not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,9 @@ impl FromStr for Seeds {
 /// Plays all seeds. With `hashes`, a line for each world, in their order.
 pub(crate) fn play(seeds: Seeds, workers: Workers, hashes: bool) -> Result<u8, Failure> {
     let stop = interruption()?;
-    let bar = progress(seeds.count(), "{pos}/{len} worlds");
+    let bar = Progress::new(seeds.count(), "{pos}/{len} worlds");
     let finished = start(seeds, workers);
-    let (began, mut all) = (Instant::now(), All::default());
+    let mut all = All::default();
     while all.finished < seeds.count() {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -65,19 +65,16 @@ pub(crate) fn play(seeds: Seeds, workers: Workers, hashes: bool) -> Result<u8, F
             Err(RecvTimeoutError::Disconnected) => return Err("the threads ended early".to_owned()),
             Ok(world) => bar.suspend(|| all.take(world, hashes)),
         }
-        bar.inc(1);
-        let rate = all.totals.events as f64 / began.elapsed().as_secs_f64().max(0.001);
-        bar.set_message(format!("{rate:.0} events/s, {} failed", all.failed));
+        bar.show(all.finished, all.totals.events, &format!("{} failed", all.failed));
     }
-    bar.finish_and_clear();
+    bar.end();
     all.traces.sort_unstable();
-    for (seed, trace) in &all.traces {
-        println!("seed {seed}  trace {trace}");
-    }
+    let line = |(seed, trace): &(u64, String)| format!("seed {seed}  trace {trace}\n");
+    let mut text = all.traces.iter().map(line).collect::<String>();
     if !hashes {
-        println!("{} worlds, {} failed", all.finished, all.failed);
-        print!("{}", all.totals);
+        text = format!("{} worlds, {} failed\n{}", all.finished, all.failed, all.totals);
     }
+    output::print(&text)?;
     Ok(if all.finished < seeds.count() {
         eprintln!("Interrupted: that is about the worlds that were finished.");
         INTERRUPTED
@@ -89,25 +86,26 @@ pub(crate) fn play(seeds: Seeds, workers: Workers, hashes: bool) -> Result<u8, F
 }
 
 /// Plays one world and says all about it.
-pub(crate) fn replay(seed: u64, about: Option<&str>) -> u8 {
+pub(crate) fn replay(seed: u64, about: Option<&str>) -> Result<u8, Failure> {
     let (verdict, story) =
         about.map_or_else(|| (swarm::run(seed), Vec::new()), |about| swarm::run_about(seed, about));
-    println!("seed {seed}  trace {}  events {}", verdict.trace, verdict.counts.events);
-    println!("{}", verdict.options);
-    for (after, fault) in &verdict.options.faults {
-        println!("  after {} s: {fault:?}", after.as_millis() / 1_000);
+    let Verdict { trace, options, counts, violations, .. } = &verdict;
+    let mut text = format!("seed {seed}  trace {trace}  events {}\n{options}\n", counts.events);
+    for (after, fault) in &options.faults {
+        text += &format!("  after {} s: {fault:?}\n", after.as_millis() / 1_000);
     }
-    for (letter, fate) in verdict.options.letters.iter().zip(&verdict.fates) {
-        println!("  {letter:?}: {:?}", fate.times());
+    for (letter, fate) in options.letters.iter().zip(&verdict.fates) {
+        text += &format!("  {letter:?}: {:?}\n", fate.times());
     }
     for told in story {
-        println!("  {told}");
+        text += &format!("  {told}\n");
     }
-    print!("{}", verdict.counts);
-    for violation in &verdict.violations {
-        println!("{violation}");
+    text += &counts.to_string();
+    for violation in violations {
+        text += &format!("{violation}\n");
     }
-    if verdict.violations.is_empty() { 0 } else { MISSED }
+    output::print(&text)?;
+    Ok(if violations.is_empty() { 0 } else { MISSED })
 }
 
 /// Worlds that are finished.

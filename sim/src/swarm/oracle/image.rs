@@ -14,6 +14,9 @@ use super::{Oracle, Rule, Seen, body_key, short, tombstone};
 const END: &[u8] = &[0xff; 48];
 /// How long an address is.
 const ADDRESS: usize = 20;
+/// Holders that a record may have, and of these such as are known by somebody's word only (PROTOCOL §9.1).
+const HOLDERS_MAX: usize = 64;
+const CLAIMS_MAX: usize = 32;
 /// How long a lot is, behind the group.
 const LOT: usize = 16;
 /// Where the totals lie, which are seven numbers.
@@ -73,6 +76,7 @@ fn torn(store: &MemoryStore<Family>) -> Vec<String> {
         }
     }
     found.extend(wrong_charges(store, &records));
+    found.extend(records.iter().filter_map(|(id, record)| crowded(id, record)));
     found.extend(wrong_totals(store, &bodies));
     found
 }
@@ -105,12 +109,24 @@ fn wrong_charges(
 
 /// What follows the eight numbers of a record.
 fn behind_numbers(record: &[u8]) -> Option<&[u8]> {
-    let mut rest = record.get(1 + ADDRESS..)?;
-    for _ in 0..8 {
-        let last = rest.iter().position(|byte| *byte < 0x80)?;
-        rest = &rest[last + 1..];
-    }
-    Some(rest)
+    numbers::<8>(record).map(|(_, rest)| rest)
+}
+
+/// A record with more holders, or more that nobody has asked or handed anything, than are remembered. At its end stand
+/// addresses: its source, if its third bit says that there is one, and all holders; of these the last two numbers mark
+/// those that were handed it or gave a receipt, one bit each. A group before the addresses is shorter than one.
+fn crowded(id: &EnvelopeId, record: &[u8]) -> Option<String> {
+    let (numbers, rest) = numbers::<8>(record)?;
+    let has_source = record.first().is_some_and(|first| first & 4 != 0);
+    let (_, addresses) = rest.as_rchunks::<ADDRESS>();
+    let (source, holders) = addresses.split_at(usize::from(has_source).min(addresses.len()));
+    let [.., given, asked] = numbers;
+    let is_claim =
+        |at: usize| at < 64 && (given | asked) >> at & 1 == 0 && !source.contains(&holders[at]);
+    let claims = (0..holders.len()).filter(|at| is_claim(*at)).count();
+    let is_within = holders.len() <= HOLDERS_MAX && claims <= CLAIMS_MAX;
+    (!is_within)
+        .then(|| format!("{} has {} holders, {claims} of them claims", short(id), holders.len()))
 }
 
 /// Each envelope that is repeated has its place in the schedule, at the time that its record tells.
@@ -126,27 +142,27 @@ fn never_due(store: &MemoryStore<Family>, records: &BTreeMap<EnvelopeId, Vec<u8>
 
 /// By its first byte: its role, the lower two bits, of which 3 says that it lies ready for readers alone, and the bit that
 /// says that somebody else is charged for it. Only what lies ready for the node's own clients is not.
-fn is_repeated(record: &[u8]) -> bool {
+pub(super) fn is_repeated(record: &[u8]) -> bool {
     record.first().is_some_and(|first| first & 3 != 3 || first & 0b1_0000 != 0)
 }
 
-/// The time when it is due, the fourth of the numbers behind the mailbox: seven bits a byte, the lowest first, and
-/// in the last byte of each the highest bit is not set.
+/// The time when it is due, the fourth of the numbers.
 fn due(record: &[u8]) -> Option<u64> {
-    let mut bytes = record.get(1 + ADDRESS..)?.iter();
-    let mut next = || {
-        let mut number = 0_u64;
-        for place in 0..10 {
-            let byte = *bytes.next()?;
-            number |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
-            if byte < 0x80 {
-                return Some(number);
-            }
+    numbers::<4>(record).map(|([.., due], _)| due)
+}
+
+/// The first of the eight numbers behind the mailbox, and what follows them: seven bits a byte, the lowest first, and in the last byte
+/// of each the highest bit is not set.
+fn numbers<const N: usize>(record: &[u8]) -> Option<([u64; N], &[u8])> {
+    let (mut numbers, mut rest) = ([0; N], record.get(1 + ADDRESS..)?);
+    for number in &mut numbers {
+        let last = rest.iter().position(|byte| *byte < 0x80)?;
+        for (place, byte) in (0..).zip(&rest[..=last]) {
+            *number |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
         }
-        None
-    };
-    (0..3).try_for_each(|_| next().map(drop))?;
-    next()
+        rest = &rest[last + 1..];
+    }
+    Some((numbers, rest))
 }
 
 fn wrong_totals(

@@ -8,7 +8,7 @@ use comm_proto::message::{Request, Response, SIGNED_MAX};
 use comm_proto::node::RequestId;
 use comm_proto::time::{Span, Time};
 
-use super::{Oracle, Rule, Seen, short};
+use super::{Oracle, Rule, Seen, Sent, short};
 use crate::host::At;
 
 /// How many answers to offers may leave an envelope where it is though it was acknowledged long ago.
@@ -62,6 +62,23 @@ impl Oracle {
                     let text = format!("{} has ended here, and who asks is not told", short(id));
                     self.violated(seen, Rule::EndNotTold, text);
                 }
+            }
+        }
+    }
+
+    /// The end of the world: what was acknowledged so long ago, without trouble since, is not repeated here any more.
+    pub(crate) fn copies_left(&mut self, seen: &Seen<'_>, ago: Span) {
+        let Some(healed) = self.healed else { return };
+        let is_long_ago = |sent: &Sent| {
+            sent.confirmed.is_some_and(|confirmed| confirmed.max(healed) + ago <= seen.now)
+        };
+        let ended = self.sent.iter().filter(|(_, sent)| is_long_ago(sent)).map(|(id, _)| *id);
+        for id in ended.collect::<Vec<_>>() {
+            self.check("copies after the end");
+            if seen.repeats(&id) {
+                let text =
+                    format!("{} was acknowledged long ago and is still repeated", short(&id));
+                self.violated(seen, Rule::CopyLeft, text);
             }
         }
     }

@@ -622,6 +622,49 @@ fn an_envelope_that_is_never_due_is_found() {
     assert_eq!(changed(3, None), []);
 }
 
+#[test]
+fn whoever_still_repeats_what_was_acknowledged_long_ago_is_found_at_the_end() {
+    let left = |role: u8, healed: bool, later: Span| {
+        let mut scene = Scene::holding();
+        scene.end();
+        // Somebody else's copy.
+        scene.host = host(KeyPair::from_seed(&[3; 32]));
+        scene.write(scene.rows());
+        let (key, value) = (scene.id().as_bytes().to_vec(), scene.record(role));
+        scene.write(vec![Write::Put { table: Family::Custody, key, value }]);
+        if healed {
+            scene.oracle.healed(START);
+        }
+        scene.now = scene.now + later;
+        scene.look(|oracle, seen| oracle.copies_left(seen, Span::HOUR));
+        scene.broken()
+    };
+    assert_eq!(left(2, true, Span::HOUR), [Rule::CopyLeft]);
+    assert_eq!(left(1, true, Span::HOUR), [Rule::CopyLeft], "the writer's own too");
+    assert_eq!(left(3, true, Span::HOUR), [], "what lies ready for readers is repeated to nobody");
+    assert_eq!(left(2, true, Span::from_mins(59)), [], "there was no time enough");
+    assert_eq!(left(2, false, Span::HOUR), [], "there is trouble");
+}
+
+#[test]
+fn a_record_that_remembers_more_than_it_may_is_found() {
+    // Two numbers more, then a mark for each holder that was handed it, and none that gave a receipt.
+    let with = |holders: u8, given: &[u8]| {
+        let mut scene = Scene::holding();
+        let addresses = (0..holders).flat_map(|holder| [holder; 20]).collect::<Vec<_>>();
+        let value = [&scene.record(1)[..], &[0, 0], given, &[0], &addresses].concat();
+        let key = scene.id().as_bytes().to_vec();
+        let put = Write::Put { table: Family::Custody, key, value };
+        scene.host.write(Batch { seq: Seq(2), writes: vec![put] });
+        scene.look(|oracle, seen| oracle.image(seen));
+        scene.broken()
+    };
+    let (nobody, everybody) = (&[0][..], &[[0xff; 9].as_slice(), &[1]].concat()[..]);
+    assert_eq!((with(32, nobody), with(64, everybody)), (vec![], vec![]));
+    assert_eq!(with(33, nobody), [Rule::ImageTorn], "more claims");
+    assert_eq!(with(65, everybody), [Rule::ImageTorn], "more holders");
+}
+
 /// Charges the network `group` for an envelope of 1 KiB.
 fn charge(group: u8, id: &EnvelopeId) -> Write<Family> {
     let value = [id.as_bytes(), &1_024_u32.to_be_bytes()[..]].concat();
