@@ -20,8 +20,8 @@ const DRAWS_MAX: usize = 1_000;
 /// People who use one host, each with a connection of their own; a node has room for 1,024.
 const PEOPLE_MAX: usize = 1_000;
 
-/// Where relays come and go that nobody uses, people use one of so many honest ones, and at least so many:
-/// the others are left to go, however many people there are.
+/// Where relays come and go, or the nodes of people do, people use one of so many honest ones, and at least so
+/// many: the others are left to go, or to stay, however many people there are.
 const USED: usize = 10;
 const USED_LEAST: usize = 4;
 
@@ -30,6 +30,14 @@ const USED_LEAST: usize = 4;
 pub(crate) struct Cast {
     pairs: Vec<Pair>,
     hosts: Vec<At>,
+}
+
+/// The hosts that people use.
+#[derive(Clone, Copy)]
+pub(crate) struct Homes<'a> {
+    hosts: &'a [At],
+    /// Whether those of senders, the first half, are nobody else's: they go, and others come back.
+    apart: bool,
 }
 
 /// A sender and a recipient.
@@ -57,13 +65,14 @@ impl Cast {
         } else {
             honest.clone()
         };
-        let one = |_| Pair::draw_public(world, plan, (&honest, &hosts), rng);
+        let homes = Homes::new(&hosts, plan);
+        let one = |_| Pair::draw_public(world, plan, (&honest, homes), rng);
         Self { pairs: (0..plan.traffic.pairs).map(one).collect(), hosts }
     }
 
     /// Hosts that people may use.
-    pub(crate) fn hosts(&self) -> &[At] {
-        &self.hosts
+    pub(crate) fn homes(&self, plan: &Plan) -> Homes<'_> {
+        Homes::new(&self.hosts, plan)
     }
 
     /// Whose turn it is with this envelope.
@@ -83,9 +92,30 @@ impl Cast {
     }
 }
 
+impl<'a> Homes<'a> {
+    fn new(hosts: &'a [At], plan: &Plan) -> Self {
+        Self { hosts, apart: plan.traffic.nodes_go() }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len()
+    }
+}
+
 impl Pair {
-    /// Any two whose hosts have room; `people` is how many use each of these `honest` ones.
-    pub(crate) fn draw(honest: &[At], people: &mut [usize], rng: &mut ChaCha12Rng) -> Self {
+    /// Any two whose hosts have room; `people` is how many use each of these homes.
+    pub(crate) fn draw(homes: Homes<'_>, people: &mut [usize], rng: &mut ChaCha12Rng) -> Self {
+        let honest = homes.hosts;
+        if homes.apart {
+            let (writers, readers) = people.split_at_mut(honest.len() / 2);
+            let writer = with_room(writers, draw(rng, writers.len()));
+            let reader = with_room(readers, draw(rng, readers.len()));
+            writers[writer] += 1;
+            readers[reader] += 1;
+            let reader = honest[writers.len() + reader];
+            return Self { writer: honest[writer], reader, public: None };
+        }
         let writer = with_room(people, draw(rng, honest.len()));
         people[writer] += 1;
         // Anybody else.
@@ -103,11 +133,11 @@ impl Pair {
     fn draw_public(
         world: &mut World,
         plan: &Plan,
-        (honest, hosts): (&[At], &[At]),
+        (honest, homes): (&[At], Homes<'_>),
         rng: &mut ChaCha12Rng,
     ) -> Self {
-        let mut people = vec![0; hosts.len()];
-        let mut pair = Self::draw(hosts, &mut people, rng);
+        let mut people = vec![0; homes.count()];
+        let mut pair = Self::draw(homes, &mut people, rng);
         for _ in 0..DRAWS_MAX {
             let reader = match plan.traffic.mailboxes {
                 Mailboxes::Node => world.key(pair.reader).clone(),
@@ -121,7 +151,7 @@ impl Pair {
             if far {
                 break;
             }
-            pair = Self { public: pair.public, ..Self::draw(hosts, &mut people, rng) };
+            pair = Self { public: pair.public, ..Self::draw(homes, &mut people, rng) };
         }
         pair
     }
@@ -139,7 +169,7 @@ impl Pair {
 /// How many of so many honest relays people use.
 pub(crate) fn used_hosts(plan: &Plan, honest: usize) -> usize {
     let some_go = plan.churn.session > Span::ZERO || plan.churn.trace.is_some();
-    if some_go && plan.churn.who == Who::Relays {
+    if (some_go && plan.churn.who == Who::Relays) || plan.traffic.nodes_go() {
         (honest / USED).max(USED_LEAST).min(honest)
     } else {
         honest

@@ -14,7 +14,7 @@ use crate::measured::{Measured, Minute, Standing};
 use crate::people::Deed;
 use crate::placement;
 use crate::plan::{Plan, Start};
-use crate::world::{START, World};
+use crate::world::{Absence, START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
@@ -70,7 +70,8 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     let cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
     let adversaries = placement::place(&mut world, plan, theirs, &cast);
     placement::brief(&mut world, plan, adversaries, START + STARTING + plan.run.settle);
-    if plan.churn.session == Span::ZERO && plan.churn.trace.is_none() {
+    let none_come_and_go = plan.churn.session == Span::ZERO && plan.churn.trace.is_none();
+    if none_come_and_go && !plan.traffic.nodes_go() {
         world.stay_on();
     }
     start_all(&mut world, plan, &mut rng);
@@ -153,24 +154,34 @@ fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng
 }
 
 fn write_letters(world: &mut World, plan: &Plan, cast: &Cast, rng: &mut ChaCha12Rng) {
-    let hosts = cast.hosts();
-    let mut people = vec![0; hosts.len()];
+    let homes = cast.homes(plan);
+    let mut people = vec![0; homes.count()];
     for number in 0..plan.traffic.envelopes {
         let pair = cast.pair(number).cloned();
-        let pair = pair.unwrap_or_else(|| Pair::draw(hosts, &mut people, rng));
+        let pair = pair.unwrap_or_else(|| Pair::draw(homes, &mut people, rng));
         let mailbox = pair.mailbox(world, plan);
         let letter = world.people.write(pair.writer, pair.reader, mailbox, plan.traffic.ttl);
         let sent = plan.run.settle + plan.traffic.spacing.times(number as u64);
         world.plan_deed(sent, letter, Deed::Submit);
         let away = plan.traffic.away;
-        let came = if away == Span::from_millis(0) {
-            Span::from_millis(plan.run.settle.as_millis().saturating_sub(BEFORE.as_millis()))
+        let before = plan.run.settle.as_millis().saturating_sub(BEFORE.as_millis());
+        let before = Span::from_millis(before);
+        let came = if away == Span::ZERO {
+            before
         } else {
             Span::from_millis(sent.as_millis() + away.as_millis())
         };
+        if plan.traffic.nodes_go() {
+            let absence = Absence { opens: before, goes: plan.run.settle, comes: came };
+            world.plan_absence(letter, &absence);
+        }
         if world.people.opens(letter) {
             world.plan_deed(came, letter, Deed::Open);
         }
+    }
+    if plan.traffic.nodes_go() {
+        world.nodes_go = true;
+        world.plan_departures(plan.traffic.leave);
     }
 }
 

@@ -5,6 +5,7 @@
 //! opens its mailbox at its node and at that node's entries, and acknowledges what it has kept.
 //! Bodies are not sealed: nodes could not tell.
 
+mod absence;
 mod forgeries;
 mod mailbox;
 mod outcome;
@@ -111,6 +112,8 @@ pub(crate) enum Deed {
     Open,
     /// The reader opens it once more, since their node was off.
     OpenAgain,
+    /// The reader opens it, and will be away.
+    OpenAhead,
     /// The reader has kept the envelope.
     Acknowledge,
     /// The writer wants to know how far it has come.
@@ -184,7 +187,7 @@ impl People {
     pub(crate) fn host_of(&self, letter: Letter, deed: Deed) -> At {
         match deed {
             Deed::Submit | Deed::Watch | Deed::Cancel => self.letters[letter].writer,
-            Deed::Open | Deed::OpenAgain | Deed::Acknowledge | Deed::Credit => {
+            Deed::Open | Deed::OpenAgain | Deed::OpenAhead | Deed::Acknowledge | Deed::Credit => {
                 self.letters[letter].reader
             }
         }
@@ -228,6 +231,7 @@ impl People {
                 one.came.get_or_insert(now);
                 (one.reader, ClientRequest::Status)
             }
+            Deed::OpenAhead => (one.reader, ClientRequest::Status),
             Deed::Credit => (one.reader, ClientRequest::Credit { envelopes: CREDIT_AGAIN }),
             Deed::Acknowledge => {
                 one.copies.acknowledge(now);
@@ -249,7 +253,7 @@ impl People {
     pub(crate) fn asked(&mut self, id: RequestId, letter: Letter, deed: Deed) {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
-            Deed::Open | Deed::OpenAgain => Asking::Entries,
+            Deed::Open | Deed::OpenAgain | Deed::OpenAhead => Asking::Entries,
             Deed::Watch => Asking::States,
             Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
         };

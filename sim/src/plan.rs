@@ -78,10 +78,21 @@ pub struct Traffic {
     /// How long recipients are away, counted from when the envelope is sent; zero when they are
     /// there.
     pub away: Span,
+    /// How long after its envelopes have reached another relay the node of a sender goes off for good, where
+    /// recipients are away, whose nodes are off meanwhile; zero when the nodes of both stay on.
+    pub leave: Span,
     /// Pairs of a sender and a recipient that take turns; zero for one pair for each envelope.
     pub pairs: usize,
     /// Where recipients have their envelopes put.
     pub mailboxes: Mailboxes,
+}
+
+impl Traffic {
+    /// Whether the nodes of people go off: then nothing but the network's copies brings an envelope to its
+    /// recipient.
+    pub fn nodes_go(&self) -> bool {
+        self.leave > Span::ZERO && self.away > Span::ZERO
+    }
 }
 
 /// Where a recipient has envelopes put.
@@ -279,6 +290,7 @@ impl Default for Plan {
                 spacing: Span::from_secs(1),
                 ttl: Span::from_days(14),
                 away: Span::from_millis(0),
+                leave: Span::ZERO,
                 pairs: 0,
                 mailboxes: Mailboxes::Public,
             },

@@ -374,11 +374,7 @@ impl<'a> Reader<'a> {
         let honest = plan.network.nodes.saturating_sub(theirs).max(2);
         let used = used_hosts(plan, honest);
         if plan.traffic.envelopes > LETTERS_EACH * used {
-            let whose = if used < honest {
-                "that people use while the others come and go"
-            } else {
-                "honest relays"
-            };
+            let whose = if used < honest { "that people use" } else { "honest relays" };
             let what = format!(
                 "= {}: a relay serves 1,000 people, and each envelope has two of its own; write at most {} for {used} {whose}",
                 plan.traffic.envelopes,

@@ -4,6 +4,7 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod absences;
 mod adversaries;
 mod churn;
 mod clocks;
@@ -44,6 +45,7 @@ use crate::trace::Trace;
 use faults::Faults;
 use frames::Frames;
 
+pub(crate) use absences::Absence;
 pub use links::KINDS;
 pub(crate) use links::Reading;
 pub use view::EVERY_NODE;
@@ -105,6 +107,10 @@ enum Happening {
     Deed { letter: Letter, deed: Deed },
     /// A host is switched on or off.
     Switch { host: At, on: bool },
+    /// The same of a host that people use, with them.
+    Turn { host: At, on: bool },
+    /// A sender looks whether their node may go.
+    Leave { host: At, leave: Span },
     /// A host that something has stopped is switched on again.
     Restart { host: At },
 }
@@ -139,6 +145,8 @@ pub struct World {
     dials: dials::Dials,
     /// The most bytes that an honest host's disk has held.
     fullest: u64,
+    /// Whether the nodes of people go off, senders' for good.
+    pub(crate) nodes_go: bool,
     /// How many honest hosts come and go, if any are to.
     come_and_go: Option<u64>,
     pub(crate) faults: Faults,
@@ -180,6 +188,7 @@ impl World {
             churn: None,
             dials: dials::Dials::default(),
             fullest: 0,
+            nodes_go: false,
             come_and_go: None,
             faults: Faults::default(),
             oracle: None,
@@ -406,6 +415,8 @@ impl World {
                 self.plan(again);
             }
             Happening::Switch { host, on } => self.switch(host, on),
+            Happening::Turn { host, on } => self.turn(host, on),
+            Happening::Leave { host, leave } => self.leave(host, leave),
             Happening::Restart { host } => self.restart(host),
         }
     }

@@ -47,7 +47,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 34] = [
+pub static KEYS: [Key; 35] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -138,6 +138,12 @@ pub static KEYS: [Key; 34] = [
         about: "how long recipients are away from when the envelope is sent; 0s: they are there",
         read: |plan, value| put(&mut plan.traffic.away, span(value)),
         show: |plan| units::show_span(plan.traffic.away),
+    },
+    Key {
+        name: "traffic.leave",
+        about: "how long after they were stored elsewhere senders of absent recipients switch their nodes off for good; 0s: never",
+        read: |plan, value| put(&mut plan.traffic.leave, span(value)),
+        show: |plan| units::show_span(plan.traffic.leave),
     },
     Key {
         name: "traffic.pairs",

@@ -53,6 +53,7 @@ fn every_key_is_read_into_its_field() {
         spacing = "2s"
         ttl = "1d"
         away = "1h"
+        leave = "15m"
         pairs = 4
         mailboxes = "conversation"
         [adversary]
@@ -85,6 +86,7 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(plan.network.stream, Span::HOUR.times(3));
     assert_eq!((plan.traffic.envelopes, plan.traffic.spacing), (10, Span::from_secs(2)));
     assert_eq!((plan.traffic.ttl, plan.traffic.away), (Span::DAY, Span::HOUR));
+    assert_eq!(plan.traffic.leave, Span::from_mins(15));
     assert_eq!(
         (plan.network.store, &plan.network.behaviours[..]),
         (64 << 20, &["ancestor".into()][..])
@@ -145,7 +147,7 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         ),
         (
             "[network]\nnodes = 40\n[traffic]\nenvelopes = 1025\n[churn]\nsession = \"1h\"",
-            "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 that people use while the others come and go",
+            "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 that people use",
         ),
         ("[churn]\nshape = 0.05", "a.toml: churn.shape = 0.05: write a number from 0.1 to 10"),
         ("[churn]\nwho = true", "a.toml: churn.who = true: write \"relays\" or \"all\""),

@@ -222,6 +222,33 @@ fn an_absent_recipient_gets_everything_on_their_return_though_relays_come_and_go
     assert!(measured.envelopes.iter().all(|one| one.delivered < Some(Span::from_mins(1))));
 }
 
+/// Eight of ten relays throw away what they take; ten are so few that the sender's node brings everything to everybody.
+#[test]
+fn an_absent_recipient_gets_nothing_that_only_the_senders_node_has_once_that_has_gone() {
+    let mut plan = with_adversary(small(10, 5), 1_000_000, &["drop"]);
+    plan.traffic.away = Span::HOUR;
+    let stays = run(&plan, 5);
+    assert_eq!((stays.adversaries, delivered(&stays)), (8, 5));
+    plan.traffic.leave = Span::from_mins(10);
+    let leaves = run(&plan, 5);
+    assert_eq!((leaves.adversaries, delivered(&leaves)), (8, 0));
+    assert!(leaves.envelopes.iter().all(|one| one.accepted.is_some() && one.stored.is_some()));
+}
+
+#[test]
+fn an_absent_recipient_gets_from_others_what_a_sender_wrote_who_has_gone() {
+    let mut plan = small(60, 10);
+    plan.traffic.away = Span::HOUR.times(2);
+    plan.traffic.leave = Span::from_mins(10);
+    let measured = run(&plan, 5);
+    assert_eq!(delivered(&measured), 10);
+    // Senders go after ten minutes, and never learn of it; recipients are off until they return.
+    assert!(measured.envelopes.iter().all(|one| one.acknowledged.is_none()));
+    let up = [5, 30, 125].map(|minute| measured.minutes[minute].up);
+    assert!(up[0] < 60 && up[1] < up[0] && up[2] > up[1] && up[2] < 60, "{up:?}");
+    assert!(measured.envelopes.iter().all(|one| one.delivered < Some(Span::from_mins(1))));
+}
+
 fn with_adversary(mut plan: Plan, share: u32, behaviours: &[&str]) -> Plan {
     plan.adversary.share = Millionths::new(share);
     plan.adversary.behaviours = behaviours.iter().map(|name| (*name).to_owned()).collect();
