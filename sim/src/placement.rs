@@ -15,6 +15,9 @@ use crate::host::At;
 use crate::plan::{Aim, Place, Plan};
 use crate::world::World;
 
+/// How many nodes a region should hold (PROTOCOL §5.5).
+const REGION: u128 = 20;
+
 /// Made-up identities for each relay, where a behaviour names some.
 const IDENTITIES: usize = 4;
 
@@ -41,6 +44,7 @@ pub(crate) fn place(
     for key in ground(world, &honest, &cast.addresses(plan), plan.adversary.ids) {
         theirs.insert(world.add(key));
     }
+    world.plot.aimed = (cast.addresses(plan), near(plan.network.nodes));
     let hosts: Vec<_> = theirs.into_iter().collect();
     if plan.adversary.groups > 0 {
         world.move_together(&hosts, plan.adversary.groups);
@@ -55,6 +59,11 @@ pub(crate) fn place(
         (0..world.count()).for_each(|host| world.behave(host, make(&rule)));
     }
     hosts.len()
+}
+
+/// Twice as far as a region of that many relays reaches, in top bits.
+fn near(nodes: usize) -> u64 {
+    u64::try_from((2 * REGION << 64) / nodes.max(1) as u128).unwrap_or(u64::MAX)
 }
 
 /// Keys that lie nearer to each of these addresses than any honest host, `count` for each.
