@@ -67,7 +67,7 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
     let theirs = placement::draw_relays(plan, &mut rng);
-    let cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
+    let mut cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
     let adversaries = placement::place(&mut world, plan, theirs, &cast);
     placement::brief(&mut world, plan, adversaries, START + STARTING + plan.run.settle);
     let none_come_and_go = plan.churn.session == Span::ZERO && plan.churn.trace.is_none();
@@ -75,7 +75,7 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
         world.stay_on();
     }
     start_all(&mut world, plan, &mut rng);
-    write_letters(&mut world, plan, &cast, &mut rng);
+    write_letters(&mut world, plan, &mut cast, &mut rng);
     placement::aim(&mut world, plan);
     placement::place_entries(&mut world, plan, &mut rng);
     world.begin_churn(&plan.churn);
@@ -153,15 +153,17 @@ fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng
     world.start(*host, &known.into_iter().collect::<Vec<_>>());
 }
 
-fn write_letters(world: &mut World, plan: &Plan, cast: &Cast, rng: &mut ChaCha12Rng) {
-    let homes = cast.homes(plan);
-    let mut people = vec![0; homes.count()];
+fn write_letters(world: &mut World, plan: &Plan, cast: &mut Cast, rng: &mut ChaCha12Rng) {
+    let mut people = vec![0; cast.homes(plan).count()];
     for number in 0..plan.traffic.envelopes {
-        let pair = cast.pair(number).cloned();
-        let pair = pair.unwrap_or_else(|| Pair::draw(homes, &mut people, rng));
-        let mailbox = pair.mailbox(world, plan);
-        let letter = world.people.write(pair.writer, pair.reader, mailbox, plan.traffic.ttl);
         let sent = plan.run.settle + plan.traffic.spacing.times(number as u64);
+        let (writer, reader, mailbox) = if let Some(pair) = cast.pair(number) {
+            (pair.writer, pair.reader, pair.mailbox(world, plan, sent))
+        } else {
+            let mut pair = Pair::draw(cast.homes(plan), &mut people, rng);
+            (pair.writer, pair.reader, pair.mailbox(world, plan, sent))
+        };
+        let letter = world.people.write(writer, reader, mailbox, plan.traffic.ttl);
         world.plan_deed(sent, letter, Deed::Submit);
         let away = plan.traffic.away;
         let before = plan.run.settle.as_millis().saturating_sub(BEFORE.as_millis());

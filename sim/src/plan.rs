@@ -100,7 +100,7 @@ impl Traffic {
 pub enum Mailboxes {
     /// At their address, which the adversary knows too.
     Public,
-    /// Each at an address that only the two know.
+    /// At an address that only the two know, another for each pair and week (PROTOCOL §4.6).
     #[default]
     Conversation,
     /// At the address of their node.
@@ -121,14 +121,15 @@ pub struct Adversary {
     /// Which places these are.
     pub place: Place,
     /// Relays beside, with keys made so that they lie nearer to an address than any honest one: so many at
-    /// the public address of each recipient, and with conversation mailboxes of each sender too.
+    /// the public address of each recipient, and with conversation mailboxes of each sender too, or at the mailboxes
+    /// themselves if they were seen.
     pub ids: usize,
     /// Groups of the IP plan that all their relays lie in; zero: those where they happen to be.
     pub groups: usize,
     /// Calls that they make together of their own accord, where a behaviour makes any, for each honest
     /// envelope.
     pub effort: usize,
-    /// Whom floods are meant for.
+    /// Whom floods are meant for, and ids.
     pub aim: Aim,
     /// What they do, by the names of [`crate::behaviour`]; the first that has an opinion decides.
     pub behaviours: Vec<String>,
@@ -155,19 +156,22 @@ impl Place {
     ];
 }
 
-/// Whom floods are meant for.
+/// Whom floods are meant for, and ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
     /// Nobody in particular: each envelope goes to a mailbox of its own.
     Anybody,
     /// The recipient of the first honest envelope.
     Victim,
+    /// Floods for nobody in particular; ids for the mailboxes of pairs, which somebody has seen in use, where
+    /// these are nobody's address.
+    Seen,
 }
 
 impl Aim {
     /// All, by the names that they have in scenarios.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("anybody", Self::Anybody), ("victim", Self::Victim)];
+    pub const ALL: [(&'static str, Self); 3] =
+        [("anybody", Self::Anybody), ("victim", Self::Victim), ("seen", Self::Seen)];
 }
 
 /// Who comes and goes: honest relays. Sessions are drawn from Weibull distributions and pauses from

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 use crate::behaviour::{self, Kind};
 use crate::cast::used_hosts;
 use crate::ip_plan::{GROUPS_MAX, HOSTS_MAX};
-use crate::plan::{Crypto, Mailboxes, Millionths, Place, Plan, Traffic};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan, Traffic};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 use expectation::Expectation;
@@ -406,10 +406,9 @@ impl<'a> Reader<'a> {
             );
             return Err(self.error_at("adversary.ids", &what));
         }
-        let addresses = match plan.traffic.mailboxes {
-            Mailboxes::Conversation => plan.traffic.pairs.saturating_mul(2),
-            Mailboxes::Public | Mailboxes::Node => plan.traffic.pairs,
-        };
+        let of_both =
+            plan.traffic.mailboxes == Mailboxes::Conversation && plan.adversary.aim != Aim::Seen;
+        let addresses = plan.traffic.pairs.saturating_mul(1 + usize::from(of_both));
         let hosts = ids.saturating_mul(addresses).saturating_add(plan.network.nodes);
         if hosts > HOSTS_MAX {
             let what = format!(

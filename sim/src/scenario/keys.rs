@@ -194,7 +194,7 @@ pub static KEYS: [Key; 35] = [
     },
     Key {
         name: "adversary.aim",
-        about: "whom floods are meant for: \"anybody\" or \"victim\"",
+        about: "whom floods are meant for: \"anybody\" or \"victim\"; \"seen\": ids lie beside conversation mailboxes",
         read: |plan, value| put(&mut plan.adversary.aim, one_of(value, &Aim::ALL)),
         show: |plan| name_of(plan.adversary.aim, &Aim::ALL),
     },
