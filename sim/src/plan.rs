@@ -34,6 +34,9 @@ pub struct Network {
     pub loss: Millionths,
     /// Median time until a stream for pushes breaks; exponential. Zero means that none does.
     pub stream: Span,
+    /// Round trips that a dial takes before a call can leave, for the first call from one relay to another and for
+    /// one after two minutes without any; at most 10. Zero: links are there.
+    pub dial: u64,
     /// What callers notice of a relay that is off.
     pub off: Off,
     /// How long a disk takes to make a batch durable.
@@ -286,6 +289,7 @@ impl Default for Plan {
                 group: 256,
                 store: 1 << 30,
                 off: Off::Silent,
+                dial: 0,
                 behaviours: Vec::new(),
                 bootstrap: 8,
             },

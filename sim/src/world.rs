@@ -13,6 +13,7 @@ mod door;
 mod faults;
 mod frames;
 mod links;
+mod open_links;
 mod rehearsal;
 mod story;
 mod view;
@@ -143,6 +144,7 @@ pub struct World {
     /// How hosts come and go whose sessions are drawn.
     churn: Option<Churn>,
     dials: dials::Dials,
+    open_links: open_links::OpenLinks,
     /// The most bytes that an honest host's disk has held.
     fullest: u64,
     /// Whether the nodes of people go off, senders' for good.
@@ -187,6 +189,7 @@ impl World {
             trace: Trace::default(),
             churn: None,
             dials: dials::Dials::default(),
+            open_links: open_links::OpenLinks::default(),
             fullest: 0,
             nodes_go: false,
             come_and_go: None,
@@ -239,6 +242,9 @@ impl World {
         let config = self.faults.config(host).unwrap_or_else(ordinary);
         let clock = self.clock(host);
         self.hosts[host].start(config, seed, clock);
+        if self.network.dial > 0 {
+            self.open_links.begin(host, self.now);
+        }
     }
 
     /// Nobody is ever switched off in this world.

@@ -11,6 +11,9 @@ use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, W
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 
+/// Most round trips of a dial.
+const DIAL_MAX: u64 = 10;
+
 /// One field of a [`Plan`].
 pub struct Key {
     /// Table and field, as in `network.nodes`.
@@ -47,7 +50,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 35] = [
+pub static KEYS: [Key; 36] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -71,6 +74,12 @@ pub static KEYS: [Key; 35] = [
         about: "median time until a stream for pushes breaks; 0s: none does",
         read: |plan, value| put(&mut plan.network.stream, span(value)),
         show: |plan| units::show_span(plan.network.stream),
+    },
+    Key {
+        name: "network.dial",
+        about: "round trips that opening a link takes before its first call, up to 10; 0: links are there",
+        read: |plan, value| put(&mut plan.network.dial, dial(value)),
+        show: |plan| plan.network.dial.to_string(),
     },
     Key {
         name: "network.off",
@@ -344,6 +353,13 @@ fn latency(value: &Value) -> Result<(Span, Span), String> {
     } else {
         Ok((least, greatest))
     }
+}
+
+fn dial(value: &Value) -> Result<u64, String> {
+    let trips = value.as_integer().and_then(|trips| u64::try_from(trips).ok());
+    trips.filter(|trips| *trips <= DIAL_MAX).ok_or_else(|| {
+        format!("write a number of round trips without quotes, from 0 to {DIAL_MAX}, such as 2")
+    })
 }
 
 fn nodes(value: &Value) -> Result<usize, String> {

@@ -45,6 +45,7 @@ fn every_key_is_read_into_its_field() {
         loss = "1%"
         disk = "7ms"
         stream = "3h"
+        dial = 2
         group = 4
         store = "64MiB"
         behaviours = ["ancestor"]
@@ -83,7 +84,7 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));
     assert_eq!(plan.network.loss, Millionths::new(10_000));
     assert_eq!(plan.network.disk, Span::from_millis(7));
-    assert_eq!(plan.network.stream, Span::HOUR.times(3));
+    assert_eq!((plan.network.stream, plan.network.dial), (Span::HOUR.times(3), 2));
     assert_eq!((plan.traffic.envelopes, plan.traffic.spacing), (10, Span::from_secs(2)));
     assert_eq!((plan.traffic.ttl, plan.traffic.away), (Span::DAY, Span::HOUR));
     assert_eq!(plan.traffic.leave, Span::from_mins(15));
@@ -127,6 +128,10 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         (
             "[run]\nsettle = 20",
             "a.toml: run.settle = 20: a time needs its unit; write \"20ms\", \"20s\", \"20m\", \"20h\" or \"20d\"",
+        ),
+        (
+            "[network]\ndial = 11",
+            "a.toml: network.dial = 11: write a number of round trips without quotes, from 0 to 10, such as 2",
         ),
         ("[network]\nnodes = 1048577", "a.toml: network.nodes = 1048577: write at most 1048576"),
         (

@@ -61,11 +61,12 @@ impl World {
         self.people.count_call(self.now, caller, place, &request);
         if let Some(at) = self.way_to(asked.from, to) {
             let request = Box::new(request);
+            let dial = self.dial(asked.from, at);
             if self.is_doubled() {
-                let late = self.lateness(asked.from, at);
+                let late = dial + self.lateness(asked.from, at);
                 self.later(late, Happening::Asked { asked, to: at, request: request.clone() });
             }
-            let late = self.lateness(asked.from, at);
+            let late = dial + self.lateness(asked.from, at);
             self.later(late, Happening::Asked { asked, to: at, request });
         }
     }
@@ -74,11 +75,12 @@ impl World {
     pub(super) fn send_forged(&mut self, asked: Asked, to: &Contact, message: Box<peer::Request>) {
         *self.messages.entry("unchecked").or_default() += 1;
         if let Some(at) = self.way_to(asked.from, to) {
+            let dial = self.dial(asked.from, at);
             if self.is_doubled() {
-                let (late, message) = (self.lateness(asked.from, at), message.clone());
+                let (late, message) = (dial + self.lateness(asked.from, at), message.clone());
                 self.later(late, Happening::AskedForged { asked, to: at, message });
             }
-            let late = self.lateness(asked.from, at);
+            let late = dial + self.lateness(asked.from, at);
             self.later(late, Happening::AskedForged { asked, to: at, message });
         }
     }
@@ -278,7 +280,7 @@ impl World {
             self.streams.give_up(from, to);
             self.close_stream(from, to);
         } else if self.streams.want(from, to) {
-            let latency = self.latency();
+            let latency = self.dial(from, to) + self.latency();
             self.later(latency, Happening::Opening { from, to, waited: Span::ZERO });
         }
     }
@@ -301,7 +303,7 @@ impl World {
     /// Whoever lost a stream dials again as a real node does (PROTOCOL §5.2), `waited` after it did so last.
     pub(super) fn open_again(&mut self, from: At, to: At, waited: Span) {
         let waited = dials::longer(waited);
-        let wait = dials::jittered(waited, self.rng.next_u64());
+        let wait = dials::jittered(waited, self.rng.next_u64()) + self.dialling();
         self.later(wait, Happening::Opening { from, to, waited });
     }
 
