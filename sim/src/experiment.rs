@@ -66,6 +66,8 @@ pub fn run_told(
 fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.protocol = plan.protocol;
+    world.people.lasting_only = plan.protocol.rotating == 0;
     let theirs = placement::draw_relays(plan, &mut rng);
     let mut cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
     let adversaries = placement::place(&mut world, plan, theirs, &cast);
@@ -115,6 +117,7 @@ fn minute(world: &World, before: &BTreeMap<&'static str, u64>) -> Minute {
 pub fn idle(plan: &Plan, seed: u64) -> World {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.protocol = plan.protocol;
     world.stay_on();
     start_all(&mut world, plan, &mut rng);
     world.run_until(START + STARTING + plan.run.settle);

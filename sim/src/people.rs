@@ -65,6 +65,8 @@ pub(crate) struct People {
     /// What mailboxes are. Those that are addresses of nodes are looked up by these too, and searches of regions
     /// are told from that; the rotating entry is granted those of conversations alone (PROTOCOL §6.8).
     pub(crate) mailboxes: Mailboxes,
+    /// Whether lasting entries alone are granted any.
+    pub(crate) lasting_only: bool,
 }
 
 /// One envelope and the two people it concerns.
@@ -277,7 +279,8 @@ impl People {
             (Asking::Submit, Err(Rejection::Expired)) => (Vec::new(), None),
             (Asking::Submit, _) => (Vec::new(), Some((SUBMIT_AGAIN, letter, Deed::Submit))),
             (Asking::Entries, Ok(ClientResponse::Status(status))) => {
-                (one.open(letter, &status, self.mailboxes, now), None)
+                let rotates = !self.lasting_only && self.mailboxes == Mailboxes::Conversation;
+                (one.open(letter, &status, rotates, now), None)
             }
             (Asking::States, Ok(ClientResponse::States(states))) => {
                 states.iter().for_each(|(id, state)| self.learn_state(now, id, state));

@@ -15,9 +15,6 @@ use crate::host::At;
 use crate::plan::{Aim, Place, Plan};
 use crate::world::World;
 
-/// How many nodes a region should hold (PROTOCOL §5.5).
-const REGION: u128 = 20;
-
 /// Made-up identities for each relay, where a behaviour names some.
 const IDENTITIES: usize = 4;
 
@@ -44,7 +41,7 @@ pub(crate) fn place(
     for key in ground(world, &honest, &cast.addresses(plan), plan.adversary.ids) {
         theirs.insert(world.add(key));
     }
-    world.plot.aimed = (cast.addresses(plan), near(plan.network.nodes));
+    world.plot.aimed = (cast.addresses(plan), near(plan));
     let hosts: Vec<_> = theirs.into_iter().collect();
     if plan.adversary.groups > 0 {
         world.move_together(&hosts, plan.adversary.groups);
@@ -62,8 +59,9 @@ pub(crate) fn place(
 }
 
 /// Twice as far as a region of that many relays reaches, in top bits.
-fn near(nodes: usize) -> u64 {
-    u64::try_from((2 * REGION << 64) / nodes.max(1) as u128).unwrap_or(u64::MAX)
+fn near(plan: &Plan) -> u64 {
+    let twice = u128::from(plan.protocol.region) << 65;
+    u64::try_from(twice / plan.network.nodes.max(1) as u128).unwrap_or(u64::MAX)
 }
 
 /// Keys that lie nearer to each of these addresses than any honest host, `count` for each.

@@ -3,6 +3,9 @@
 //! Entry type is [`Plan`], every field of which stands in a scenario file under the same name
 //! (`sim/README.md`). Nothing here runs.
 
+use comm_proto::lookup::LookupConfig;
+use comm_proto::node::Config;
+use comm_proto::table::TableConfig;
 use comm_proto::time::Span;
 
 use crate::sessions::Sessions;
@@ -12,6 +15,8 @@ use crate::sessions::Sessions;
 pub struct Plan {
     /// Who takes part and what lies between them.
     pub network: Network,
+    /// What every node has of the protocol's defences.
+    pub protocol: Protocol,
     /// What people send.
     pub traffic: Traffic,
     /// Who wants to prevent it.
@@ -51,6 +56,49 @@ pub struct Network {
     /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
     /// of them collude it never sees anybody else. At least 1.
     pub bootstrap: usize,
+}
+
+/// What every node has of the protocol's defences, so that each can be played without it, or with less of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// How many nodes a region should hold (PROTOCOL §5.5), and in how many there are no entries. At least 1.
+    pub region: u64,
+    /// Disjoint paths of a lookup (PROTOCOL §5.4). At least 1.
+    pub paths: usize,
+    /// Lasting entries of a node (PROTOCOL §6.8).
+    pub entries: usize,
+    /// Entries that change, to which mailboxes of conversations are granted: 1, or none.
+    pub rotating: usize,
+    /// Entries of a full bucket (PROTOCOL §5.3). At least 1.
+    pub bucket: usize,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        let config = Config::default();
+        Self {
+            region: config.region_nodes,
+            paths: config.lookup.paths,
+            entries: config.entries,
+            rotating: 1,
+            bucket: config.table.bucket_size,
+        }
+    }
+}
+
+impl Protocol {
+    /// The configuration of an ordinary node whose store may take so many bytes.
+    pub fn config(&self, store_bytes_max: u64) -> Config {
+        let usual = Config::default();
+        Config {
+            store_bytes_max,
+            region_nodes: self.region,
+            lookup: LookupConfig { paths: self.paths, ..usual.lookup },
+            entries: self.entries,
+            table: TableConfig { bucket_size: self.bucket, ..usual.table },
+            ..usual
+        }
+    }
 }
 
 /// What callers notice of a relay that is off.
@@ -293,6 +341,7 @@ impl Default for Plan {
                 behaviours: Vec::new(),
                 bootstrap: 8,
             },
+            protocol: Protocol::default(),
             traffic: Traffic {
                 envelopes: 100,
                 spacing: Span::from_secs(1),

@@ -32,13 +32,14 @@ const LETTERS_EACH: usize = 256;
 /// So many times as many ids as other relays may be beside addresses.
 const IDS_TIMES: usize = 10;
 /// What may stand at the top of a file.
-const TOP: [&str; 12] = [
+const TOP: [&str; 13] = [
     "schema",
     "id",
     "title",
     "about",
     "notes",
     "network",
+    "protocol",
     "traffic",
     "adversary",
     "churn",
@@ -234,7 +235,7 @@ impl<'a> Reader<'a> {
 
     fn plan(&self, table: &Table) -> Result<Plan, ScenarioError> {
         let mut plan = Plan::default();
-        for place in ["network", "traffic", "adversary", "churn", "run"] {
+        for place in ["network", "protocol", "traffic", "adversary", "churn", "run"] {
             let Some(fields) = table.get(place) else { continue };
             let Value::Table(fields) = fields else {
                 return Err(self.error(format!("{place} = {fields}: write a table, [{place}]")));

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientRequest, Push, Request, Response};
-use comm_proto::node::{CallId, Command, Config, Event, Input, Output, RequestId};
+use comm_proto::node::{CallId, Command, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
@@ -37,7 +37,7 @@ use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
 use crate::ip_plan::IpPlan;
 use crate::people::{self, Deed, Later, Letter, People};
-use crate::plan::{Churn, Crypto, Network};
+use crate::plan::{Churn, Crypto, Network, Protocol};
 use crate::queue::{Next, Queue};
 use crate::streams::Streams;
 use crate::swarm::oracle::{Oracle, Seen};
@@ -147,6 +147,8 @@ pub struct World {
     open_links: open_links::OpenLinks,
     /// The most bytes that an honest host's disk has held.
     fullest: u64,
+    /// What ordinary nodes have of the protocol's defences.
+    pub(crate) protocol: Protocol,
     /// Whether the nodes of people go off, senders' for good.
     pub(crate) nodes_go: bool,
     /// How many honest hosts come and go, if any are to.
@@ -191,6 +193,7 @@ impl World {
             dials: dials::Dials::default(),
             open_links: open_links::OpenLinks::default(),
             fullest: 0,
+            protocol: Protocol::default(),
             nodes_go: false,
             come_and_go: None,
             faults: Faults::default(),
@@ -237,8 +240,7 @@ impl World {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         self.faults.clocks.reboot(host);
-        let store_bytes_max = self.network.store;
-        let ordinary = || Config { store_bytes_max, ..Config::default() };
+        let ordinary = || self.protocol.config(self.network.store);
         let config = self.faults.config(host).unwrap_or_else(ordinary);
         let clock = self.clock(host);
         self.hosts[host].start(config, seed, clock);

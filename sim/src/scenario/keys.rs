@@ -50,7 +50,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 36] = [
+pub static KEYS: [Key; 41] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -78,7 +78,7 @@ pub static KEYS: [Key; 36] = [
     Key {
         name: "network.dial",
         about: "round trips that opening a link takes before its first call, up to 10; 0: links are there",
-        read: |plan, value| put(&mut plan.network.dial, dial(value)),
+        read: |plan, value| put(&mut plan.network.dial, from_to(value, 0, DIAL_MAX)),
         show: |plan| plan.network.dial.to_string(),
     },
     Key {
@@ -123,6 +123,36 @@ pub static KEYS: [Key; 36] = [
         about: "how many others, adversaries among them, a relay is told of to begin with; at least 1",
         read: |plan, value| put(&mut plan.network.bootstrap, count(value, 1)),
         show: |plan| plan.network.bootstrap.to_string(),
+    },
+    Key {
+        name: "protocol.region",
+        about: "how many nodes a region should hold; from 1 to 1000",
+        read: |plan, value| put(&mut plan.protocol.region, from_to(value, 1, 1_000)),
+        show: |plan| plan.protocol.region.to_string(),
+    },
+    Key {
+        name: "protocol.paths",
+        about: "disjoint paths of a lookup; from 1 to 20",
+        read: |plan, value| put_count(&mut plan.protocol.paths, from_to(value, 1, 20)),
+        show: |plan| plan.protocol.paths.to_string(),
+    },
+    Key {
+        name: "protocol.entries",
+        about: "lasting entries of a node; from 0 to 64",
+        read: |plan, value| put_count(&mut plan.protocol.entries, from_to(value, 0, 64)),
+        show: |plan| plan.protocol.entries.to_string(),
+    },
+    Key {
+        name: "protocol.rotating",
+        about: "entries that change, to which people grant mailboxes of conversations: 1 or 0",
+        read: |plan, value| put_count(&mut plan.protocol.rotating, from_to(value, 0, 1)),
+        show: |plan| plan.protocol.rotating.to_string(),
+    },
+    Key {
+        name: "protocol.bucket",
+        about: "entries of a full bucket of the table; from 1 to 256",
+        read: |plan, value| put_count(&mut plan.protocol.bucket, from_to(value, 1, 256)),
+        show: |plan| plan.protocol.bucket.to_string(),
     },
     Key {
         name: "traffic.envelopes",
@@ -355,11 +385,16 @@ fn latency(value: &Value) -> Result<(Span, Span), String> {
     }
 }
 
-fn dial(value: &Value) -> Result<u64, String> {
-    let trips = value.as_integer().and_then(|trips| u64::try_from(trips).ok());
-    trips.filter(|trips| *trips <= DIAL_MAX).ok_or_else(|| {
-        format!("write a number of round trips without quotes, from 0 to {DIAL_MAX}, such as 2")
-    })
+fn put_count(field: &mut usize, value: Result<u64, String>) -> Result<(), String> {
+    *field = value? as usize;
+    Ok(())
+}
+
+/// A whole number within bounds.
+fn from_to(value: &Value, least: u64, most: u64) -> Result<u64, String> {
+    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+    let within = number.filter(|number| (least..=most).contains(number));
+    within.ok_or_else(|| format!("write a number without quotes, from {least} to {most}"))
 }
 
 fn nodes(value: &Value) -> Result<usize, String> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::keys::KEYS;
 use super::*;
-use crate::plan::{Aim, Mailboxes, Millionths, Place, Start};
+use crate::plan::{Aim, Mailboxes, Millionths, Place, Protocol, Start};
 
 fn parse(text: &str) -> Scenario {
     Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &[])
@@ -49,6 +49,12 @@ fn every_key_is_read_into_its_field() {
         group = 4
         store = "64MiB"
         behaviours = ["ancestor"]
+        [protocol]
+        region = 10
+        paths = 2
+        entries = 3
+        rotating = 0
+        bucket = 8
         [traffic]
         envelopes = 10
         spacing = "2s"
@@ -81,6 +87,8 @@ fn every_key_is_read_into_its_field() {
     )
     .plan;
     assert_eq!(plan.network.nodes, 500);
+    let protocol = Protocol { region: 10, paths: 2, entries: 3, rotating: 0, bucket: 8 };
+    assert_eq!(plan.protocol, protocol);
     assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));
     assert_eq!(plan.network.loss, Millionths::new(10_000));
     assert_eq!(plan.network.disk, Span::from_millis(7));
@@ -130,8 +138,16 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "a.toml: run.settle = 20: a time needs its unit; write \"20ms\", \"20s\", \"20m\", \"20h\" or \"20d\"",
         ),
         (
+            "[protocol]\npaths = 0",
+            "a.toml: protocol.paths = 0: write a number without quotes, from 1 to 20",
+        ),
+        (
+            "[protocol]\npath = 0",
+            "a.toml: protocol.path is no key of a scenario; did you mean protocol.paths?",
+        ),
+        (
             "[network]\ndial = 11",
-            "a.toml: network.dial = 11: write a number of round trips without quotes, from 0 to 10, such as 2",
+            "a.toml: network.dial = 11: write a number without quotes, from 0 to 10",
         ),
         ("[network]\nnodes = 1048577", "a.toml: network.nodes = 1048577: write at most 1048576"),
         (

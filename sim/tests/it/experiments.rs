@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use comm_proto::time::Span;
 use comm_sim::experiment::{run, run_watched};
 use comm_sim::measured::Measured;
-use comm_sim::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan};
+use comm_sim::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan, Protocol};
 
 fn small(nodes: usize, envelopes: usize) -> Plan {
     let mut plan = Plan::default();
@@ -325,4 +325,30 @@ fn the_ancestor_floods_looks_nothing_up_and_is_honest() {
     assert_eq!((measured.adversaries, delivered(&measured)), (0, 10));
     assert_eq!((count(&measured, "offer"), count(&measured, "subscribe")), (0, 0));
     assert!(measured.envelopes.iter().all(|one| one.acknowledged.is_some() && one.bodies >= 8));
+}
+
+#[test]
+fn every_defence_can_be_played_with_less_of_it() {
+    let mut plan = small(60, 5);
+    plan.traffic.mailboxes = Mailboxes::Conversation;
+    let usual = run(&plan, 1);
+    let less = |change: fn(&mut Protocol)| {
+        let mut plan = plan.clone();
+        change(&mut plan.protocol);
+        let measured = run(&plan, 1);
+        assert_eq!(delivered(&measured), 5);
+        measured
+    };
+    let subscriptions =
+        |measured: &Measured| measured.envelopes.iter().map(|one| one.subscriptions).sum::<u64>();
+    let few = less(|protocol| protocol.entries = 1);
+    assert!(few.standing.entries.1 * 2 < usual.standing.entries.1);
+    let small_buckets = less(|protocol| protocol.bucket = 4);
+    assert!(small_buckets.standing.table.1 < usual.standing.table.1);
+    let none_changes = less(|protocol| protocol.rotating = 0);
+    assert!(subscriptions(&none_changes) < subscriptions(&usual));
+    let small_regions = less(|protocol| protocol.region = 10);
+    assert!(subscriptions(&small_regions) < subscriptions(&usual));
+    let (all, of_one) = (count(&usual, "find node"), less(|protocol| protocol.paths = 1));
+    assert!(count(&of_one, "find node") < all);
 }
