@@ -76,7 +76,9 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     if none_come_and_go && !plan.traffic.nodes_go() {
         world.stay_on();
     }
+    world.skew_clocks(&mut rng);
     start_all(&mut world, plan, &mut rng);
+    world.plan_cut(plan.run.settle, &mut rng);
     write_letters(&mut world, plan, &mut cast, &mut rng);
     placement::aim(&mut world, plan);
     placement::place_entries(&mut world, plan, &mut rng);

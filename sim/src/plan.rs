@@ -42,6 +42,13 @@ pub struct Network {
     /// Round trips that a dial takes before a call can leave, for the first call from one relay to another and for
     /// one after two minutes without any; at most 10. Zero: links are there.
     pub dial: u64,
+    /// Who is cut off from the others for a while.
+    pub cut: Cut,
+    /// Relays, drawn at random, whose clocks are wrong: a part of all, half of which are ahead by `skew` and half
+    /// behind.
+    pub skewed: Millionths,
+    /// By how much these are wrong.
+    pub skew: Span,
     /// What callers notice of a relay that is off.
     pub off: Off,
     /// How long a disk takes to make a batch durable.
@@ -56,6 +63,36 @@ pub struct Network {
     /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
     /// of them collude it never sees anybody else. At least 1.
     pub bootstrap: usize,
+}
+
+/// A partition: some relays are cut off from all others for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Which part of all relays, drawn at random.
+    pub share: Millionths,
+    /// From when, after the first envelope.
+    pub after: Span,
+    /// For how long.
+    pub span: Span,
+    /// What does not arrive.
+    pub way: Way,
+}
+
+/// What of those who are cut off does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Neither what they send to the others, nor what these send to them.
+    Both,
+    /// What they send.
+    Out,
+    /// What is sent to them.
+    In,
+}
+
+impl Way {
+    /// All, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("both", Self::Both), ("out", Self::Out), ("in", Self::In)];
 }
 
 /// What every node has of the protocol's defences, so that each can be played without it, or with less of it.
@@ -338,6 +375,14 @@ impl Default for Plan {
                 store: 1 << 30,
                 off: Off::Silent,
                 dial: 0,
+                cut: Cut {
+                    share: Millionths::default(),
+                    after: Span::ZERO,
+                    span: Span::ZERO,
+                    way: Way::Both,
+                },
+                skewed: Millionths::default(),
+                skew: Span::ZERO,
                 behaviours: Vec::new(),
                 bootstrap: 8,
             },

@@ -16,6 +16,7 @@ mod links;
 mod open_links;
 mod rehearsal;
 mod story;
+mod troubles;
 mod view;
 
 use std::collections::BTreeMap;
@@ -110,6 +111,8 @@ enum Happening {
     Switch { host: At, on: bool },
     /// The same of a host that people use, with them.
     Turn { host: At, on: bool },
+    /// These are cut off from all others.
+    Cut { hosts: Vec<At> },
     /// A sender looks whether their node may go.
     Leave { host: At, leave: Span },
     /// A host that something has stopped is switched on again.
@@ -424,6 +427,7 @@ impl World {
             }
             Happening::Switch { host, on } => self.switch(host, on),
             Happening::Turn { host, on } => self.turn(host, on),
+            Happening::Cut { hosts } => self.cut_off(&hosts),
             Happening::Leave { host, leave } => self.leave(host, leave),
             Happening::Restart { host } => self.restart(host),
         }

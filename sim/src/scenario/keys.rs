@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::units;
 use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
-use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Who};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Way, Who};
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 
@@ -50,7 +50,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 41] = [
+pub static KEYS: [Key; 47] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -80,6 +80,42 @@ pub static KEYS: [Key; 41] = [
         about: "round trips that opening a link takes before its first call, up to 10; 0: links are there",
         read: |plan, value| put(&mut plan.network.dial, from_to(value, 0, DIAL_MAX)),
         show: |plan| plan.network.dial.to_string(),
+    },
+    Key {
+        name: "network.cut",
+        about: "share of relays that are cut off from all others for a while",
+        read: |plan, value| put(&mut plan.network.cut.share, share(value)),
+        show: |plan| units::show_share(plan.network.cut.share),
+    },
+    Key {
+        name: "network.cut_after",
+        about: "time from the first envelope until they are cut off",
+        read: |plan, value| put(&mut plan.network.cut.after, span(value)),
+        show: |plan| units::show_span(plan.network.cut.after),
+    },
+    Key {
+        name: "network.cut_for",
+        about: "for how long they are cut off",
+        read: |plan, value| put(&mut plan.network.cut.span, span(value)),
+        show: |plan| units::show_span(plan.network.cut.span),
+    },
+    Key {
+        name: "network.cut_way",
+        about: "what does not arrive: \"both\" ways, what they send (\"out\") or what is sent to them (\"in\")",
+        read: |plan, value| put(&mut plan.network.cut.way, one_of(value, &Way::ALL)),
+        show: |plan| name_of(plan.network.cut.way, &Way::ALL),
+    },
+    Key {
+        name: "network.skewed",
+        about: "share of relays whose clocks are wrong, half of them ahead and half behind",
+        read: |plan, value| put(&mut plan.network.skewed, share(value)),
+        show: |plan| units::show_share(plan.network.skewed),
+    },
+    Key {
+        name: "network.skew",
+        about: "by how much these clocks are wrong",
+        read: |plan, value| put(&mut plan.network.skew, span(value)),
+        show: |plan| units::show_span(plan.network.skew),
     },
     Key {
         name: "network.off",

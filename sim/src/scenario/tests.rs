@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::keys::KEYS;
 use super::*;
-use crate::plan::{Aim, Mailboxes, Millionths, Place, Protocol, Start};
+use crate::plan::{Aim, Cut, Mailboxes, Millionths, Place, Protocol, Start, Way};
 
 fn parse(text: &str) -> Scenario {
     Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &[])
@@ -46,6 +46,12 @@ fn every_key_is_read_into_its_field() {
         disk = "7ms"
         stream = "3h"
         dial = 2
+        cut = "20%"
+        cut_after = "1m"
+        cut_for = "1h"
+        cut_way = "out"
+        skewed = "10%"
+        skew = "2h"
         group = 4
         store = "64MiB"
         behaviours = ["ancestor"]
@@ -87,6 +93,10 @@ fn every_key_is_read_into_its_field() {
     )
     .plan;
     assert_eq!(plan.network.nodes, 500);
+    let (share, after) = (Millionths::new(200_000), Span::from_mins(1));
+    assert_eq!(plan.network.cut, Cut { share, after, span: Span::HOUR, way: Way::Out });
+    let skewed = (plan.network.skewed, plan.network.skew);
+    assert_eq!(skewed, (Millionths::new(100_000), Span::HOUR.times(2)));
     let protocol = Protocol { region: 10, paths: 2, entries: 3, rotating: 0, bucket: 8 };
     assert_eq!(plan.protocol, protocol);
     assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));

@@ -326,6 +326,7 @@ impl World {
             Happening::Act { .. }
             | Happening::Switch { .. }
             | Happening::Turn { .. }
+            | Happening::Cut { .. }
             | Happening::Leave { .. }
             | Happening::Restart { .. } => return Some(happening),
         };

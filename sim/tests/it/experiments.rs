@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use comm_proto::time::Span;
 use comm_sim::experiment::{run, run_watched};
 use comm_sim::measured::Measured;
-use comm_sim::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan, Protocol};
+use comm_sim::plan::{Aim, Crypto, Cut, Mailboxes, Millionths, Place, Plan, Protocol, Way};
 
 fn small(nodes: usize, envelopes: usize) -> Plan {
     let mut plan = Plan::default();
@@ -351,4 +351,35 @@ fn every_defence_can_be_played_with_less_of_it() {
     assert!(subscriptions(&small_regions) < subscriptions(&usual));
     let (all, of_one) = (count(&usual, "find node"), less(|protocol| protocol.paths = 1));
     assert!(count(&of_one, "find node") < all);
+}
+
+/// Half of all relays are cut off while everything is sent, or cannot be heard, or do not hear.
+#[test]
+fn what_is_sent_into_a_partition_arrives_when_it_is_over() {
+    for way in [Way::Both, Way::Out, Way::In] {
+        let mut plan = small(40, 10);
+        plan.network.cut =
+            Cut { share: Millionths::new(500_000), after: Span::ZERO, span: Span::HOUR, way };
+        plan.run.look = Span::HOUR.times(3);
+        let measured = run(&plan, 4);
+        assert_eq!(delivered(&measured), 10, "{way:?}");
+        let late =
+            measured.envelopes.iter().filter(|one| one.delivered > Some(Span::from_mins(50)));
+        assert!(late.count() > 0, "{way:?}");
+    }
+}
+
+/// A relay whose clock is wrong by more than three hours takes nothing for what it is; one that is less wrong
+/// serves (PROTOCOL §6.7).
+#[test]
+fn clocks_that_are_wrong_by_less_than_the_tolerance_cost_nothing_and_others_cost_envelopes() {
+    let with_skew = |skew| {
+        let mut plan = small(40, 10);
+        plan.network.skewed = Millionths::ALL;
+        plan.network.skew = skew;
+        plan.traffic.ttl = Span::HOUR.times(12);
+        delivered(&run(&plan, 4))
+    };
+    assert_eq!(with_skew(Span::HOUR), 10);
+    assert!(with_skew(Span::DAY) < 10);
 }
