@@ -76,6 +76,7 @@ fn begin(plan: &Plan, seed: u64) -> (World, usize) {
     if none_come_and_go && !plan.traffic.nodes_go() {
         world.stay_on();
     }
+    world.hide_leaves(&mut rng);
     world.skew_clocks(&mut rng);
     start_all(&mut world, plan, &mut rng);
     world.plan_cut(plan.run.settle, &mut rng);
@@ -130,11 +131,15 @@ pub fn idle(plan: &Plan, seed: u64) -> World {
 fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
     let count = world.count();
     // Ids that an adversary has made are as old as everybody else.
-    let order = if count > plan.network.nodes {
+    let mut order: Vec<_> = if count > plan.network.nodes {
         draw_many(rng, count, count)
     } else {
         (0..count).collect()
     };
+    // Somebody must be there who can be told of.
+    if let Some(first) = order.iter().position(|host| world.is_dialled(*host)) {
+        order.swap(0, first);
+    }
     let everybody = (plan.run.start == Start::Settled).then(|| world.everybody());
     for (number, host) in order.iter().enumerate() {
         if let Some(everybody) = &everybody {
@@ -150,6 +155,7 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng) {
 /// Switches the last of these on, who is told of some of the others.
 fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng) {
     let Some((host, others)) = up.split_last() else { return };
+    let others: Vec<_> = others.iter().copied().filter(|at| world.is_dialled(*at)).collect();
     let told = plan.network.bootstrap.min(others.len());
     let mut known = BTreeSet::new();
     while known.len() < told {

@@ -8,6 +8,7 @@ use comm_proto::node::Config;
 use comm_proto::table::TableConfig;
 use comm_proto::time::Span;
 
+use crate::regions::Regions;
 use crate::sessions::Sessions;
 
 /// One experiment, to be run on several networks drawn from consecutive seeds.
@@ -34,9 +35,18 @@ pub struct Network {
     pub nodes: usize,
     /// The least and the greatest latency of one way; each message draws its own.
     pub latency: (Span, Span),
+    /// Other latencies, between parts of the world, that somebody has measured.
+    pub regions: Option<Regions>,
     /// The chance of every call and of every answer to be lost, of a million. Pushes go over streams,
     /// which lose nothing unless they break.
     pub loss: Millionths,
+    /// Loss in bursts: the part of all time in which a relay's line loses every call and every answer, to it and from
+    /// it.
+    pub bursts: Millionths,
+    /// How long such a time is; they begin and end at multiples of this, those of each relay at its own.
+    pub burst: Span,
+    /// Honest relays that nobody can dial, because something in between lets nobody through: a part of all relays.
+    pub leaves: Millionths,
     /// Median time until a stream for pushes breaks; exponential. Zero means that none does.
     pub stream: Span,
     /// Round trips that a dial takes before a call can leave, for the first call from one relay to another and for
@@ -369,7 +379,11 @@ impl Default for Plan {
                 stream: Span::ZERO,
                 nodes: 1_000,
                 latency: (Span::from_millis(50), Span::from_millis(150)),
+                regions: None,
                 loss: Millionths::default(),
+                bursts: Millionths::default(),
+                burst: Span::from_secs(10),
+                leaves: Millionths::default(),
                 disk: Span::from_millis(5),
                 group: 256,
                 store: 1 << 30,

@@ -152,6 +152,10 @@ pub struct World {
     fullest: u64,
     /// What ordinary nodes have of the protocol's defences.
     pub(crate) protocol: Protocol,
+    /// How many hosts cannot be dialled.
+    leaves: usize,
+    /// What lots about lines depend on beside time and host.
+    luck: u64,
     /// Whether the nodes of people go off, senders' for good.
     pub(crate) nodes_go: bool,
     /// How many honest hosts come and go, if any are to.
@@ -197,6 +201,8 @@ impl World {
             open_links: open_links::OpenLinks::default(),
             fullest: 0,
             protocol: Protocol::default(),
+            leaves: 0,
+            luck: seed,
             nodes_go: false,
             come_and_go: None,
             faults: Faults::default(),

@@ -8,6 +8,7 @@ use toml::Value;
 use super::units;
 use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
 use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Way, Who};
+use crate::regions::Regions;
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 
@@ -50,7 +51,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 47] = [
+pub static KEYS: [Key; 51] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -62,6 +63,30 @@ pub static KEYS: [Key; 47] = [
         about: "least and greatest latency of one way; each message draws its own",
         read: |plan, value| put(&mut plan.network.latency, latency(value)),
         show: |plan| units::show_range(plan.network.latency),
+    },
+    Key {
+        name: "network.regions",
+        about: "file with latencies between parts of the world instead, beside the scenario",
+        read: |plan, value| put(&mut plan.network.regions, file(value, Regions::named)),
+        show: |plan| plan.network.regions.as_ref().map_or("none", |one| &one.name).to_owned(),
+    },
+    Key {
+        name: "network.bursts",
+        about: "part of the time in which a relay's line loses every call and every answer",
+        read: |plan, value| put(&mut plan.network.bursts, share(value)),
+        show: |plan| units::show_share(plan.network.bursts),
+    },
+    Key {
+        name: "network.burst",
+        about: "how long such a time is",
+        read: |plan, value| put(&mut plan.network.burst, span(value)),
+        show: |plan| units::show_span(plan.network.burst),
+    },
+    Key {
+        name: "network.leaves",
+        about: "part of all relays that are honest and that nobody can dial",
+        read: |plan, value| put(&mut plan.network.leaves, share(value)),
+        show: |plan| units::show_share(plan.network.leaves),
     },
     Key {
         name: "network.loss",
@@ -300,7 +325,7 @@ pub static KEYS: [Key; 47] = [
     Key {
         name: "churn.trace",
         about: "file with sessions instead, beside the scenario",
-        read: |plan, value| put(&mut plan.churn.trace, trace(value)),
+        read: |plan, value| put(&mut plan.churn.trace, file(value, Sessions::named)),
         show: |plan| plan.churn.trace.as_ref().map_or("none", |trace| &trace.name).to_owned(),
     },
     Key {
@@ -404,12 +429,12 @@ fn shape(value: &Value) -> Result<u64, String> {
     is_shape.then_some(shape).ok_or_else(|| "write a number from 0.1 to 10".to_owned())
 }
 
-fn trace(value: &Value) -> Result<Option<Sessions>, String> {
+fn file<T>(value: &Value, named: fn(&str) -> T) -> Result<Option<T>, String> {
     let name = text(value)?;
     if name.is_empty() {
         return Err("write the name of a file, or \"none\"".to_owned());
     }
-    Ok((name != "none").then(|| Sessions::named(&name)))
+    Ok((name != "none").then(|| named(&name)))
 }
 
 fn latency(value: &Value) -> Result<(Span, Span), String> {

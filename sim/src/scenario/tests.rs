@@ -45,6 +45,10 @@ fn every_key_is_read_into_its_field() {
         loss = "1%"
         disk = "7ms"
         stream = "3h"
+        regions = "y.csv"
+        bursts = "2%"
+        burst = "1m"
+        leaves = "40%"
         dial = 2
         cut = "20%"
         cut_after = "1m"
@@ -93,6 +97,10 @@ fn every_key_is_read_into_its_field() {
     )
     .plan;
     assert_eq!(plan.network.nodes, 500);
+    assert_eq!(plan.network.regions.unwrap().name, "y.csv");
+    let bursts = (plan.network.bursts, plan.network.burst, plan.network.leaves);
+    let shares = [20_000, 400_000].map(Millionths::new);
+    assert_eq!(bursts, (shares[0], Span::from_mins(1), shares[1]));
     let (share, after) = (Millionths::new(200_000), Span::from_mins(1));
     assert_eq!(plan.network.cut, Cut { share, after, span: Span::HOUR, way: Way::Out });
     let skewed = (plan.network.skewed, plan.network.skew);
@@ -401,6 +409,12 @@ fn a_file_of_sessions_is_wanted_read_and_put_into_every_cell() {
     }
     let missing = parse("[churn]\ntrace = \"x.csv\"").attach(&[].into());
     assert_eq!(missing.err().unwrap().to_string(), "a.toml: churn.trace: x.csv is missing");
+    let regions = parse("[network]\nregions = \"x.csv\"");
+    let regions = regions.attach(&file("from,to,least,greatest\na,b,4,5\n")).unwrap();
+    let latency = regions.single().plan.network.regions.unwrap().latency(1, 2);
+    assert_eq!(latency, Some((Span::from_millis(4), Span::from_millis(5))));
+    let missing = parse("[network]\nregions = \"x.csv\"").attach(&[].into());
+    assert_eq!(missing.err().unwrap().to_string(), "a.toml: network.regions: x.csv is missing");
     let wrong = parse("[churn]\ntrace = \"x.csv\"").attach(&file("a"));
     assert_eq!(wrong.err().unwrap().to_string(), "a.toml: x.csv, line 1: write host,up,down");
 }

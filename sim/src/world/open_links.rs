@@ -85,17 +85,17 @@ impl World {
         let ready = match self.open_links.used(from, to, now) {
             Some(used) => used.max(now),
             None if self.streams.serial(from, to).is_some() => now,
-            None => now + self.dialling(),
+            None => now + self.dialling(from, to),
         };
         self.open_links.note(from, to, ready, now);
         ready.since(now)
     }
 
     /// How long a dial takes.
-    pub(super) fn dialling(&mut self) -> Span {
+    pub(super) fn dialling(&mut self, from: At, to: At) -> Span {
         let mut all = Span::ZERO;
-        for _ in 0..2 * self.network.dial {
-            all = all + self.latency();
+        for _ in 0..self.network.dial {
+            all = all + self.latency(from, to) + self.latency(to, from);
         }
         all
     }

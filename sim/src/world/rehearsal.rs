@@ -101,9 +101,10 @@ fn distance_of_bit(bit: usize) -> Distance {
 }
 
 impl World {
-    /// All hosts there are.
+    /// All hosts that can be dialled.
     pub(crate) fn everybody(&self) -> Everybody {
-        let all = self.by_address.iter().map(|(address, at)| (*address, *at)).collect();
+        let all = self.by_address.iter().map(|(address, at)| (*address, *at));
+        let all = all.filter(|(_, at)| self.is_dialled(*at)).collect();
         Everybody { all, bucket: self.protocol.bucket }
     }
 

@@ -383,3 +383,45 @@ fn clocks_that_are_wrong_by_less_than_the_tolerance_cost_nothing_and_others_cost
     assert_eq!(with_skew(Span::HOUR), 10);
     assert!(with_skew(Span::DAY) < 10);
 }
+
+#[test]
+fn nobody_needs_to_be_dialled_to_write_and_to_read_and_leaves_are_in_no_table() {
+    let mut plan = small(60, 20);
+    plan.network.leaves = Millionths::new(500_000);
+    let measured = run(&plan, 1);
+    assert_eq!(delivered(&measured), 20);
+    // Thirty others, or twenty-nine; with none hidden nearly all of sixty.
+    let places = measured.standing.table.1;
+    assert!(places > 60 * 25 && places <= 60 * 30, "{places}");
+}
+
+#[test]
+fn lines_that_lose_everything_for_a_while_lose_messages_and_no_envelope() {
+    let mut plan = small(60, 20);
+    plan.network.bursts = Millionths::new(100_000);
+    plan.network.burst = Span::from_secs(20);
+    let measured = run(&plan, 6);
+    assert_eq!(delivered(&measured), 20);
+    let calls = measured.messages.iter().filter(|(kind, _)| !kind.starts_with("push"));
+    let calls = calls.map(|(_, count)| *count).sum::<u64>();
+    // A fifth of all calls met a bad end if whoever hears nothing had as much to say as the others.
+    assert!(
+        measured.lost > calls / 20 && measured.lost < calls / 5,
+        "{} of {calls}",
+        measured.lost
+    );
+}
+
+#[test]
+fn latencies_are_those_between_the_parts_of_the_world() {
+    let first_copy = |latency: &str| {
+        let mut plan = small(40, 5);
+        let text = format!("from,to,least,greatest\na,a,{latency}\n");
+        plan.network.regions = Some(comm_sim::regions::Regions::parse("x.csv", &text).unwrap());
+        let measured = run(&plan, 1);
+        measured.envelopes.iter().filter_map(|one| one.copied).min().unwrap().as_millis()
+    };
+    // An offer, its answer and a delivery, each 500 ms; at least the delivery.
+    assert!(first_copy("500,500") >= 500, "{}", first_copy("500,500"));
+    assert!(first_copy("1,1") < 50, "{}", first_copy("1,1"));
+}
