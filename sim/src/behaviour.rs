@@ -67,6 +67,9 @@ pub struct Plot {
     pub ttl: Span,
     /// The mailbox that floods are meant for, if there is one.
     pub victim: Option<Address>,
+    /// Addresses that ids lie beside, and what counts as near them: twice a region of the true number of relays,
+    /// in top bits.
+    pub aimed: (Vec<Address>, u64),
     /// Identities beside those in tables: keys for which colluders answer, where they listen.
     pub identities: Colluders,
     /// Who wrote an honest envelope, by the address of their node.
@@ -74,6 +77,14 @@ pub struct Plot {
     /// For each honest envelope a true acknowledgement of another one in the same mailbox: everybody in its
     /// region has seen such, and the mailbox's key in it.
     pub acknowledged: BTreeMap<EnvelopeId, Verified<Acknowledgement>>,
+}
+
+impl Plot {
+    /// Whether whoever asks about this may search the region of an address that ids lie beside.
+    pub fn is_aimed_at(&self, target: &Address) -> bool {
+        let (addresses, near) = &self.aimed;
+        addresses.iter().any(|one| one.distance(target).top_bits() <= *near)
+    }
 }
 
 /// What becomes of a request.
@@ -211,12 +222,12 @@ pub const ALL: &[Kind] = &[
     .calling(),
     Kind::new(
         "size-down",
-        "answers lookups with the farthest colluders, so that the network looks small",
+        "answers lookups with the farthest colluders, so that the network looks small, but none near what ids lie beside",
         || Box::new(sizes::Deflate),
     ),
     Kind::new(
         "size-up",
-        "answers lookups with made-up identities, four for each relay, so that the network looks large",
+        "answers lookups with made-up identities, four for each relay, so that the network looks large, but none near what ids lie beside",
         || Box::new(sizes::Inflate),
     )
     .inventing(),

@@ -14,7 +14,7 @@ use crate::measured::{Measured, Minute, Standing};
 use crate::people::Deed;
 use crate::placement;
 use crate::plan::{Plan, Start};
-use crate::world::{START, World};
+use crate::world::{Absence, START, World};
 
 /// Hosts are switched on over this time, as long as one begins where another is already.
 const STARTING: Span = Span::from_mins(2);
@@ -142,15 +142,21 @@ fn watch(world: &mut World, plan: &Plan, course: &mut Course<'_>) -> Vec<Minute>
 fn begin(plan: &Plan, seed: u64, course: &mut Course<'_>) -> (World, usize) {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.protocol = plan.protocol;
+    world.people.lasting_only = plan.protocol.rotating == 0;
     let theirs = placement::draw_relays(plan, &mut rng);
-    let cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
+    let mut cast = Cast::draw(&mut world, plan, &theirs, &mut rng);
     let adversaries = placement::place(&mut world, plan, theirs, &cast);
     placement::brief(&mut world, plan, adversaries, START + STARTING + plan.run.settle);
-    if plan.churn.session == Span::ZERO && plan.churn.trace.is_none() {
+    let none_come_and_go = plan.churn.session == Span::ZERO && plan.churn.trace.is_none();
+    if none_come_and_go && !plan.traffic.nodes_go() {
         world.stay_on();
     }
+    world.hide_leaves(&mut rng);
+    world.skew_clocks(&mut rng);
     start_all(&mut world, plan, &mut rng, course);
-    write_letters(&mut world, plan, &cast, &mut rng);
+    world.plan_cut(plan.run.settle, &mut rng);
+    write_letters(&mut world, plan, &mut cast, &mut rng);
     placement::aim(&mut world, plan);
     placement::place_entries(&mut world, plan, &mut rng);
     world.begin_churn(&plan.churn);
@@ -193,6 +199,7 @@ fn minute(world: &World, before: &BTreeMap<&'static str, u64>) -> Minute {
 pub fn idle(plan: &Plan, seed: u64) -> World {
     let mut rng = ChaCha12Rng::seed_from_u64(!seed);
     let mut world = World::with_crypto(&plan.network, seed, plan.run.crypto);
+    world.protocol = plan.protocol;
     world.stay_on();
     let mut course = Course { onlooker: &mut Nobody, is_cut: false };
     start_all(&mut world, plan, &mut rng, &mut course);
@@ -204,11 +211,15 @@ pub fn idle(plan: &Plan, seed: u64) -> World {
 fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng, course: &mut Course<'_>) {
     let count = world.count();
     // Ids that an adversary has made are as old as everybody else.
-    let order = if count > plan.network.nodes {
+    let mut order: Vec<_> = if count > plan.network.nodes {
         draw_many(rng, count, count)
     } else {
         (0..count).collect()
     };
+    // Somebody must be there who can be told of.
+    if let Some(first) = order.iter().position(|host| world.is_dialled(*host)) {
+        order.swap(0, first);
+    }
     let everybody = (plan.run.start == Start::Settled).then(|| world.everybody());
     for (number, host) in order.iter().enumerate() {
         if let Some(everybody) = &everybody {
@@ -227,6 +238,7 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng, course: &mut
 /// Switches the last of these on, who is told of some of the others.
 fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng) {
     let Some((host, others)) = up.split_last() else { return };
+    let others: Vec<_> = others.iter().copied().filter(|at| world.is_dialled(*at)).collect();
     let told = plan.network.bootstrap.min(others.len());
     let mut known = BTreeSet::new();
     while known.len() < told {
@@ -235,25 +247,37 @@ fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng
     world.start(*host, &known.into_iter().collect::<Vec<_>>());
 }
 
-fn write_letters(world: &mut World, plan: &Plan, cast: &Cast, rng: &mut ChaCha12Rng) {
-    let hosts = cast.hosts();
-    let mut people = vec![0; hosts.len()];
+fn write_letters(world: &mut World, plan: &Plan, cast: &mut Cast, rng: &mut ChaCha12Rng) {
+    let mut people = vec![0; cast.homes(plan).count()];
     for number in 0..plan.traffic.envelopes {
-        let pair = cast.pair(number).cloned();
-        let pair = pair.unwrap_or_else(|| Pair::draw(hosts, &mut people, rng));
-        let mailbox = pair.mailbox(world, plan);
-        let letter = world.people.write(pair.writer, pair.reader, mailbox, plan.traffic.ttl);
         let sent = plan.run.settle + plan.traffic.spacing.times(number as u64);
+        let (writer, reader, mailbox) = if let Some(pair) = cast.pair(number) {
+            (pair.writer, pair.reader, pair.mailbox(world, plan, sent))
+        } else {
+            let mut pair = Pair::draw(cast.homes(plan), &mut people, rng);
+            (pair.writer, pair.reader, pair.mailbox(world, plan, sent))
+        };
+        let letter = world.people.write(writer, reader, mailbox, plan.traffic.ttl);
         world.plan_deed(sent, letter, Deed::Submit);
         let away = plan.traffic.away;
-        let came = if away == Span::from_millis(0) {
-            Span::from_millis(plan.run.settle.as_millis().saturating_sub(BEFORE.as_millis()))
+        let before = plan.run.settle.as_millis().saturating_sub(BEFORE.as_millis());
+        let before = Span::from_millis(before);
+        let came = if away == Span::ZERO {
+            before
         } else {
             Span::from_millis(sent.as_millis() + away.as_millis())
         };
+        if plan.traffic.nodes_go() {
+            let absence = Absence { opens: before, goes: plan.run.settle, comes: came };
+            world.plan_absence(letter, &absence);
+        }
         if world.people.opens(letter) {
             world.plan_deed(came, letter, Deed::Open);
         }
+    }
+    if plan.traffic.nodes_go() {
+        world.nodes_go = true;
+        world.plan_departures(plan.traffic.leave);
     }
 }
 

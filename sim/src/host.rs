@@ -3,7 +3,7 @@
 //! Entry type is `Host`. It moves nothing by itself; [`crate::world`] does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
@@ -28,6 +28,7 @@ pub(crate) struct Host {
     at: At,
     key: KeyPair,
     contact: Contact,
+    source: SocketAddr,
     node: Option<Node>,
     disk: Disk,
     behaviours: Vec<Box<dyn Behaviour>>,
@@ -49,6 +50,7 @@ impl Host {
         Self {
             at,
             contact: Contact::new(key.public(), [endpoint]),
+            source: SocketAddr::new(endpoint.ip(), CALLING_PORT),
             key,
             node: None,
             disk,
@@ -75,13 +77,17 @@ impl Host {
     /// It listens there from its next start on.
     pub(crate) fn move_to(&mut self, endpoint: SocketAddr) {
         self.contact = Contact::new(self.key.public(), [endpoint]);
+        self.source = SocketAddr::new(endpoint.ip(), CALLING_PORT);
     }
 
     /// From where its calls come.
-    pub(crate) fn source(&self) -> SocketAddr {
-        let ip =
-            self.contact.endpoints().first().map_or(Ipv4Addr::UNSPECIFIED.into(), SocketAddr::ip);
-        SocketAddr::new(ip, CALLING_PORT)
+    pub(crate) const fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// Nobody can dial it from its next start on, and it tells nobody to.
+    pub(crate) fn become_leaf(&mut self) {
+        self.contact = Contact::new(self.key.public(), []);
     }
 
     /// It is an adversary's from now on.

@@ -22,6 +22,7 @@ mod people;
 mod placement;
 pub mod plan;
 mod queue;
+pub mod regions;
 pub mod report;
 pub mod scenario;
 pub mod sessions;

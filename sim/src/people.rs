@@ -5,6 +5,7 @@
 //! opens its mailbox at its node and at that node's entries, and acknowledges what it has kept.
 //! Bodies are not sealed: nodes could not tell.
 
+mod absence;
 mod forgeries;
 mod mailbox;
 mod outcome;
@@ -64,6 +65,8 @@ pub(crate) struct People {
     /// What mailboxes are. Those that are addresses of nodes are looked up by these too, and searches of regions
     /// are told from that; the rotating entry is granted those of conversations alone (PROTOCOL §6.8).
     pub(crate) mailboxes: Mailboxes,
+    /// Whether lasting entries alone are granted any.
+    pub(crate) lasting_only: bool,
 }
 
 /// One envelope and the two people it concerns.
@@ -111,6 +114,8 @@ pub(crate) enum Deed {
     Open,
     /// The reader opens it once more, since their node was off.
     OpenAgain,
+    /// The reader opens it, and will be away.
+    OpenAhead,
     /// The reader has kept the envelope.
     Acknowledge,
     /// The writer wants to know how far it has come.
@@ -184,7 +189,7 @@ impl People {
     pub(crate) fn host_of(&self, letter: Letter, deed: Deed) -> At {
         match deed {
             Deed::Submit | Deed::Watch | Deed::Cancel => self.letters[letter].writer,
-            Deed::Open | Deed::OpenAgain | Deed::Acknowledge | Deed::Credit => {
+            Deed::Open | Deed::OpenAgain | Deed::OpenAhead | Deed::Acknowledge | Deed::Credit => {
                 self.letters[letter].reader
             }
         }
@@ -228,6 +233,7 @@ impl People {
                 one.came.get_or_insert(now);
                 (one.reader, ClientRequest::Status)
             }
+            Deed::OpenAhead => (one.reader, ClientRequest::Status),
             Deed::Credit => (one.reader, ClientRequest::Credit { envelopes: CREDIT_AGAIN }),
             Deed::Acknowledge => {
                 one.copies.acknowledge(now);
@@ -249,7 +255,7 @@ impl People {
     pub(crate) fn asked(&mut self, id: RequestId, letter: Letter, deed: Deed) {
         let asking = match deed {
             Deed::Submit => Asking::Submit,
-            Deed::Open | Deed::OpenAgain => Asking::Entries,
+            Deed::Open | Deed::OpenAgain | Deed::OpenAhead => Asking::Entries,
             Deed::Watch => Asking::States,
             Deed::Acknowledge | Deed::Credit | Deed::Cancel => Asking::Anything,
         };
@@ -273,7 +279,8 @@ impl People {
             (Asking::Submit, Err(Rejection::Expired)) => (Vec::new(), None),
             (Asking::Submit, _) => (Vec::new(), Some((SUBMIT_AGAIN, letter, Deed::Submit))),
             (Asking::Entries, Ok(ClientResponse::Status(status))) => {
-                (one.open(letter, &status, self.mailboxes, now), None)
+                let rotates = !self.lasting_only && self.mailboxes == Mailboxes::Conversation;
+                (one.open(letter, &status, rotates, now), None)
             }
             (Asking::States, Ok(ClientResponse::States(states))) => {
                 states.iter().for_each(|(id, state)| self.learn_state(now, id, state));

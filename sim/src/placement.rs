@@ -41,6 +41,7 @@ pub(crate) fn place(
     for key in ground(world, &honest, &cast.addresses(plan), plan.adversary.ids) {
         theirs.insert(world.add(key));
     }
+    world.plot.aimed = (cast.addresses(plan), near(plan));
     let hosts: Vec<_> = theirs.into_iter().collect();
     if plan.adversary.groups > 0 {
         world.move_together(&hosts, plan.adversary.groups);
@@ -55,6 +56,12 @@ pub(crate) fn place(
         (0..world.count()).for_each(|host| world.behave(host, make(&rule)));
     }
     hosts.len()
+}
+
+/// Twice as far as a region of that many relays reaches, in top bits.
+fn near(plan: &Plan) -> u64 {
+    let twice = u128::from(plan.protocol.region) << 65;
+    u64::try_from(twice / plan.network.nodes.max(1) as u128).unwrap_or(u64::MAX)
 }
 
 /// Keys that lie nearer to each of these addresses than any honest host, `count` for each.
@@ -160,7 +167,7 @@ mod tests {
             let (plan, mut rng) = (plan(2, 3, mailboxes), ChaCha12Rng::seed_from_u64(1));
             let mut world = World::new(&plan.network, 1);
             let honest: Vec<_> = world.honest_hosts().collect();
-            let cast = Cast::draw(&mut world, &plan, &BTreeSet::new(), &mut rng);
+            let mut cast = Cast::draw(&mut world, &plan, &BTreeSet::new(), &mut rng);
             assert_eq!(place(&mut world, &plan, BTreeSet::new(), &cast), groups * 3);
             assert_eq!(cast.addresses(&plan).len(), groups);
             let theirs: Vec<_> = (50..world.count()).collect();
@@ -170,9 +177,35 @@ mod tests {
                 assert!(theirs.iter().filter(|at| distance(at) < bound).count() >= 3);
             }
             let public = cast.addresses(&plan)[0];
-            let waits_there = cast.pair(0).unwrap().mailbox(&mut world, &plan).address() == public;
-            assert_eq!(waits_there, mailboxes != Mailboxes::Conversation);
+            let mailbox = cast.pair(0).unwrap().mailbox(&mut world, &plan, Span::ZERO);
+            assert_eq!(mailbox.address() == public, mailboxes != Mailboxes::Conversation);
         }
+    }
+
+    #[test]
+    fn ids_lie_beside_the_mailbox_of_a_conversation_that_was_seen_for_as_long_as_it_is_used() {
+        let (mut plan, mut rng) =
+            (plan(2, 3, Mailboxes::Conversation), ChaCha12Rng::seed_from_u64(1));
+        plan.adversary.aim = Aim::Seen;
+        let mut world = World::new(&plan.network, 1);
+        let honest: Vec<_> = world.honest_hosts().collect();
+        let mut cast = Cast::draw(&mut world, &plan, &BTreeSet::new(), &mut rng);
+        assert_eq!(place(&mut world, &plan, BTreeSet::new(), &cast), 2 * 3);
+        let addresses = cast.addresses(&plan);
+        for (pair, address) in addresses.iter().enumerate() {
+            let bound = nearest(&world, &honest, address);
+            let distance = |at: &At| world.address(*at).distance(address).top_bits();
+            assert!((50..56).filter(|at| distance(at) < bound).count() >= 3);
+            let mut at = |day| {
+                let pair = cast.pair(pair).unwrap();
+                pair.mailbox(&mut world, &plan, Span::from_days(day)).address()
+            };
+            let days: Vec<_> = (0..22).map(&mut at).collect();
+            let turns: Vec<_> = (1..22).filter(|day| days[*day] != days[*day - 1]).collect();
+            assert_eq!((days[0], turns.len()), (*address, 3), "{turns:?}");
+            assert!(turns.windows(2).all(|turns| turns[1] - turns[0] == 7), "{turns:?}");
+        }
+        assert_ne!(addresses[0], addresses[1]);
     }
 
     #[test]

@@ -3,8 +3,12 @@
 //! Entry type is [`Plan`], every field of which stands in a scenario file under the same name
 //! (`sim/README.md`). Nothing here runs.
 
+use comm_proto::lookup::LookupConfig;
+use comm_proto::node::Config;
+use comm_proto::table::TableConfig;
 use comm_proto::time::Span;
 
+use crate::regions::Regions;
 use crate::sessions::Sessions;
 
 /// One experiment, to be run on several networks drawn from consecutive seeds.
@@ -12,6 +16,8 @@ use crate::sessions::Sessions;
 pub struct Plan {
     /// Who takes part and what lies between them.
     pub network: Network,
+    /// What every node has of the protocol's defences.
+    pub protocol: Protocol,
     /// What people send.
     pub traffic: Traffic,
     /// Who wants to prevent it.
@@ -29,11 +35,30 @@ pub struct Network {
     pub nodes: usize,
     /// The least and the greatest latency of one way; each message draws its own.
     pub latency: (Span, Span),
+    /// Other latencies, between parts of the world, that somebody has measured.
+    pub regions: Option<Regions>,
     /// The chance of every call and of every answer to be lost, of a million. Pushes go over streams,
     /// which lose nothing unless they break.
     pub loss: Millionths,
+    /// Loss in bursts: the part of all time in which a relay's line loses every call and every answer, to it and from
+    /// it.
+    pub bursts: Millionths,
+    /// How long such a time is; they begin and end at multiples of this, those of each relay at its own.
+    pub burst: Span,
+    /// Honest relays that nobody can dial, because something in between lets nobody through: a part of all relays.
+    pub leaves: Millionths,
     /// Median time until a stream for pushes breaks; exponential. Zero means that none does.
     pub stream: Span,
+    /// Round trips that a dial takes before a call can leave, for the first call from one relay to another and for
+    /// one after two minutes without any; at most 10. Zero: links are there.
+    pub dial: u64,
+    /// Who is cut off from the others for a while.
+    pub cut: Cut,
+    /// Relays, drawn at random, whose clocks are wrong: a part of all, half of which are ahead by `skew` and half
+    /// behind.
+    pub skewed: Millionths,
+    /// By how much these are wrong.
+    pub skew: Span,
     /// What callers notice of a relay that is off.
     pub off: Off,
     /// How long a disk takes to make a batch durable.
@@ -48,6 +73,79 @@ pub struct Network {
     /// How many others, drawn at random from those that are up, a relay is told of to begin with. If all
     /// of them collude it never sees anybody else. At least 1.
     pub bootstrap: usize,
+}
+
+/// A partition: some relays are cut off from all others for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Which part of all relays, drawn at random.
+    pub share: Millionths,
+    /// From when, after the first envelope.
+    pub after: Span,
+    /// For how long.
+    pub span: Span,
+    /// What does not arrive.
+    pub way: Way,
+}
+
+/// What of those who are cut off does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Neither what they send to the others, nor what these send to them.
+    Both,
+    /// What they send.
+    Out,
+    /// What is sent to them.
+    In,
+}
+
+impl Way {
+    /// All, by the names that they have in scenarios.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("both", Self::Both), ("out", Self::Out), ("in", Self::In)];
+}
+
+/// What every node has of the protocol's defences, so that each can be played without it, or with less of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// How many nodes a region should hold (PROTOCOL §5.5), and in how many there are no entries. At least 1.
+    pub region: u64,
+    /// Disjoint paths of a lookup (PROTOCOL §5.4). At least 1.
+    pub paths: usize,
+    /// Lasting entries of a node (PROTOCOL §6.8).
+    pub entries: usize,
+    /// Entries that change, to which mailboxes of conversations are granted: 1, or none.
+    pub rotating: usize,
+    /// Entries of a full bucket (PROTOCOL §5.3). At least 1.
+    pub bucket: usize,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        let config = Config::default();
+        Self {
+            region: config.region_nodes,
+            paths: config.lookup.paths,
+            entries: config.entries,
+            rotating: 1,
+            bucket: config.table.bucket_size,
+        }
+    }
+}
+
+impl Protocol {
+    /// The configuration of an ordinary node whose store may take so many bytes.
+    pub fn config(&self, store_bytes_max: u64) -> Config {
+        let usual = Config::default();
+        Config {
+            store_bytes_max,
+            region_nodes: self.region,
+            lookup: LookupConfig { paths: self.paths, ..usual.lookup },
+            entries: self.entries,
+            table: TableConfig { bucket_size: self.bucket, ..usual.table },
+            ..usual
+        }
+    }
 }
 
 /// What callers notice of a relay that is off.
@@ -78,10 +176,21 @@ pub struct Traffic {
     /// How long recipients are away, counted from when the envelope is sent; zero when they are
     /// there.
     pub away: Span,
+    /// How long after its envelopes have reached another relay the node of a sender goes off for good, where
+    /// recipients are away, whose nodes are off meanwhile; zero when the nodes of both stay on.
+    pub leave: Span,
     /// Pairs of a sender and a recipient that take turns; zero for one pair for each envelope.
     pub pairs: usize,
     /// Where recipients have their envelopes put.
     pub mailboxes: Mailboxes,
+}
+
+impl Traffic {
+    /// Whether the nodes of people go off: then nothing but the network's copies brings an envelope to its
+    /// recipient.
+    pub fn nodes_go(&self) -> bool {
+        self.leave > Span::ZERO && self.away > Span::ZERO
+    }
 }
 
 /// Where a recipient has envelopes put.
@@ -89,7 +198,7 @@ pub struct Traffic {
 pub enum Mailboxes {
     /// At their address, which the adversary knows too.
     Public,
-    /// Each at an address that only the two know.
+    /// At an address that only the two know, another for each pair and week (PROTOCOL §4.6).
     #[default]
     Conversation,
     /// At the address of their node.
@@ -110,14 +219,15 @@ pub struct Adversary {
     /// Which places these are.
     pub place: Place,
     /// Relays beside, with keys made so that they lie nearer to an address than any honest one: so many at
-    /// the public address of each recipient, and with conversation mailboxes of each sender too.
+    /// the public address of each recipient, and with conversation mailboxes of each sender too, or at the mailboxes
+    /// themselves if they were seen.
     pub ids: usize,
     /// Groups of the IP plan that all their relays lie in; zero: those where they happen to be.
     pub groups: usize,
     /// Calls that they make together of their own accord in each spacing of the traffic, for each behaviour that
     /// makes any.
     pub effort: usize,
-    /// Whom floods are meant for.
+    /// Whom floods are meant for, and ids.
     pub aim: Aim,
     /// What they do, by the names of [`crate::behaviour`]; the first that has an opinion decides.
     pub behaviours: Vec<String>,
@@ -144,19 +254,22 @@ impl Place {
     ];
 }
 
-/// Whom floods are meant for.
+/// Whom floods are meant for, and ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
     /// Nobody in particular: each envelope goes to a mailbox of its own.
     Anybody,
     /// The recipient of the first honest envelope.
     Victim,
+    /// Floods for nobody in particular; ids for the mailboxes of pairs, which somebody has seen in use, where
+    /// these are nobody's address.
+    Seen,
 }
 
 impl Aim {
     /// All, by the names that they have in scenarios.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("anybody", Self::Anybody), ("victim", Self::Victim)];
+    pub const ALL: [(&'static str, Self); 3] =
+        [("anybody", Self::Anybody), ("victim", Self::Victim), ("seen", Self::Seen)];
 }
 
 /// Who comes and goes: honest relays. Sessions are drawn from Weibull distributions and pauses from
@@ -266,19 +379,34 @@ impl Default for Plan {
                 stream: Span::ZERO,
                 nodes: 1_000,
                 latency: (Span::from_millis(50), Span::from_millis(150)),
+                regions: None,
                 loss: Millionths::default(),
+                bursts: Millionths::default(),
+                burst: Span::from_secs(10),
+                leaves: Millionths::default(),
                 disk: Span::from_millis(5),
                 group: 256,
                 store: 1 << 30,
                 off: Off::Silent,
+                dial: 0,
+                cut: Cut {
+                    share: Millionths::default(),
+                    after: Span::ZERO,
+                    span: Span::ZERO,
+                    way: Way::Both,
+                },
+                skewed: Millionths::default(),
+                skew: Span::ZERO,
                 behaviours: Vec::new(),
                 bootstrap: 8,
             },
+            protocol: Protocol::default(),
             traffic: Traffic {
                 envelopes: 100,
                 spacing: Span::from_secs(1),
                 ttl: Span::from_days(14),
                 away: Span::from_millis(0),
+                leave: Span::ZERO,
                 pairs: 0,
                 mailboxes: Mailboxes::Public,
             },

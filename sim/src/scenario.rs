@@ -17,7 +17,8 @@ use toml::{Table, Value};
 use crate::behaviour::{self, Kind};
 use crate::cast::used_hosts;
 use crate::ip_plan::{GROUPS_MAX, HOSTS_MAX};
-use crate::plan::{Crypto, Mailboxes, Millionths, Place, Plan, Traffic};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Place, Plan, Traffic};
+use crate::regions::Regions;
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
 use expectation::Expectation;
@@ -32,13 +33,14 @@ const LETTERS_EACH: usize = 256;
 /// So many times as many ids as other relays may be beside addresses.
 const IDS_TIMES: usize = 10;
 /// What may stand at the top of a file.
-const TOP: [&str; 12] = [
+const TOP: [&str; 13] = [
     "schema",
     "id",
     "title",
     "about",
     "notes",
     "network",
+    "protocol",
     "traffic",
     "adversary",
     "churn",
@@ -65,6 +67,8 @@ pub struct Scenario {
     pub expectations: Vec<Expectation>,
     /// Files of sessions that were read, by the names they have in it.
     sessions: BTreeMap<String, Sessions>,
+    /// The same of files of latencies.
+    regions: BTreeMap<String, Regions>,
     file: String,
 }
 
@@ -115,25 +119,37 @@ impl Scenario {
         Cell { settings: Vec::new(), plan }
     }
 
-    /// Names of files with sessions, which [`Self::attach`] wants before anything is run.
+    /// Names of files with sessions or latencies, which [`Self::attach`] wants before anything is run.
     pub fn traces(&self) -> BTreeSet<String> {
-        let cells = self.cells().into_iter().chain([self.single()]);
-        cells.filter_map(|cell| cell.plan.churn.trace).map(|trace| trace.name).collect()
+        self.names(|plan| Some(plan.churn.trace?.name))
+            .chain(self.names(|plan| Some(plan.network.regions?.name)))
+            .collect()
     }
 
-    /// Takes the texts of files with sessions, by the names they have in the scenario.
+    fn names(&self, of: fn(Plan) -> Option<String>) -> impl Iterator<Item = String> {
+        let cells = self.cells().into_iter().chain([self.single()]);
+        cells.filter_map(move |cell| of(cell.plan))
+    }
+
+    /// Takes the texts of files with sessions or latencies, by the names they have in the scenario.
     ///
     /// # Errors
     /// A file that is missing or wrong.
     pub fn attach(mut self, files: &BTreeMap<String, String>) -> Result<Self, ScenarioError> {
         let error = |what| ScenarioError { origin: self.file.clone(), what };
-        let mut sessions = BTreeMap::new();
-        for name in self.traces() {
-            let text = files.get(&name);
-            let text = text.ok_or_else(|| error(format!("churn.trace: {name} is missing")))?;
-            sessions.insert(name.clone(), Sessions::parse(&name, text).map_err(&error)?);
+        let text = |key: &str, name: &str| {
+            files.get(name).ok_or_else(|| error(format!("{key}: {name} is missing")))
+        };
+        let (mut sessions, mut regions) = (BTreeMap::new(), BTreeMap::new());
+        for name in self.names(|plan| Some(plan.churn.trace?.name)) {
+            let read = Sessions::parse(&name, text("churn.trace", &name)?).map_err(&error)?;
+            sessions.insert(name, read);
         }
-        self.sessions = sessions;
+        for name in self.names(|plan| Some(plan.network.regions?.name)) {
+            let read = Regions::parse(&name, text("network.regions", &name)?).map_err(&error)?;
+            regions.insert(name, read);
+        }
+        (self.sessions, self.regions) = (sessions, regions);
         Ok(self)
     }
 
@@ -142,6 +158,10 @@ impl Scenario {
         let trace = plan.churn.trace.as_ref();
         if let Some(sessions) = trace.and_then(|trace| self.sessions.get(&trace.name)) {
             plan.churn.trace = Some(sessions.clone());
+        }
+        let regions = plan.network.regions.as_ref();
+        if let Some(regions) = regions.and_then(|regions| self.regions.get(&regions.name)) {
+            plan.network.regions = Some(regions.clone());
         }
     }
 }
@@ -203,6 +223,7 @@ impl<'a> Reader<'a> {
             notes: self.line(table, "notes")?,
             expectations: self.expectations(table)?,
             sessions: BTreeMap::new(),
+            regions: BTreeMap::new(),
             file: self.file.to_owned(),
             plan,
             grid,
@@ -234,7 +255,7 @@ impl<'a> Reader<'a> {
 
     fn plan(&self, table: &Table) -> Result<Plan, ScenarioError> {
         let mut plan = Plan::default();
-        for place in ["network", "traffic", "adversary", "churn", "run"] {
+        for place in ["network", "protocol", "traffic", "adversary", "churn", "run"] {
             let Some(fields) = table.get(place) else { continue };
             let Value::Table(fields) = fields else {
                 return Err(self.error(format!("{place} = {fields}: write a table, [{place}]")));
@@ -374,11 +395,7 @@ impl<'a> Reader<'a> {
         let honest = plan.network.nodes.saturating_sub(theirs).max(2);
         let used = used_hosts(plan, honest);
         if plan.traffic.envelopes > LETTERS_EACH * used {
-            let whose = if used < honest {
-                "that people use while the others come and go"
-            } else {
-                "honest relays"
-            };
+            let whose = if used < honest { "that people use" } else { "honest relays" };
             let what = format!(
                 "= {}: a relay serves 1,000 people, and each envelope has two of its own; write at most {} for {used} {whose}",
                 plan.traffic.envelopes,
@@ -410,10 +427,9 @@ impl<'a> Reader<'a> {
             );
             return Err(self.error_at("adversary.ids", &what));
         }
-        let addresses = match plan.traffic.mailboxes {
-            Mailboxes::Conversation => plan.traffic.pairs.saturating_mul(2),
-            Mailboxes::Public | Mailboxes::Node => plan.traffic.pairs,
-        };
+        let of_both =
+            plan.traffic.mailboxes == Mailboxes::Conversation && plan.adversary.aim != Aim::Seen;
+        let addresses = plan.traffic.pairs.saturating_mul(1 + usize::from(of_both));
         let hosts = ids.saturating_mul(addresses).saturating_add(plan.network.nodes);
         if hosts > HOSTS_MAX {
             let what = format!(

@@ -4,6 +4,7 @@
 //! same each time. It decides nothing that the protocol decides: nodes say what they want done, and
 //! it is done, late or not at all.
 
+mod absences;
 mod adversaries;
 mod churn;
 mod clocks;
@@ -12,8 +13,10 @@ mod door;
 mod faults;
 mod frames;
 mod links;
+mod open_links;
 mod rehearsal;
 mod story;
+mod troubles;
 mod view;
 
 use std::collections::BTreeMap;
@@ -21,7 +24,7 @@ use std::collections::BTreeMap;
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientRequest, Push, Request, Response};
-use comm_proto::node::{CallId, Command, Config, Event, Input, Output, RequestId};
+use comm_proto::node::{CallId, Command, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
@@ -35,7 +38,7 @@ use crate::disk::Disk;
 use crate::host::{At, Host, Stage};
 use crate::ip_plan::IpPlan;
 use crate::people::{self, Deed, Later, Letter, People};
-use crate::plan::{Churn, Crypto, Network};
+use crate::plan::{Churn, Crypto, Network, Protocol};
 use crate::queue::{Next, Queue};
 use crate::streams::Streams;
 use crate::swarm::oracle::{Oracle, Seen};
@@ -44,6 +47,7 @@ use crate::trace::Trace;
 use faults::Faults;
 use frames::Frames;
 
+pub(crate) use absences::Absence;
 pub use links::KINDS;
 pub(crate) use links::Reading;
 pub use view::EVERY_NODE;
@@ -105,6 +109,12 @@ enum Happening {
     Deed { letter: Letter, deed: Deed },
     /// A host is switched on or off.
     Switch { host: At, on: bool },
+    /// The same of a host that people use, with them.
+    Turn { host: At, on: bool },
+    /// These are cut off from all others.
+    Cut { hosts: Vec<At> },
+    /// A sender looks whether their node may go.
+    Leave { host: At, leave: Span },
     /// A host that something has stopped is switched on again.
     Restart { host: At },
 }
@@ -137,8 +147,17 @@ pub struct World {
     /// How hosts come and go whose sessions are drawn.
     churn: Option<Churn>,
     dials: dials::Dials,
+    open_links: open_links::OpenLinks,
     /// The most bytes that an honest host's disk has held.
     fullest: u64,
+    /// What ordinary nodes have of the protocol's defences.
+    pub(crate) protocol: Protocol,
+    /// How many hosts cannot be dialled.
+    leaves: usize,
+    /// What lots about lines depend on beside time and host.
+    luck: u64,
+    /// Whether the nodes of people go off, senders' for good.
+    pub(crate) nodes_go: bool,
     /// How many honest hosts come and go, if any are to.
     come_and_go: Option<u64>,
     pub(crate) faults: Faults,
@@ -179,7 +198,12 @@ impl World {
             trace: Trace::default(),
             churn: None,
             dials: dials::Dials::default(),
+            open_links: open_links::OpenLinks::default(),
             fullest: 0,
+            protocol: Protocol::default(),
+            leaves: 0,
+            luck: seed,
+            nodes_go: false,
             come_and_go: None,
             faults: Faults::default(),
             oracle: None,
@@ -231,10 +255,12 @@ impl World {
     fn switch_on_at(&mut self, host: At, clock: Time) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let store_bytes_max = self.network.store;
-        let ordinary = || Config { store_bytes_max, ..Config::default() };
+        let ordinary = || self.protocol.config(self.network.store);
         let config = self.faults.config(host).unwrap_or_else(ordinary);
         self.hosts[host].start(config, seed, clock);
+        if self.network.dial > 0 {
+            self.open_links.begin(host, self.now);
+        }
     }
 
     /// Nobody is ever switched off in this world.
@@ -411,6 +437,9 @@ impl World {
                 self.plan(again);
             }
             Happening::Switch { host, on } => self.switch(host, on),
+            Happening::Turn { host, on } => self.turn(host, on),
+            Happening::Cut { hosts } => self.cut_off(&hosts),
+            Happening::Leave { host, leave } => self.leave(host, leave),
             Happening::Restart { host } => self.restart(host),
         }
     }

@@ -6,20 +6,18 @@ use comm_proto::message::{ClientRequest, Status};
 use comm_proto::time::Time;
 
 use super::{Asked, CREDIT, Deed, GRANT_AGAIN, Letter, Sent, session};
-use crate::plan::Mailboxes;
 
 impl Sent {
-    /// Opens the mailbox at the reader's node and at that node's entries, unless it is open there.
+    /// Opens the mailbox at the reader's node and at that node's entries, unless it is open there; with `rotates`, at
+    /// the one that changes too.
     pub(super) fn open(
         &mut self,
         letter: Letter,
         status: &Status,
-        mailboxes: Mailboxes,
+        rotates: bool,
         now: Time,
     ) -> Vec<Asked> {
-        let is_secret = mailboxes == Mailboxes::Conversation;
-        let entries =
-            status.entries.iter().chain(status.rotating_entry.iter().filter(|_| is_secret));
+        let entries = status.entries.iter().chain(status.rotating_entry.iter().filter(|_| rotates));
         let collectors: Vec<_> = entries.chain([&status.node]).copied().collect();
         let lately = |at: &Time| now.since(*at) < GRANT_AGAIN;
         if self.granted.as_ref().is_some_and(|(at, to)| lately(at) && *to == collectors) {

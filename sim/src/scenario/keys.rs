@@ -7,9 +7,13 @@ use toml::Value;
 
 use super::units;
 use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
-use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Who};
+use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Way, Who};
+use crate::regions::Regions;
 use crate::sessions::Sessions;
 use crate::weibull::LONGEST;
+
+/// Most round trips of a dial.
+const DIAL_MAX: u64 = 10;
 
 /// One field of a [`Plan`].
 pub struct Key {
@@ -47,7 +51,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 34] = [
+pub static KEYS: [Key; 51] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -61,6 +65,30 @@ pub static KEYS: [Key; 34] = [
         show: |plan| units::show_range(plan.network.latency),
     },
     Key {
+        name: "network.regions",
+        about: "file with latencies between parts of the world instead, beside the scenario",
+        read: |plan, value| put(&mut plan.network.regions, file(value, Regions::named)),
+        show: |plan| plan.network.regions.as_ref().map_or("none", |one| &one.name).to_owned(),
+    },
+    Key {
+        name: "network.bursts",
+        about: "part of the time in which a relay's line loses every call and every answer",
+        read: |plan, value| put(&mut plan.network.bursts, share(value)),
+        show: |plan| units::show_share(plan.network.bursts),
+    },
+    Key {
+        name: "network.burst",
+        about: "how long such a time is",
+        read: |plan, value| put(&mut plan.network.burst, span(value)),
+        show: |plan| units::show_span(plan.network.burst),
+    },
+    Key {
+        name: "network.leaves",
+        about: "part of all relays that are honest and that nobody can dial",
+        read: |plan, value| put(&mut plan.network.leaves, share(value)),
+        show: |plan| units::show_share(plan.network.leaves),
+    },
+    Key {
         name: "network.loss",
         about: "chance of every call and of every answer to be lost",
         read: |plan, value| put(&mut plan.network.loss, share(value)),
@@ -71,6 +99,48 @@ pub static KEYS: [Key; 34] = [
         about: "median time until a stream for pushes breaks; 0s: none does",
         read: |plan, value| put(&mut plan.network.stream, span(value)),
         show: |plan| units::show_span(plan.network.stream),
+    },
+    Key {
+        name: "network.dial",
+        about: "round trips that opening a link takes before its first call, up to 10; 0: links are there",
+        read: |plan, value| put(&mut plan.network.dial, from_to(value, 0, DIAL_MAX)),
+        show: |plan| plan.network.dial.to_string(),
+    },
+    Key {
+        name: "network.cut",
+        about: "share of relays that are cut off from all others for a while",
+        read: |plan, value| put(&mut plan.network.cut.share, share(value)),
+        show: |plan| units::show_share(plan.network.cut.share),
+    },
+    Key {
+        name: "network.cut_after",
+        about: "time from the first envelope until they are cut off",
+        read: |plan, value| put(&mut plan.network.cut.after, span(value)),
+        show: |plan| units::show_span(plan.network.cut.after),
+    },
+    Key {
+        name: "network.cut_for",
+        about: "for how long they are cut off",
+        read: |plan, value| put(&mut plan.network.cut.span, span(value)),
+        show: |plan| units::show_span(plan.network.cut.span),
+    },
+    Key {
+        name: "network.cut_way",
+        about: "what does not arrive: \"both\" ways, what they send (\"out\") or what is sent to them (\"in\")",
+        read: |plan, value| put(&mut plan.network.cut.way, one_of(value, &Way::ALL)),
+        show: |plan| name_of(plan.network.cut.way, &Way::ALL),
+    },
+    Key {
+        name: "network.skewed",
+        about: "share of relays whose clocks are wrong, half of them ahead and half behind",
+        read: |plan, value| put(&mut plan.network.skewed, share(value)),
+        show: |plan| units::show_share(plan.network.skewed),
+    },
+    Key {
+        name: "network.skew",
+        about: "by how much these clocks are wrong",
+        read: |plan, value| put(&mut plan.network.skew, span(value)),
+        show: |plan| units::show_span(plan.network.skew),
     },
     Key {
         name: "network.off",
@@ -116,6 +186,36 @@ pub static KEYS: [Key; 34] = [
         show: |plan| plan.network.bootstrap.to_string(),
     },
     Key {
+        name: "protocol.region",
+        about: "how many nodes a region should hold; from 1 to 1000",
+        read: |plan, value| put(&mut plan.protocol.region, from_to(value, 1, 1_000)),
+        show: |plan| plan.protocol.region.to_string(),
+    },
+    Key {
+        name: "protocol.paths",
+        about: "disjoint paths of a lookup; from 1 to 20",
+        read: |plan, value| put_count(&mut plan.protocol.paths, from_to(value, 1, 20)),
+        show: |plan| plan.protocol.paths.to_string(),
+    },
+    Key {
+        name: "protocol.entries",
+        about: "lasting entries of a node; from 0 to 64",
+        read: |plan, value| put_count(&mut plan.protocol.entries, from_to(value, 0, 64)),
+        show: |plan| plan.protocol.entries.to_string(),
+    },
+    Key {
+        name: "protocol.rotating",
+        about: "entries that change, to which people grant mailboxes of conversations: 1 or 0",
+        read: |plan, value| put_count(&mut plan.protocol.rotating, from_to(value, 0, 1)),
+        show: |plan| plan.protocol.rotating.to_string(),
+    },
+    Key {
+        name: "protocol.bucket",
+        about: "entries of a full bucket of the table; from 1 to 256",
+        read: |plan, value| put_count(&mut plan.protocol.bucket, from_to(value, 1, 256)),
+        show: |plan| plan.protocol.bucket.to_string(),
+    },
+    Key {
         name: "traffic.envelopes",
         about: "envelopes sent in one network; at least 1",
         read: |plan, value| put(&mut plan.traffic.envelopes, count(value, 1)),
@@ -138,6 +238,12 @@ pub static KEYS: [Key; 34] = [
         about: "how long recipients are away from when the envelope is sent; 0s: they are there",
         read: |plan, value| put(&mut plan.traffic.away, span(value)),
         show: |plan| units::show_span(plan.traffic.away),
+    },
+    Key {
+        name: "traffic.leave",
+        about: "how long after they were stored elsewhere senders of absent recipients switch their nodes off for good; 0s: never",
+        read: |plan, value| put(&mut plan.traffic.leave, span(value)),
+        show: |plan| units::show_span(plan.traffic.leave),
     },
     Key {
         name: "traffic.pairs",
@@ -182,13 +288,13 @@ pub static KEYS: [Key; 34] = [
     },
     Key {
         name: "adversary.effort",
-        about: "calls of their own accord for each honest envelope, where a behaviour makes any",
+        about: "calls of their own accord in each traffic.spacing, for each behaviour that makes any",
         read: |plan, value| put(&mut plan.adversary.effort, count(value, 0)),
         show: |plan| plan.adversary.effort.to_string(),
     },
     Key {
         name: "adversary.aim",
-        about: "whom floods are meant for: \"anybody\" or \"victim\"",
+        about: "whom floods are meant for: \"anybody\" or \"victim\"; \"seen\": ids lie beside conversation mailboxes",
         read: |plan, value| put(&mut plan.adversary.aim, one_of(value, &Aim::ALL)),
         show: |plan| name_of(plan.adversary.aim, &Aim::ALL),
     },
@@ -219,7 +325,7 @@ pub static KEYS: [Key; 34] = [
     Key {
         name: "churn.trace",
         about: "file with sessions instead, beside the scenario",
-        read: |plan, value| put(&mut plan.churn.trace, trace(value)),
+        read: |plan, value| put(&mut plan.churn.trace, file(value, Sessions::named)),
         show: |plan| plan.churn.trace.as_ref().map_or("none", |trace| &trace.name).to_owned(),
     },
     Key {
@@ -323,12 +429,12 @@ fn shape(value: &Value) -> Result<u64, String> {
     is_shape.then_some(shape).ok_or_else(|| "write a number from 0.1 to 10".to_owned())
 }
 
-fn trace(value: &Value) -> Result<Option<Sessions>, String> {
+fn file<T>(value: &Value, named: fn(&str) -> T) -> Result<Option<T>, String> {
     let name = text(value)?;
     if name.is_empty() {
         return Err("write the name of a file, or \"none\"".to_owned());
     }
-    Ok((name != "none").then(|| Sessions::named(&name)))
+    Ok((name != "none").then(|| named(&name)))
 }
 
 fn latency(value: &Value) -> Result<(Span, Span), String> {
@@ -338,6 +444,18 @@ fn latency(value: &Value) -> Result<(Span, Span), String> {
     } else {
         Ok((least, greatest))
     }
+}
+
+fn put_count(field: &mut usize, value: Result<u64, String>) -> Result<(), String> {
+    *field = value? as usize;
+    Ok(())
+}
+
+/// A whole number within bounds.
+fn from_to(value: &Value, least: u64, most: u64) -> Result<u64, String> {
+    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+    let within = number.filter(|number| (least..=most).contains(number));
+    within.ok_or_else(|| format!("write a number without quotes, from {least} to {most}"))
 }
 
 fn nodes(value: &Value) -> Result<usize, String> {

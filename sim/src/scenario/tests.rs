@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::keys::KEYS;
 use super::*;
-use crate::plan::{Aim, Mailboxes, Millionths, Place, Start};
+use crate::plan::{Aim, Cut, Mailboxes, Millionths, Place, Protocol, Start, Way};
 
 fn parse(text: &str) -> Scenario {
     Scenario::parse("a.toml", &format!("schema = 1\n{text}"), &[])
@@ -45,14 +45,32 @@ fn every_key_is_read_into_its_field() {
         loss = "1%"
         disk = "7ms"
         stream = "3h"
+        regions = "y.csv"
+        bursts = "2%"
+        burst = "1m"
+        leaves = "40%"
+        dial = 2
+        cut = "20%"
+        cut_after = "1m"
+        cut_for = "1h"
+        cut_way = "out"
+        skewed = "10%"
+        skew = "2h"
         group = 4
         store = "64MiB"
         behaviours = ["ancestor"]
+        [protocol]
+        region = 10
+        paths = 2
+        entries = 3
+        rotating = 0
+        bucket = 8
         [traffic]
         envelopes = 10
         spacing = "2s"
         ttl = "1d"
         away = "1h"
+        leave = "15m"
         pairs = 4
         mailboxes = "conversation"
         [adversary]
@@ -79,12 +97,23 @@ fn every_key_is_read_into_its_field() {
     )
     .plan;
     assert_eq!(plan.network.nodes, 500);
+    assert_eq!(plan.network.regions.unwrap().name, "y.csv");
+    let bursts = (plan.network.bursts, plan.network.burst, plan.network.leaves);
+    let shares = [20_000, 400_000].map(Millionths::new);
+    assert_eq!(bursts, (shares[0], Span::from_mins(1), shares[1]));
+    let (share, after) = (Millionths::new(200_000), Span::from_mins(1));
+    assert_eq!(plan.network.cut, Cut { share, after, span: Span::HOUR, way: Way::Out });
+    let skewed = (plan.network.skewed, plan.network.skew);
+    assert_eq!(skewed, (Millionths::new(100_000), Span::HOUR.times(2)));
+    let protocol = Protocol { region: 10, paths: 2, entries: 3, rotating: 0, bucket: 8 };
+    assert_eq!(plan.protocol, protocol);
     assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));
     assert_eq!(plan.network.loss, Millionths::new(10_000));
     assert_eq!(plan.network.disk, Span::from_millis(7));
-    assert_eq!(plan.network.stream, Span::HOUR.times(3));
+    assert_eq!((plan.network.stream, plan.network.dial), (Span::HOUR.times(3), 2));
     assert_eq!((plan.traffic.envelopes, plan.traffic.spacing), (10, Span::from_secs(2)));
     assert_eq!((plan.traffic.ttl, plan.traffic.away), (Span::DAY, Span::HOUR));
+    assert_eq!(plan.traffic.leave, Span::from_mins(15));
     assert_eq!(
         (plan.network.store, &plan.network.behaviours[..]),
         (64 << 20, &["ancestor".into()][..])
@@ -126,6 +155,18 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "[run]\nsettle = 20",
             "a.toml: run.settle = 20: a time needs its unit; write \"20ms\", \"20s\", \"20m\", \"20h\" or \"20d\"",
         ),
+        (
+            "[protocol]\npaths = 0",
+            "a.toml: protocol.paths = 0: write a number without quotes, from 1 to 20",
+        ),
+        (
+            "[protocol]\npath = 0",
+            "a.toml: protocol.path is no key of a scenario; did you mean protocol.paths?",
+        ),
+        (
+            "[network]\ndial = 11",
+            "a.toml: network.dial = 11: write a number without quotes, from 0 to 10",
+        ),
         ("[network]\nnodes = 1048577", "a.toml: network.nodes = 1048577: write at most 1048576"),
         (
             "[network]\nlatency = \"1s..2h\"",
@@ -145,7 +186,7 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         ),
         (
             "[network]\nnodes = 40\n[traffic]\nenvelopes = 1025\n[churn]\nsession = \"1h\"",
-            "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 that people use while the others come and go",
+            "a.toml: traffic.envelopes = 1025: a relay serves 1,000 people, and each envelope has two of its own; write at most 1024 for 4 that people use",
         ),
         ("[churn]\nshape = 0.05", "a.toml: churn.shape = 0.05: write a number from 0.1 to 10"),
         ("[churn]\nwho = true", "a.toml: churn.who = true: write \"relays\" or \"all\""),
@@ -368,6 +409,12 @@ fn a_file_of_sessions_is_wanted_read_and_put_into_every_cell() {
     }
     let missing = parse("[churn]\ntrace = \"x.csv\"").attach(&[].into());
     assert_eq!(missing.err().unwrap().to_string(), "a.toml: churn.trace: x.csv is missing");
+    let regions = parse("[network]\nregions = \"x.csv\"");
+    let regions = regions.attach(&file("from,to,least,greatest\na,b,4,5\n")).unwrap();
+    let latency = regions.single().plan.network.regions.unwrap().latency(1, 2);
+    assert_eq!(latency, Some((Span::from_millis(4), Span::from_millis(5))));
+    let missing = parse("[network]\nregions = \"x.csv\"").attach(&[].into());
+    assert_eq!(missing.err().unwrap().to_string(), "a.toml: network.regions: x.csv is missing");
     let wrong = parse("[churn]\ntrace = \"x.csv\"").attach(&file("a"));
     assert_eq!(wrong.err().unwrap().to_string(), "a.toml: x.csv, line 1: write host,up,down");
 }

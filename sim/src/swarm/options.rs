@@ -13,7 +13,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::host::At;
-use crate::plan::{Millionths, Network, Off};
+use crate::plan::{Millionths, Network, Off, Plan};
 use crate::swarm::oracle::{IN_VAIN_MAX, LONG_AGO, Skews};
 
 /// Fewest and most hosts.
@@ -281,13 +281,7 @@ fn network(draw: &mut Draw, long: bool) -> Network {
         nodes: draw.between(hosts.0, hosts.1) as usize,
         latency: (Span::from_millis(least), Span::from_millis(least + spread)),
         loss: if draw.once_in(3) { Millionths::default() } else { draw.share(300_000) },
-        disk: Span::from_millis(5),
-        group: 256,
-        store: 1 << 30,
-        behaviours: Vec::new(),
-        bootstrap: 8,
-        stream: Span::ZERO,
-        off: Off::Silent,
+        ..Plan::default().network
     }
 }
 

@@ -55,7 +55,8 @@ impl World {
             return 0;
         }
         let distance = |host: &&Host| host.contact().address().distance(address);
-        let mut hosts: Vec<_> = self.hosts.iter().collect();
+        let dialled = self.hosts.iter().filter(|host| !host.contact().is_leaf());
+        let mut hosts: Vec<_> = dialled.collect();
         hosts.sort_by_cached_key(distance);
         hosts.iter().take(REGION).filter(|host| !host.is_honest()).count() as u64
     }

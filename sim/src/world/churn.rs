@@ -14,7 +14,9 @@ impl World {
     /// Honest hosts come and go from now on.
     pub(crate) fn begin_churn(&mut self, churn: &Churn) {
         let honest = self.honest_hosts().collect::<Vec<_>>();
-        let comes_and_goes = |host: &At| churn.who == Who::All || !self.people.use_host(*host);
+        // Where people's nodes go, that is for a reason of their own.
+        let all = churn.who == Who::All && !self.nodes_go;
+        let comes_and_goes = |host: &At| all || !self.people.use_host(*host);
         let hosts = honest.into_iter().filter(comes_and_goes).collect::<Vec<_>>();
         if churn.trace.is_some() || churn.session > Span::ZERO {
             self.come_and_go = Some(hosts.len() as u64);
@@ -47,14 +49,7 @@ impl World {
         if on == self.hosts[host].is_up() {
             return;
         }
-        if on {
-            self.start(host, &[]);
-            for (span, letter, deed) in self.people.back(self.now, host) {
-                self.plan_deed(span, letter, deed);
-            }
-        } else {
-            self.go_down(host, 0);
-        }
+        self.turn(host, on);
         if let Some(churn) = &self.churn {
             let (length, shape) =
                 if on { (churn.session, churn.shape) } else { (churn.pause, EXPONENTIAL) };
@@ -78,6 +73,9 @@ impl World {
     pub(super) fn lose_stream(&mut self, from: At, to: At, serial: u64) {
         if self.streams.serial(from, to) == Some(serial) {
             self.close_stream(from, to);
+            if self.network.dial > 0 {
+                self.open_links.forget(from, to);
+            }
             self.open_again(from, to, Span::ZERO);
         }
     }

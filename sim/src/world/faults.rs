@@ -323,9 +323,12 @@ impl World {
             Happening::Opening { to, .. } | Happening::Broken { to, .. } => *to,
             Happening::Client { asked } => asked.host,
             Happening::Deed { letter, deed } => self.people.host_of(*letter, *deed),
-            Happening::Act { .. } | Happening::Switch { .. } | Happening::Restart { .. } => {
-                return Some(happening);
-            }
+            Happening::Act { .. }
+            | Happening::Switch { .. }
+            | Happening::Turn { .. }
+            | Happening::Cut { .. }
+            | Happening::Leave { .. }
+            | Happening::Restart { .. } => return Some(happening),
         };
         let Some(until) = self.faults.paused(host, self.now) else { return Some(happening) };
         self.queue.push(until, happening);

@@ -28,15 +28,18 @@ pub(super) fn read(message: peer::Request, _: &People, now: Time) -> Result<Requ
 
 impl World {
     /// How long one message takes.
-    pub(super) fn latency(&mut self) -> Span {
-        let (least, greatest) = self.network.latency;
+    pub(super) fn latency(&mut self, from: At, to: At) -> Span {
+        let regions = self.network.regions.as_ref();
+        let range = regions.and_then(|regions| regions.latency(from, to));
+        let (least, greatest) = range.unwrap_or(self.network.latency);
         let spread = greatest.as_millis().saturating_sub(least.as_millis()) + 1;
         Span::from_millis(least.as_millis() + self.rng.next_u64() % spread)
     }
 
-    fn is_lost(&mut self) -> bool {
+    fn is_lost(&mut self, from: At, to: At) -> bool {
         let loss = self.network.loss.get();
         let lost = loss > 0 && self.rng.next_u32() % 1_000_000 < loss;
+        let lost = lost || self.is_in_burst(from) || self.is_in_burst(to);
         self.lost += u64::from(lost);
         if lost {
             self.faults.count("message lost");
@@ -46,6 +49,10 @@ impl World {
 
     /// A call leaves; what was not delivered is answered by nobody.
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
+        if to.is_leaf() {
+            let result = Err(Rejection::Unreachable);
+            return self.later(Span::ZERO, Happening::Answered { asked, result });
+        }
         if let Some(at) = self.by_address.get(&to.address()).copied()
             && !self.faults.is_cut_either_way(asked.from, at, self.now)
             && self.is_refused(asked.from, at)
@@ -61,11 +68,12 @@ impl World {
         self.people.count_call(self.now, caller, place, &request);
         if let Some(at) = self.way_to(asked.from, to) {
             let request = Box::new(request);
+            let dial = self.dial(asked.from, at);
             if self.is_doubled() {
-                let late = self.lateness(asked.from, at);
+                let late = dial + self.lateness(asked.from, at);
                 self.later(late, Happening::Asked { asked, to: at, request: request.clone() });
             }
-            let late = self.lateness(asked.from, at);
+            let late = dial + self.lateness(asked.from, at);
             self.later(late, Happening::Asked { asked, to: at, request });
         }
     }
@@ -74,11 +82,12 @@ impl World {
     pub(super) fn send_forged(&mut self, asked: Asked, to: &Contact, message: Box<peer::Request>) {
         *self.messages.entry("unchecked").or_default() += 1;
         if let Some(at) = self.way_to(asked.from, to) {
+            let dial = self.dial(asked.from, at);
             if self.is_doubled() {
-                let (late, message) = (self.lateness(asked.from, at), message.clone());
+                let (late, message) = (dial + self.lateness(asked.from, at), message.clone());
                 self.later(late, Happening::AskedForged { asked, to: at, message });
             }
-            let late = self.lateness(asked.from, at);
+            let late = dial + self.lateness(asked.from, at);
             self.later(late, Happening::AskedForged { asked, to: at, message });
         }
     }
@@ -88,7 +97,7 @@ impl World {
         let at = to.endpoints().iter().find_map(|endpoint| self.ip_plan.listener(endpoint))?;
         let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
         let proves = is_own || self.identities.get(&to.address()) == Some(&at);
-        (proves && !self.is_lost() && !self.faults.is_cut(from, at, self.now)).then_some(at)
+        (proves && !self.is_lost(from, at) && !self.faults.is_cut(from, at, self.now)).then_some(at)
     }
 
     /// Whether a dial fails at once, or one has failed and it is too early for the next.
@@ -110,7 +119,7 @@ impl World {
 
     /// After which time a message reaches whom it is for.
     fn lateness(&mut self, from: At, to: At) -> Span {
-        self.latency() + self.faults.delay(from, to)
+        self.latency(from, to) + self.faults.delay(from, to)
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
@@ -210,7 +219,7 @@ impl World {
         by: At,
         result: Result<Response, Rejection>,
     ) {
-        if self.is_lost() || self.faults.is_cut(by, asked.from, self.now) {
+        if self.is_lost(by, asked.from) || self.faults.is_cut(by, asked.from, self.now) {
             return;
         }
         let result = match self.crypto {
@@ -273,12 +282,13 @@ impl World {
 
     /// A host wants a stream to another kept open, or no longer.
     pub(super) fn listen(&mut self, from: At, to: &Contact, open: bool) {
-        let Some(to) = self.by_address.get(&to.address()).copied() else { return };
+        let dialled = self.by_address.get(&to.address()).copied();
+        let Some(to) = dialled.filter(|_| !(open && to.is_leaf())) else { return };
         if !open {
             self.streams.give_up(from, to);
             self.close_stream(from, to);
         } else if self.streams.want(from, to) {
-            let latency = self.latency();
+            let latency = self.dial(from, to) + self.latency(from, to);
             self.later(latency, Happening::Opening { from, to, waited: Span::ZERO });
         }
     }
@@ -301,7 +311,7 @@ impl World {
     /// Whoever lost a stream dials again as a real node does (PROTOCOL §5.2), `waited` after it did so last.
     pub(super) fn open_again(&mut self, from: At, to: At, waited: Span) {
         let waited = dials::longer(waited);
-        let wait = dials::jittered(waited, self.rng.next_u64());
+        let wait = dials::jittered(waited, self.rng.next_u64()) + self.dialling(from, to);
         self.later(wait, Happening::Opening { from, to, waited });
     }
 

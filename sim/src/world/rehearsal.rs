@@ -14,7 +14,6 @@ use comm_proto::contact::Contact;
 use comm_proto::message::{CONTACTS_MAX, Request, Response};
 use comm_proto::node::{CallId, Command, Input, Node, Output};
 use comm_proto::rejection::Rejection;
-use comm_proto::table::TableConfig;
 use comm_proto::time::{Span, Time};
 use rand_chacha::ChaCha12Rng;
 
@@ -33,7 +32,11 @@ const UP_AT_LEAST: Span = Span::from_mins(25);
 const UP_LONGER_MAX: Span = Span::from_mins(15);
 
 /// All hosts in the order of their addresses.
-pub(crate) struct Everybody(Vec<(Address, At)>);
+pub(crate) struct Everybody {
+    all: Vec<(Address, At)>,
+    /// Entries of a full bucket.
+    bucket: usize,
+}
 
 /// One node on its way in.
 struct Rehearsal<'a> {
@@ -59,14 +62,14 @@ impl Everybody {
             *most |= free;
         }
         let [least, most] = [least, most].map(Address::from_bytes);
-        let begin = self.0.partition_point(|(address, _)| *address < least);
-        let end = self.0.partition_point(|(address, _)| *address <= most);
-        &self.0[begin..end]
+        let begin = self.all.partition_point(|(address, _)| *address < least);
+        let end = self.all.partition_point(|(address, _)| *address <= most);
+        &self.all[begin..end]
     }
 
     /// As many hosts as a full table holds, drawn at random from those of each distance, and all of the nearest.
     fn known_to(&self, own: &Address, rng: &mut ChaCha12Rng) -> Vec<At> {
-        let most = TableConfig::default().bucket_size;
+        let most = self.bucket;
         let mut known = Vec::new();
         for bits in 0..Address::BITS {
             let near = self.within(own, bits);
@@ -86,7 +89,7 @@ impl Everybody {
 
     /// The hosts nearest to an address, nearest first, that one aside which asks.
     fn nearest(&self, target: &Address, asker: At) -> Vec<At> {
-        let mut bits = self.0.len().ilog2() as usize;
+        let mut bits = self.all.len().ilog2() as usize;
         while bits > 0 && self.within(target, bits).len() <= CONTACTS_MAX {
             bits -= 1;
         }
@@ -105,9 +108,11 @@ fn distance_of_bit(bit: usize) -> Distance {
 }
 
 impl World {
-    /// All hosts there are.
+    /// All hosts that can be dialled.
     pub(crate) fn everybody(&self) -> Everybody {
-        Everybody(self.by_address.iter().map(|(address, at)| (*address, *at)).collect())
+        let all = self.by_address.iter().map(|(address, at)| (*address, *at));
+        let all = all.filter(|(_, at)| self.is_dialled(*at)).collect();
+        Everybody { all, bucket: self.protocol.bucket }
     }
 
     /// Switches a host on that has found its place in the network before, as if all of `everybody` were up.
@@ -255,7 +260,7 @@ mod tests {
                 world.host(host).node().unwrap().table_nodes().map(Contact::address).collect();
             // Beyond those with whom it shares its last bucket, buckets are full of others.
             let own = world.address(host);
-            let is_whole = |near: &&[_]| near.len() <= TableConfig::default().bucket_size;
+            let is_whole = |near: &&[_]| near.len() <= everybody.bucket;
             let near = (0..Address::BITS).map(|bits| everybody.within(&own, bits)).find(is_whole);
             let near = near.unwrap();
             assert!(near.iter().all(|(address, _)| *address == own || known.contains(address)));

@@ -149,3 +149,46 @@ fn an_identity_that_an_adversary_has_made_up_is_the_adversarys_place_in_a_table(
     let all = table.len() as u64;
     assert_eq!(world.standing().table, (all, all));
 }
+
+/// TCP and TLS 1.3 take a round trip each, 100 ms one way; the call of somebody else meanwhile waits as long.
+#[test]
+fn a_first_call_waits_for_a_dial_and_so_does_one_after_two_minutes_of_disuse() {
+    let hundred = Span::from_millis(100);
+    let network =
+        Network { nodes: 2, latency: (hundred, hundred), dial: 2, ..Plan::default().network };
+    let mut world = World::new(&network, 1);
+    world.start(0, &[]);
+    world.start(1, &[]);
+    let mut dial_after = |seconds| {
+        world.run_until(world.now() + Span::from_secs(seconds));
+        world.dial(1, 0).as_millis()
+    };
+    assert_eq!([0, 0, 1, 119, 119, 120, 1].map(&mut dial_after), [400, 400, 0, 0, 0, 400, 0]);
+    assert_eq!(world.dial(0, 1).as_millis(), 400, "links are those of whoever dials");
+    world.run_until(world.now() + Span::from_secs(1));
+    world.go_down(0, 0);
+    world.start(0, &[]);
+    assert_eq!([world.dial(1, 0), world.dial(0, 1)].map(Span::as_millis), [400, 400]);
+    let to = world.hosts[0].contact().clone();
+    world.listen(1, &to, true);
+    world.run_until(world.now() + Span::from_mins(10));
+    assert_eq!(world.dial(1, 0).as_millis(), 0, "a stream keeps its link open");
+}
+
+#[test]
+fn an_answer_comes_after_the_dial() {
+    let known_after = |dial| {
+        let hundred = Span::from_millis(100);
+        let network =
+            Network { nodes: 2, latency: (hundred, hundred), dial, ..Plan::default().network };
+        let mut world = World::new(&network, 1);
+        world.start(0, &[]);
+        world.start(1, &[0]);
+        let knows = |world: &World| world.hosts[1].node().unwrap().stats().peers > 0;
+        (0..100).find(|step| {
+            world.run_until(START + Span::from_millis(100 * step));
+            knows(&world)
+        })
+    };
+    assert_eq!([0, 2, 3].map(known_after), [2, 6, 8].map(Some));
+}

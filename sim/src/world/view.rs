@@ -12,9 +12,8 @@ use crate::host::{At, Host};
 use crate::measured::{Fate, Standing};
 use crate::people::Letter;
 
-/// How many nodes a region should have, and the fewest that it has (PROTOCOL §5.5).
-const REGION: u128 = 20;
-const REGION_LEAST: usize = 10;
+/// The fewest nodes that a region has, half of a bucket's or three (PROTOCOL §5.5).
+const REGION_LEAST: usize = 3;
 
 impl World {
     /// What the adversary has of honest relays that are up.
@@ -113,21 +112,22 @@ impl World {
         self.people.is_read_first(letter) || reached.any(|host| self.is_in_region(&mailbox, host))
     }
 
-    /// Whether a host lies in the region of an address, by the true number of nodes.
+    /// Whether a host lies in the region of an address, by the true number of nodes that can be dialled.
     fn is_in_region(&self, target: &Address, host: At) -> bool {
         let distance = |at: At| self.address(at).distance(target);
-        let radius = u64::try_from((REGION << 64) / self.hosts.len() as u128).unwrap_or(u64::MAX);
+        let nodes = u128::from(self.protocol.region) << 64;
+        let radius = u64::try_from(nodes / self.count_dialled() as u128).unwrap_or(u64::MAX);
+        let least = REGION_LEAST.max(self.protocol.bucket / 2);
         let own = distance(host);
-        own.top_bits() <= radius
-            || (0..self.hosts.len())
-                .filter(|at| distance(*at) < own)
-                .nth(REGION_LEAST - 1)
-                .is_none()
+        let is_nearer = |at: &At| distance(*at) < own && self.is_dialled(*at);
+        self.is_dialled(host)
+            && (own.top_bits() <= radius
+                || (0..self.hosts.len()).filter(is_nearer).nth(least - 1).is_none())
     }
 
     /// Whether the writer's own node casts an envelope, as in a small network (PROTOCOL §5.5).
     pub(super) fn is_small(&self) -> bool {
-        self.hosts.len() as u128 <= REGION
+        self.count_dialled() as u64 <= self.protocol.region
     }
 
     /// Who has whom in their table, as a graph for Graphviz. Adversaries are boxes; a broken line leads to an entry.
