@@ -27,11 +27,12 @@ test: ## run every test, and the examples in the documentation
 	then cargo nextest run --workspace && cargo test --workspace --doc; \
 	else cargo test --workspace; fi
 
-bench: ## measure throughput and latency
+bench: ## measure throughput and latency; CHECK=--check fails where a target is missed
 	deploy/prepare
-	deploy/bench
+	deploy/bench $(CHECK)
 
 bench-sim: ## measure speed and memory of the simulator; NODES="1000000" for other sizes
+	deploy/prepare
 	cargo build --release -p comm-sim
 	for nodes in $(NODES); do target/release/comm-sim bench --nodes $$nodes || exit; done
 
@@ -41,6 +42,7 @@ reality: ## compare the simulator with twenty real relays (six minutes)
 	cargo bench -p comm --bench reality
 
 experiments: ## run every experiment of the simulator and write docs/experiments.md (half an hour)
+	deploy/prepare
 	cargo run --release -p comm-sim -- experiments --out target/experiments --docs docs/experiments.md
 
 mutants: ## break one promise of the protocol at a time and see whether a test notices (an hour)

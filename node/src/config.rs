@@ -84,7 +84,9 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Bytes of envelopes, of what remains of them, and of cards; beyond it new ones are refused.
+    /// Bytes of envelopes, of what remains of them, and of cards. When they are used up, envelopes that
+    /// others have brought give way to those of sources with less, and all else is refused
+    /// (PROTOCOL §6.1).
     pub bytes_max: ByteSize,
 }
 

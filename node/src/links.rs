@@ -16,6 +16,8 @@ pub mod private;
 pub mod sealed;
 mod slots;
 pub mod standstill;
+#[cfg(test)]
+mod storm;
 pub mod tls;
 pub mod wire;
 

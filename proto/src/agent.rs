@@ -64,6 +64,8 @@ pub struct Agent {
     inbox: Inbox,
     mailboxes: Mailboxes,
     prekeys: PrekeyRing,
+    /// Since when our clock has called the time of a secret over, while we are offline.
+    overdue_since: Option<Time>,
     publishing: Publishing,
     next_number: u64,
 }
@@ -133,6 +135,7 @@ impl Agent {
             inbox: Inbox::default(),
             mailboxes: Mailboxes::default(),
             prekeys: cards::read_prekeys(turn)?,
+            overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
             identity,
@@ -194,6 +197,7 @@ impl Agent {
             self.outbox.next(connected).map(|at| (at, Timer::Outbox)),
             Some((self.mailboxes.next(), Timer::Mailboxes)),
             connected.then(|| (self.publishing.next(), Timer::Card)),
+            self.prekeys_next().map(|at| (at, Timer::Prekeys)),
         ]
         .into_iter()
         .flatten()
@@ -213,6 +217,7 @@ impl Agent {
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
+        self.prekeys_due(turn);
         self.card_due(turn);
         Ok(())
     }

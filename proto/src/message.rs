@@ -272,7 +272,7 @@ pub enum ClientResponse {
     },
     /// To [`ClientRequest::Cancel`].
     Cancelled {
-        /// Whether copies had left this node already.
+        /// Whether a copy may be elsewhere: other nodes were offered it, or a reader may have been handed it.
         copies_may_exist: bool,
     },
     /// To [`ClientRequest::Watch`]; unknown envelopes are left out.

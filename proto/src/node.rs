@@ -272,17 +272,60 @@ impl Node {
         }
     }
 
-    /// Entries of everything that is kept in memory; all of it is bounded.
+    /// Entries of everything that is kept in memory; all of it is bounded. Every field is named, so that
+    /// the compiler asks whether a new one counts.
     fn in_memory(&self) -> usize {
-        let nodes = self.table.len() + self.book.len() + self.bootstrap.len() + self.entries.len();
-        let asked = self.searches.len() + self.calls.len() + self.regions.len() + self.clocks.len();
-        let others = self.listeners.len() + self.unsettled.len() + self.settling.len();
-        let read = self.subscribers.len() + self.collections.len() + self.fetching.len();
-        let read = read + self.own_mailboxes.len();
-        let clients = self.sessions.values().map(Session::len).sum::<usize>() + self.watchers.len();
-        let cards = self.card_searches.len() + self.published.len();
-        let leaving = self.deliveries.len() + self.desk.promises();
-        nodes + asked + others + read + clients + cards + leaving + self.shares.len()
+        let Self {
+            table,
+            book,
+            bootstrap,
+            entries,
+            rotating,
+            clocks,
+            outside_view,
+            dial_backs,
+            searches,
+            calls,
+            regions,
+            listeners,
+            unsettled,
+            settling,
+            subscribers,
+            collections,
+            own_mailboxes,
+            fetching,
+            sessions,
+            watchers,
+            card_searches,
+            published,
+            deliveries,
+            desk,
+            shares,
+            // A few numbers each, however much comes and goes.
+            config: _,
+            key: _,
+            address: _,
+            rng: _,
+            stats: _,
+            size: _,
+            arrivals: _,
+            endings: _,
+            clock: _,
+            relay_at: _,
+            strays_from: _,
+            expiry_at: _,
+            dropped_day: _,
+            outage: _,
+        } = self;
+        let nodes = table.len() + book.len() + bootstrap.len() + entries.len() + rotating.len();
+        let seen = clocks.len() + outside_view.len() + dial_backs.len() + listeners.len();
+        let asked = searches.len() + calls.len() + regions.len() + card_searches.len();
+        let read = subscribers.values().map(Subscribers::len).sum::<usize>() + collections.len();
+        let read = read + own_mailboxes.len() + fetching.len();
+        let clients = sessions.values().map(Session::len).sum::<usize>() + published.len();
+        let clients = clients + watchers.values().map(BTreeSet::len).sum::<usize>();
+        let leaving = unsettled.len() + settling.len() + deliveries.len() + desk.promises();
+        nodes + seen + asked + read + clients + leaving + shares.len()
     }
 
     /// A node that is quiet keeps no room for what it does when it is not: a map that has become empty

@@ -169,13 +169,13 @@ impl PrekeyRing {
         Self::default()
     }
 
-    /// Makes a new prekey if one is due and destroys those whose time is over. Returns whether
-    /// there is a new one, so that a new card must be published.
+    /// Makes a new prekey if one is due and destroys those whose time is over. Returns whether the
+    /// ring has changed, so that it must be written: what was destroyed is still in the store.
     ///
     /// A prekey is also due when the newest was made later than the clock can say: the clock has
     /// been set back.
     pub fn rotate(&mut self, rng: &mut ChaCha12Rng, now: Time) -> bool {
-        self.destroy_due(now);
+        let destroyed = self.destroy_due(now) > 0;
         let due = self.0.front().is_none_or(|newest| {
             now >= newest.created_at + ROTATION || newest.created_at > now + CLOCK_TOLERANCE
         });
@@ -183,7 +183,7 @@ impl PrekeyRing {
             self.0.push_front(PrekeySecret::generate(rng, now));
             self.0.truncate(RING_MAX);
         }
-        due
+        due || destroyed
     }
 
     /// Destroys the secrets whose time is over and returns how many there were. A clock that jumps
@@ -192,6 +192,11 @@ impl PrekeyRing {
         let before = self.0.len();
         self.0.retain(|secret| now < secret.destroy_after());
         before - self.0.len()
+    }
+
+    /// When the time of the next secret is over; `None` while there is none.
+    pub fn next_end(&self) -> Option<Time> {
+        self.0.iter().map(PrekeySecret::destroy_after).min()
     }
 
     /// The prekey to show on a card now: the newest, unless it is too old to be sealed to.
@@ -300,6 +305,19 @@ mod tests {
         assert_eq!(ring.destroy_due(last_expiry + CLOCK_TOLERANCE - Span::from_millis(1)), 0);
         assert_eq!(ring.destroy_due(last_expiry + CLOCK_TOLERANCE), 1);
         assert_eq!(ring.secrets().len(), 0);
+    }
+
+    #[test]
+    fn a_ring_that_only_loses_a_secret_says_that_it_has_changed() {
+        let (mut ring, mut rng) = (PrekeyRing::new(), rng());
+        assert_eq!(ring.next_end(), None);
+        (0..7).for_each(|week| assert!(ring.rotate(&mut rng, NOW + ROTATION.times(week))));
+        let end = NOW + OFFERED_FOR + TTL_MAX + CLOCK_TOLERANCE;
+        assert_eq!(ring.next_end(), Some(end));
+        assert!(!ring.rotate(&mut rng, end - Span::from_millis(1)));
+        assert!(ring.rotate(&mut rng, end));
+        assert_eq!(ages(&ring).last(), Some(&(NOW + ROTATION)));
+        assert_eq!(ring.next_end(), Some(end + ROTATION));
     }
 
     #[test]

@@ -592,6 +592,132 @@ mod tests {
         assert!(!shown.contains("hello") && !shown.contains("104, 101, 108, 108, 111"));
     }
 
+    /// Inputs of each storm.
+    const INPUTS: u32 = 1_000_000;
+    /// One in so many gets as far as a key exchange, which takes longer than a thousand looks at lengths.
+    const COSTLY: u32 = 64;
+
+    fn below(rng: &mut ChaCha12Rng, end: usize) -> usize {
+        rng.next_u32() as usize % end
+    }
+
+    /// Turns over up to three bits, or writes what is taken for a key: a point of small order, one off
+    /// the curve, zeros.
+    fn damage(rng: &mut ChaCha12Rng, bytes: &mut [u8]) {
+        match below(rng, 4) {
+            0 => bytes[..32].fill(0),
+            1 => {
+                bytes[..32].fill(0);
+                bytes[0] = below(rng, 4) as u8;
+            }
+            2 => rng.fill_bytes(&mut bytes[..32]),
+            _ => (0..=below(rng, 3)).for_each(|_| {
+                let at = below(rng, bytes.len());
+                bytes[at] ^= 1 << below(rng, 8);
+            }),
+        }
+    }
+
+    /// H14: everybody can leave such a body in a mailbox. A few damaged bits come out even.
+    #[test]
+    fn sealed_bodies_survive_a_million_bad_inputs() {
+        let mut world = World::new();
+        let good = [world.seal_to_prekey(), world.seal_to_identity()];
+        let (noise, mut rng) = (vec![0x5a; 70_000], world.rng.clone());
+        let mut costly = 0;
+        for input in 0..INPUTS {
+            if input % COSTLY == 0 {
+                let mut body = good[below(&mut rng, 2)].clone();
+                damage(&mut rng, &mut body);
+                let result = world.open(&body);
+                let is_whole = good.contains(&body) && result.is_ok();
+                assert!(is_whole || result == Err(OpenError::NotForUs), "{}", hex::encode(&body));
+                costly += 1;
+                continue;
+            }
+            let (suite, len) = (Suite(below(&mut rng, 256) as u8), below(&mut rng, noise.len()));
+            let len = if SizeClass::of_body(len).is_some() { len + 1 } else { len };
+            let refused = match suite {
+                Suite::ONE => OpenError::Size(len),
+                other => OpenError::UnknownSuite(other),
+            };
+            assert_eq!(open(&world.bob, &world.ring, suite, &noise[..len]), Err(refused));
+        }
+        assert_eq!(costly, INPUTS / COSTLY);
+    }
+
+    /// H14: behind the outer layer, which anybody can seal, stands whatever they like.
+    #[test]
+    fn inner_layers_survive_a_million_bad_inputs() {
+        let mut world = World::new();
+        let secret = world.ring.secrets().next().unwrap().x25519();
+        let key = world.prekey.x25519().unwrap();
+        let padded = payload_to(&world.bob).encode(SizeClass::K1).unwrap();
+        let good = seal_inner(&mut world.rng, &world.alice, &key, &padded);
+        let mut rng = world.rng.clone();
+        let mut noise = vec![0; 1_200];
+        let off_the_curve: [u8; 32] = std::array::from_fn(|at| if at == 0 { 2 } else { 0 });
+        assert!(PublicKey::from_bytes(off_the_curve).to_x25519().is_none());
+        for input in 0..INPUTS {
+            let inner = match input % COSTLY {
+                0 => {
+                    let mut inner = good.clone();
+                    damage(&mut rng, &mut inner);
+                    inner
+                }
+                // It is refused before anything is computed with it.
+                1..16 => {
+                    noise[..32].copy_from_slice(&off_the_curve);
+                    noise[..32 + below(&mut rng, noise.len() - 32)].to_vec()
+                }
+                _ => {
+                    rng.fill_bytes(&mut noise[..PublicKey::LEN + NONCE_LEN]);
+                    noise[..below(&mut rng, PublicKey::LEN + NONCE_LEN)].to_vec()
+                }
+            };
+            // The sign of the sender's point tells nothing: both have one secret.
+            let mut plain = inner.clone();
+            plain.iter_mut().skip(31).take(1).for_each(|byte| *byte ^= (*byte ^ good[31]) & 0x80);
+            let is_same = plain == good;
+            let opened = open_inner(&secret, &inner);
+            assert_eq!(opened.is_some(), is_same, "{}", hex::encode(&inner));
+        }
+    }
+
+    /// H14: whoever seals as they should chooses every byte of the payload; what is opened is what the
+    /// decoder says of it.
+    #[test]
+    fn ten_thousand_bad_payloads_in_sound_layers_are_read_or_refused() {
+        let world = World::new();
+        let key = world.prekey.x25519().unwrap();
+        let good = payload_to(&world.bob).encode(SizeClass::K1).unwrap();
+        let mut rng = world.rng.clone();
+        let [mut read, mut refused] = [0; 2];
+        for _ in 0..10_000 {
+            let mut padded = good.clone();
+            for _ in 0..=below(&mut rng, 3) {
+                // Half of them in the header, where the length of the body stands too.
+                let end = if below(&mut rng, 2) == 0 { 84 } else { padded.len() };
+                let at = below(&mut rng, end);
+                padded[at] ^= 1 << below(&mut rng, 8);
+            }
+            let inner = seal_inner(&mut rng, &world.alice, &key, &padded);
+            let opened = world.open(&seal_outer(&mut rng, &key, &inner));
+            match Payload::decode(&padded) {
+                Ok(payload) if payload.recipient == world.bob.address() => {
+                    assert_eq!(opened.map(|opened| opened.payload), Ok(payload));
+                    read += 1;
+                }
+                Ok(other) => assert_eq!(opened, Err(OpenError::WrongRecipient(other.recipient))),
+                Err(reason) => {
+                    assert_eq!(opened, Err(reason.into()));
+                    refused += 1;
+                }
+            }
+        }
+        assert!(read > 1_000 && refused > 1_000, "{read}, {refused}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 

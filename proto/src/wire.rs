@@ -14,6 +14,7 @@ mod encode;
     clippy::all,
     reason = "made from the .proto files, which carry the documentation"
 )]
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod messages {
     include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 }

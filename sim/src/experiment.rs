@@ -32,7 +32,20 @@ pub fn run(plan: &Plan, seed: u64) -> Measured {
 /// The same, and shows the network to `watch` when it has settled (minute 0) and after every minute from
 /// then on.
 pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -> Measured {
+    run_told(plan, seed, None, watch).0
+}
+
+/// The same, and with `about` what became of the envelopes whose ids begin so, in lines for people. Times in them
+/// count from the first envelope.
+pub fn run_told(
+    plan: &Plan,
+    seed: u64,
+    about: Option<&str>,
+    watch: &mut dyn FnMut(u64, &World),
+) -> (Measured, Vec<String>) {
     let (mut world, adversaries) = begin(plan, seed);
+    let first = START + STARTING + plan.run.settle;
+    about.into_iter().for_each(|about| world.tell_about(about, first));
     let standing = settle(&mut world, plan);
     watch(0, &world);
     let end = world.now() + last_letter(plan) + plan.traffic.away + plan.run.look;
@@ -44,7 +57,9 @@ pub fn run_watched(plan: &Plan, seed: u64, watch: &mut dyn FnMut(u64, &World)) -
         before.clone_from(world.messages());
         watch(minutes.len() as u64, &world);
     }
-    Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) }
+    world.tell_ends();
+    let measured = Measured { standing, minutes, ..measure(&world, plan, seed, adversaries) };
+    (measured, world.take_story())
 }
 
 /// A world in which all are on and everything is planned, and how many adversaries it has.

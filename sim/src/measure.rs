@@ -8,7 +8,7 @@ use std::fmt;
 use comm_proto::time::Span;
 
 use crate::measured::{Fate, Standing};
-use crate::scenario::units;
+use crate::scenario::{keys, units};
 use crate::statistics::{Ratio, percentile};
 use crate::world::KINDS;
 
@@ -152,7 +152,11 @@ impl Measure {
     /// # Errors
     /// Which names there are.
     pub fn parse(name: &str) -> Result<Self, String> {
-        let figure = figure(name).ok_or_else(|| format!("write one of {FORMS}"))?;
+        let known = USUAL.into_iter().chain(STAGES.map(|(share, ..)| share));
+        let figure = figure(name).ok_or_else(|| {
+            let nearest = keys::nearest(name, known).unwrap_or_default();
+            format!("did you mean {nearest}? Write one of {FORMS}")
+        })?;
         Ok(Self { name: name.to_owned(), figure })
     }
 
@@ -552,6 +556,12 @@ mod tests {
         ] {
             assert!(Measure::parse(name).unwrap_err().contains("first_copy_p99"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_measure_that_is_nearly_one_is_named() {
+        assert!(Measure::parse("deliverd").unwrap_err().starts_with("did you mean delivered?"));
+        assert!(Measure::parse("recieved_p50").unwrap_err().starts_with("did you mean "));
     }
 
     #[test]

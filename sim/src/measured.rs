@@ -42,6 +42,8 @@ pub struct Measured {
 /// What became of one envelope. Times count from when its sender handed it to their node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fate {
+    /// The first digits of its id, as a story is asked for; empty until it is known.
+    pub id: String,
     /// Until the sender's node had it on its disk.
     pub accepted: Option<Span>,
     /// Until an honest relay other than the sender's had it on its disk.

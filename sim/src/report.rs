@@ -9,11 +9,13 @@ pub mod csv;
 pub mod document;
 pub mod goals;
 pub mod html;
+pub mod lost;
 pub mod manifest;
 pub mod network;
 pub mod plot;
 pub mod summary;
 pub mod table;
+mod unchecked;
 
 use std::collections::BTreeMap;
 

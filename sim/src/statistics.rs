@@ -24,7 +24,7 @@ pub struct Estimate {
     /// The plain mean of the networks' figures: exact where they have the same whole, as shares of equally many
     /// envelopes have, else to a billionth.
     pub mean: Ratio,
-    /// The 95 % confidence interval; with one network there is none.
+    /// The 95 % confidence interval, without what the mean cannot be; with one network there is none.
     pub interval: Option<(f64, f64)>,
     /// Whether the interval is that of the rule of three, which takes all trials of all networks as
     /// independent. Those of one network are not: it says how much was tried, not how networks differ.
@@ -83,7 +83,8 @@ impl Ord for Ratio {
     }
 }
 
-/// The mean over networks of a figure that each of them has.
+/// The mean over networks of a figure that each of them has. No figure is negative, so no mean is: the interval
+/// ends at 0. It holds the true mean exactly as often as Student's whole one, for what is cut off is never true.
 pub fn estimate(figures: &[Ratio]) -> Option<Estimate> {
     let mean = Ratio::mean(figures)?;
     let values = figures.iter().map(|figure| figure.value()).collect::<Vec<_>>();
@@ -99,11 +100,20 @@ pub fn estimate(figures: &[Ratio]) -> Option<Estimate> {
     })
 }
 
+/// The same for a part of a whole: the interval ends at 1 too, unless a network was seen beyond it.
+pub fn estimate_part(figures: &[Ratio]) -> Option<Estimate> {
+    let mut estimate = estimate(figures)?;
+    if estimate.greatest <= 1.0 {
+        estimate.interval = estimate.interval.map(|(low, high)| (low, high.min(1.0)));
+    }
+    Some(estimate)
+}
+
 /// The same for a share of trials: within 0 and 1, and when every trial went the same way the other way
 /// is still possible up to 3 in as many trials (the rule of three). Networks that happen to agree say no more than
 /// all their trials together: the interval is never narrower than Wilson's of those.
 pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
-    let mut estimate = estimate(figures)?;
+    let mut estimate = estimate_part(figures)?;
     let Ratio { part, whole } = estimate.mean;
     let three = (3.0 / whole as f64).min(1.0);
     estimate.is_of_three = part == whole || part == 0;
@@ -113,7 +123,7 @@ pub fn estimate_share(figures: &[Ratio]) -> Option<Estimate> {
         Some((0.0, three))
     } else {
         let (least, most) = wilson(estimate.mean.value(), whole as f64);
-        estimate.interval.map(|(low, high)| (low.min(least).max(0.0), high.max(most).min(1.0)))
+        estimate.interval.map(|(low, high)| (low.min(least.max(0.0)), high.max(most.min(1.0))))
     };
     Some(estimate)
 }
@@ -156,7 +166,7 @@ pub fn percentile(values: impl Iterator<Item = u64>, part: u64, whole: u64) -> O
 fn interval(values: &[f64]) -> Option<(f64, f64)> {
     let (mean, variance) = moments(values)?;
     let half = student(values.len() - 1) * (variance / values.len() as f64).sqrt();
-    Some((mean - half, mean + half))
+    Some(((mean - half).max(0.0), mean + half))
 }
 
 /// Mean and variance of at least two values.
@@ -203,6 +213,22 @@ mod tests {
         // Standard deviation sqrt(10), five networks, quantile 2.776: 14 -+ 3.926.
         assert!((low - 10.074).abs() < 0.001 && (high - 17.926).abs() < 0.001, "{low} {high}");
         assert_eq!((found.least, found.greatest), (10.0, 18.0));
+    }
+
+    #[test]
+    fn what_is_never_negative_has_no_interval_below_zero() {
+        // Student alone says 50.5 -+ 628.9.
+        let (low, high) = estimate(&ratios(&[1, 100], 1)).unwrap().interval.unwrap();
+        assert_eq!(low, 0.0);
+        assert!((high - 679.4).abs() < 0.1, "{high}");
+    }
+
+    #[test]
+    fn a_part_is_no_more_than_the_whole_unless_it_was_seen_to_be() {
+        let high = |parts: &[u64]| estimate_part(&ratios(parts, 100)).unwrap().interval.unwrap().1;
+        assert_eq!(high(&[60, 95]), 1.0);
+        assert!(high(&[60, 61]) < 0.7);
+        assert!(high(&[60, 105]) > 1.05, "a bound that was broken bounds nothing");
     }
 
     #[test]
@@ -292,6 +318,7 @@ mod tests {
             let (mean, (low, high)) = (found.mean.value(), found.interval.unwrap());
             let near = 1e-8 * (1.0 + found.greatest);
             prop_assert!(low <= mean + near && mean <= high + near, "{low} {mean} {high}");
+            prop_assert!(low >= 0.0, "{low}");
             prop_assert!(found.least <= mean + near && mean <= found.greatest + near);
         }
     }

@@ -56,13 +56,13 @@ fn play(seed: u64, about: Option<&str>) -> (Verdict, Vec<String>) {
     let end = START + STARTING + options.trouble + options.healing;
     world.run_until(end);
     let verdict = Verdict::of(&mut world, seed, options);
-    (verdict, world.oracle.map(|oracle| oracle.story().to_vec()).unwrap_or_default())
+    (verdict, world.take_story())
 }
 
 fn prepare(options: &Options, seed: u64, about: Option<&str>) -> World {
     let mut world = World::with_crypto(&options.network, seed, Crypto::Real);
-    let mut oracle = Oracle::new(START, options.adversaries.len(), options.skews());
-    about.into_iter().for_each(|about| oracle.tell_about(about));
+    let oracle = Oracle::new(START, options.adversaries.len(), options.skews());
+    about.into_iter().for_each(|about| world.tell_about(about, START));
     world.oracle = Some(Box::new(oracle));
     world.faults.known = (0..options.network.nodes)
         .filter(|host| !options.adversaries.contains(host))

@@ -13,6 +13,7 @@ mod faults;
 mod frames;
 mod links;
 mod rehearsal;
+mod story;
 mod view;
 
 use std::collections::BTreeMap;
@@ -143,6 +144,8 @@ pub struct World {
     pub(crate) faults: Faults,
     /// Who looks on and says what must not be.
     pub(crate) oracle: Option<Box<Oracle>>,
+    /// Who writes down what becomes of an envelope.
+    story: Option<Box<story::Story>>,
 }
 
 /// Making it.
@@ -180,6 +183,7 @@ impl World {
             come_and_go: None,
             faults: Faults::default(),
             oracle: None,
+            story: None,
         };
         for _ in 0..network.nodes {
             let key = world.draw_key();
@@ -373,6 +377,7 @@ impl World {
             Happening::Durable { host, boot, seq, copies } => {
                 if self.hosts[host].boots() == boot {
                     self.hosts[host].sync(seq);
+                    self.tell_copies(host, &copies);
                     self.note_in_region(host, &copies);
                     self.people.copied(self.now, host, self.network.disk, copies);
                     self.input(host, Input::Durable(seq));
@@ -413,6 +418,7 @@ impl World {
         let now = self.now;
         let clock = self.clock(host);
         self.watch(host, |oracle, seen| oracle.before(seen, &input));
+        self.tell_input(host, &input);
         if !self.handle(host, input, clock) {
             return;
         }
@@ -421,6 +427,7 @@ impl World {
         {
             self.trace.note(now, host, &output);
             self.watch(host, |oracle, seen| oracle.output(seen, &output));
+            self.tell_output(host, &output);
             if self.hosts[host].is_changed() {
                 self.perform_changed(host, output);
             } else {

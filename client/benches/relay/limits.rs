@@ -5,12 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use comm::link::{Endpoint, Rpc};
 use comm_proto::key::KeyPair;
-use comm_proto::wire::client::WatchRequest;
-use tokio::task::JoinSet;
-
-use crate::relay::Relay;
 
 const SPAN: Duration = Duration::from_secs(2);
 
@@ -29,29 +24,6 @@ pub fn verifications() -> f64 {
     let signature = pair.sign(&[7; 32]);
     let key = pair.public();
     per_second(|| assert!(key.verify(&[7; 32], &signature)))
-}
-
-/// Unary calls that the service refuses before they reach its node: what HTTP/2 and tonic cost.
-pub async fn unary(relay: &Relay, in_flight: usize) -> f64 {
-    let rpc = Endpoint::Socket(relay.socket()).connect().await.unwrap();
-    let began = Instant::now();
-    let mut callers = JoinSet::new();
-    for _ in 0..in_flight {
-        callers.spawn(call(rpc.clone(), began));
-    }
-    let calls: usize = callers.join_all().await.into_iter().sum();
-    calls as f64 / began.elapsed().as_secs_f64()
-}
-
-async fn call(mut rpc: Rpc, began: Instant) -> usize {
-    let mut calls = 0;
-    while began.elapsed() < SPAN {
-        // An id of one byte is malformed, and the body is as large as an envelope's.
-        let ids = vec![vec![7; 1_024].into()];
-        rpc.watch(WatchRequest { ids }).await.unwrap_err();
-        calls += 1;
-    }
-    calls
 }
 
 fn per_second(mut once: impl FnMut()) -> f64 {

@@ -1,6 +1,5 @@
 //! What clients do: submit sealed envelopes in three ways, receive and acknowledge them.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,8 +11,9 @@ use comm_proto::address::Address;
 use comm_proto::envelope::{Envelope, EnvelopeId, Header, SizeClass, Suite};
 use comm_proto::grant::Grant;
 use comm_proto::identity::Identity;
-use comm_proto::key::KeyPair;
+use comm_proto::key::{KeyPair, PublicKey};
 use comm_proto::payload::{self, ContentType, Payload};
+use comm_proto::prekey::PrekeyRing;
 use comm_proto::sealing::{self, SealTarget};
 use comm_proto::time::{Span, Time};
 use comm_proto::wire::client::{
@@ -136,48 +136,76 @@ impl Load {
         }
         Run { count: received, took: began.elapsed(), latencies: histogram() }
     }
+}
 
-    /// One at a time from a sender to a reader who is there, from the call to the arrival.
-    pub async fn submit_to_online(&self, rpc: &Rpc, node: Address, reader: &KeyPair) -> Run {
-        let (requests, mut stream) = open(rpc, node, reader).await;
-        let mut sent: BTreeMap<EnvelopeId, Instant> = BTreeMap::new();
-        let (mut latencies, began) = (histogram(), Instant::now());
-        for envelope in &self.0 {
-            sent.insert(envelope.id(), Instant::now());
-            let request = SubmitRequest { envelope: Some(envelope.into()) };
-            let mut rpc = rpc.clone();
-            let submitted = tokio::spawn(async move { rpc.submit(request).await.unwrap() });
-            let arrived = next_envelope(&mut stream).await;
-            latencies.record(micros(sent.remove(&arrived.id()).unwrap())).unwrap();
-            submitted.await.unwrap();
-            acknowledge(&requests, reader, vec![(arrived.id(), arrived.expires_at())]).await;
-        }
-        Run { count: self.0.len(), took: began.elapsed(), latencies }
+/// One message at a time from a sender to a reader who is there, each over a connection of their own:
+/// from the text that is to be sealed to the text that was opened.
+pub async fn talk(
+    sender: &Rpc,
+    receiver: &Rpc,
+    node: Address,
+    reader: &Identity,
+    count: usize,
+) -> Run {
+    let mailbox = reader.key();
+    let (requests, mut stream) = open(receiver, node, mailbox).await;
+    let mut writer = Writer::new(reader.public(), 0);
+    let no_prekeys = PrekeyRing::new();
+    let (mut latencies, all_began) = (histogram(), Instant::now());
+    for n in 0..count {
+        let began = Instant::now();
+        let envelope = writer.seal(n);
+        let request = SubmitRequest { envelope: Some((&envelope).into()) };
+        let mut rpc = sender.clone();
+        let submitted = tokio::spawn(async move { rpc.submit(request).await.unwrap() });
+        let arrived = next_envelope(&mut stream).await;
+        let opened = sealing::open(reader, &no_prekeys, Suite::ONE, arrived.body()).unwrap();
+        assert_eq!(opened.payload.sequence.get(), n as u64 + 1);
+        latencies.record(micros(began)).unwrap();
+        submitted.await.unwrap();
+        acknowledge(&requests, mailbox, vec![(arrived.id(), arrived.expires_at())]).await;
     }
+    Run { count, took: all_began.elapsed(), latencies }
 }
 
 /// Every `step`-th envelope from `first` on.
 fn seal_every(reader: &KeyPair, first: usize, step: usize, count: usize) -> Vec<Envelope> {
-    let mut rng = ChaCha12Rng::seed_from_u64(first as u64);
-    let (sender, owner) = (Identity::from_seed(&[7; 32]), reader.public());
-    let expires_at = now() + Span::from_days(14);
-    let seal = |n: usize| {
+    let owner = reader.public();
+    let mut writer = Writer::new(&owner, first as u64);
+    (first..count).step_by(step).map(|n| writer.seal(n)).collect()
+}
+
+/// Somebody who writes texts of full length to one reader.
+struct Writer<'a> {
+    rng: ChaCha12Rng,
+    sender: Identity,
+    owner: &'a PublicKey,
+    expires_at: Time,
+}
+
+impl<'a> Writer<'a> {
+    fn new(owner: &'a PublicKey, seed: u64) -> Self {
+        let (rng, sender) = (ChaCha12Rng::seed_from_u64(seed), Identity::from_seed(&[7; 32]));
+        Self { rng, sender, owner, expires_at: now() + Span::from_days(14) }
+    }
+
+    fn seal(&mut self, n: usize) -> Envelope {
+        let (mailbox, expires_at) = (self.owner.address(), self.expires_at);
         let payload = Payload {
             content_type: ContentType::TEXT,
             sequence: NonZeroU64::new(n as u64 + 1).unwrap(),
             previous: None,
             sent_at: now(),
             expires_at,
-            recipient: owner.address(),
+            recipient: mailbox,
             body: vec![b'x'; payload::capacity(SizeClass::K1)],
         };
-        let target = SealTarget::Identity(&owner);
-        let body = sealing::seal(&mut rng, &sender, &target, &payload, SizeClass::K1).unwrap();
-        let mailbox = owner.address();
+        let target = SealTarget::Identity(self.owner);
+        let body =
+            sealing::seal(&mut self.rng, &self.sender, &target, &payload, SizeClass::K1).unwrap();
         let header = Header { suite: Suite::ONE, mailbox, expires_at, stamp_nonce: 0 };
         Envelope::new(header, Bytes::from(body)).unwrap()
-    };
-    (first..count).step_by(step).map(seal).collect()
+    }
 }
 
 async fn open(

@@ -76,7 +76,8 @@ impl Report {
         self.limits.push((what, value, unit));
     }
 
-    pub fn print(&self) {
+    /// Prints everything; how many targets were missed.
+    pub fn print(&self) -> usize {
         println!("\n| workload | measured | target | |");
         println!("|---|---|---|---|");
         for row in &self.rows {
@@ -87,5 +88,10 @@ impl Report {
         for (what, value, unit) in &self.limits {
             println!("| {what} | {value:.0}{unit} |");
         }
+        let missed = self.rows.iter().filter(|row| !row.reached).count();
+        if missed > 0 {
+            println!("\nMISSED: {missed} of {} targets.", self.rows.len());
+        }
+        missed
     }
 }

@@ -203,13 +203,13 @@ class Node:
 
 
 class Reflection:
-    """What grpcio-reflection asks through: it speaks v1alpha, the node v1, and knows no token."""
+    """What grpcio-reflection asks through: by itself it knows no token."""
 
     def __init__(self, node):
         self.node = node
 
     def stream_stream(self, path, **options):
-        call = self.node.channel.stream_stream(path.replace(".v1alpha.", ".v1."), **options)
+        call = self.node.channel.stream_stream(path, **options)
         return functools.partial(call, timeout=PATIENCE, metadata=self.node.metadata)
 
 

@@ -144,10 +144,22 @@ fn named(name: &str) -> Option<Rejection> {
 
 #[cfg(test)]
 mod tests {
+    use comm_proto::contact::Contact;
+    use comm_proto::envelope::{Envelope, Header, SizeClass, Suite};
+    use comm_proto::key::KeyPair;
+    use comm_proto::message::{Peer, Status as NodeSays};
     use comm_proto::rejection::Retry;
-    use tonic::metadata::MetadataMap;
+    use prost::Message;
+    use rand_chacha::ChaCha12Rng;
+    use rand_core::{RngCore, SeedableRng};
+    use tonic::metadata::{MetadataMap, MetadataValue};
 
     use super::*;
+
+    /// How many answers each reader gets.
+    const ANSWERS: u32 = 1_000_000;
+    /// Each outcome is that of one in so many at least.
+    const RAREST: u32 = 1_000;
 
     fn refused(code: Code, trailers: &[(&'static str, &str)]) -> Rejection {
         let mut metadata = MetadataMap::new();
@@ -186,5 +198,161 @@ mod tests {
         assert!(push(client::ReceiveResponse { response: None }).is_err());
         assert!(state(client::WatchResponse::default()).is_err());
         assert!(status(client::GetStatusResponse::default()).is_err());
+    }
+
+    fn below(rng: &mut ChaCha12Rng, end: usize) -> usize {
+        ((u64::from(rng.next_u32()) * end as u64) >> 32) as usize
+    }
+
+    /// An eighth is noise; the others are good answers after one to three changes of their bytes.
+    fn drawn(rng: &mut ChaCha12Rng, good: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = good[below(rng, good.len())].clone();
+        if below(rng, 8) == 0 {
+            bytes.resize(below(rng, 200), 0);
+            rng.fill_bytes(&mut bytes);
+            return bytes;
+        }
+        for _ in 0..=below(rng, 3) {
+            // Half of them in the first bytes, where lengths and kinds stand.
+            let end = if below(rng, 2) == 0 { bytes.len().min(32) } else { bytes.len() };
+            let at = below(rng, end + 1);
+            match below(rng, 5) {
+                0..2 if at < bytes.len() => bytes[at] ^= 1 << below(rng, 8),
+                2 => bytes.truncate(at),
+                3 => {
+                    let to = at + below(rng, bytes.len() - at + 1);
+                    bytes.extend_from_within(at..to);
+                }
+                _ => {
+                    let other = &good[below(rng, good.len())];
+                    bytes.truncate(at);
+                    bytes.extend_from_slice(&other[below(rng, other.len() + 1)..]);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Gives `read` a million answers.
+    fn storm<W: Message + Default, T>(good: &[W], read: impl Fn(W) -> Result<T, Rejection>) {
+        let good: Vec<_> = good.iter().map(Message::encode_to_vec).collect();
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let [mut unreadable, mut refused, mut accepted] = [0_u32; 3];
+        for _ in 0..ANSWERS {
+            match W::decode(&drawn(&mut rng, &good)[..]).map(&read) {
+                Err(_) => unreadable += 1,
+                Ok(Err(_)) => refused += 1,
+                Ok(Ok(_)) => accepted += 1,
+            }
+        }
+        let rarest = unreadable.min(refused).min(accepted);
+        assert!(rarest > ANSWERS / RAREST, "{unreadable}, {refused}, {accepted}");
+    }
+
+    fn address(digit: u8) -> Address {
+        Address::from_bytes([digit; 20])
+    }
+
+    /// H14, as are the next four: a node may say whatever it likes.
+    #[test]
+    fn a_million_pushes_of_a_node_are_read() {
+        let header = Header {
+            suite: Suite::ONE,
+            mailbox: address(1),
+            expires_at: Time::from_millis(1_700_000_000_000),
+            stamp_nonce: 7,
+        };
+        let body = Bytes::from(vec![5; SizeClass::K1.body_len()]);
+        let envelope = object::Envelope::from(&Envelope::new(header, body).unwrap());
+        use client::receive_response::Response as Wire;
+        let says = |response| client::ReceiveResponse { response: Some(response) };
+        let envelope = client::Received { cursor: 9, envelope: Some(envelope) };
+        storm(
+            &[
+                says(Wire::Envelope(envelope)),
+                says(Wire::CaughtUp(client::CaughtUp {})),
+                says(Wire::Acknowledged(client::AcknowledgeResponse {})),
+            ],
+            push,
+        );
+    }
+
+    #[test]
+    fn a_million_states_of_a_node_are_read() {
+        let says = |state| client::WatchResponse {
+            id: Bytes::from_static(&[7; 32]),
+            state: Some(client::State::from(state)),
+        };
+        let at = Time::from_millis(5);
+        storm(
+            &[
+                says(EnvelopeState::Accepted),
+                says(EnvelopeState::Stored(3)),
+                says(EnvelopeState::Delivered { at }),
+            ],
+            state,
+        );
+    }
+
+    #[test]
+    fn a_million_statuses_of_a_node_are_read() {
+        let places = vec!["192.0.2.1:7001".parse().unwrap(), "[2001:db8::1]:7001".parse().unwrap()];
+        let says = NodeSays {
+            node: address(1),
+            endpoints: places.clone(),
+            observed: places,
+            reachability: Reachability::Reachable,
+            peers: 2,
+            network_size: 3,
+            envelopes: 4,
+            envelope_bytes: 5,
+            tombstones: 6,
+            connected: true,
+            entries: vec![address(2), address(3)],
+            rotating_entry: Some(address(4)),
+        };
+        storm(&[client::GetStatusResponse::from(says)], status);
+    }
+
+    #[test]
+    fn a_million_tables_of_a_node_are_read() {
+        let peer = |digit, place: &str| Peer {
+            contact: Contact::new(
+                KeyPair::from_seed(&[digit; 32]).public(),
+                [place.parse().unwrap()],
+            ),
+            status: PeerStatus::Good,
+            last_seen: Time::from_millis(5),
+        };
+        let peers = [peer(1, "192.0.2.1:7001"), peer(2, "[2001:db8::1]:7001")];
+        let peers = peers.map(client::PeerInfo::from).to_vec();
+        storm(&[client::ListPeersResponse { peers }], super::peers);
+    }
+
+    #[test]
+    fn a_million_refusals_of_a_node_are_read() {
+        let words: Vec<_> = (1..=16)
+            .map(|code| Rejection::from_code(code).name().as_bytes().to_vec())
+            .chain([b"later".to_vec(), b"never".to_vec()])
+            .collect();
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let [mut known, mut unknown] = [0_u32; 2];
+        for _ in 0..ANSWERS {
+            let mut metadata = MetadataMap::new();
+            for key in ["comm-code", "comm-retry"] {
+                // What is no text is not let through by gRPC.
+                if let Ok(value) = MetadataValue::try_from(&drawn(&mut rng, &words)[..]) {
+                    metadata.insert(key, value);
+                }
+            }
+            let code = Code::from(below(&mut rng, 20) as i32);
+            let status = Status::with_metadata(code, "text", metadata);
+            match rejection(&status) {
+                Rejection::Malformed(_) => unknown += 1,
+                _ => known += 1,
+            }
+            assert!(!reason(&status).is_empty());
+        }
+        assert!(known.min(unknown) > ANSWERS / RAREST, "{known}, {unknown}");
     }
 }

@@ -1,8 +1,8 @@
 //! Two programs that talk to each other.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use comm_proto::envelope::SizeClass;
 use comm_proto::payload::capacity;
@@ -165,9 +165,18 @@ fn both_see_the_same_safety_number_and_each_other_as_peers() {
     let digits =
         |person: &mut Person| person.wait_for_object("verify", &json!({}))["digits"].clone();
     assert_eq!(digits(&mut ann), digits(&mut bob));
+    // B26: who is in bob's table, where, how well it answers and since when.
+    ann.say("/whoami");
+    let node = ann.wait_for_object("whoami", &json!({}))["node"].clone();
     bob.say("/peers");
     let peers = bob.wait_for_object("peers", &json!({}));
     assert_eq!(peers["peers"].as_array().map(Vec::len), Some(1), "{peers}");
+    let peer = &peers["peers"][0];
+    assert_eq!((&peer["address"], &peer["endpoints"]), (&node["address"], &node["endpoints"]));
+    assert_eq!(peer["status"], "good");
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    let seen = peer["last_seen"].as_u64().unwrap();
+    assert!(seen <= since && seen > since - 600_000, "{seen} at {since}");
     ann.quits();
     bob.quits();
 }
@@ -199,25 +208,48 @@ fn nothing_that_was_said_stands_in_clear_on_any_disk() {
     }
 }
 
+/// F10: who is offline has no socket by which anything could leave or come, and takes up afterwards
+/// what was said on both sides.
 #[test]
 fn offline_says_nothing_and_online_takes_it_up() {
     let (ann_home, bob_home) = (Home::new(1), Home::new(2));
-    let (mut ann, mut bob) = two(&ann_home, &bob_home);
+    let mut ann = ann_home.start(None);
+    let place = ann.started();
+    let mut bob = bob_home.start(Some(&place));
+    let bobs_place: SocketAddr = bob.started().parse().unwrap();
     let number = ann.sends(bob_home.address(), "before");
     bob.hears(ann_home.address(), "before");
     ann.sees(number, "delivered");
+    assert!(bob.network_sockets() > 0 && TcpStream::connect(bobs_place).is_ok());
+
     bob.say("/offline");
     bob.wait_for_object("offline", &json!({ "reason": "offline" }));
-    let number = bob.sends(ann_home.address(), "while away");
-    bob.say(&format!("/status {number}"));
-    let message = bob.wait_for_object("message", &json!({ "number": number }));
+    // What was open is closed by tasks of its own.
+    let deadline = Instant::now() + PATIENCE;
+    while bob.network_sockets() > 0 {
+        assert!(Instant::now() < deadline, "its node still has sockets");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(TcpStream::connect(bobs_place).is_err(), "its node still listens");
+    let from_bob = bob.sends(ann_home.address(), "while away");
+    let from_ann = ann.sends(bob_home.address(), "while you were away");
+    ann.sees(from_ann, "accepted");
+    bob.say(&format!("/status {from_bob}"));
+    let message = bob.wait_for_object("message", &json!({ "number": from_bob }));
     assert_eq!(message["state"], "queued");
     bob.say("/peers");
     bob.wait_for_object("error", &json!({}));
+    assert_eq!(bob.network_sockets(), 0);
+
     bob.say("/online");
-    bob.wait_for_object("online", &json!({}));
+    bob.wait_for("that it is online, and nothing from ann before", |line| {
+        assert!(!line.contains("\"received\""), "{line} came offline");
+        line.contains("\"online\"").then_some(())
+    });
+    bob.hears(ann_home.address(), "while you were away");
     ann.hears(bob_home.address(), "while away");
-    bob.sees(number, "delivered");
+    bob.sees(from_bob, "delivered");
+    ann.sees(from_ann, "delivered");
     ann.quits();
     bob.quits();
 }

@@ -123,7 +123,8 @@ fn a_text_that_reads_like_a_command_is_a_text() {
     bob.quits();
 }
 
-/// A20, F25: everything is logged, and nothing of it is a secret, a text or a name.
+/// A20, F25: everything is logged, and nothing of it is a secret, a text or a name; and of what the
+/// program prints, which has texts and names, nothing is a secret.
 #[test]
 fn the_fullest_log_holds_no_secret_no_text_and_no_name() {
     let (ann_home, bob_home) = (Home::new(1), Home::new(2));
@@ -143,19 +144,62 @@ fn the_fullest_log_holds_no_secret_no_text_and_no_name() {
     let number = ann.sends(bob_home.address(), text);
     bob.hears(ann_home.address(), text);
     ann.sees(number, "delivered");
-    for command in ["/contacts", "/history", "/whoami", "/peers", "/verify robert-the-quiet"] {
+    // Whatever a person can ask for.
+    let copy = ann_home.path().join("copy");
+    for command in [
+        "/contacts",
+        "/contact note robert-the-quiet seen at the weir",
+        "/history",
+        "/history robert-the-quiet 5",
+        &format!("/status {number}"),
+        &format!("/cancel {number}"),
+        "/whoami",
+        "/peers",
+        "/ttl",
+        "/help",
+        "/verify robert-the-quiet",
+        &format!("/backup {}", copy.display()),
+        "/offline",
+        "/online",
+        "/nonsense",
+        "/contact remove robert-the-quiet",
+    ] {
         ann.say(command);
     }
     ann.say("/quit");
     bob.say("/quit");
     for (person, home) in [(ann, &ann_home), (bob, &bob_home)] {
-        let (status, log) = person.ended();
+        let (status, printed, log) = person.ended_with_all();
         assert!(status.success());
         assert!(log.contains("TRACE"), "nothing is logged: {log}");
-        let seed = home.secret();
-        for secret in [&seed, &seed["seed:".len()..], text, "robert-the-quiet"] {
-            let line = log.lines().find(|line| line.contains(secret));
-            assert_eq!(line, None, "{secret} is logged");
+        assert!(printed.contains(text), "nothing is printed: {printed}");
+        for secret in secrets(home) {
+            for (what, said) in [("logged", &log), ("printed", &printed)] {
+                let line = said.lines().find(|line| line.to_lowercase().contains(&secret));
+                assert_eq!(line, None, "{secret} is {what}");
+            }
+        }
+        for private in [text, "robert-the-quiet", "seen at the weir"] {
+            let line = log.lines().find(|line| line.contains(private));
+            assert_eq!(line, None, "{private} is logged");
         }
     }
+}
+
+/// What nobody but its owner may know, as digits: the secret and the keys that come of it, the key of the
+/// node, the token of its API.
+fn secrets(home: &Home) -> Vec<String> {
+    let hexadecimal =
+        |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let identity = home.identity();
+    let file = |name: &str| std::fs::read_to_string(home.data().join("node").join(name)).unwrap();
+    let mut secrets = vec![
+        home.secret(),
+        home.secret()["seed:".len()..].to_owned(),
+        hexadecimal(identity.storage_key().as_slice()),
+        hexadecimal(&identity.key().expose_seed()[..]),
+    ];
+    secrets.extend(["node.key", "api.token"].map(|name| file(name).trim().to_lowercase()));
+    assert!(secrets.iter().all(|secret| secret.len() >= 32), "one of them is no secret");
+    secrets
 }

@@ -6,6 +6,7 @@
 mod alone;
 mod chatting;
 mod cut;
+mod demo;
 mod identities;
 mod keeping;
 mod library;
@@ -15,3 +16,4 @@ mod running_node;
 mod store;
 mod terminal;
 mod town;
+mod watching;

@@ -184,8 +184,28 @@ impl Person {
         self.input = None;
     }
 
+    /// Sockets of the network that the program has open. Its unix sockets are none.
+    pub(crate) fn network_sockets(&self) -> usize {
+        let process = PathBuf::from(format!("/proc/{}", self.id()));
+        let open = std::fs::read_dir(process.join("fd")).unwrap();
+        let open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let open: Vec<_> = open.map(|link| link.to_string_lossy().into_owned()).collect();
+        let tables = ["tcp", "tcp6", "udp", "udp6"].map(|table| {
+            std::fs::read_to_string(process.join("net").join(table)).unwrap_or_default()
+        });
+        let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+        let inodes = lines.filter_map(|line| line.split_whitespace().nth(9));
+        inodes.filter(|inode| open.contains(&format!("socket:[{inode}]"))).count()
+    }
+
     /// Waits until the program has ended; how, and what it said on standard error.
-    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+    pub(crate) fn ended(self) -> (ExitStatus, String) {
+        let (status, _, errors) = self.ended_with_all();
+        (status, errors)
+    }
+
+    /// The same, with all that it has printed in between.
+    pub(crate) fn ended_with_all(mut self) -> (ExitStatus, String, String) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -196,7 +216,10 @@ impl Person {
         };
         let unread = thread::spawn(String::new);
         let errors = std::mem::replace(&mut self.errors, unread).join().unwrap();
-        (status, errors)
+        // The reader of its output ends with it.
+        let mut printed = std::mem::take(&mut self.printed);
+        printed.extend(self.lines.iter());
+        (status, printed.join("\n"), errors)
     }
 
     /// Ends the program by its own command, which must succeed.

@@ -101,11 +101,21 @@ impl PrivateNetwork {
         let opening = self.opening(&ours, expected, self.clock.machine(), &padding())?;
         stream.write_all(&opening).await?;
         stream.flush().await?;
+        let (sending, receiving) = self.read_answer(&mut stream, &ours).await?;
+        Ok(Sealed::new(stream, sending, receiving))
+    }
+
+    /// What to seal and to open with, once the answerer has shown that it knows the key.
+    async fn read_answer<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        ours: &Nonce,
+    ) -> io::Result<(Cipher, Cipher)> {
         let mut theirs = [0; NONCE_LEN];
         stream.read_exact(&mut theirs).await?;
-        let (sending, mut receiving) = self.key.session(&ours, &theirs);
-        read_record(&mut stream, &mut receiving, usize::from(PADDING_MAX) + 1).await?;
-        Ok(Sealed::new(stream, sending, receiving))
+        let (sending, mut receiving) = self.key.session(ours, &theirs);
+        read_record(stream, &mut receiving, usize::from(PADDING_MAX) + 1).await?;
+        Ok((sending, receiving))
     }
 
     /// Answers a caller that knows the network's key. With another one it does not come back: it

@@ -258,8 +258,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sealed<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, join, sink};
 
+    use super::super::storm::{INPUTS, RAREST, Storm};
     use super::*;
 
     fn cipher() -> Cipher {
@@ -358,6 +359,60 @@ mod tests {
             cipher().seal(&u16::try_from(length).unwrap().to_be_bytes(), &mut bytes).unwrap();
             assert_eq!(read(&bytes).await, (Vec::new(), Some(io::ErrorKind::InvalidData)));
         }
+    }
+
+    /// Records that only somebody with the key can make: with bodies of other lengths than their heads
+    /// announce, and of lengths that none may have.
+    fn nonsense(storm: &mut Storm) -> Vec<u8> {
+        let (mut cipher, mut bytes) = (cipher(), Vec::new());
+        for _ in 0..=storm.below(3) {
+            let body = storm.noise(300);
+            let length = match storm.below(4) {
+                0 => storm.below(1 << 16) as u16,
+                _ => body.len() as u16,
+            };
+            cipher.seal(&length.to_be_bytes(), &mut bytes).unwrap();
+            cipher.seal(&body, &mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    /// H14: a stream of anything ends, gives no more than it was given and nothing that was changed, and
+    /// makes no more room than one record takes.
+    #[tokio::test]
+    async fn a_million_streams_of_anybody_are_read_as_far_as_they_are_whole() {
+        let bodies: [&[u8]; 3] = [b"one", &[7; 100], &[8; 300]];
+        let mut maker = cipher();
+        let mut good = Vec::new();
+        bodies.iter().for_each(|body| maker.seal_record(body, &mut good).unwrap());
+        let (said, mut storm) = (bodies.concat(), Storm::new(3));
+        let [mut whole, mut broken] = [0_u32; 2];
+        for _ in 0..INPUTS {
+            let (bytes, is_changed) = match storm.below(8) {
+                0 => (storm.noise(600), false),
+                1..6 => (storm.changed(&good), true),
+                _ => (nonsense(&mut storm), false),
+            };
+            let stream = BufReader::with_capacity(256, join(&bytes[..], sink()));
+            let mut stream = Sealed::new(stream, cipher(), cipher());
+            let (mut read, mut buffer, mut most) = (Vec::new(), [0; 512], 0);
+            let ended = loop {
+                let count = stream.read(&mut buffer).await;
+                most = most.max(stream.incoming.bytes.len());
+                match count {
+                    Ok(0) => break Ok(()),
+                    Ok(count) => read.extend_from_slice(&buffer[..count]),
+                    Err(error) => break Err(error),
+                }
+            };
+            assert!(read.len() <= bytes.len() && most <= BODY_MAX + TAG_LEN);
+            assert!(!is_changed || said.starts_with(&read), "what was changed is read");
+            match ended {
+                Ok(()) => whole += 1,
+                Err(_) => broken += 1,
+            }
+        }
+        assert!(whole.min(broken) > INPUTS / RAREST, "{whole}, {broken}");
     }
 
     #[tokio::test]

@@ -215,18 +215,29 @@ fn key_of(
 }
 
 fn parse_key(bytes: &[u8]) -> Option<PublicKey> {
-    let (rest, certificate) = X509Certificate::from_der(bytes).ok()?;
+    let (_, certificate) = X509Certificate::from_der(bytes).ok()?;
     let key = certificate.public_key();
     let (before, signature) = bytes.split_last_chunk()?;
-    let is_ours = rest.is_empty()
-        && before.ends_with(BEFORE_SIGNATURE)
+    let signed = certificate.tbs_certificate.as_ref();
+    let length = signed.len() + BEFORE_SIGNATURE.len() + Signature::LEN;
+    // The library reads more than what DER allows; around what is signed one spelling counts.
+    let is_ours = before == [&sequence_head(length)?[..], signed, BEFORE_SIGNATURE].concat()
         && certificate.issuer().as_raw() == certificate.subject().as_raw()
         && key.algorithm.algorithm == OID_SIG_ED25519;
     let key = PublicKey::from_bytes(key.subject_public_key.data.as_ref().try_into().ok()?);
     // Strict, so keys of small order, under which anybody can sign, are no node keys.
     let signature = Signature::from_bytes(*signature);
-    let is_signed = key.verify(certificate.tbs_certificate.as_ref(), &signature);
-    (is_ours && is_signed).then_some(key)
+    (is_ours && key.verify(signed, &signature)).then_some(key)
+}
+
+/// What DER has before the content of a sequence, if that is no longer than a certificate needs.
+fn sequence_head(length: usize) -> Option<Vec<u8>> {
+    let [high, low] = u16::try_from(length).ok()?.to_be_bytes();
+    Some(match (high, low) {
+        (0, 0..0x80) => vec![0x30, low],
+        (0, _) => vec![0x30, 0x81, low],
+        _ => vec![0x30, 0x82, high, low],
+    })
 }
 
 /// Accepts node certificates, and of these the expected one alone if there is one.
@@ -343,6 +354,7 @@ impl ClientCertVerifier for NodeVerifier {
 
 #[cfg(test)]
 mod tests {
+    use super::super::storm::{INPUTS, RAREST, Storm};
     use super::*;
 
     fn certificate(seed: u8) -> CertificateDer<'static> {
@@ -366,6 +378,45 @@ mod tests {
         }
         let longer = [certificate(1).as_ref(), &[0]].concat();
         assert!(key_of(&longer.into(), &[]).is_err());
+    }
+
+    /// Something that is signed as a certificate is, by whoever has the key.
+    fn signed(pair: &KeyPair, inner: &[u8]) -> Vec<u8> {
+        let signature = pair.sign(inner);
+        let length = inner.len() + BEFORE_SIGNATURE.len() + Signature::LEN;
+        let head = sequence_head(length).unwrap();
+        [&head[..], inner, BEFORE_SIGNATURE, signature.as_bytes()].concat()
+    }
+
+    /// H14: of what is changed nothing is a certificate, and what is nonsense but signed is the signer's.
+    #[test]
+    fn a_million_certificates_of_anybody_are_read() {
+        let (pair, mut storm) = (KeyPair::from_seed(&[1; 32]), Storm::new(4));
+        let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let other = CertificateParams::default().self_signed(&other).unwrap().der().to_vec();
+        let good = certificate(1).to_vec();
+        let (_, parsed) = X509Certificate::from_der(&good).unwrap();
+        let inner = parsed.tbs_certificate.as_ref().to_vec();
+        let [mut accepted, mut refused] = [0_u32; 2];
+        for _ in 0..INPUTS {
+            let (bytes, is_signed) = match storm.below(32) {
+                0..4 => (storm.noise(400), false),
+                4..8 => (storm.changed(&other), false),
+                8 => (signed(&pair, &storm.changed(&inner)), true),
+                9 => (signed(&pair, &inner), true),
+                _ => (storm.changed(&good), false),
+            };
+            let key = key_of(&CertificateDer::from(&bytes[..]), &[]);
+            match key {
+                Ok(key) => {
+                    assert_eq!(key, pair.public());
+                    assert!(is_signed || bytes == good, "{}", hex::encode(&bytes));
+                    accepted += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(accepted.min(refused) > INPUTS / RAREST, "{accepted}, {refused}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod forge;
 mod honest;
 mod ledger;
 mod link;
+mod outsiders;
 mod peer_cases;
 mod strangers;
 mod token;

@@ -1,7 +1,8 @@
 //! The program itself: what it prints, how it ends, and what it says when it cannot start.
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -53,6 +54,15 @@ impl Node {
         node
     }
 
+    /// One in a network of this name, that finds it through `bootstrap` and counts for `metrics`.
+    fn of_network(dir: &Path, name: &str, bootstrap: Option<&str>, metrics: &str) -> Self {
+        let mut command = program();
+        command.args(["--listen=127.0.0.1:0", "--network", name, "--metrics-listen", metrics]);
+        command.args(bootstrap.map(|place| format!("--bootstrap={place}")));
+        command.arg("--data-dir").arg(dir).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
     fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let started = Instant::now();
         let pid = self.0.id().to_string();
@@ -79,6 +89,44 @@ fn every_key_can_be_set_by_the_environment() {
         by_flags.arg(format!("--{}={value}", key.replace(['.', '_'], "-")));
     }
     assert_eq!(printed(by_environment), printed(by_flags));
+}
+
+/// F21: one by one, so that a name that is not read cannot hide behind the others.
+#[test]
+fn every_name_in_the_environment_changes_the_configuration_at_its_key() {
+    let read = |command| -> toml::Value { toml::from_str(&printed(command)).unwrap() };
+    let at = |config: &toml::Value, key: &str| {
+        key.split('.').try_fold(config.clone(), |value, part| value.get(part).cloned())
+    };
+    let defaults = read(program());
+    // A leaf is what the default is not, but a leaf cannot be told where it is reached.
+    for (key, value) in VALUES.map(|(k, v)| (k, if k == "leaf" { "true" } else { v })) {
+        let mut command = program();
+        command.env(format!("COMM_NODE_{}", key.replace('.', "_").to_uppercase()), value);
+        let config = read(command);
+        assert!(at(&config, key).is_some(), "{key}");
+        assert_ne!(at(&config, key), at(&defaults, key), "{key}");
+    }
+}
+
+/// H12: what the program itself prints.
+#[test]
+fn what_print_config_prints_is_read_back_the_same() {
+    let dir = private_dir();
+    let file = dir.path().join("node.toml");
+    let all: Vec<_> = VALUES
+        .iter()
+        .map(|(key, value)| format!("--{}={value}", key.replace(['.', '_'], "-")))
+        .collect();
+    for flags in [&all[..], &[], &["--leaf=true".to_owned()]] {
+        let mut by_flags = program();
+        by_flags.args(flags);
+        let said = printed(by_flags);
+        std::fs::write(&file, &said).unwrap();
+        let mut by_file = program();
+        by_file.arg("--config").arg(&file);
+        assert_eq!(printed(by_file), said);
+    }
 }
 
 #[test]
@@ -155,6 +203,52 @@ fn a_second_node_on_one_directory_is_refused_and_the_first_goes_on() {
     assert!(line.contains(&dir.path().display().to_string()), "{line}");
     assert!(UnixStream::connect(dir.path().join("api.sock")).is_ok());
     assert_eq!(node.stop("-TERM").0, Some(0));
+}
+
+/// B30: those who have met are in nobody's table, and those of the same network are.
+#[test]
+fn relays_of_differently_named_networks_never_enter_each_others_tables() {
+    let dirs = [private_dir(), private_dir(), private_dir()];
+    let metrics = [free_place(), free_place(), free_place()];
+    let listen = free_place();
+    let mut command = program();
+    command.arg(format!("--listen={listen}")).args(["--network=north", "--metrics-listen"]);
+    command.arg(&metrics[0]).arg("--data-dir").arg(dirs[0].path()).stderr(Stdio::null());
+    let _north = Node(command.spawn().unwrap());
+    let peers = |place: &str| counted(place, "comm_peers ");
+    eventually("the first one counts", || peers(&metrics[0]) == Some(0));
+    let _south = Node::of_network(dirs[1].path(), "south", Some(&listen), &metrics[1]);
+    let refused = || counted(&metrics[0], "comm_refused_total{reason=\"other-network\"} ");
+    eventually("the other has come and was refused", || refused() >= Some(1));
+    let _third = Node::of_network(dirs[2].path(), "north", Some(&listen), &metrics[2]);
+    eventually("the third is let in", || {
+        (peers(&metrics[0]), peers(&metrics[2])) == (Some(1), Some(1))
+    });
+    // It has not given up, and was refused again.
+    let before = refused();
+    eventually("the other has come again", || refused() > before);
+    assert_eq!(peers(&metrics[1]), Some(0));
+    assert_eq!((peers(&metrics[0]), peers(&metrics[2])), (Some(1), Some(1)));
+}
+
+fn free_place() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The value of a counter in the line that begins so; none while there is no such line.
+fn counted(metrics: &str, line: &str) -> Option<u64> {
+    let mut stream = TcpStream::connect(metrics).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let page = std::io::read_to_string(stream).ok()?;
+    page.lines().find_map(|found| found.strip_prefix(line)?.parse().ok())
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_secs(180), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

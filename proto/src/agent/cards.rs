@@ -19,6 +19,8 @@ use super::{Agent, Promise, Purpose, Turn};
 const PUBLISH_EVERY: Span = Span::from_secs(12 * 3_600);
 /// How soon a failed publication is tried again.
 const PUBLISH_AGAIN: Span = Span::from_secs(30);
+/// For how long our clock must have called a secret's time over before it is destroyed offline.
+const OVERDUE_OFFLINE: Span = Span::from_mins(3 * 60);
 /// Where the prekeys are kept.
 const PREKEYS: &[u8] = b"prekeys";
 
@@ -53,14 +55,43 @@ impl Agent {
 
     /// Makes a new prekey if it is time to, and lets the card go once the disk has it.
     pub(super) fn publish_card(&mut self, turn: Turn<'_>) {
-        let rotated = self.prekeys.rotate(&mut self.rng, turn.now);
-        let destroyed = self.prekeys.destroy_due(turn.now) > 0;
-        if rotated || destroyed {
-            let bytes = self.prekeys.to_bytes().to_vec();
-            self.journal.put(Drawer::Meta, PREKEYS.to_vec(), bytes);
+        if self.prekeys.rotate(&mut self.rng, turn.now) {
+            self.write_prekeys();
         }
         self.publishing.next = turn.now + PUBLISH_EVERY;
         self.journal.promise(Promise::PublishCard);
+    }
+
+    /// Destroys the secrets whose time is over. While we are offline nothing but our own clock says so: it may
+    /// have been wrong since the machine was switched on, and what waits is sealed to these secrets. So it must
+    /// have said it for some time.
+    pub(super) fn prekeys_due(&mut self, turn: Turn<'_>) {
+        if self.prekeys.next_end().is_none_or(|end| end > turn.now) {
+            self.overdue_since = None;
+            return;
+        }
+        let since = *self.overdue_since.get_or_insert(turn.now);
+        let until = if self.node.is_some() { turn.now } else { since };
+        let is_sure = self.node.is_some() || turn.now >= since + OVERDUE_OFFLINE;
+        if !is_sure {
+            return;
+        }
+        self.overdue_since = None;
+        if self.prekeys.destroy_due(until) > 0 {
+            self.write_prekeys();
+        }
+    }
+
+    /// When the next secret is to be destroyed.
+    pub(super) fn prekeys_next(&self) -> Option<Time> {
+        let end = self.prekeys.next_end()?;
+        let since = self.overdue_since.filter(|_| self.node.is_none());
+        Some(since.map_or(end, |since| since + OVERDUE_OFFLINE))
+    }
+
+    fn write_prekeys(&mut self) {
+        let bytes = self.prekeys.to_bytes().to_vec();
+        self.journal.put(Drawer::Meta, PREKEYS.to_vec(), bytes);
     }
 
     pub(super) fn send_card(&mut self, turn: Turn<'_>) {

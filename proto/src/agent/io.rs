@@ -398,4 +398,6 @@ pub enum Timer {
     Mailboxes,
     /// The card wants publishing again.
     Card,
+    /// The time of a prekey's secret ends.
+    Prekeys,
 }

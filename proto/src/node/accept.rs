@@ -10,6 +10,7 @@ use crate::rejection::Rejection;
 use crate::store::StoreError;
 use crate::time::Time;
 
+use super::custody::COLLECTED_ROUNDS;
 use super::desk::Promise;
 use super::io::{Event, Family};
 use super::keys;
@@ -89,7 +90,7 @@ impl Node {
             return Ok(Taken::Ended(tombstone));
         }
         if let Some(custody) = self.custody(turn, &id)? {
-            return Ok(self.take_again(&id, custody, origin.role));
+            return Ok(self.take_again(turn, &id, custody, origin.role));
         }
         if let Err(reason) = self.check_room(turn, envelope, origin)? {
             return Ok(Taken::Refused(reason));
@@ -135,7 +136,13 @@ impl Node {
     }
 
     /// A submission of what another node had brought before: from now on it is our client's own.
-    fn take_again(&mut self, id: &EnvelopeId, mut custody: Custody, role: Role) -> Taken {
+    fn take_again(
+        &mut self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        mut custody: Custody,
+        role: Role,
+    ) -> Taken {
         if role == Role::Own && custody.role != Role::Own {
             let is_others = custody.group.is_some();
             if is_others && !self.own_may_have(size_of(custody.bytes), role) {
@@ -143,6 +150,10 @@ impl Node {
             }
             self.discharge(id, &custody);
             if custody.role == Role::Collected {
+                if custody.is_scheduled() {
+                    self.desk.delete(Family::Schedule, keys::schedule(custody.due, id));
+                }
+                (custody.rounds, custody.due) = (0, turn.now);
                 self.schedule(custody.due, id);
             }
             (custody.role, custody.group) = (Role::Own, None);
@@ -176,6 +187,7 @@ impl Node {
         let Origin { role, source, group } = origin;
         let (id, mailbox, expires_at) = (envelope.id(), envelope.mailbox(), envelope.expires_at());
         let arrival = self.next_arrival();
+        let rounds = if role == Role::Collected { COLLECTED_ROUNDS } else { 0 };
         let due = self.first_due(turn, &mailbox, role);
         let custody = Custody {
             mailbox,
@@ -184,7 +196,7 @@ impl Node {
             role,
             source,
             group,
-            rounds: 0,
+            rounds,
             due,
             heard: false,
             bytes: envelope.body().len() as u32,
@@ -199,7 +211,7 @@ impl Node {
         self.charge(&id, &custody);
         let waiting = [&id.as_bytes()[..], &expires_at.as_millis().to_be_bytes()].concat();
         self.desk.put(Family::Mailboxes, keys::mailbox(&mailbox, arrival), waiting);
-        if role != Role::Collected {
+        if custody.is_scheduled() {
             self.schedule(due, &id);
         }
         self.look_for_expiry(expires_at);

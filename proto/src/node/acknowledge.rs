@@ -166,7 +166,7 @@ impl Node {
         self.desk.delete(Family::Envelopes, keys::envelope(custody.expires_at, id));
         self.desk.delete(Family::Custody, id.as_bytes().to_vec());
         self.desk.delete(Family::Mailboxes, keys::mailbox(&custody.mailbox, custody.arrival));
-        if custody.role != Role::Collected {
+        if custody.is_scheduled() {
             self.desk.delete(Family::Schedule, keys::schedule(custody.due, id));
         }
         self.discharge(id, custody);

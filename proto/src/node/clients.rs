@@ -12,7 +12,7 @@ use super::accept::{Origin, Taken};
 use super::custody::state_of;
 use super::desk::Promise;
 use super::io::{Output, RequestId, SessionId};
-use super::records::{Cause, Ending, Role};
+use super::records::{Cause, Custody, Ending, Role};
 use super::{Node, Turn};
 
 impl Node {
@@ -113,12 +113,20 @@ impl Node {
             self.client_reply(id, Err(Rejection::Unknown));
             return Ok(());
         };
-        let copies_may_exist = custody.rounds > 0 || !custody.holders.is_empty();
+        let copies_may_exist = self.may_have_left(&custody);
         self.cancel(turn, envelope, &custody);
         self.tell_state(envelope, EnvelopeState::Cancelled);
         let result = Ok(ClientResponse::Cancelled { copies_may_exist });
         self.desk.promise(Promise::Output(Output::ClientReply { id, result }));
         Ok(())
+    }
+
+    /// Whether somebody may have a copy: it was offered to a node, or whoever may open its mailbox here can have
+    /// been handed it.
+    fn may_have_left(&self, custody: &Custody) -> bool {
+        let is_opened =
+            self.own_mailboxes.contains(&custody.mailbox) || self.is_wanted(&custody.mailbox);
+        custody.rounds > 0 || !custody.holders.is_empty() || is_opened
     }
 
     fn on_watch(

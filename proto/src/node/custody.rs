@@ -26,6 +26,9 @@ use super::{Node, Turn};
 /// How long what seems over, but is still held, is put off, and what a wrong clock has put off at the most.
 const JUMP_PATIENCE: Span = Span::from_mins(15);
 
+/// What is collected for others counts as having made so many rounds: by then they have renewed their
+/// subscriptions and told of its end themselves.
+pub(super) const COLLECTED_ROUNDS: u32 = 9;
 /// The most receipts a source is told of.
 const REPORTS_MAX: usize = u8::MAX as usize;
 
@@ -145,8 +148,12 @@ impl Node {
     }
 
     /// When a new envelope is first offered: at once by its sender's node and by an entry, after
-    /// the first wait by a node of its own region, which others have been given it beside.
+    /// the first wait by a node of its own region, which others have been given it beside. What is collected
+    /// is asked about later.
     pub(super) fn first_due(&mut self, turn: Turn<'_>, mailbox: &Address, role: Role) -> Time {
+        if role == Role::Collected {
+            return turn.now + self.wait_before(COLLECTED_ROUNDS);
+        }
         if role == Role::Own || !self.is_in_region(&self.address, mailbox) {
             return turn.now;
         }
@@ -300,7 +307,8 @@ impl Node {
             Found::Nodes(nodes) => {
                 // Never two rounds in a row: whoever offers it time and again must not keep
                 // everybody else from repeating it.
-                if !(custody.heard && custody.rounds > 1 && custody.rounds % 2 == 1) {
+                let others_repeat = custody.heard && custody.role != Role::Collected;
+                if !(others_repeat && custody.rounds > 1 && custody.rounds % 2 == 1) {
                     let chosen = self.choose(turn, &custody, nodes);
                     chosen.iter().for_each(|to| rounds.add(to, *id));
                 }

@@ -19,7 +19,7 @@ const UNDER_WAY_MAX: usize = 256;
 /// Dials back to one source in a minute.
 const PER_SOURCE_MAX: u32 = 64;
 /// Sources counted; while there are so many, no other one is dialled back.
-const SOURCES_MAX: usize = 4_096;
+pub(super) const SOURCES_MAX: usize = 4_096;
 const WINDOW: Span = Span::from_mins(1);
 
 /// What was dialled back lately.
@@ -79,6 +79,11 @@ impl DialBacks {
         *count += 1;
         self.under_way += 1;
         true
+    }
+
+    /// How many sources are counted.
+    pub(super) fn len(&self) -> usize {
+        self.sources.len()
     }
 
     /// Forgets the sources whose minute is over: nothing hangs on them any more.

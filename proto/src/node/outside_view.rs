@@ -40,6 +40,11 @@ impl OutsideView {
         Self { acquainted: acquainted.into_iter().collect(), ..Self::default() }
     }
 
+    /// How much is remembered.
+    pub(super) fn len(&self) -> usize {
+        self.witnesses.len() + self.places.len() + self.acquainted.len()
+    }
+
     /// A node answered a ping, and with that knows where we listen.
     pub(super) fn note_answer(&mut self, by: Address, observed: Option<SocketAddr>, now: Time) {
         if !self.acquainted.contains(&by) {

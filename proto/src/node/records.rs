@@ -34,7 +34,8 @@ pub(super) enum Role {
     Own,
     /// Handed over by another node: repeated until it ends.
     Relayed,
-    /// Fetched for a subscriber: kept for them, not repeated.
+    /// Fetched for a subscriber: kept for them. It is not repeated; where that is another node, others are asked
+    /// seldom whether it has ended.
     Collected,
 }
 
@@ -170,6 +171,12 @@ impl Custody {
             asked,
             holders: others.collect(),
         })
+    }
+
+    /// Whether it has a place in the schedule: all but what this node's own clients read here. What is collected
+    /// for others is charged to somebody.
+    pub(super) fn is_scheduled(&self) -> bool {
+        self.role != Role::Collected || self.group.is_some()
     }
 
     /// Notes that this node has handed it to `holder`, if there was room to note the holder.

@@ -192,8 +192,24 @@ impl Node {
         if custody.role == Role::Own {
             return self.find_region(turn, place, Aim::Own);
         }
+        if custody.role == Role::Collected {
+            return self.who_may_have_ended(turn, custody);
+        }
         let known = self.known_region(custody);
         known.map_or_else(|| self.find_region(turn, place, Aim::Relayed), Found::Nodes)
+    }
+
+    /// Whom to ask about what was collected for another node: in every other round the node it came from, which
+    /// is the most likely to know of its end.
+    fn who_may_have_ended(&mut self, turn: Turn<'_>, custody: &Custody) -> Found {
+        if self.own_mailboxes.contains(&custody.mailbox) {
+            return self.find_region(turn, &custody.mailbox, Aim::Own);
+        }
+        let source = custody.source.filter(|_| custody.rounds % 2 == 1);
+        match source.and_then(|source| self.contact(&source)) {
+            Some(source) => Found::Nodes(vec![source]),
+            None => self.find_region(turn, &custody.mailbox, Aim::Relayed),
+        }
     }
 
     /// The region of an envelope as far as it need not be searched for this round.

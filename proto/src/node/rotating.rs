@@ -56,6 +56,11 @@ impl Rotating {
         bytes
     }
 
+    /// How many nodes are remembered: one, or none before the first.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.entry.is_some())
+    }
+
     /// The one that has its turn.
     pub(super) fn contact(&self) -> Option<&Contact> {
         self.entry.as_ref().map(Entry::contact)

@@ -1,6 +1,7 @@
 //! Plain counters of a node, and its bounds; whoever hosts it turns them into metrics.
 
 use super::Node;
+use super::dial_backs::SOURCES_MAX;
 use super::fetching::PLACES_MAX;
 use super::room::disk_bytes;
 use super::routing::BOOTSTRAP_MAX;
@@ -37,8 +38,8 @@ pub struct Stats {
     pub calls: u64,
     /// Batches that wait for the disk now.
     pub promises: u64,
-    /// Entries of everything this node keeps in memory now: nodes, lookups, calls, regions, what is
-    /// lined up, subscriptions, sessions. Nothing that lies on the disk counts.
+    /// Entries of everything this node keeps in memory now: nodes, lookups, calls, regions, sources of
+    /// calls, what is lined up, subscriptions, sessions. Nothing that lies on the disk counts.
     pub in_memory: u64,
     /// Envelopes taken in since the start.
     pub accepted: u64,
@@ -89,6 +90,7 @@ impl Node {
             bound("nodes to begin with", self.bootstrap.len(), BOOTSTRAP_MAX),
             bound("entries", self.entries.len(), 2 * config.entries),
             bound("clocks", self.clocks.len(), self.table.len()),
+            bound("sources dialled back", self.dial_backs.len(), SOURCES_MAX),
             bound("listeners", self.listeners.len(), config.listeners_max),
             bound("sessions", self.sessions.len(), config.sessions_max),
             bound("watched envelopes", self.watchers.len(), config.watches_max),

@@ -238,6 +238,11 @@ impl Node {
 }
 
 impl Subscribers {
+    /// How much is remembered of it.
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len() + self.peers.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.peers.is_empty()
     }

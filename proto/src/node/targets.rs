@@ -24,20 +24,25 @@ const REPEATS: usize = 2;
 
 /// From this round on, counted from 0, a node asks one, or one more, whether that one has the envelope or not.
 const MEETS_FROM: u32 = 2;
-/// From then on one in so many rounds of a node of the region is for those that lack it, who are few.
+/// Rounds from this one on that are a power of two ask the node that the envelope came from.
+const SOURCE_FROM: u32 = 4;
+/// One in so many meetings of a node of the region is for those that lack it, who are few.
 const LACKING_IN: u64 = 4;
 
 impl Node {
     /// Of `nodes`, the region or our entries, those to offer the envelope to in this round. When none of
     /// those that are not known to have it is chosen, and in later rounds always or most
-    /// of the time, it is one at random. So a holder that lost it, or knows of an acknowledgement, is met sooner or
-    /// later, though there be nodes that never take it.
+    /// of the time, it is one at random, or now and then the one that the envelope came from. So a holder that lost
+    /// it, or knows of an acknowledgement, is met sooner or later, though there be nodes that never take it.
     pub(super) fn choose(
         &mut self,
         turn: Turn<'_>,
         custody: &Custody,
         mut nodes: Vec<Contact>,
     ) -> Vec<Contact> {
+        if custody.role == Role::Collected {
+            return self.draw(&mut nodes, 1);
+        }
         let mut lacking = nodes.clone();
         lacking.retain(|contact| !custody.holders.contains(&contact.address()));
         let repeats = custody.role == Role::Relayed && !self.is_entry_for(custody);
@@ -50,9 +55,19 @@ impl Node {
         };
         if chosen.is_empty() || (custody.rounds >= MEETS_FROM && !repeats) {
             nodes.retain(|node| !chosen.contains(node));
-            chosen.extend(self.draw(&mut nodes, 1));
+            let source = self.source_to_meet(custody).map(|source| vec![source]);
+            chosen.extend(source.unwrap_or_else(|| self.draw(&mut nodes, 1)));
         }
         chosen
+    }
+
+    /// The node that a relayed envelope came from, in the rounds that are for it. It may be the only one that
+    /// knows of the end: whoever was off at that time casts what has ended at nodes that never had it, and
+    /// those would ask only each other.
+    fn source_to_meet(&self, custody: &Custody) -> Option<Contact> {
+        let asks = custody.rounds >= SOURCE_FROM && custody.rounds.is_power_of_two();
+        let source = custody.source.filter(|_| asks && custody.role == Role::Relayed)?;
+        self.contact(&source)
     }
 
     /// A node of the region repeats to a few of those that lack it; later to one, in few rounds.
@@ -60,7 +75,8 @@ impl Node {
         if custody.rounds < MEETS_FROM {
             return self.draw(&mut lacking, REPEATS);
         }
-        let is_for_those = self.rng.next_u64().is_multiple_of(LACKING_IN);
+        let is_for_those = self.source_to_meet(custody).is_none()
+            && self.rng.next_u64().is_multiple_of(LACKING_IN);
         self.draw(&mut lacking, usize::from(is_for_those))
     }
 

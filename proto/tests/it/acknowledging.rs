@@ -206,6 +206,63 @@ fn a_full_entry_keeps_no_sender_from_hearing_of_an_end() {
     assert_ended_by_whom_they_meet(&mut world, (&mailbox, &letter, reader), &[writer]);
 }
 
+/// D14: entries are cut off while the end is told, and cast the envelope afterwards, at a region that never had it.
+/// The sender's node alone knows, and nobody collects the mailbox any more.
+#[test]
+fn what_entries_cast_after_its_end_is_ended_by_where_it_came_from() {
+    let Large { mut world, mailbox, writer, .. } = large(41, 60);
+    let entries = entries(&mut world, writer);
+    let is_far = |host: &At| *host != writer && !entries.contains(host);
+    let far: Vec<_> = world.hosts().filter(is_far).collect();
+    let near: Vec<_> = world.hosts().filter(|host| !is_far(host)).collect();
+    world.part(&[&near, &far]);
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_secs(5));
+    world.part(&[&[writer], &entries, &far]);
+    world.acknowledge(writer, &mailbox, &[&letter]);
+    world.run_for(Span::from_mins(2));
+    let have_it = world.holders(&letter.id());
+    assert!(
+        !have_it.is_empty() && have_it.iter().all(|host| entries.contains(host)),
+        "{have_it:?}"
+    );
+    world.heal();
+    let holders = |world: &World| world.holders(&letter.id());
+    let is_cast = world.run_while(Span::HOUR, |world| holders(world).len() < 10);
+    assert!(is_cast, "{:?} have it", holders(&world));
+    let ended = world.run_while(Span::from_days(3), |world| !holders(world).is_empty());
+    assert!(ended, "{:?} met only those who do not know", holders(&world));
+}
+
+/// D14: an entry that has collected an envelope is cut off while its reader reads it, and the reader never comes back.
+#[test]
+fn what_an_entry_has_collected_ends_though_its_reader_is_gone() {
+    let Large { mut world, mailbox, writer, reader, .. } = large(42, 60);
+    world.subscribe(reader, 1, &mailbox, 0);
+    let entries = entries(&mut world, reader);
+    for entry in &entries {
+        let grants = vec![mailbox.grant(world.address(*entry), world.now() + Span::DAY)];
+        world.call(reader, 1, ClientRequest::Subscribe { grants, after: 0 }).unwrap();
+    }
+    world.run_for(Span::from_mins(1));
+    let letter = world.letter(&mailbox, 1);
+    world.submit(writer, &letter).unwrap();
+    world.run_for(Span::from_mins(1));
+    assert!(world.has_been_given(reader, 1, &letter));
+    let have_it = world.holders(&letter.id());
+    let entry = *entries.iter().find(|entry| have_it.contains(entry)).unwrap();
+    let others: Vec<_> = world.hosts().filter(|host| *host != entry).collect();
+    world.part(&[&[entry], &others]);
+    world.acknowledge(reader, &mailbox, &[&letter]);
+    world.run_for(Span::from_mins(20));
+    assert_eq!(world.holders(&letter.id()), [entry]);
+    world.crash(reader);
+    world.heal();
+    let holds = |world: &World| !world.holders(&letter.id()).is_empty();
+    assert!(world.run_while(Span::from_days(2), holds), "{entry} has it still");
+}
+
 /// D16.
 #[test]
 fn an_acknowledgement_is_kept_until_its_end_and_then_gone() {

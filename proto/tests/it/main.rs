@@ -11,6 +11,7 @@ mod acknowledging;
 mod clocks;
 mod collecting;
 mod costs;
+mod counting;
 mod deafening;
 mod delivering;
 mod dialling_back;

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use comm_proto::contact::Contact;
-use comm_proto::envelope::Envelope;
+use comm_proto::envelope::{Envelope, EnvelopeId};
 use comm_proto::key::{KeyPair, PublicKey};
-use comm_proto::message::{Request, Response};
+use comm_proto::message::{IDS_MAX, Request, Response};
 use comm_proto::node::{CallId, Command, Config, Family, Input, Node, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{MemoryStore, Seq};
@@ -18,6 +18,7 @@ struct Alone {
     node: Node,
     store: MemoryStore<Family>,
     now: Time,
+    stranger: PublicKey,
     /// Calls that have not come to their end, in the order of their ends.
     lost: VecDeque<(Time, CallId)>,
     replies: u64,
@@ -29,7 +30,8 @@ impl Alone {
         let config = Config { endpoints: vec![endpoint(1)], ..config };
         let key = KeyPair::from_seed(&fill(1));
         let node = Node::new(config, key, [7; 32], &store, START).unwrap();
-        Self { node, store, now: START, lost: VecDeque::new(), replies: 0 }
+        let stranger = KeyPair::from_seed(&fill(2)).public();
+        Self { node, store, now: START, stranger, lost: VecDeque::new(), replies: 0 }
     }
 
     fn input(&mut self, input: Input) {
@@ -52,6 +54,13 @@ impl Alone {
         if written > Seq(0) {
             self.input(Input::Durable(written));
         }
+    }
+
+    /// A stranger asks.
+    fn ask(&mut self, request: Request) {
+        let (id, from) = (RequestId(self.replies), self.stranger);
+        let source = ([127, 0, 0, 1], 9).into();
+        self.input(Input::Request { id, from, source, known: None, request });
     }
 
     /// Lets `span` pass, in which no call is answered.
@@ -112,13 +121,40 @@ fn a_million_lost_queries_are_counted_once_each_and_leave_nothing() {
     assert_eq!((stats.calls, stats.peers), (alone.lost.len() as u64, 0));
 }
 
+/// D19: ten million ids are offered, of which a thousand had ended before; whatever a node remembers of
+/// an id lies on its disk.
+#[test]
+fn ten_million_ids_that_are_offered_take_no_memory() {
+    const OFFERS: u64 = 10_000_000_u64.div_ceil(IDS_MAX as u64);
+    const ENDED: usize = 1_000;
+    let mut alone = Alone::new();
+    let mailbox = Mailbox::new(1);
+    let expires_at = START + Span::DAY;
+    let ended: Vec<_> = (0..ENDED as u64).map(|n| mailbox.envelope(n, expires_at)).collect();
+    for some in ended.chunks(50) {
+        let read = mailbox.acknowledge(&some.iter().collect::<Vec<&Envelope>>());
+        alone.ask(Request::Deliver { envelopes: some.to_vec() });
+        alone.ask(Request::Acknowledge { acknowledgements: vec![read] });
+    }
+    let (before, mut most) = (alone.node.stats(), 0);
+    for offer in 0..OFFERS {
+        let known = ended[offer as usize % ENDED].id();
+        let new = (1..IDS_MAX as u64).map(|n| EnvelopeId::from_bytes(fill(offer << 8 | n)));
+        alone.ask(Request::Offer { ids: new.chain([known]).collect() });
+        most = most.max(alone.node.stats().in_memory);
+    }
+    let after = alone.node.stats();
+    assert_eq!(alone.replies, OFFERS + 2 * ENDED as u64 / 50);
+    assert_eq!((after.tombstones, after.accepted), (before.tombstones, before.accepted));
+    assert!(most <= before.in_memory + 2, "{most} entries in memory");
+}
+
 /// D19: a hundred thousand envelopes are taken in and acknowledged; all that is left is on the disk.
 #[test]
 fn a_hundred_thousand_envelopes_that_have_ended_take_no_memory() {
     const ROUNDS: u64 = 1_600;
     let mut alone = Alone::new();
     let mailbox = Mailbox::new(1);
-    let stranger = KeyPair::from_seed(&fill(2)).public();
     let expires_at = START + Span::DAY;
     let mut most = 0;
     for round in 0..ROUNDS {
@@ -128,9 +164,7 @@ fn a_hundred_thousand_envelopes_that_have_ended_take_no_memory() {
         for request in
             [Request::Deliver { envelopes }, Request::Acknowledge { acknowledgements: vec![read] }]
         {
-            let id = RequestId(round);
-            let source = ([127, 0, 0, 1], 9).into();
-            alone.input(Input::Request { id, from: stranger, source, known: None, request });
+            alone.ask(request);
             most = most.max(alone.node.stats().in_memory);
         }
     }

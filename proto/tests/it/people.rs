@@ -5,6 +5,7 @@
 
 mod contacts;
 mod order;
+mod prekeys;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -148,6 +148,53 @@ fn what_is_cancelled_after_it_left_may_still_arrive_and_its_sender_is_told_so() 
     assert_eq!(world.holders(&envelope.id()), [1, 2]);
 }
 
+/// D22: a relay that knows no other, and two of its clients; also when it was restarted meanwhile.
+#[test]
+fn who_takes_back_what_a_reader_was_handed_is_told_that_a_copy_may_exist() {
+    for restarts in [false, true] {
+        let mut world = World::new(5);
+        let node = world.add(|_| {});
+        let mailbox = Mailbox::new(1);
+        world.subscribe(node, 1, &mailbox, 0);
+        let envelope = world.letter(&mailbox, 1);
+        world.submit(node, &envelope).unwrap();
+        assert_given(&mut world, node, &envelope, Span::from_secs(1));
+        if restarts {
+            // Long enough for its disk.
+            world.run_for(Span::from_secs(1));
+            world.crash(node);
+            world.start(node);
+        }
+        let answer = world.call(node, 0, ClientRequest::Cancel { id: envelope.id() });
+        assert_eq!(answer, Ok(ClientResponse::Cancelled { copies_may_exist: true }));
+    }
+}
+
+/// D22: the same where another node has fetched it.
+#[test]
+fn who_takes_back_what_another_node_has_fetched_is_told_that_a_copy_may_exist() {
+    let mut world = World::new(5);
+    let node = world.add(|_| {});
+    let [opened, closed] = [1, 2].map(Mailbox::new);
+    let [fetched, kept] = [&opened, &closed].map(|mailbox| world.letter(mailbox, 1));
+    for envelope in [&fetched, &kept] {
+        world.submit(node, envelope).unwrap();
+    }
+    let reader = KeyPair::from_seed(&fill(66));
+    let grants = vec![opened.grant(reader.address(), world.now() + Span::HOUR)];
+    for request in
+        [Request::Subscribe { grants, after: 0 }, Request::Fetch { ids: vec![fetched.id()] }]
+    {
+        let id = world.ask_as(reader.public(), node, request);
+        world.run_for(Span::from_secs(1));
+        assert!(matches!(world.answer(id), Some(Ok(_))));
+    }
+    for (envelope, copies_may_exist) in [(fetched, true), (kept, false)] {
+        let answer = world.call(node, 0, ClientRequest::Cancel { id: envelope.id() });
+        assert_eq!(answer, Ok(ClientResponse::Cancelled { copies_may_exist }));
+    }
+}
+
 /// D25.
 #[test]
 fn losing_three_of_eight_holders_loses_nothing() {

@@ -19,6 +19,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 /// How a section is cited. In two parts, so that this file cites nothing by accident.
 const CITATION: &str = concat!("PROTO", "COL §");
+/// How .proto files cite, which are ASCII.
+const ASCII_CITATION: &str = concat!("PROTO", "COL section ");
 /// What may stand between two sections of one citation.
 const CITATION_JOINTS: [&str; 5] = [", §", " and §", ", and §", " to §", "; §"];
 /// Crates that touch the world, each with all whose names begin with it and a hyphen.
@@ -57,6 +59,10 @@ const IMPURITIES: [&str; 9] = [
     "tokio::",
 ];
 
+/// What the core does not name: a store that can be written to, and what makes bytes of messages,
+/// which are never signed.
+const BEYOND_THE_CORE: [&str; 4] = ["MemoryStore", "prost", "encode_to_vec", "encode_raw"];
+
 /// A file of the repository.
 struct Source {
     /// Relative to the root, with `/` between the parts.
@@ -78,6 +84,12 @@ impl Source {
         self.path.starts_with("sim/src/") || self.path == "proto/src/key.rs"
     }
 
+    /// The store of tests and simulations, which they write to, comes with the core.
+    fn is_core(&self) -> bool {
+        let is_store = ["proto/src/store.rs", "proto/src/store/memory.rs"].contains(&&*self.path);
+        self.path.starts_with("proto/src/") && !is_store
+    }
+
     /// The program around the simulated world, `sim/src/bin`, reads files and starts threads.
     fn is_pure(&self) -> bool {
         let is_world = self.path.starts_with("sim/src/") && !self.path.starts_with("sim/src/bin/");
@@ -95,6 +107,16 @@ fn every_cited_section_of_the_protocol_exists() {
     let sections = sections(&protocol());
     assert_clean(violations(&sources("rs"), |source| unknown_sections(&sections, &source.text)));
     assert_clean(violations(&sources("proto"), |source| unknown_sections(&sections, &source.text)));
+    let cites = |source: &Source| !cited_sections(&source.text).is_empty();
+    assert!(sources("proto").iter().all(cites), "a .proto file cites no section");
+}
+
+#[test]
+fn everything_in_the_client_api_is_documented() {
+    let api = sources("proto").into_iter().filter(|source| source.path.contains("/client/"));
+    let api = api.collect::<Vec<_>>();
+    assert!(!api.is_empty(), "the walk finds no client API");
+    assert_clean(violations(&api, |source| undocumented(&source.text)));
 }
 
 #[test]
@@ -139,6 +161,20 @@ fn the_pure_crates_use_no_clock_no_thread_and_no_hash_container() {
     let pure = sources("rs").into_iter().filter(Source::is_pure).collect::<Vec<_>>();
     assert!(!pure.is_empty(), "the walk finds no pure crate");
     assert_clean(violations(&pure, |source| impurities(&source.text)));
+}
+
+#[test]
+fn the_core_neither_writes_to_a_store_nor_encodes_messages() {
+    let core = sources("rs").into_iter().filter(Source::is_core).collect::<Vec<_>>();
+    assert!(core.iter().any(|source| source.path == "proto/src/node.rs"));
+    assert_clean(violations(&core, |source| beyond_the_core(&source.text)));
+}
+
+/// Clippy stands behind the fences of the pure crates, and one attribute would take it away.
+#[test]
+fn nothing_opens_the_fences_of_the_pure_crates() {
+    let pure = sources("rs").into_iter().filter(Source::is_pure).collect::<Vec<_>>();
+    assert_clean(violations(&pure, |source| opened_fences(&source.text)));
 }
 
 /// What is signed by a modelled key is proof of nothing outside of a simulation.
@@ -269,8 +305,21 @@ fn unknown_sections(sections: &BTreeSet<String>, text: &str) -> Vec<String> {
 
 fn cited_sections(text: &str) -> Vec<String> {
     let lines = text.lines().map(|line| line.trim().trim_start_matches(['/', '!']).trim());
-    let flat = lines.collect::<Vec<_>>().join(" ");
+    let flat = lines.collect::<Vec<_>>().join(" ").replace(ASCII_CITATION, CITATION);
     flat.split(CITATION).skip(1).flat_map(joined_sections).collect()
+}
+
+/// Messages, enums, services, calls, fields and values of a .proto file without a comment above them.
+fn undocumented(text: &str) -> Vec<String> {
+    const KEYWORDS: [&str; 4] = ["message ", "enum ", "service ", "rpc "];
+    let lines = text.lines().map(str::trim).collect::<Vec<_>>();
+    let is_bare = |pair: &&[&str]| {
+        let is_named = KEYWORDS.iter().any(|keyword| pair[1].starts_with(*keyword));
+        let is_field = pair[1].contains(" = ") && !pair[1].starts_with("syntax");
+        (is_named || is_field) && !pair.iter().any(|line| line.starts_with("//"))
+    };
+    let bare = lines.windows(2).filter(is_bare);
+    bare.map(|pair| format!("`{}` has no comment", pair[1])).collect()
 }
 
 /// The sections at the start of a text: three of them in `5.1, §5.2 and §5.3 say so`.
@@ -354,6 +403,27 @@ fn impurities(text: &str) -> Vec<String> {
     let code = code_only(text);
     let impure = IMPURITIES.into_iter().filter(|what| code.contains(what));
     impure.map(|what| format!("uses {what}")).collect()
+}
+
+fn beyond_the_core(text: &str) -> Vec<String> {
+    let code = without_tests(&code_only(text));
+    let named = BEYOND_THE_CORE.into_iter().filter(|what| code.contains(what));
+    named.map(|what| format!("names {what}")).collect()
+}
+
+/// Attributes that let through what the fences name: by its lint, or by a group that has it, unless the
+/// lints are denied again.
+fn opened_fences(text: &str) -> Vec<String> {
+    let code = code_only(text);
+    let closes_again = code.contains("#[deny(clippy::disallowed_methods, clippy::disallowed_types");
+    let lets_through = |rest: &&str| {
+        let list = rest.split(')').next().unwrap_or_default();
+        let by_group = list.contains("clippy::all") || list.contains("clippy::style");
+        list.contains("clippy::disallowed_") || (by_group && !closes_again)
+    };
+    let lists = ["allow(", "expect("].into_iter().flat_map(|word| code.split(word).skip(1));
+    let opened = lists.filter(lets_through).filter_map(|rest| rest.split(')').next());
+    opened.map(|list| format!("opens a fence: {}", list.trim())).collect()
 }
 
 /// The text with blanks for comments, strings and character literals; lines stay where they are.
@@ -584,6 +654,42 @@ mod rules {
     }
 
     #[test]
+    fn a_citation_in_ascii_is_one() {
+        let text = ASCII_CITATION.replacen(' ', "\n// ", 1);
+        assert_eq!(cited_sections(&format!("// ({text}7.1), {ASCII_CITATION}9")), ["7.1", "9"]);
+        let unknown = unknown_sections(&sections("## 7. Peers\n"), &format!("// {text}7.1"));
+        assert_eq!(unknown.len(), 1);
+    }
+
+    #[test]
+    fn what_a_proto_file_leaves_without_a_comment_is_caught() {
+        let documented = "syntax = \"proto3\";\n\n// A.\nmessage A {\n  // B.\n  C b = 1;\n}\n";
+        assert_clean(undocumented(documented));
+        for bare in ["message A {", "enum A {", "service A {", "rpc A(B) returns (C);", "A b = 1;"]
+        {
+            assert_eq!(undocumented(&format!("// A = 1\n\n{bare}\n")).len(), 1, "{bare}");
+        }
+    }
+
+    #[test]
+    fn an_opened_fence_is_caught() {
+        assert_clean(opened_fences(
+            "// allow(clippy::disallowed_types)\n#[allow(clippy::too_many)]",
+        ));
+        for lint in ["types", "methods", "macros"] {
+            for word in ["allow", "expect"] {
+                let code = format!("#[{word}(clippy::pedantic,\n  clippy::disallowed_{lint})]");
+                assert_eq!(opened_fences(&code).len(), 1, "{code}");
+            }
+        }
+        let group = "#[allow(missing_docs, clippy::all)]\n";
+        assert_eq!(opened_fences(group).len(), 1);
+        assert_eq!(opened_fences("#![cfg_attr(a, allow(clippy::style))]").len(), 1);
+        let again = "#[deny(clippy::disallowed_methods, clippy::disallowed_types)]\nmod a {}\n";
+        assert_clean(opened_fences(&format!("{group}{again}")));
+    }
+
+    #[test]
     fn a_dependency_that_touches_the_world_is_caught() {
         let pure = "comm-proto v0.1.0 (proto)|\nrand v0.9.5|std\nrand_core v0.6.4|getrandom\n";
         assert_clean(worldly_dependencies(pure));
@@ -645,6 +751,17 @@ mod rules {
         for code in IMPURITIES {
             assert_eq!(impurities(&format!("use {code};")).len(), 1, "{code}");
         }
+    }
+
+    #[test]
+    fn what_is_beyond_the_core_is_caught() {
+        for what in BEYOND_THE_CORE {
+            assert_eq!(beyond_the_core(&format!("use a::{what};")).len(), 1, "{what}");
+            let in_tests = format!("// {what}\n#[cfg(test)]\nmod tests {{\nuse a::{what};\n}}\n");
+            assert_clean(beyond_the_core(&in_tests));
+        }
+        assert!(source("proto/src/agent/cards.rs", "").is_core());
+        assert!(!source("proto/src/store/memory.rs", "").is_core());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The wire: what is encoded is decoded to the same value, and nothing else is accepted.
 //!
 //! Round trips and forgeries stand here, bounds in [`bounds`], the recorded frames in [`vectors`],
-//! and millions of bad frames in [`fuzz`].
+//! and bad input by the million in [`fuzz`], for frames, and [`layouts`], for what frames carry.
 
 mod bounds;
 mod frame;
 mod fuzz;
+mod layouts;
 mod samples;
 mod values;
 mod vectors;

@@ -95,7 +95,7 @@ fn storage(study: &Study) -> Option<Drawing> {
         return None;
     }
     let axis = |label: &str, end: f64| {
-        let ticks = round_ticks((0.0, end)).into_iter().map(|at| (at, Unit::Count.show(at)));
+        let ticks = round_ticks((0.0, end)).into_iter().map(|at| (at, tick(Unit::Count, at)));
         Axis {
             label: label.to_owned(),
             range: (0.0, end),
@@ -239,8 +239,19 @@ fn height(measure: &Measure, values: impl Iterator<Item = f64>) -> Axis {
         Unit::Time | Unit::Count => (0.0, greatest * 1.1),
     };
     let range = if range.1 > range.0 { range } else { (range.0 - 0.01, range.1) };
-    let ticks = round_ticks(range).into_iter().map(|at| (at, measure.unit().show(at))).collect();
+    let ticks = round_ticks(range).into_iter().map(|at| (at, tick(measure.unit(), at))).collect();
     Axis { label: measure.name().to_owned(), range, logarithmic: false, ticks }
+}
+
+/// What is written beside an axis: counts with no more decimals than they have.
+fn tick(unit: Unit, at: f64) -> String {
+    let text = unit.show(at);
+    match unit {
+        Unit::Count if text.contains('.') => {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => text,
+    }
 }
 
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {

@@ -1,13 +1,29 @@
 //! Two reports beside each other: what differs by more than chance.
 
+use thiserror::Error;
+
 use super::summary::figures;
 use super::table::columns;
 use super::{Report, Study};
 use crate::measure::{Measure, USUAL};
 use crate::statistics::{Ratio, difference};
 
+/// What a row marked by chance alone is to be told from.
+const CHANCE: &str = "differs: 0 is outside the interval. Of twenty rows without any difference about one is marked all the same.\n";
+
+/// Why two reports cannot be compared.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "nothing in common: no scenario of the same file whose cells have the same settings. \
+     A run has one cell without settings; compare it with another run"
+)]
+pub struct NothingInCommon;
+
 /// A table of all cells that both have. Experiments are matched by the names of their scenarios' files.
-pub fn compare(left: &Report, right: &Report) -> String {
+///
+/// # Errors
+/// There is no such cell.
+pub fn compare(left: &Report, right: &Report) -> Result<String, NothingInCommon> {
     let head = ["measure", "left", "right", "difference", "95 % of the difference", ""];
     let mut text = String::new();
     for a in left.studies() {
@@ -20,16 +36,22 @@ pub fn compare(left: &Report, right: &Report) -> String {
                         .iter()
                         .filter_map(|name| row(&Measure::parse(name).ok()?, (a, x), (b, y))),
                 );
-                text += &format!("{file} {label}\n{}\n", columns(&rows, 1));
+                let title = format!("{file} {label}");
+                text += &format!("{}\n{}{}\n", title.trim_end(), sides(a, b), columns(&rows, 1));
             }
         }
     }
-    if text.is_empty() {
-        "Nothing in common: no scenario of the same file whose cells have the same settings. A run has one cell without settings; compare it with another run.\n"
-            .to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { Err(NothingInCommon) } else { Ok(text + CHANCE) }
+}
+
+/// What two experiments were run with, if that is not the same.
+fn sides(a: &Study, b: &Study) -> String {
+    let [left, right] = [a, b].map(|study| &study.manifest.identity.overrides);
+    let side = |name: &str, set: &[String]| {
+        let set = if set.is_empty() { "nothing set".to_owned() } else { set.join(" ") };
+        format!("{name}: {set}\n")
+    };
+    if left == right { String::new() } else { side("left", left) + &side("right", right) }
 }
 
 /// Numbers of cells with the same settings.

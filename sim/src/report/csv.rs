@@ -7,7 +7,7 @@ use crate::world::KINDS;
 /// Columns that are there whatever is swept; times in milliseconds, empty for *never*.
 const COLUMNS: &str = "scenario,settings,seed,envelope,accepted_ms,copied_ms,stored_ms,delivered_ms,\
     acknowledged_ms,region_copied_ms,messages,bodies,left,subscriptions,storage_ms,ideal_storage_ms,first_attempt,\
-    wronged,theirs,forged,to_come_ms,first_submission,evicted\n";
+    wronged,theirs,forged,to_come_ms,first_submission,evicted,id\n";
 
 /// All envelopes, in the order of scenarios, cells, seeds and sending.
 pub fn envelopes(report: &Report) -> String {
@@ -39,9 +39,10 @@ pub fn envelopes(report: &Report) -> String {
                     .map(|count| count.to_string());
                     let seed = network.seed;
                     text += &format!(
-                        "{file},{label},{seed},{envelope},{},{}\n",
+                        "{file},{label},{seed},{envelope},{},{},{}\n",
                         times.join(","),
-                        counts.join(",")
+                        counts.join(","),
+                        fate.id
                     );
                 }
             }

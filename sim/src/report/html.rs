@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::charts;
 use super::plot::{self, bars, escaped};
 use super::summary::{CellSummary, StudySummary, Summary};
-use super::table::{RULE_OF_THREE, interval};
+use super::table::{RULE_OF_THREE, interval, lost_of};
 use super::{Report, Study};
 
 const STYLE: &str = include_str!("style.css");
@@ -31,6 +31,9 @@ fn section(study: &Study, figures: &StudySummary) -> String {
             "<p class=\"missed\">{} of {} networks are finished; the others are missing here.</p>",
             figures.finished, figures.planned
         );
+    }
+    if let Some(why) = &figures.unchecked {
+        let _ = writeln!(text, "<p class=\"missed\">{}</p>", escaped(why));
     }
     text += &charts::all(study, figures).iter().map(|(_, drawn)| drawn.html()).collect::<String>();
     for cell in &figures.cells {
@@ -75,6 +78,10 @@ fn table(cell: &CellSummary) -> String {
     text += "</table>\n";
     if cell.figures.iter().any(|figure| figure.is_of_three) {
         text += &format!("<p>{RULE_OF_THREE}.</p>\n");
+    }
+    if let Some(said) = lost_of(cell) {
+        let commands = cell.lost.some.iter().map(|one| escaped(&one.replay)).collect::<Vec<_>>();
+        let _ = writeln!(text, "<p>{said}</p>\n<pre>{}</pre>", commands.join("\n"));
     }
     text
 }

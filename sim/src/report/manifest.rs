@@ -63,6 +63,26 @@ struct File {
     studies: Vec<Manifest>,
 }
 
+impl Identity {
+    /// What of it is another than in `now`, in words.
+    pub fn other_than(&self, now: &Self) -> String {
+        if self.scenario.file != now.scenario.file {
+            format!("another scenario, {}", self.scenario.file)
+        } else if self.scenario != now.scenario {
+            format!("another version of {} or of a file that it names", self.scenario.file)
+        } else if self.sweep != now.sweep {
+            let kind = if self.sweep { "a sweep, not of a run" } else { "a run, not of a sweep" };
+            kind.to_owned()
+        } else if self.overrides == now.overrides {
+            format!("another program, built at commit {}", self.program.commit)
+        } else if self.overrides.is_empty() {
+            "other settings, without any --set".to_owned()
+        } else {
+            format!("other settings, {}", self.overrides.join(" "))
+        }
+    }
+}
+
 impl Manifest {
     /// A scenario with its overrides, run by a program on networks with these seeds.
     pub fn new(

@@ -38,6 +38,9 @@ pub struct Network {
     pub trace: String,
     /// Fates of all envelopes.
     rows: Vec<Row>,
+    /// The first digits of their ids.
+    #[serde(default)]
+    ids: Vec<String>,
 }
 
 /// Milliseconds until accepted, copied, stored, delivered, acknowledged and copied in the region; messages, bodies,
@@ -64,6 +67,7 @@ impl Network {
             simulated_ms: measured.simulated.as_millis(),
             trace: measured.trace.clone(),
             rows: measured.envelopes.iter().map(row).collect(),
+            ids: measured.envelopes.iter().map(|fate| fate.id.clone()).collect(),
         }
     }
 
@@ -88,7 +92,8 @@ impl Network {
 
     /// Fates of all envelopes in the order in which they were sent.
     pub fn fates(&self) -> Vec<Fate> {
-        self.rows.iter().map(fate).collect()
+        let ids = self.ids.iter().cloned().chain(std::iter::repeat(String::new()));
+        self.rows.iter().zip(ids).map(|(row, id)| Fate { id, ..fate(row) }).collect()
     }
 }
 
@@ -108,6 +113,7 @@ fn fate(row: &Row) -> Fate {
     let [accepted, copied, stored, delivered, acknowledged, region_copied] =
         times.map(|time| time.map(Span::from_millis));
     Fate {
+        id: String::new(),
         accepted,
         copied,
         region_copied,

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Report, Study};
+use super::lost::Lost;
+use super::{Report, Study, unchecked};
 use crate::measure::{Measure, Seen, USUAL, Unit};
 use crate::scenario::expectation::Expectation;
 use crate::scenario::grid;
-use crate::statistics::{Estimate, Ratio, estimate, estimate_share};
+use crate::statistics::{Estimate, Ratio, estimate, estimate_part, estimate_share};
 
 /// A whole report in figures.
 #[derive(Serialize)]
@@ -42,6 +43,8 @@ pub struct StudySummary {
     pub planned: usize,
     /// Networks that are there.
     pub finished: usize,
+    /// Why none of its expectations was checked, if none was.
+    pub unchecked: Option<String>,
     /// Cells of which at least one network is there.
     pub cells: Vec<CellSummary>,
 }
@@ -65,6 +68,8 @@ pub struct CellSummary {
     pub expectations: Vec<Outcome>,
     /// Messages per network by kind, on average.
     pub messages: BTreeMap<String, f64>,
+    /// Envelopes that were not delivered.
+    pub lost: Lost,
 }
 
 /// A measure over networks. Times are in milliseconds, shares go from 0 to 1.
@@ -128,10 +133,9 @@ impl Summary {
         self.studies.iter().all(|study| study.finished == study.planned)
     }
 
-    /// Whether anything was expected at all of what was run.
+    /// Whether of each experiment something was expected of what was run.
     pub fn is_checked(&self) -> bool {
-        let mut cells = self.studies.iter().flat_map(|study| &study.cells);
-        cells.any(|cell| !cell.expectations.is_empty())
+        self.studies.iter().all(|study| study.unchecked.is_none())
     }
 
     /// As JSON.
@@ -143,6 +147,7 @@ impl Summary {
 impl StudySummary {
     fn new(study: &Study) -> Self {
         let cells = (0..study.cells.len()).filter_map(|cell| CellSummary::new(study, cell));
+        let cells = cells.collect::<Vec<_>>();
         let identity = &study.manifest.identity;
         Self {
             id: study.scenario.id.clone(),
@@ -154,7 +159,8 @@ impl StudySummary {
             commit: identity.program.commit.clone(),
             planned: study.planned(),
             finished: study.finished(),
-            cells: cells.collect(),
+            unchecked: unchecked::why(study, &cells),
+            cells,
         }
     }
 }
@@ -190,6 +196,7 @@ impl CellSummary {
                 .collect(),
             expectations: expected.iter().map(|wish| Outcome::new(wish, &seen)).collect(),
             messages: messages.into_iter().map(per_network).collect(),
+            lost: Lost::new(study, &cell.settings, &networks),
         })
     }
 
@@ -281,7 +288,11 @@ fn over_networks(measure: &Measure, networks: &[Seen]) -> Option<Estimate> {
     if found.len() < networks.len() {
         return None;
     }
-    if measure.is_of_trials() { estimate_share(&found) } else { estimate(&found) }
+    match measure.unit() {
+        _ if measure.is_of_trials() => estimate_share(&found),
+        Unit::Share => estimate_part(&found),
+        Unit::Time | Unit::Count => estimate(&found),
+    }
 }
 
 /// JSON with a line's end. What is written here has no keys that JSON lacks.

@@ -21,7 +21,8 @@ fn study(study: &StudySummary) -> String {
             study.finished, study.planned
         );
     }
-    text + &study.cells.iter().map(cell).collect::<String>()
+    text += &study.cells.iter().map(cell).collect::<String>();
+    text + &study.unchecked.iter().map(|why| format!("\n{why}\n")).collect::<String>()
 }
 
 fn cell(cell: &CellSummary) -> String {
@@ -47,7 +48,20 @@ fn cell(cell: &CellSummary) -> String {
             published.unwrap_or_default()
         );
     }
-    text
+    text + &lost(cell)
+}
+
+/// How many envelopes were lost, and how to see why some of them were.
+fn lost(cell: &CellSummary) -> String {
+    let lines = cell.lost.some.iter().map(|one| format!("  {}\n", one.replay)).collect::<String>();
+    lost_of(cell).map_or_else(String::new, |said| format!("\n{said}\n{lines}"))
+}
+
+/// How many envelopes were lost, in a sentence; none if none was.
+pub(super) fn lost_of(cell: &CellSummary) -> Option<String> {
+    let (count, all) = (cell.lost.count, cell.envelopes);
+    let hint = if cell.lost.some.is_empty() { "" } else { " What became of some of them:" };
+    (count > 0).then(|| format!("{count} of {all} envelopes were not delivered by the end.{hint}"))
 }
 
 fn row(figure: &Figure, outcomes: &[Outcome]) -> Vec<String> {

@@ -181,12 +181,7 @@ fn a_plot_shows_what_never_came_at_its_edge() {
     all[5] = network(&cell(1), 3, 10);
     let text = TEXT.replace("first_copy_p99", "delivery_p50");
     let mut changed = manifest(vec![1, 2, 3]);
-    changed.identity.scenario = manifest::Text {
-        file: "a.toml".into(),
-        sha256: manifest::sha256(&text),
-        text,
-        files: [].into(),
-    };
+    changed.identity.scenario = scenario_of(text);
     let mut kept = Report::default();
     kept.add(changed, all).unwrap();
     let summary = Summary::new(&kept);
@@ -195,6 +190,61 @@ fn a_plot_shows_what_never_came_at_its_edge() {
     assert!(plot.svg().contains(">never</text>"), "{}", plot.svg());
     assert_eq!(plot.svg().matches("class=\"dot").count(), 1, "the other cell has its figure");
     assert!(!plot.svg().contains("NaN") && !plot.svg().contains("inf"));
+}
+
+fn scenario_of(text: String) -> manifest::Text {
+    let sha256 = manifest::sha256(&text);
+    manifest::Text { file: "a.toml".into(), sha256, text, files: [].into() }
+}
+
+/// Networks of the first cell that have nothing in common, so that intervals are as wide as they get.
+fn unlike_networks() -> Vec<Network> {
+    let unlike = |seed: u64| {
+        let mut network = network(&cell(0), if seed == 1 { 1 } else { 5_000 }, 0);
+        network.seed = seed;
+        network.standing = Standing { table: (seed, 2), entries: (seed, 2), ..Standing::default() };
+        network.fullest = (seed, 2);
+        network
+    };
+    vec![unlike(1), unlike(2)]
+}
+
+#[test]
+fn no_form_of_a_report_shows_what_cannot_be() {
+    let text = TEXT.replace(
+        "at_most = \"1s\"",
+        "at_most = \"1s\"\n[[expect]]\nmeasure = \"disk_share\"\nat_most = \"90%\"",
+    );
+    let mut changed = manifest(vec![1, 2]);
+    changed.identity.scenario = scenario_of(text);
+    let mut kept = Report::default();
+    kept.add(changed, unlike_networks()).unwrap();
+    let summary = Summary::new(&kept);
+    let figures = &summary.studies[0].cells[0].figures;
+    let names = ["first_copy_p99", "messages_mean", "table_share", "disk_share"];
+    for name in names {
+        let figure = figures.iter().find(|figure| figure.measure == name).unwrap();
+        assert_eq!(figure.low, Some(0.0), "{name}");
+    }
+    let shares = figures.iter().filter(|figure| figure.unit == "share");
+    assert!(shares.clone().count() > 4);
+    for figure in shares {
+        assert!(
+            figure.high.is_none_or(|high| high <= 1.0),
+            "{}: {:?}",
+            figure.measure,
+            figure.high
+        );
+    }
+    let is_negative = |word: &str| {
+        word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let goals = Goals::new(&summary);
+    for form in written(&kept).into_iter().chain([goals.table(), goals.markdown(), goals.to_json()])
+    {
+        let found = form.split([' ', '>', '"', '|', ',', '\n']).find(|word| is_negative(word));
+        assert_eq!(found, None, "{form}");
+    }
 }
 
 #[test]
@@ -244,6 +294,8 @@ fn the_page_needs_nothing_else_and_draws_bands_goals_and_published_figures() {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    // Copies go from 0 to 2 on their axis.
+    assert!(page.contains(">0.5</text>") && !page.contains(">0.50</text>"), "{page}");
 }
 
 #[test]
@@ -252,7 +304,7 @@ fn every_envelope_and_every_minute_is_a_line_of_its_csv() {
     assert_eq!(text.lines().count(), 61);
     assert_eq!(
         text.lines().nth(1),
-        Some("a.toml,adversary.share=0%,1,0,5,100,,300,,,41,0,0,0,0,0,0,0,0,0,0,0,0")
+        Some("a.toml,adversary.share=0%,1,0,5,100,,300,,,41,0,0,0,0,0,0,0,0,0,0,0,0,")
     );
     let text = csv::minutes(&report(vec![networks()]));
     assert_eq!(text.lines().count(), 1 + 6 * 3);
@@ -267,9 +319,11 @@ fn a_comparison_finds_what_differs_and_nothing_else() {
             self::network(&cell(usize::from(network.settings[0].1 == "30%")), network.seed, 5)
         })
         .collect();
-    let text = compare(&report(vec![networks()]), &report(vec![slow]));
+    let text = compare(&report(vec![networks()]), &report(vec![slow])).unwrap();
     let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("delivered ").ends_with("differs"), "{text}");
     assert!(!row("messages_mean").ends_with("differs"), "{text}");
-    assert!(compare(&report(vec![]), &report(vec![])).starts_with("Nothing in common"));
+    assert!(text.ends_with("about one is marked all the same.\n"), "{text}");
+    let none = compare(&report(vec![]), &report(vec![])).unwrap_err().to_string();
+    assert!(none.starts_with("nothing in common"), "{none}");
 }

@@ -294,7 +294,7 @@ fn each_mistake_in_an_expectation_is_named() {
     }
     let unknown = error("[[expect]]\nmeasure = \"deliverd\"\nat_least = \"1%\"");
     assert!(
-        unknown.starts_with("a.toml: expect 1: measure = \"deliverd\": write one of accepted, "),
+        unknown.starts_with("a.toml: expect 1: measure = \"deliverd\": did you mean delivered? Write one of accepted, "),
         "{unknown}"
     );
     assert!(

@@ -31,8 +31,6 @@ pub(crate) use serving::Skews;
 
 /// Violations kept; whatever is wrong once is wrong often.
 const VIOLATIONS_MAX: usize = 16;
-/// Of each message in a story.
-const STORY_CHARS_MAX: usize = 400;
 
 /// An honest host at one moment.
 pub(crate) struct Seen<'a> {
@@ -132,9 +130,6 @@ pub(crate) struct Oracle {
     checks: BTreeMap<&'static str, u64>,
     violations: Vec<Violation>,
     start: Time,
-    /// The envelope whose story is told, by the beginning of its id in digits.
-    about: Option<String>,
-    story: Vec<String>,
 }
 
 /// An envelope that somebody sent, or an adversary made.
@@ -190,16 +185,6 @@ impl Oracle {
         }
     }
 
-    /// Every message that names an envelope is written down; `about` is the beginning of its id.
-    pub(crate) fn tell_about(&mut self, about: &str) {
-        self.about = Some(format!("EnvelopeId({about}"));
-    }
-
-    /// What was written down.
-    pub(crate) fn story(&self) -> &[String] {
-        &self.story
-    }
-
     /// All that goes wrong ends now.
     pub(crate) fn healed(&mut self, now: Time) {
         self.healed = Some(now);
@@ -207,7 +192,6 @@ impl Oracle {
 
     /// An honest node is about to get this.
     pub(crate) fn before(&mut self, seen: &Seen<'_>, input: &Input) {
-        self.write_down(seen, "gets", input);
         self.to_end.clear();
         self.met.clear();
         match input {
@@ -222,7 +206,6 @@ impl Oracle {
 
     /// An honest node wants this done. A batch is not written yet.
     pub(crate) fn output(&mut self, seen: &Seen<'_>, output: &Output) {
-        self.write_down(seen, "wants", output);
         match output {
             Output::Write(batch) => self.removals(seen, &batch.writes),
             Output::Reply { result: Err(refusal), .. }
@@ -322,16 +305,6 @@ impl Oracle {
 
     fn is_acknowledged(&self, id: &EnvelopeId) -> bool {
         self.sent.get(id).is_some_and(|sent| sent.acknowledged.is_some())
-    }
-
-    fn write_down(&mut self, seen: &Seen<'_>, what: &str, told: &dyn fmt::Debug) {
-        let Some(about) = &self.about else { return };
-        let text = format!("{told:?}");
-        if text.contains(about) {
-            let (at, after) = (seen.at, seen.now.since(self.start).as_millis());
-            let text: String = text.chars().take(STORY_CHARS_MAX).collect();
-            self.story.push(format!("{after} ms: host {at} {what} {text}"));
-        }
     }
 
     fn check(&mut self, what: &'static str) {

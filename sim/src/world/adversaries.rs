@@ -69,7 +69,10 @@ impl World {
         let original = output.clone();
         if let Some(output) = self.hosts[host].pass(stage, output) {
             self.perform(host, output);
-        } else if let Some((asked, deadline)) = self.hosts[host].swallowed(&original) {
+            return;
+        }
+        self.tell_kept(host, "keeps back what its node wants", &original);
+        if let Some((asked, deadline)) = self.hosts[host].swallowed(&original) {
             let late = Happening::Answered { asked, result: Err(Rejection::Unreachable) };
             let patience = deadline.since(self.clock(host));
             self.later(patience, late);

@@ -1,7 +1,7 @@
 //! Which hosts could not be reached, and until when they are not dialled again.
 //!
 //! Entry type is [`Dials`]. A real node's host does the same (PROTOCOL §5.2). It is kept where dials fail at once
-//! (`network.off = "refuses"`). Unlike those of a real host, the waits outlast a restart of whoever dials.
+//! (`network.off = "refuses"`); a call to a host that is silent takes as long as it has patience.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::host::At;
 const FIRST: Span = Span::from_secs(1);
 const LONGEST: Span = Span::from_secs(300);
 
-/// Dials that failed, by who dialled whom; a host that has ended for good has none.
+/// Dials that failed, by who dialled whom; a host that is off has none.
 #[derive(Debug, Default)]
 pub(super) struct Dials(BTreeMap<(At, At), Failed>);
 
@@ -43,7 +43,11 @@ impl Dials {
 
     /// A host has ended, and nobody switches it on again.
     pub(super) fn forget(&mut self, host: At) {
-        self.0.retain(|(from, _), _| *from != host);
+        let own: Vec<_> =
+            self.0.range((host, 0)..=(host, At::MAX)).map(|(dial, _)| *dial).collect();
+        for dial in own {
+            self.0.remove(&dial);
+        }
     }
 }
 
@@ -52,9 +56,9 @@ pub(super) fn longer(waited: Span) -> Span {
     waited.times(2).clamp(FIRST, LONGEST)
 }
 
-/// Four fifths to six fifths of it, as `draw` says, which is any number.
+/// Four fifths to six fifths of it, as `draw` says, which is any number, and no more than the longest.
 pub(super) fn jittered(wait: Span, draw: u64) -> Span {
-    Span::from_millis(wait.as_millis() / 100 * (80 + draw % 41))
+    Span::from_millis(wait.as_millis() / 100 * (80 + draw % 41)).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -74,6 +78,8 @@ mod tests {
         dials.succeed(1, 2);
         dials.fail(1, 2, now, 0);
         assert!(!dials.wait(1, 2, now + Span::from_millis(800)));
+        assert_eq!(jittered(LONGEST, 40), LONGEST);
+        assert_eq!(jittered(FIRST, 40), Span::from_millis(1_200));
     }
 
     #[test]

@@ -154,16 +154,18 @@ impl World {
     /// A host is off from now on: nobody switches it on again.
     pub(crate) fn end(&mut self, host: At) {
         self.faults.forget(host);
-        self.dials.forget(host);
         self.go_down(host, 0);
     }
 
     pub(super) fn go_down(&mut self, host: At, kept: usize) {
         self.hosts[host].stop(kept);
         self.faults.forget(host);
+        self.dials.forget(host);
         for (from, to) in self.streams.unplug(host) {
             self.close_stream(from, to);
-            self.open_again(from, to, Span::ZERO);
+            if from != host {
+                self.open_again(from, to, Span::ZERO);
+            }
         }
         self.watch(host, |oracle, seen| oracle.crashed(seen));
     }

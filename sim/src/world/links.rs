@@ -47,6 +47,7 @@ impl World {
     /// A call leaves; what was not delivered is answered by nobody.
     pub(super) fn send_call(&mut self, asked: Asked, to: &Contact, request: Request) {
         if let Some(at) = self.by_address.get(&to.address()).copied()
+            && !self.faults.is_cut_either_way(asked.from, at, self.now)
             && self.is_refused(asked.from, at)
         {
             let result = Err(Rejection::Unreachable);
@@ -114,6 +115,10 @@ impl World {
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
         if !self.hosts[to].is_up() {
+            // Its link ended with it.
+            if self.network.off == Off::Refuses {
+                self.send_answer(asked, to, Err(Rejection::Unreachable));
+            }
             return;
         }
         let clock = self.clock(to);
@@ -173,6 +178,9 @@ impl World {
         } else {
             (Reaction::Pass, request)
         };
+        if !matches!(reaction, Reaction::Pass | Reaction::Instead(_)) {
+            self.tell_kept(to, "keeps this request from its node", &request);
+        }
         match reaction {
             Reaction::Answer(result) => self.send_answer(asked, to, *result),
             Reaction::Forged(message) => {

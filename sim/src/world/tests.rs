@@ -118,6 +118,22 @@ fn whoever_refuses_because_it_is_off_is_told_nothing() {
 }
 
 #[test]
+fn a_host_that_was_off_itself_dials_at_once() {
+    let network = Network { nodes: 2, off: Off::Refuses, ..Plan::default().network };
+    let mut world = World::new(&network, 1);
+    world.start(0, &[1]);
+    world.run_until(START + Span::from_secs(1));
+    let waits = |world: &World| world.dials.wait(0, 1, world.now());
+    assert!(waits(&world));
+    world.go_down(0, 0);
+    assert!(!waits(&world));
+    world.start(1, &[]);
+    world.start(0, &[1]);
+    world.run_until(START + Span::from_secs(2));
+    assert!(calls(&world) > 0);
+}
+
+#[test]
 fn an_identity_that_an_adversary_has_made_up_is_the_adversarys_place_in_a_table() {
     let network = Network { nodes: 2, ..Plan::default().network };
     let mut world = World::new(&network, 1);

@@ -6,7 +6,7 @@ use comm_proto::address::Address;
 use comm_proto::node::Node;
 use comm_proto::time::Span;
 
-use super::World;
+use super::{World, story};
 use crate::copies::Change;
 use crate::host::{At, Host};
 use crate::measured::{Fate, Standing};
@@ -70,6 +70,7 @@ impl World {
             let left = id.map_or(0, |id| self.holders(&id));
             let rest = self.people.expires_at(letter).map_or(Span::ZERO, |at| at.since(self.now));
             Fate {
+                id: id.as_ref().map_or_else(String::new, story::short),
                 region_copied: self.people.region_copied(letter),
                 left,
                 storage,

@@ -126,6 +126,7 @@ fn misuse_ends_with_2_and_says_what_to_do() {
             &["run", "small.toml", "--nodes", "1"],
             "--set network.nodes=1: network.nodes = 1: write a whole number",
         ),
+        (&["replay", "small.toml"], "the seed comes first"),
         (&["sweep", "small.toml", "--shard", "3/2"], "1/4 to 4/4"),
         (&["sweep", "small.toml", "--shard", "1/2"], "--out"),
         (&["report", "nowhere"], "give a directory that was given to --out"),
@@ -135,6 +136,94 @@ fn misuse_ends_with_2_and_says_what_to_do() {
         assert_eq!(code(&output), 2, "{arguments:?}");
         assert!(errors(&output).contains(message), "{arguments:?}: {}", errors(&output));
     }
+}
+
+#[test]
+fn networks_one_at_a_time_are_the_same_networks() {
+    let place = Place::with(SMALL);
+    let all = place.run(&["run", "small.toml"]);
+    let one = place.run(&["run", "small.toml", "--jobs", "1"]);
+    assert_eq!((code(&one), text(&one)), (0, text(&all)), "{}", errors(&one));
+    let sweep = place.run(&["sweep", "small.toml", "--networks", "1", "--jobs", "1"]);
+    assert_eq!(code(&sweep), 0, "{}", errors(&sweep));
+    for command in [
+        &["run", "small.toml"][..],
+        &["sweep", "small.toml"],
+        &["experiments"],
+        &["swarm", "--seeds", "1..2"],
+    ] {
+        let none = place.run(&[command, &["--jobs", "0"]].concat());
+        assert_eq!(code(&none), 2, "{command:?}");
+        assert!(errors(&none).contains("how many at a time, at least 1"), "{}", errors(&none));
+    }
+}
+
+#[test]
+fn a_run_that_checks_nothing_says_so_and_fails_only_where_something_must_be_checked() {
+    let (expect, _) = SMALL.split_at(SMALL.find("[[expect]]").unwrap());
+    let place = Place::with(expect);
+    let elsewhere = SMALL.replace("at_least", "where = { network.nodes = 25 }\nat_least");
+    fs::write(place.path("elsewhere.toml"), elsewhere).unwrap();
+    let none = "Nothing was checked: small.toml has no [[expect]]";
+    let other =
+        "Nothing was checked: expect 1 (delivered) is for network.nodes=25, which is 20 here";
+    for (file, said) in [("small.toml", none), ("elsewhere.toml", other)] {
+        let explored =
+            place.run(&["run", file, "--networks", "1", "--out", file.trim_end_matches(".toml")]);
+        assert_eq!(code(&explored), 0, "{}", errors(&explored));
+        assert!(text(&explored).contains(said), "{}", text(&explored));
+        let page = place.read(&format!("{}/report.html", file.trim_end_matches(".toml")));
+        assert!(page.contains("Nothing was checked"), "{page}");
+        let json = place.run(&["run", file, "--networks", "1", "--json"]);
+        assert!(text(&json).contains("\"unchecked\": \"Nothing was checked"), "{}", text(&json));
+        let tested = place.run(&["run", file, "--networks", "1", "--must-check"]);
+        assert_eq!(code(&tested), 4, "{}", errors(&tested));
+        assert!(errors(&tested).contains("--must-check"), "{}", errors(&tested));
+    }
+    let checked = place.run(&["sweep", "elsewhere.toml", "--networks", "1", "--must-check"]);
+    assert_eq!(code(&checked), 0, "{}", errors(&checked));
+    assert!(!text(&checked).contains("Nothing was checked"), "{}", text(&checked));
+}
+
+/// Adversaries who take every envelope, so that none arrives.
+const DROPPED: [&str; 4] =
+    ["--set", "adversary.behaviours=[\"collude\"]", "--set", "adversary.share=100%"];
+
+#[test]
+fn a_report_names_envelopes_that_were_lost_and_a_replay_tells_what_became_of_one() {
+    let place = Place::with(SMALL);
+    let run =
+        [&["run", "small.toml", "--networks", "1", "--seed", "3", "--out", "out"][..], &DROPPED]
+            .concat();
+    let output = place.run(&run);
+    assert_eq!(code(&output), 1, "{}", errors(&output));
+    let shown = text(&output);
+    assert!(shown.contains("3 of 3 envelopes were not delivered"), "{shown}");
+    let command = shown.lines().find(|line| line.contains("comm-sim replay 3 small.toml")).unwrap();
+    assert!(
+        command.contains("--set 'adversary.behaviours=[\"collude\"]' --set 'adversary.share=100%'"),
+        "{command}"
+    );
+    let id = command.split_whitespace().last().unwrap();
+    assert!(id.len() == 12 && id.chars().all(|digit| digit.is_ascii_hexdigit()), "{command}");
+    let row = place.read("out/envelopes.csv");
+    assert!(row.lines().any(|line| line.ends_with(&format!(",{id}"))), "{row}");
+    let page = place.read("out/report.html");
+    assert!(page.contains(&format!("--about {id}")), "{page}");
+
+    let plain = place.run(&[&["replay", "3", "small.toml"][..], &DROPPED].concat());
+    assert!(text(&plain).contains(id), "{}", text(&plain));
+    let told = place.run(&[&["replay", "3", "small.toml", "--about", id][..], &DROPPED].concat());
+    assert_eq!(code(&told), 0, "{}", errors(&told));
+    let story = text(&told);
+    assert_eq!(story.lines().next(), text(&plain).lines().next(), "to be told changes nothing");
+    assert!(story.contains("is asked by its client: Submit"), "{story}");
+    assert!(story.contains("(adversary): Deliver"), "{story}");
+    assert_eq!(story.matches("has it on its disk").count(), 1, "nobody else keeps it: {story}");
+    assert!(story.contains("accepted") && story.contains("not delivered"), "{story}");
+    let nobody = place.run(&["replay", "3", "small.toml", "--about", "zz"]);
+    assert_eq!(code(&nobody), 2);
+    assert!(errors(&nobody).contains("no envelope's id begins with zz"), "{}", errors(&nobody));
 }
 
 #[test]
@@ -192,7 +281,8 @@ fn a_directory_with_other_results_is_left_alone() {
     let output =
         place.run(&["run", "small.toml", "--networks", "1", "--nodes", "22", "--out", "out"]);
     assert_eq!(code(&output), 2);
-    assert!(errors(&output).contains("give another directory with --out"), "{}", errors(&output));
+    let refused = "other settings, without any --set; give another directory with --out";
+    assert!(errors(&output).contains(refused), "{}", errors(&output));
     let more = place.run(&["run", "small.toml", "--networks", "3", "--out", "out"]);
     assert!(errors(&more).contains("1 of 3 networks are there already"), "{}", errors(&more));
 }
@@ -256,6 +346,12 @@ fn two_results_are_compared() {
     let shown = text(&output);
     let row = shown.lines().find(|line| line.starts_with("delivery_p50")).unwrap();
     assert!(row.contains('+'), "{row}");
+    let sides = "left: nothing set\nright: network.latency=500ms..900ms\n";
+    assert!(shown.contains(sides), "{shown}");
+    assert_eq!(code(&place.run(&["sweep", "small.toml", "--networks", "1", "--out", "c"])), 0);
+    let none = place.run(&["compare", "a", "c"]);
+    assert_eq!(code(&none), 2);
+    assert!(errors(&none).contains("nothing in common"), "{}", errors(&none));
 }
 
 #[test]
@@ -301,9 +397,13 @@ fn all_experiments_are_one_table_and_one_document() {
     let again = place.run(&all);
     assert!(errors(&again).contains("4 of 4 networks are there already"), "{}", errors(&again));
     assert_eq!((text(&again), place.read("docs/experiments.md")), (shown, document));
-    let one = place.run(&["experiments", "e7", "--networks", "1", "--json"]);
-    assert_eq!(code(&one), 0, "{}", errors(&one));
-    assert!(text(&one).contains("\"met\": true") && !text(&one).contains("E9"));
+    for name in ["e7", "b", "b.toml"] {
+        let one = place.run(&["experiments", name, "--networks", "1", "--json"]);
+        assert_eq!(code(&one), 0, "{}", errors(&one));
+        assert!(text(&one).contains("\"met\": true") && !text(&one).contains("E9"));
+    }
+    let listed = place.run(&["list"]);
+    assert!(text(&listed).contains("a.toml                   E9      small"), "{}", text(&listed));
     let none = place.run(&["experiments", "E8"]);
     assert_eq!(code(&none), 2);
     assert!(errors(&none).contains("no experiment is called E8"), "{}", errors(&none));

@@ -9,8 +9,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use comm_sim::swarm::run;
 use comm_sim::swarm::verdict::Totals;
+use comm_sim::swarm::{run, run_about};
 
 /// Worlds of one test.
 const WORLDS: u64 = 25;
@@ -82,6 +82,16 @@ fn fifty_worlds_are_the_same_in_two_processes_one_with_and_one_without_optimisat
     let all = hashes(tested);
     assert_eq!(all.len(), 50);
     assert_eq!(hashes(&target.join("release").join(tested.file_name().unwrap())), all);
+}
+
+#[test]
+fn a_world_whose_story_is_told_is_the_same_world() {
+    // Every id begins with nothing.
+    let (verdict, story) = run_about(1, "");
+    assert_eq!(verdict.trace, run(1).trace);
+    for told in ["is asked by its client: Submit", "calls host", "has it on its disk"] {
+        assert!(story.iter().any(|line| line.contains(told)), "{told}");
+    }
 }
 
 #[test]

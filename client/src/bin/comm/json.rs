@@ -290,6 +290,35 @@ mod tests {
         assert_eq!(state(MessageState::Delivered { at })["delivered_at"], 5);
     }
 
+    /// B26.
+    #[test]
+    fn every_node_of_the_table_is_an_object_with_all_that_is_known_of_it() {
+        let peer = |digit, places: &[&str], status| PeerLine {
+            address: Address::from_bytes([digit; 20]),
+            endpoints: places.iter().map(|place| place.parse().unwrap()).collect(),
+            status,
+            last_seen: Time::from_millis(1_000),
+        };
+        let object = |peer| -> Value {
+            let line = render(&Shown::Peers(vec![peer]));
+            serde_json::from_str::<Value>(&line).unwrap()["peers"][0].take()
+        };
+        let places = ["192.0.2.1:7001", "[2001:db8::1]:7001"];
+        assert_eq!(
+            object(peer(0x11, &places, Some(PeerStatus::Good))),
+            json!({
+                "address": "11".repeat(20),
+                "endpoints": places,
+                "status": "good",
+                "last_seen": 1_000,
+            })
+        );
+        let status = |status| object(peer(1, &[], status))["status"].take();
+        assert_eq!(status(Some(PeerStatus::Questionable)), "questionable");
+        assert_eq!(status(Some(PeerStatus::Bad)), "bad");
+        assert_eq!(status(None), Value::Null);
+    }
+
     #[test]
     fn help_is_a_list_of_all_commands() {
         let help: Value = serde_json::from_str(&render(&Shown::Help)).unwrap();

@@ -438,6 +438,38 @@ mod tests {
         assert_eq!(line(MessageState::Cancelled), "#7 to ann: cancelled");
     }
 
+    /// B26.
+    #[test]
+    fn every_node_of_the_table_has_a_line_with_its_places_its_status_and_when_it_was_seen() {
+        let peer = |digit, endpoints: &[&str], status| PeerLine {
+            address: Address::from_bytes([digit; 20]),
+            endpoints: endpoints.iter().map(|place| place.parse().unwrap()).collect(),
+            status,
+            last_seen: NOON,
+        };
+        let peers = vec![
+            peer(0x11, &["192.0.2.1:7001", "[2001:db8::1]:7001"], Some(PeerStatus::Good)),
+            peer(0x22, &["192.0.2.2:7001"], Some(PeerStatus::Questionable)),
+            peer(0x33, &[], Some(PeerStatus::Bad)),
+            peer(0x44, &["192.0.2.4:1"], None),
+        ];
+        let text = |peers| render(&Shown::Peers(peers), &Moments::utc(NOON));
+        assert_eq!(
+            text(peers),
+            format!(
+                "{} 192.0.2.1:7001, [2001:db8::1]:7001 good, last seen 12:00:00\n\
+                 {} 192.0.2.2:7001 questionable, last seen 12:00:00\n\
+                 {} unreachable bad, last seen 12:00:00\n\
+                 {} 192.0.2.4:1 unknown, last seen 12:00:00",
+                "11".repeat(20),
+                "22".repeat(20),
+                "33".repeat(20),
+                "44".repeat(20)
+            )
+        );
+        assert_eq!(text(Vec::new()), "your node knows no other node yet");
+    }
+
     #[test]
     fn help_lists_every_command() {
         let text = render(&Shown::Help, &Moments::utc(NOON));

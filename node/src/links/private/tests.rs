@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::timeout;
 
+use super::super::storm::{INPUTS, RAREST, Storm};
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -128,6 +129,84 @@ async fn whoever_is_not_understood_is_read_to_the_end_and_told_nothing() {
     let mut said = Vec::new();
     near.read_to_end(&mut said).await.unwrap();
     assert!(said.is_empty());
+}
+
+/// An opening with whatever inside, which only somebody with the key can make.
+fn nonsense(network: &PrivateNetwork, storm: &mut Storm) -> Vec<u8> {
+    let nonce: Nonce = storm.array();
+    let body = match storm.below(3) {
+        0 => storm.noise(2 * u32::from(PADDING_MAX)),
+        time => {
+            let hours = CLOCK_TOLERANCE.times(u64::from(storm.below(3)));
+            let at = network.clock.machine() - CLOCK_TOLERANCE + hours;
+            let node = if time == 1 { [0; PublicKey::LEN] } else { storm.array() };
+            let padding = storm.noise(2 * u32::from(PADDING_MAX));
+            [&at.as_millis().to_be_bytes()[..], &node, &padding].concat()
+        }
+    };
+    let mut bytes = nonce.to_vec();
+    network.key.cipher(&nonce, OPENING).seal_record(&body, &mut bytes).unwrap();
+    bytes
+}
+
+/// H14: what stands at the beginning of an input is answered once if it is an opening for this node,
+/// and nothing else is.
+#[tokio::test]
+async fn a_million_openings_of_anybody_are_read_and_none_is_answered_twice() {
+    let (alice, mut storm) = (network(1, 1), Storm::new(1));
+    let (mut bob, mut good) = (network(1, 2), opening(&alice, None));
+    let [mut accepted, mut refused] = [0_u32; 2];
+    for n in 0..INPUTS {
+        if n % 10_000 == 0 {
+            bob = network(1, 2);
+        }
+        if n % 32 == 0 {
+            good = opening(&alice, (n % 64 == 0).then_some(bob.node));
+        }
+        let (bytes, is_changed) = match storm.below(8) {
+            0 => (storm.noise(512), false),
+            1..5 => (storm.changed(&good), true),
+            _ => (nonsense(&alice, &mut storm), false),
+        };
+        match bob.hear(&mut &bytes[..]).await {
+            Ok(nonce) => {
+                assert!(bytes.starts_with(&nonce));
+                assert!(!is_changed || bytes.starts_with(&good), "a changed opening is answered");
+                assert!(bob.hear(&mut &bytes[..]).await.is_err(), "an opening is answered twice");
+                accepted += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(accepted.min(refused) > INPUTS / RAREST, "{accepted}, {refused}");
+}
+
+/// H14: the other side of it.
+#[tokio::test]
+async fn a_million_answers_of_anybody_are_read() {
+    let (alice, mut storm, ours) = (network(1, 1), Storm::new(2), [0x11; NONCE_LEN]);
+    let answer = |theirs: Nonce, body: &[u8]| {
+        let mut bytes = theirs.to_vec();
+        alice.key.session(&ours, &theirs).1.seal_record(body, &mut bytes).unwrap();
+        bytes
+    };
+    let good = answer([0x22; NONCE_LEN], &[0; 30]);
+    let [mut accepted, mut refused] = [0_u32; 2];
+    for _ in 0..INPUTS {
+        let (bytes, is_changed) = match storm.below(8) {
+            0 => (storm.noise(512), false),
+            1..6 => (storm.changed(&good), true),
+            _ => (answer(storm.array(), &storm.noise(2 * u32::from(PADDING_MAX))), false),
+        };
+        match alice.read_answer(&mut &bytes[..], &ours).await {
+            Ok(_) => {
+                assert!(!is_changed || bytes.starts_with(&good), "a changed answer is believed");
+                accepted += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(accepted.min(refused) > INPUTS / RAREST, "{accepted}, {refused}");
 }
 
 /// What a caller makes of an answer, and whether it says anything more.

@@ -1,8 +1,10 @@
 //! What anybody may try who reaches the node's port: no node at all, or one that only listens in.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use comm_node::links::tls::Credentials;
+use comm_proto::key::PublicKey;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -36,7 +38,8 @@ async fn garbage(target: &Target) {
 
 /// The bytes of a whole honest link, overheard and sent again.
 async fn replayed_frames(target: &Target) {
-    let (sent, received) = overheard(target).await;
+    let credentials = Credentials::new(&key(90)).unwrap();
+    let (sent, received) = overheard(target.place(), &credentials, target.contact.key()).await;
     let (mine, theirs) = (key(90).public(), target.contact.key().to_owned());
     for key in [&mine, &theirs] {
         for part in [&key.as_bytes()[..], &key.address().as_bytes()[..]] {
@@ -52,14 +55,17 @@ async fn replayed_frames(target: &Target) {
     target.ledger.note("handshake", 20, 20);
 }
 
-/// What passes between the node and one that says hello, in both directions.
-async fn overheard(target: &Target) -> (Vec<u8>, Vec<u8>) {
+/// What passes between the node and one that shows `credentials` and says hello, in both directions.
+pub(super) async fn overheard(
+    place: SocketAddr,
+    credentials: &Credentials,
+    node: &PublicKey,
+) -> (Vec<u8>, Vec<u8>) {
     let (ours, wire) = duplex(1 << 20);
-    let stream = dial(target.place(), 82).await.unwrap();
+    let stream = dial(place, 82).await.unwrap();
     let listening = tokio::spawn(pass_on(wire, stream));
-    let credentials = Credentials::new(&key(90)).unwrap();
     let (mut link, found) = credentials.connect(ours, None).await.unwrap();
-    assert_eq!(found, *target.contact.key());
+    assert_eq!(found, *node);
     link.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     link.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
     let mut settings = [0; 9];

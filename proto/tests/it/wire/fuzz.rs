@@ -21,7 +21,7 @@ use super::samples::{
 };
 
 /// How many frames each decoder gets.
-const FRAMES: u32 = 1_000_000;
+pub(super) const FRAMES: u32 = 1_000_000;
 /// The longest frame of random bytes.
 const RANDOM_LEN_MAX: u32 = 200;
 /// What refusals can add to a decoded answer: the texts that this version has for their codes.
@@ -29,7 +29,7 @@ const TEXTS_LEN_MAX: usize = 65 * 80;
 /// What one part of a list takes in memory. It takes two bytes of the frame at least.
 const PART_LEN_MAX: usize = 128;
 /// Each of accepted, refused and unreadable frames makes up at least one in so many.
-const RAREST: u32 = 250;
+pub(super) const RAREST: u32 = 250;
 
 /// What became of a frame.
 enum Outcome {
@@ -60,7 +60,8 @@ impl Corpus {
         }
         let mut frame = join(&parts);
         if of_bytes {
-            (0..changes).for_each(|_| self.change_bytes(&mut frame, rng));
+            let other = |rng: &mut ChaCha12Rng| join(self.good(rng));
+            (0..changes).for_each(|_| change_bytes(&mut frame, other, rng));
         }
         frame
     }
@@ -69,25 +70,6 @@ impl Corpus {
         let signed = !self.signed.is_empty() && below(rng, 16) == 0;
         let frames = if signed { &self.signed } else { &self.plain };
         &frames[below(rng, frames.len() as u32) as usize]
-    }
-
-    fn change_bytes(&self, frame: &mut Vec<u8>, rng: &mut ChaCha12Rng) {
-        let at = position(rng, frame.len());
-        match below(rng, 8) {
-            0..3 if at < frame.len() => frame[at] ^= 1 << below(rng, 8),
-            3 => frame.truncate(at),
-            4 => {
-                let other = join(self.good(rng));
-                frame.truncate(at);
-                frame.extend(&other[position(rng, other.len())..]);
-            }
-            5 => {
-                let end = at + position(rng, frame.len() - at);
-                frame.extend_from_within(at..end);
-            }
-            6 => drop(frame.splice(at..at, [0xff; 9].into_iter().take(below(rng, 10) as usize))),
-            _ => drop(frame.splice(at..at, random(rng))),
-        }
     }
 
     fn add(mut self, message: &str, frame: &impl Message) -> Self {
@@ -112,7 +94,31 @@ pub(super) fn position(rng: &mut ChaCha12Rng, len: usize) -> usize {
     below(rng, end as u32 + 1) as usize
 }
 
-fn random(rng: &mut ChaCha12Rng) -> Vec<u8> {
+/// Changes good bytes at one place; `other` makes further good ones, to grow together with these.
+pub(super) fn change_bytes(
+    bytes: &mut Vec<u8>,
+    other: impl Fn(&mut ChaCha12Rng) -> Vec<u8>,
+    rng: &mut ChaCha12Rng,
+) {
+    let at = position(rng, bytes.len());
+    match below(rng, 8) {
+        0..3 if at < bytes.len() => bytes[at] ^= 1 << below(rng, 8),
+        3 => bytes.truncate(at),
+        4 => {
+            let other = other(rng);
+            bytes.truncate(at);
+            bytes.extend(&other[position(rng, other.len())..]);
+        }
+        5 => {
+            let end = at + position(rng, bytes.len() - at);
+            bytes.extend_from_within(at..end);
+        }
+        6 => drop(bytes.splice(at..at, [0xff; 9].into_iter().take(below(rng, 10) as usize))),
+        _ => drop(bytes.splice(at..at, random(rng))),
+    }
+}
+
+pub(super) fn random(rng: &mut ChaCha12Rng) -> Vec<u8> {
     let mut frame = vec![0; below(rng, RANDOM_LEN_MAX + 1) as usize];
     rng.fill_bytes(&mut frame);
     frame

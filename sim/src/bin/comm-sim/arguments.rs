@@ -1,5 +1,6 @@
 //! The command line. What its values mean to a scenario is the scenario's business.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -10,9 +11,9 @@ use crate::swarm::Seeds;
 const AFTER: &str = "\
 SCENARIO is a file, or the name of one that `comm-sim list` shows.
 
-Exit codes: 0 all expectations are met; 1 an expectation is missed, a network broke, or is missing in `report`; \
-2 wrong arguments, a wrong scenario, or files that cannot be read or written; \
-3 interrupted (the report is about what was finished).";
+Exit codes: 0 all expectations are met, or there was none to check; 1 an expectation is missed, a network broke, or is \
+missing in `report`; 2 wrong arguments, a wrong scenario, or files that cannot be read or written; \
+3 interrupted (the report is about what was finished); 4 nothing was checked, with --must-check.";
 
 /// Runs whole simulated networks of comm and reports what became of their envelopes.
 #[derive(Parser)]
@@ -29,12 +30,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         chosen: Chosen,
         #[command(flatten)]
+        workers: Workers,
+        #[command(flatten)]
         shown: Shown,
     },
     /// Run every cell of a scenario's grid; what is in --out already is not run again.
     Sweep {
         #[command(flatten)]
         chosen: Chosen,
+        #[command(flatten)]
+        workers: Workers,
         #[command(flatten)]
         shown: Shown,
         /// Run the i-th of n parts, so that n machines share the work; `report` joins them.
@@ -48,6 +53,8 @@ pub(crate) enum Command {
         wanted: Vec<String>,
         #[command(flatten)]
         changed: Changed,
+        #[command(flatten)]
+        workers: Workers,
         #[command(flatten)]
         shown: Shown,
         /// Write this document, and its plots into the folder `experiments` beside it.
@@ -74,6 +81,7 @@ pub(crate) enum Command {
     /// Run one network and print the hash of everything that happened in it.
     Replay {
         /// Seed of the network.
+        #[arg(value_parser = seed)]
         seed: u64,
         /// What to run.
         #[arg(required_unless_present = "swarm")]
@@ -86,8 +94,8 @@ pub(crate) enum Command {
         /// A world of `swarm` rather than a scenario: show what was drawn and what was broken.
         #[arg(long, conflicts_with_all = ["scenario", "set", "topology", "per_node"])]
         swarm: bool,
-        /// With --swarm: every message that names the envelope whose id begins so.
-        #[arg(long, value_name = "ID", requires = "swarm")]
+        /// Tell what became of the envelope whose id begins so: every message that names it, and where its copies lay.
+        #[arg(long, value_name = "ID")]
         about: Option<String>,
     },
     /// Run small worlds in which much goes wrong, and look whether anything is broken.
@@ -95,9 +103,8 @@ pub(crate) enum Command {
         /// The first seed and the one after the last.
         #[arg(long, value_name = "A..B")]
         seeds: Seeds,
-        /// Worlds at a time; as many as there are cores if not given.
-        #[arg(long, value_name = "N")]
-        jobs: Option<usize>,
+        #[command(flatten)]
+        workers: Workers,
         /// Print the hash of everything that happened in each world, and nothing else.
         #[arg(long)]
         hashes: bool,
@@ -153,6 +160,14 @@ pub(crate) struct Changed {
     set: Vec<String>,
 }
 
+/// How much to do at a time.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct Workers {
+    /// Networks or worlds at a time; never more than there are cores, and as many as these if not given.
+    #[arg(long, value_name = "N", value_parser = at_a_time)]
+    pub(crate) jobs: Option<NonZeroUsize>,
+}
+
 /// What to write about one network.
 #[derive(Args)]
 pub(crate) struct Looks {
@@ -173,6 +188,9 @@ pub(crate) struct Shown {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// End with 4 if no expectation is about what was run: for scripts that test.
+    #[arg(long)]
+    pub(crate) must_check: bool,
 }
 
 /// A part of the work, counted from 0.
@@ -180,6 +198,17 @@ pub(crate) struct Shown {
 pub(crate) struct Shard {
     part: usize,
     parts: usize,
+}
+
+fn at_a_time(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write how many at a time, at least 1".to_owned())
+}
+
+/// The seed of a network, which stands before its scenario.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        "the seed comes first, a whole number, as in `comm-sim replay 1 mute.toml`".to_owned()
+    })
 }
 
 impl Changed {

@@ -42,9 +42,9 @@ impl Directory {
         if fs::exists(path.join(MANIFEST)).is_ok_and(|there| there) {
             let before = Self::open(path)?.manifest;
             if before.identity != manifest.identity {
-                let path = path.display();
+                let (path, what) = (path.display(), before.identity.other_than(&manifest.identity));
                 return Err(format!(
-                    "{path} has results of another scenario, of other settings or of another program; give another directory with --out"
+                    "{path} has results of {what}; give another directory with --out"
                 ));
             }
             manifest.unite(&before);

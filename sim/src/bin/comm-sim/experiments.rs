@@ -11,7 +11,7 @@ use comm_sim::report::network::Network;
 use comm_sim::report::summary::Summary;
 use comm_sim::scenario::Scenario;
 
-use crate::arguments::Shown;
+use crate::arguments::{Shown, Workers};
 use crate::directory::{self, Directory};
 use crate::networks::{self, Job, Played};
 use crate::{Failure, INTERRUPTED, MISSED, origin};
@@ -31,11 +31,12 @@ struct Experiment {
 pub(crate) fn run(
     wanted: &[String],
     overrides: &[String],
+    workers: Workers,
     shown: &Shown,
     docs: Option<&Path>,
 ) -> Result<u8, Failure> {
     let experiments = chosen(wanted, overrides)?;
-    let (report, played) = play(&experiments, shown.out.as_deref())?;
+    let (report, played) = play(&experiments, workers, shown.out.as_deref())?;
     let summary = Summary::new(&report);
     let goals = Goals::new(&summary);
     print!("{}", if shown.json { goals.to_json() } else { goals.table() });
@@ -49,7 +50,8 @@ pub(crate) fn run(
         directory::write_document(file, &document)?;
         eprintln!("{} is written anew.", file.display());
     }
-    Ok(verdict(&experiments, &played, &goals))
+    let code = verdict(&experiments, &played);
+    Ok(code.unwrap_or_else(|| crate::ended(goals.met, &summary, shown)))
 }
 
 /// Experiments in the order of their ids.
@@ -64,7 +66,9 @@ fn chosen(wanted: &[String], overrides: &[String]) -> Result<Vec<Experiment>, Fa
             return Err(format!("{file} has no id; write one, such as id = \"E20\""));
         }
         let stem = file.trim_end_matches(".toml");
-        let is_it = |name: &String| name.eq_ignore_ascii_case(&scenario.id) || name == stem;
+        let is_it = |name: &String| {
+            name.eq_ignore_ascii_case(&scenario.id) || name == stem || *name == file
+        };
         if wanted.is_empty() || wanted.iter().any(is_it) {
             let number = experiments.len();
             experiments.push(Experiment::new(
@@ -113,7 +117,11 @@ impl Experiment {
 }
 
 /// All of them as one piece of work; with a directory, only what is not there yet.
-fn play(experiments: &[Experiment], out: Option<&Path>) -> Result<(Report, Played), Failure> {
+fn play(
+    experiments: &[Experiment],
+    workers: Workers,
+    out: Option<&Path>,
+) -> Result<(Report, Played), Failure> {
     let directories = out
         .map(|out| experiments.iter().map(|one| one.directory(out)).collect::<Result<Vec<_>, _>>());
     let directories = directories.transpose()?;
@@ -127,7 +135,7 @@ fn play(experiments: &[Experiment], out: Option<&Path>) -> Result<(Report, Playe
         eprintln!("{} of {count} networks are there already.", count - missing.len());
     }
     let mut found = experiments.iter().map(|_| Vec::<Network>::new()).collect::<Vec<_>>();
-    let played = networks::play(missing, &mut |study, network| match &directories {
+    let played = networks::play(missing, workers, &mut |study, network| match &directories {
         Some(directories) => directories[study].keep(&network),
         None => {
             found[study].push(network);
@@ -155,7 +163,8 @@ fn command(wanted: &[String], overrides: &[String]) -> String {
     format!("comm-sim experiments{names}{set} --docs docs/experiments.md")
 }
 
-fn verdict(experiments: &[Experiment], played: &Played, goals: &Goals) -> u8 {
+/// The exit code, if something went wrong.
+fn verdict(experiments: &[Experiment], played: &Played) -> Option<u8> {
     for (study, seed) in &played.broken {
         let Experiment { id, file, .. } = &experiments[*study];
         eprintln!(
@@ -164,7 +173,7 @@ fn verdict(experiments: &[Experiment], played: &Played, goals: &Goals) -> u8 {
     }
     if played.interrupted {
         eprintln!("Interrupted: the table is about the networks that were finished.");
-        return INTERRUPTED;
+        return Some(INTERRUPTED);
     }
-    if goals.met && played.broken.is_empty() { 0 } else { MISSED }
+    (!played.broken.is_empty()).then_some(MISSED)
 }

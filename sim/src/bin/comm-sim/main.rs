@@ -28,7 +28,7 @@ use comm_sim::report::table::table;
 use comm_sim::scenario::Scenario;
 use comm_sim::world::EVERY_NODE;
 
-use arguments::{Arguments, Chosen, Command, Looks, Shard, Shown};
+use arguments::{Arguments, Chosen, Command, Looks, Shard, Shown, Workers};
 use directory::Directory;
 use networks::{Job, Played};
 
@@ -38,18 +38,20 @@ const MISSED: u8 = 1;
 const MISUSE: u8 = 2;
 /// Ended early by a signal.
 const INTERRUPTED: u8 = 3;
+/// Nothing was checked where something had to be.
+const UNCHECKED: u8 = 4;
 
 /// What went wrong, to what, and what to do.
 type Failure = String;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { chosen, shown } => play(&chosen, &shown, None),
-        Command::Sweep { chosen, shown, shard } => {
-            play(&chosen, &shown, Some(shard.unwrap_or(Shard::ALL)))
+        Command::Run { chosen, workers, shown } => play(&chosen, workers, &shown, None),
+        Command::Sweep { chosen, workers, shown, shard } => {
+            play(&chosen, workers, &shown, Some(shard.unwrap_or(Shard::ALL)))
         }
-        Command::Experiments { wanted, changed, shown, docs } => {
-            experiments::run(&wanted, &changed.overrides(), &shown, docs.as_deref())
+        Command::Experiments { wanted, changed, workers, shown, docs } => {
+            experiments::run(&wanted, &changed.overrides(), workers, &shown, docs.as_deref())
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
@@ -58,11 +60,11 @@ fn main() -> ExitCode {
             let [settle, idle] = [settle, idle].map(Span::from_mins);
             bench::run(nodes, start, (settle, idle), json)
         }
-        Command::Replay { seed, scenario: Some(scenario), set, looks, .. } => {
-            replay(seed, &scenario, &set, &looks)
+        Command::Replay { seed, scenario: Some(scenario), set, looks, about, .. } => {
+            replay(seed, &scenario, &set, &looks, about.as_deref())
         }
         Command::Replay { seed, about, .. } => Ok(swarm::replay(seed, about.as_deref())),
-        Command::Swarm { seeds, jobs, hashes } => swarm::play(seeds, jobs, hashes),
+        Command::Swarm { seeds, workers, hashes } => swarm::play(seeds, workers, hashes),
         Command::List => list(),
     };
     match done {
@@ -75,7 +77,12 @@ fn main() -> ExitCode {
 }
 
 /// Runs a scenario's plan, or with a shard its grid.
-fn play(chosen: &Chosen, shown: &Shown, shard: Option<Shard>) -> Result<u8, Failure> {
+fn play(
+    chosen: &Chosen,
+    workers: Workers,
+    shown: &Shown,
+    shard: Option<Shard>,
+) -> Result<u8, Failure> {
     let (file, text) = directory::scenario(&chosen.scenario)?;
     let overrides = chosen.changed.overrides();
     let scenario = read(&file, &text, &overrides)?;
@@ -103,29 +110,37 @@ fn play(chosen: &Chosen, shown: &Shown, shard: Option<Shard>) -> Result<u8, Fail
     let mine = |(number, job): (usize, Job)| shard.unwrap_or(Shard::ALL).has(number).then_some(job);
     let jobs = jobs.enumerate().filter_map(mine).collect::<Vec<_>>();
     let (report, played) = match &shown.out {
-        Some(out) => into_directory(&Directory::create(out, &manifest)?, jobs)?,
-        None => in_memory(manifest, jobs)?,
+        Some(out) => into_directory(&Directory::create(out, &manifest)?, jobs, workers)?,
+        None => in_memory(manifest, jobs, workers)?,
     };
     let summary = show(&report, shown)?;
-    Ok(verdict(&played, &summary, &file))
+    Ok(verdict(&played, &summary, &file, shown))
 }
 
 /// Plays what is not in the directory yet; what is finished is kept whatever comes after.
-fn into_directory(directory: &Directory, jobs: Vec<Job>) -> Result<(Report, Played), Failure> {
+fn into_directory(
+    directory: &Directory,
+    jobs: Vec<Job>,
+    workers: Workers,
+) -> Result<(Report, Played), Failure> {
     let all = jobs.len();
     let missing = jobs.into_iter().filter(|job| !directory.has(job)).collect::<Vec<_>>();
     if missing.len() < all {
         eprintln!("{} of {all} networks are there already.", all - missing.len());
     }
-    let played = networks::play(missing, &mut |_, network| directory.keep(&network))?;
+    let played = networks::play(missing, workers, &mut |_, network| directory.keep(&network))?;
     let mut report = Report::default();
     directory.load(&mut report)?;
     Ok((report, played))
 }
 
-fn in_memory(manifest: Manifest, jobs: Vec<Job>) -> Result<(Report, Played), Failure> {
+fn in_memory(
+    manifest: Manifest,
+    jobs: Vec<Job>,
+    workers: Workers,
+) -> Result<(Report, Played), Failure> {
     let mut found = Vec::<Network>::new();
-    let played = networks::play(jobs, &mut |_, network| {
+    let played = networks::play(jobs, workers, &mut |_, network| {
         found.push(network);
         Ok(())
     })?;
@@ -138,11 +153,6 @@ fn in_memory(manifest: Manifest, jobs: Vec<Job>) -> Result<(Report, Played), Fai
 fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
     let summary = Summary::new(report);
     print!("{}", if shown.json { summary.to_json() } else { table(&summary) });
-    if !summary.is_checked() {
-        eprintln!(
-            "Nothing was checked: the scenario has no expectation whose `where` is true of what was run."
-        );
-    }
     if let Some(out) = &shown.out {
         let page = directory::write_report(out, report, &summary)?;
         eprintln!("The whole report is {}.", page.display());
@@ -150,7 +160,7 @@ fn show(report: &Report, shown: &Shown) -> Result<Summary, Failure> {
     Ok(summary)
 }
 
-fn verdict(played: &Played, summary: &Summary, file: &str) -> u8 {
+fn verdict(played: &Played, summary: &Summary, file: &str, shown: &Shown) -> u8 {
     for (_, seed) in &played.broken {
         eprintln!(
             "Network {seed} broke, which is a bug: see it again with `comm-sim replay {seed} {file}` and the same settings."
@@ -160,7 +170,19 @@ fn verdict(played: &Played, summary: &Summary, file: &str) -> u8 {
         eprintln!("Interrupted: the report is about the networks that were finished.");
         return INTERRUPTED;
     }
-    if summary.is_met() && played.broken.is_empty() { 0 } else { MISSED }
+    ended(summary.is_met() && played.broken.is_empty(), summary, shown)
+}
+
+/// The exit code of what has come to its end.
+fn ended(is_met: bool, summary: &Summary, shown: &Shown) -> u8 {
+    if !is_met {
+        MISSED
+    } else if shown.must_check && !summary.is_checked() {
+        eprintln!("Nothing was checked, and --must-check wants something to be.");
+        UNCHECKED
+    } else {
+        0
+    }
 }
 
 fn merge(directories: &[std::path::PathBuf], shown: &Shown) -> Result<u8, Failure> {
@@ -169,7 +191,7 @@ fn merge(directories: &[std::path::PathBuf], shown: &Shown) -> Result<u8, Failur
         Directory::open(path)?.load(&mut report)?;
     }
     let summary = show(&report, shown)?;
-    Ok(if summary.is_met() && summary.is_whole() { 0 } else { MISSED })
+    Ok(ended(summary.is_met() && summary.is_whole(), &summary, shown))
 }
 
 fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failure> {
@@ -178,7 +200,8 @@ fn contrast(left: &std::path::Path, right: &std::path::Path) -> Result<u8, Failu
         Directory::open(path)?.load(&mut report)?;
         Ok(report)
     };
-    print!("{}", compare(&load(left)?, &load(right)?));
+    let text = compare(&load(left)?, &load(right)?).map_err(|error| error.to_string())?;
+    print!("{text}");
     Ok(0)
 }
 
@@ -187,13 +210,14 @@ fn replay(
     scenario: &std::path::Path,
     overrides: &[String],
     looks: &Looks,
+    about: Option<&str>,
 ) -> Result<u8, Failure> {
     let (file, text) = directory::scenario(scenario)?;
     let read = read(&file, &text, overrides)?;
     let files = directory::beside(scenario, read.traces())?;
     let plan = read.attach(&files).map_err(|error| error.to_string())?.single().plan;
     let (mut topology, mut nodes) = (String::new(), EVERY_NODE.to_owned());
-    let measured = experiment::run_watched(&plan, seed, &mut |minute, world| {
+    let (measured, story) = experiment::run_told(&plan, seed, about, &mut |minute, world| {
         if looks.topology.is_some() && minute == 0 {
             topology = world.topology();
         }
@@ -205,14 +229,26 @@ fn replay(
         file.iter().try_for_each(|file| directory::write(file, text))?;
     }
     println!("seed {seed}  trace {}  events {}", measured.trace, measured.events);
-    Ok(0)
+    let lost = measured.envelopes.iter().enumerate().filter(|(_, fate)| fate.delivered.is_none());
+    for (number, fate) in lost {
+        println!("envelope {number} ({}) was not delivered", fate.id);
+    }
+    story.iter().for_each(|line| println!("{line}"));
+    match about.filter(|_| story.is_empty()) {
+        Some(about) => Err(format!(
+            "no envelope's id begins with {about}; the ids of a run stand in the last column of its envelopes.csv"
+        )),
+        None => Ok(0),
+    }
 }
 
 fn list() -> Result<u8, Failure> {
     println!("Scenarios:");
     for (file, text) in directory::scenarios()? {
-        let title = read(&file, &text, &[]).map(|scenario| scenario.title);
-        println!("  {file:<24} {}", title.unwrap_or_else(|failure| failure));
+        match read(&file, &text, &[]) {
+            Ok(Scenario { id, title, .. }) => println!("  {file:<24} {id:<7} {title}"),
+            Err(failure) => println!("  {file:<24} {failure}"),
+        }
     }
     println!("\nBehaviours of adversaries:");
     let kinds =

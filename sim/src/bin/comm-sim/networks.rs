@@ -19,6 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::Failure;
+use crate::arguments::Workers;
 
 /// How often to look whether somebody wants an end.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
@@ -48,13 +49,14 @@ type Finished = (usize, Option<Network>);
 /// at work; they end with the program.
 pub(crate) fn play(
     jobs: Vec<Job>,
+    workers: Workers,
     keep: &mut dyn FnMut(usize, Network) -> Result<(), Failure>,
 ) -> Result<Played, Failure> {
     let stop = interruption()?;
     let jobs = Arc::new(jobs);
     let bar = progress(jobs.iter().map(Job::weight).sum(), "{percent} %");
     let mut left = jobs.len();
-    let finished = start(&jobs);
+    let finished = start(&jobs, workers);
     let (began, mut events, mut played) = (Instant::now(), 0, Played::default());
     while left > 0 {
         if stop.load(Ordering::Relaxed) {
@@ -109,8 +111,15 @@ impl Job {
     }
 }
 
-fn start(jobs: &Arc<Vec<Job>>) -> Receiver<Finished> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(jobs.len().max(1));
+/// Threads for so many pieces of work: as many as are wanted, but no more than there are cores, or pieces.
+pub(crate) fn threads(workers: Workers, pieces: u64) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let most = usize::try_from(pieces).unwrap_or(cores).clamp(1, cores);
+    workers.jobs.map_or(most, |jobs| jobs.get().min(most))
+}
+
+fn start(jobs: &Arc<Vec<Job>>, workers: Workers) -> Receiver<Finished> {
+    let threads = threads(workers, jobs.len() as u64);
     let (send, receive) = sync_channel(threads);
     let next = Arc::new(AtomicUsize::new(0));
     for _ in 0..threads {
@@ -140,4 +149,40 @@ pub(crate) fn progress(work: u64, done: &str) -> ProgressBar {
     let bar = ProgressBar::new(work).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use comm_sim::scenario::Scenario;
+
+    use super::*;
+
+    fn at_a_time(jobs: usize) -> Workers {
+        Workers { jobs: jobs.try_into().ok() }
+    }
+
+    #[test]
+    fn there_are_no_more_threads_than_are_wanted_or_have_work() {
+        let cores = threads(Workers::default(), u64::MAX);
+        assert_eq!(threads(Workers::default(), 1), 1);
+        assert_eq!(threads(at_a_time(1), 100), 1);
+        assert_eq!(threads(at_a_time(1_000), 2_000), cores);
+        assert_eq!(threads(at_a_time(1), 0), 1);
+    }
+
+    /// The first takes many times as long as the second, which would overtake it.
+    #[test]
+    fn networks_that_are_played_one_at_a_time_are_finished_in_their_order() {
+        let text = "schema = 1\n[traffic]\nenvelopes = 1\n[run]\nsettle = \"1m\"\nlook = \"1m\"\n\
+                    [grid]\nnetwork.nodes = [120, 3]";
+        let cells = Scenario::parse("a.toml", text, &[]).unwrap().cells();
+        let jobs = cells.into_iter().map(|cell| Job { study: 0, cell, seed: 1 }).collect();
+        let mut sizes = Vec::new();
+        let played = play(jobs, at_a_time(1), &mut |_, network| {
+            sizes.push(network.nodes);
+            Ok(())
+        });
+        assert!(played.unwrap().broken.is_empty());
+        assert_eq!(sizes, [120, 3]);
+    }
 }

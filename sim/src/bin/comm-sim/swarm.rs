@@ -16,7 +16,8 @@ use std::time::Instant;
 use comm_sim::swarm;
 use comm_sim::swarm::verdict::{Totals, Verdict};
 
-use crate::networks::{LOOK, interruption, progress};
+use crate::arguments::Workers;
+use crate::networks::{LOOK, interruption, progress, threads};
 use crate::{Failure, INTERRUPTED, MISSED, origin};
 
 /// Seeds from one up to another, which is not among them.
@@ -50,10 +51,10 @@ impl FromStr for Seeds {
 }
 
 /// Plays all seeds. With `hashes`, a line for each world, in their order.
-pub(crate) fn play(seeds: Seeds, jobs: Option<usize>, hashes: bool) -> Result<u8, Failure> {
+pub(crate) fn play(seeds: Seeds, workers: Workers, hashes: bool) -> Result<u8, Failure> {
     let stop = interruption()?;
     let bar = progress(seeds.count(), "{pos}/{len} worlds");
-    let finished = start(seeds, jobs);
+    let finished = start(seeds, workers);
     let (began, mut all) = (Instant::now(), All::default());
     while all.finished < seeds.count() {
         if stop.load(Ordering::Relaxed) {
@@ -139,9 +140,8 @@ impl All {
     }
 }
 
-fn start(seeds: Seeds, jobs: Option<usize>) -> Receiver<Finished> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = jobs.unwrap_or(cores).clamp(1, cores);
+fn start(seeds: Seeds, workers: Workers) -> Receiver<Finished> {
+    let threads = threads(workers, seeds.count());
     let (send, receive) = sync_channel(threads);
     let next = Arc::new(AtomicU64::new(seeds.from));
     for _ in 0..threads {

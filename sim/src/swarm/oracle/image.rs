@@ -124,9 +124,10 @@ fn never_due(store: &MemoryStore<Family>, records: &BTreeMap<EnvelopeId, Vec<u8>
     never.map(|(id, _)| format!("{} is never due", short(id))).collect()
 }
 
-/// By its role, the lower two bits of the first byte, of which 3 says that it lies ready for readers alone.
+/// By its first byte: its role, the lower two bits, of which 3 says that it lies ready for readers alone, and the bit that
+/// says that somebody else is charged for it. Only what lies ready for the node's own clients is not.
 fn is_repeated(record: &[u8]) -> bool {
-    record.first().is_some_and(|first| first & 3 != 3)
+    record.first().is_some_and(|first| first & 3 != 3 || first & 0b1_0000 != 0)
 }
 
 /// The time when it is due, the fourth of the numbers behind the mailbox: seven bits a byte, the lowest first, and
