@@ -4,7 +4,7 @@
 //! a higher one, for the sake of old programs that cannot have more; this is none.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::config::NodeConfig;
 use crate::links::accept::AcceptLimits;
@@ -33,7 +33,7 @@ pub(crate) fn raise(config: &NodeConfig) {
              will be turned away when there are many. Raise it (`LimitNOFILE=` of the unit, \
              `ulimit -H -n` of the shell)"
         ),
-        limit => info!(limit, needed, "files that may be open at the same time"),
+        limit => debug!(limit, needed, "files that may be open at the same time"),
     }
 }
 

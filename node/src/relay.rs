@@ -3,6 +3,8 @@
 //! Entry types are [`Relay`], for programs that have a node inside, and [`run`], for one that is
 //! nothing else. It only connects the parts; what each of them does is in its own module.
 
+mod limits;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -28,14 +30,12 @@ use crate::data_dir::{self, DataDir, DataDirError};
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
 use crate::figures::Figures;
-use crate::links::accept::{AcceptLimits, Door};
+use crate::links::accept::Door;
 use crate::links::blocks::{BlockFileError, Blocks};
-use crate::links::dial::{DialLimits, Peers};
-use crate::links::gate::SourceLimits;
+use crate::links::dial::Peers;
 use crate::links::private::{NetworkKey, PrivateNetwork};
-use crate::links::standstill::Standstill;
 use crate::links::tls::{Credentials, CredentialsError};
-use crate::links::{KeepAlive, Network, bootstrap};
+use crate::links::{Network, bootstrap};
 use crate::metrics::{self, ExportError, Exporter};
 use crate::open_files;
 use crate::reload::Reloads;
@@ -43,6 +43,8 @@ use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
 use crate::store::upkeep::Upkeep;
 use crate::store::{OpenError, RocksStore};
+
+use limits::{accept_limits, dial_limits, keep_alive};
 
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
@@ -541,41 +543,6 @@ async fn listen(place: SocketAddr) -> Result<TcpListener, RelayError> {
     TcpListener::bind(place).await.map_err(failed)
 }
 
-fn accept_limits(config: &NodeConfig) -> AcceptLimits {
-    let limits = &config.limits;
-    AcceptLimits {
-        handshake: limits.handshake_timeout.duration(),
-        standstill: standstill(config),
-        source: SourceLimits {
-            connections: limits.connections_per_ip,
-            new_per_minute: limits.connections_per_ip_per_minute,
-            ..SourceLimits::default()
-        },
-        ..AcceptLimits::default()
-    }
-}
-
-fn dial_limits(config: &NodeConfig) -> DialLimits {
-    DialLimits {
-        connect: config.limits.connect_timeout.duration(),
-        handshake: config.limits.handshake_timeout.duration(),
-        standstill: standstill(config),
-        keep_alive: keep_alive(config),
-        calls: config.limits.calls_max,
-        ..DialLimits::default()
-    }
-}
-
-fn standstill(config: &NodeConfig) -> Standstill {
-    let limits = &config.limits;
-    Standstill { read: limits.read_timeout.duration(), write: limits.write_timeout.duration() }
-}
-
-fn keep_alive(config: &NodeConfig) -> KeepAlive {
-    let limits = &config.limits;
-    KeepAlive { every: limits.ping_interval.duration(), patience: limits.ping_timeout.duration() }
-}
-
 fn announce(
     config: &NodeConfig,
     key: &KeyPair,
@@ -613,7 +580,6 @@ mod tests {
     use tonic::transport::Endpoint;
 
     use super::*;
-    use crate::config::units::Interval;
     use crate::rpc::client::client_client::ClientClient;
 
     /// A clock that has told a time of tomorrow: since then the machine was set back.
@@ -707,28 +673,5 @@ mod tests {
         assert_eq!(beginning.take_pause(), Duration::from_secs(60));
         beginning.forget_when_settled();
         assert_eq!(beginning.take_pause(), Duration::ZERO);
-    }
-
-    #[test]
-    fn every_time_of_a_link_is_as_it_was_configured() {
-        let mut config = NodeConfig::default();
-        let seconds = |secs| Interval(Span::from_secs(secs));
-        config.limits.connect_timeout = seconds(1);
-        config.limits.handshake_timeout = seconds(2);
-        config.limits.write_timeout = seconds(3);
-        config.limits.read_timeout = seconds(4);
-        config.limits.ping_interval = seconds(5);
-        config.limits.ping_timeout = seconds(6);
-        let [one, two, three, four, five, six] = [1, 2, 3, 4, 5, 6].map(Duration::from_secs);
-        let (dial, accept) = (dial_limits(&config), accept_limits(&config));
-        let standstill = Standstill { read: four, write: three };
-        assert_eq!((dial.connect, dial.handshake, dial.standstill), (one, two, standstill));
-        assert_eq!((accept.handshake, accept.standstill), (two, standstill));
-        assert_eq!(dial.keep_alive, KeepAlive { every: five, patience: six });
-        assert_eq!(keep_alive(&config), dial.keep_alive);
-        // What is configured when nothing is, is what holds when nothing is configured.
-        let config = NodeConfig::default();
-        let dial = dial_limits(&config);
-        assert_eq!((dial.standstill, dial.keep_alive), (<_>::default(), <_>::default()));
     }
 }

@@ -261,7 +261,7 @@ impl fmt::Display for Report {
             places => places.join(", "),
         };
         let free = store.free_bytes.map_or("?".to_owned(), size);
-        let mut line = |what: &str, how: String| writeln!(f, "{what:<14}{how}");
+        let mut line = |what: &str, how: String| writeln!(f, "{what:<16}{how}");
         line("version", self.version.clone())?;
         line("address", self.address.clone())?;
         line("up for", time(self.uptime_seconds))?;
