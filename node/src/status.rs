@@ -196,7 +196,10 @@ async fn ask(socket: PathBuf) -> Result<Answers, StatusError> {
 
 /// What the system said, without what it was wrapped into on the way.
 fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| innermost(source))
+    match error.source() {
+        Some(source) => innermost(source),
+        None => error.to_string(),
+    }
 }
 
 fn reachability(status: &GetStatusResponse) -> &'static str {

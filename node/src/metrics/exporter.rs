@@ -113,9 +113,8 @@ impl Pages {
             .timer(TokioTimer::new())
             .header_read_timeout(SILENCE_MAX)
             .serve_connection(TokioIo::new(stream), answer);
-        match timeout(LIFE_MAX, connection).await {
-            Ok(Err(error)) => debug!(%error, "a connection to the exporter of metrics failed"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = timeout(LIFE_MAX, connection).await {
+            debug!(%error, "a connection to the exporter of metrics failed");
         }
     }
 
