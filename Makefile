@@ -9,7 +9,7 @@ endif
 NODES ?= 1000 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim reality experiments mutants check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deployment check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,19 @@ experiments: ## run every experiment of the simulator and write docs/experiments
 
 mutants: ## break one promise of the protocol at a time and see whether a test notices (an hour)
 	sim/mutants/run
+
+compose-demo: build ## five relays, Prometheus and Grafana in containers; without an engine as processes
+	deploy/prepare test
+	deploy/compose-demo
+
+guide-demo: build ## follow docs/operating.md in a clean Debian (needs root, debootstrap, systemd-nspawn)
+	deploy/guide-demo
+
+deployment: ## validate what operators are given: units, containers, alerts, guide
+	deploy/prepare test
+	deploy/check
+	deploy/check faults
+	deploy/compose-demo --processes
 
 check: fmt clippy doc deny ## formatting, lints, documentation, dependencies
 

@@ -31,6 +31,7 @@ use tonic_health::server::HealthReporter;
 use crate::backup::Source;
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
+use crate::figures::Figures;
 use crate::rpc::client::client_server::ClientServer;
 use crate::rpc::client::owner_server::OwnerServer;
 
@@ -38,8 +39,10 @@ use calls::Calls;
 use guard::Guard;
 use owner::OwnerCalls;
 
+pub(crate) use connections::CONNECTIONS_MAX;
 pub use embedded::Embedded;
 pub use unix::UnixSocket;
+pub(crate) use unix::connect;
 
 /// Bytes that one call may have on the way before the reader has taken any.
 const CALL_WINDOW: u32 = 2 << 20;
@@ -88,18 +91,18 @@ impl Api {
     }
 
     /// Serves a unix socket until `shutdown`, then until the calls under way have ended; what only
-    /// the owner may ask too, about the data of `source`.
+    /// the owner may ask too, about the data of `source` and about `figures`.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn serve_unix(
         &self,
         socket: UnixSocket,
-        source: Source,
+        (source, figures): (Source, Figures),
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ApiError> {
         let (listener, _file) = socket.into_parts();
-        let owner = OwnerServer::new(OwnerCalls::new(source));
+        let owner = OwnerServer::new(OwnerCalls::new(source, figures));
         let routes = self.routes.clone().add_service(owner);
         let api = Self { routes, health: self.health.clone() };
         api.serve(Guard::without_token(), connections::take(listener), shutdown).await

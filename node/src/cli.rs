@@ -37,6 +37,32 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Show how the node is that runs on the data directory; fails if none answers.
+    Status {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Say whether the configuration can be used, and what is wrong if not.
+    Check(Box<Options>),
+}
+
+/// What the program is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task<'a> {
+    /// Be a node.
+    Run,
+    /// Copy a node's data to this new directory.
+    Backup(&'a Path),
+    /// Show how a node is.
+    Status {
+        /// As JSON.
+        json: bool,
+    },
+    /// Look at the configuration and nothing else.
+    Check,
 }
 
 #[derive(Debug, Args)]
@@ -140,11 +166,13 @@ impl Cli {
         self.options().print_config
     }
 
-    /// Where a copy of the data is to be made, if that was asked for.
-    pub fn backup(&self) -> Option<&Path> {
+    /// What is to be done.
+    pub fn task(&self) -> Task<'_> {
         match &self.command {
-            Some(Command::Backup { to, .. }) => Some(to),
-            _ => None,
+            None | Some(Command::Run(_)) => Task::Run,
+            Some(Command::Backup { to, .. }) => Task::Backup(to),
+            Some(Command::Status { json, .. }) => Task::Status { json: *json },
+            Some(Command::Check(_)) => Task::Check,
         }
     }
 
@@ -173,7 +201,12 @@ impl Cli {
 
     fn options(&self) -> &Options {
         match &self.command {
-            Some(Command::Run(options) | Command::Backup { options, .. }) => options,
+            Some(
+                Command::Run(options)
+                | Command::Backup { options, .. }
+                | Command::Status { options, .. }
+                | Command::Check(options),
+            ) => options,
             None => &self.options,
         }
     }

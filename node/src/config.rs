@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data_dir;
+use crate::links::blocks::{BlockFileError, BlockList};
 
 use bootstrap::BootstrapPeer;
 use units::{ByteSize, Interval};
@@ -54,6 +55,8 @@ pub struct NodeConfig {
     pub metrics: MetricsConfig,
     /// The store.
     pub store: StoreConfig,
+    /// Whom to have nothing to do with.
+    pub block: BlockConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Log lines.
@@ -114,6 +117,14 @@ pub struct LimitsConfig {
     pub ping_interval: Interval,
     /// How long the answer to such a ping may take.
     pub ping_timeout: Interval,
+}
+
+/// Whom to have nothing to do with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlockConfig {
+    /// A file with addresses of nodes and IP networks, one a line; nobody is blocked when not set.
+    pub file: Option<PathBuf>,
 }
 
 /// Log lines.
@@ -204,6 +215,14 @@ impl NodeConfig {
         told.iter().filter(reachable).copied().collect()
     }
 
+    /// Whom to have nothing to do with, as the file says that is named for it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no such list.
+    pub fn block_list(&self) -> Result<BlockList, BlockFileError> {
+        self.block.file.as_deref().map_or_else(|| Ok(BlockList::default()), BlockList::read)
+    }
+
     /// The state machine's part of it, for a node that is reached at `endpoints`.
     pub fn node(&self, endpoints: Vec<SocketAddr>) -> node::Config {
         let mut config = node::Config {
@@ -238,6 +257,8 @@ impl NodeConfig {
         )?;
         let no_key = self.network_key_file.as_ref().is_some_and(|file| file.as_os_str().is_empty());
         require("network_key_file", !no_key, || "must not be empty".into())?;
+        let no_blocks = self.block.file.as_ref().is_some_and(|file| file.as_os_str().is_empty());
+        require("block.file", !no_blocks, || "must not be empty".into())?;
         require("data_dir", !self.data_dir.as_os_str().is_empty(), || "must not be empty".into())?;
         let socket = self.socket_path();
         require("api.socket", path_len(&socket) <= SOCKET_PATH_LEN_MAX, || {
@@ -332,6 +353,7 @@ impl Default for NodeConfig {
             api: ApiConfig::default(),
             metrics: MetricsConfig::default(),
             store: StoreConfig::default(),
+            block: BlockConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
             protocol: ProtocolConfig::default(),

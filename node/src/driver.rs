@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use comm_proto::contact::Contact;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientRequest, Request};
-use comm_proto::node::{CallId, Config, Event, Family, Input, Node, Output, SessionId};
+use comm_proto::node::{CallId, Config, Event, Family, Input, Node, Output, SessionId, Stats};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Seq, StoreError};
 use comm_proto::time::{Span, Time};
@@ -30,8 +30,10 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
+use crate::figures::Figures;
 use crate::links::dial::Peers;
-use crate::metrics;
+use crate::metrics::{self, Observer};
+use crate::service_manager::ServiceManager;
 use crate::store::RocksStore;
 use crate::store::syncer::Syncer;
 
@@ -65,6 +67,10 @@ pub struct Host {
     pub inbox: Inbox,
     /// Its links to other nodes.
     pub peers: Peers,
+    /// Who is to know that the loop turns.
+    pub manager: ServiceManager,
+    /// What its owner is shown.
+    pub figures: Figures,
 }
 
 /// A driver at work; it goes on until the inbox is told to stop or the disk fails. Dropping it waits
@@ -102,12 +108,15 @@ pub struct Driver {
     now: Time,
     inbox: Inbox,
     peers: Peers,
+    manager: ServiceManager,
+    figures: Figures,
     runtime: Handle,
     recipients: Recipients,
     /// Inputs that follow from outputs; at most one for each stream.
     consequences: VecDeque<Input>,
     written: Option<Seq>,
     batches_unsynced: u32,
+    observer: Observer,
     stats_at: Instant,
     stop_at: Option<Instant>,
 }
@@ -132,11 +141,13 @@ impl Driver {
     }
 
     fn new(host: Host) -> Result<Self, DriverError> {
-        let Host { config, key, store, clock, inbox, peers } = host;
+        let Host { config, key, store, clock, inbox, peers, manager, figures } = host;
         let mut seed = [0; 32];
         OsRng.fill_bytes(&mut seed);
         let now = clock.now();
         let node = Node::new(config, key, seed, &*store, now)?;
+        // Whatever clock an earlier node of this process went by.
+        metrics::clock_ahead(0);
         let reports = inbox.clone();
         let syncer = Syncer::start(Arc::clone(&store), move |result| reports.synced(result))?;
         Ok(Self {
@@ -147,11 +158,14 @@ impl Driver {
             now,
             inbox,
             peers,
+            manager,
+            figures,
             runtime: Handle::current(),
             recipients: Recipients::default(),
             consequences: VecDeque::new(),
             written: None,
             batches_unsynced: 0,
+            observer: Observer::default(),
             stats_at: Instant::now(),
             stop_at: None,
         })
@@ -175,6 +189,7 @@ impl Driver {
         let mut turn = Turn::default();
         loop {
             self.inbox.take(&mut turn, BUDGET, Some(self.wake_at()));
+            self.manager.alive();
             if let Some(failure) = turn.failure.take() {
                 return Err(failure.into());
             }
@@ -216,9 +231,20 @@ impl Driver {
         self.answer_calls();
         if self.stats_at <= Instant::now() {
             self.stats_at = Instant::now() + STATS_EVERY;
-            metrics::observe(&self.node.stats());
+            self.publish();
         }
         Ok(())
+    }
+
+    fn publish(&mut self) {
+        let stats = self.node.stats();
+        self.observer.observe(&stats);
+        self.figures.set_stats(stats);
+        metrics::stands(&self.node.standing(self.now));
+        self.manager.status(|| {
+            let Stats { peers, envelopes, .. } = stats;
+            format!("{peers} relays known, {envelopes} envelopes stored")
+        });
     }
 
     fn on_own(&mut self, own: Own) -> Result<(), StoreError> {
@@ -315,7 +341,7 @@ impl Driver {
             Output::ClientPush { session, push } => {
                 self.consequences.extend(self.recipients.client_push(session, push));
             }
-            Output::Event(event) => note(&event),
+            Output::Event(event) => self.note(&event),
         }
         Ok(())
     }
@@ -360,12 +386,28 @@ impl Driver {
         });
     }
 
+    fn note(&self, event: &Event) {
+        metrics::record(event);
+        let millis = |by: &Span| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let ahead = match event {
+            Event::ClockAhead { by } => Some(millis(by)),
+            Event::ClockBehind { by } => Some(-millis(by)),
+            Event::ClockAgreed => Some(0),
+            _ => None,
+        };
+        if let Some(ahead) = ahead {
+            self.figures.set_clock_ahead(ahead);
+            metrics::clock_ahead(ahead);
+        }
+        log(event);
+    }
+
     /// When to look again though nothing comes.
     fn wake_at(&self) -> Instant {
         let timeout = self.node.poll_timeout();
         let sleep = timeout.map_or(SLEEP_MAX, |(at, _)| at.since(self.now).into());
         let wake_at = (Instant::now() + sleep.min(SLEEP_MAX)).min(self.stats_at);
-        self.stop_at.map_or(wake_at, |stop_at| wake_at.min(stop_at))
+        [self.stop_at, self.manager.alive_at()].into_iter().flatten().fold(wake_at, Instant::min)
     }
 
     /// Whether the node was told to stop and has answered what it had begun, or had its time to; or
@@ -414,8 +456,7 @@ impl Drop for Closing {
     }
 }
 
-fn note(event: &Event) {
-    metrics::record(event);
+fn log(event: &Event) {
     match event {
         Event::ClockAhead { by } => warn!(
             minutes = minutes(*by),
@@ -460,7 +501,9 @@ mod tests {
             DialLimits::default(),
         );
         let store = Arc::new(RocksStore::open(dir).unwrap());
-        Driver::new(Host { config: Config::default(), key, store, clock, inbox, peers }).unwrap()
+        let (config, manager) = (Config::default(), ServiceManager::none());
+        let figures = Figures::new(dir.to_owned(), config.store_bytes_max);
+        Driver::new(Host { config, key, store, clock, inbox, peers, manager, figures }).unwrap()
     }
 
     /// Else the program would open the store again and promise what the disk has not taken.

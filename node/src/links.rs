@@ -5,7 +5,9 @@
 //! both ends. Which nodes to talk to, and about what, is the state machine's to say.
 
 pub mod accept;
+mod allowed;
 pub mod backoff;
+pub mod blocks;
 pub mod bootstrap;
 pub mod dial;
 pub mod encrypted;

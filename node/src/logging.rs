@@ -11,24 +11,63 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// What is logged, to be changed while the program runs.
+pub struct LogLevel(Box<Change>);
+
+type Change = dyn Fn(&str) -> Result<(), ParseError> + Send + Sync;
+
 /// Starts logging for the whole process. `RUST_LOG`, when set and not empty, decides what is
-/// logged instead of `config.level`. Does nothing when logging was started before, as by a
-/// program that has a node inside.
+/// logged instead of `config.level`, also later. Does nothing when logging was started before, as by
+/// a program that has a node inside.
 ///
 /// # Errors
 /// When the filter cannot be read.
-pub fn start(config: &LogConfig) -> Result<(), ParseError> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)?,
-        _ => EnvFilter::try_new(&config.level)?,
-    };
+pub fn start(config: &LogConfig) -> Result<LogLevel, ParseError> {
+    let filter = EnvFilter::try_new(by_environment().as_deref().unwrap_or(&config.level))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    let _ = match config.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+    let (level, _) = match config.format {
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            (LogLevel::new(move |filter| handle.reload(filter)), lines.try_init())
+        }
+        LogFormat::Json => {
+            let lines = lines.json().with_filter_reloading();
+            let handle = lines.reload_handle();
+            (LogLevel::new(move |filter| handle.reload(filter)), lines.try_init())
+        }
     };
-    Ok(())
+    Ok(level)
+}
+
+fn by_environment() -> Option<String> {
+    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
+}
+
+impl LogLevel {
+    /// An error of `reload` says that logging is not this handle's, which is as if it did nothing.
+    fn new<E>(reload: impl Fn(EnvFilter) -> Result<(), E> + Send + Sync + 'static) -> Self {
+        Self(Box::new(move |level| {
+            let filter = EnvFilter::try_new(level)?;
+            let _not_ours = reload(filter);
+            Ok(())
+        }))
+    }
+
+    /// From now on `level` decides what is logged, unless `RUST_LOG` does.
+    ///
+    /// # Errors
+    /// When the filter cannot be read; then nothing changes.
+    pub fn set(&self, level: &str) -> Result<(), ParseError> {
+        if by_environment().is_some() { Ok(()) } else { (self.0)(level) }
+    }
+}
+
+impl std::fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogLevel").finish_non_exhaustive()
+    }
 }

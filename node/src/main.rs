@@ -9,9 +9,12 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use comm_node::cli::{Cli, one_line};
+use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
-use comm_node::{backup, logging, run};
+use comm_node::reload::Reloads;
+use comm_node::service_manager::ServiceManager;
+use comm_node::status::Report;
+use comm_node::{backup, data_dir, logging, run};
 use mimalloc::MiMalloc;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,9 +39,11 @@ fn main() -> ExitCode {
     };
     match cli.config() {
         Ok(config) if cli.print_config() => print(&config),
-        Ok(config) => match cli.backup() {
-            Some(to) => back_up(&config, to),
-            None => serve(config),
+        Ok(config) => match cli.task() {
+            Task::Run => serve(cli, config),
+            Task::Backup(to) => back_up(&config, to),
+            Task::Status { json } => show_status(&config, json),
+            Task::Check => check(&config),
         },
         Err(error) => end(MISUSED, error),
     }
@@ -68,10 +73,48 @@ fn back_up(config: &NodeConfig, to: &Path) -> ExitCode {
     }
 }
 
-fn serve(config: NodeConfig) -> ExitCode {
-    if let Err(error) = logging::start(&config.log) {
+fn show_status(config: &NodeConfig, json: bool) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    let report = match runtime.block_on(Report::ask(config)) {
+        Ok(report) => report,
+        Err(error) => return end(FAILED, error),
+    };
+    let text = if json {
+        serde_json::to_string(&report).map(|text| text + "\n")
+    } else {
+        Ok(report.to_string())
+    };
+    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
+        // Whoever closed the pipe has read enough: the node has answered.
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => end(FAILED, error),
+    }
+}
+
+/// The values themselves have been looked at before; this looks at the files that they name.
+fn check(config: &NodeConfig) -> ExitCode {
+    if let Err(error) = config.block_list() {
         return end(MISUSED, error);
     }
+    if let Some(Err(error)) = config.network_key_file.as_deref().map(data_dir::network_key) {
+        return end(MISUSED, error);
+    }
+    println!("the configuration can be used");
+    ExitCode::SUCCESS
+}
+
+fn serve(cli: Cli, config: NodeConfig) -> ExitCode {
+    // The node reads it once more; but only here is it known to be a mistake in the configuration.
+    if let Err(error) = config.block_list() {
+        return end(MISUSED, error);
+    }
+    let log = match logging::start(&config.log) {
+        Ok(log) => log,
+        Err(error) => return end(MISUSED, error),
+    };
     let runtime =
         runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = match runtime {
@@ -80,7 +123,10 @@ fn serve(config: NodeConfig) -> ExitCode {
     };
     let result = runtime.block_on(async {
         let shutdown = stop_signal().map_err(|error| error.to_string())?;
-        run(config, shutdown).await.map_err(|error| error.to_string())
+        let read_again = move || cli.config().map_err(|error| error.to_string());
+        let reloads = Reloads::at_hangup(read_again, log).map_err(|error| error.to_string())?;
+        let manager = ServiceManager::from_environment();
+        run(config, reloads, manager, shutdown).await.map_err(|error| error.to_string())
     });
     // A name being looked up in the background must not hold the end up.
     runtime.shutdown_background();

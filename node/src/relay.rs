@@ -3,6 +3,8 @@
 //! Entry types are [`Relay`], for programs that have a node inside, and [`run`], for one that is
 //! nothing else. It only connects the parts; what each of them does is in its own module.
 
+mod limits;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -23,21 +25,26 @@ use zeroize::Zeroizing;
 use crate::api::{Api, ApiError, Embedded, UnixSocket};
 use crate::backup::Source;
 use crate::clock::Clock;
-use crate::config::{InvalidValue, NodeConfig};
+use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
-use crate::links::accept::{AcceptLimits, Door};
-use crate::links::dial::{DialLimits, Peers};
-use crate::links::gate::SourceLimits;
+use crate::figures::Figures;
+use crate::links::accept::Door;
+use crate::links::blocks::{BlockFileError, Blocks};
+use crate::links::dial::Peers;
 use crate::links::private::{NetworkKey, PrivateNetwork};
-use crate::links::standstill::Standstill;
 use crate::links::tls::{Credentials, CredentialsError};
-use crate::links::{KeepAlive, Network, bootstrap};
+use crate::links::{Network, bootstrap};
 use crate::metrics::{self, ExportError, Exporter};
+use crate::open_files;
+use crate::reload::Reloads;
 use crate::service::PeerService;
+use crate::service_manager::ServiceManager;
 use crate::store::upkeep::Upkeep;
 use crate::store::{OpenError, RocksStore};
+
+use limits::{accept_limits, dial_limits, keep_alive};
 
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
@@ -66,7 +73,10 @@ pub struct Relay {
     driver: Option<Running>,
     upkeep: Option<Upkeep>,
     copies: Source,
-    _exporter: Option<Exporter>,
+    /// What can be told other limits while it runs.
+    door: Option<Door>,
+    peers: Peers,
+    exporter: Option<Exporter>,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
 }
@@ -80,6 +90,9 @@ pub enum RelayError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The list of the blocked cannot be read.
+    #[error(transparent)]
+    Blocks(#[from] BlockFileError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -138,46 +151,86 @@ struct Parts {
     network: Network,
     credentials: Arc<Credentials>,
     peers: Peers,
+    manager: ServiceManager,
 }
 
-/// Runs a node until `shutdown` comes true or the node fails. When the machine's clock is set back,
-/// the node begins again from its store.
+/// What outlives a node that begins again.
+#[derive(Clone)]
+struct Around {
+    manager: ServiceManager,
+    blocks: Blocks,
+}
+
+/// Runs a node until `shutdown` comes true or the node fails, and tells `manager` how it is. When the
+/// machine's clock is set back, the node begins again from its store; when `reloads` wants it, the
+/// configuration is read again.
 ///
 /// # Errors
 /// When the node cannot start, or its disk or a listener fails.
-pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), RelayError> {
-    run_by(Clock::new(), config, shutdown).await
+pub async fn run(
+    config: NodeConfig,
+    reloads: Reloads,
+    manager: ServiceManager,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RelayError> {
+    run_by(Clock::new(), config, (reloads, manager), shutdown).await
 }
 
 /// The same by a clock that may have told a time before.
 async fn run_by(
     clock: Clock,
     config: NodeConfig,
+    (mut reloads, manager): (Reloads, ServiceManager),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RelayError> {
     let mut config = config.validated()?;
+    let around = Around::new(&config, manager.clone())?;
+    open_files::raise(&config);
     // One for the whole process, whichever node it counts for.
-    let _exporter = exporter(&config)?;
+    let exporter = exporter(&config)?;
+    let say_serving = |serving| exporter.iter().for_each(|it| it.say_serving(serving));
     let mut shutdown = pin!(shutdown);
-    let mut relay = Relay::begin(&config, clock).await?;
+    metrics::configured(true);
+    let beginning = Relay::begin(&config, clock, around.clone());
+    let mut relay = manager.while_working(beginning).await?;
+    manager.ready();
     // Others look for it where it listens now, even if the system has chosen the ports.
-    config.listen = relay.listening.clone();
-    config.api.tcp = relay.api_tcp;
+    let places = (relay.listening.clone(), relay.api_tcp);
     let mut beginning = Beginning::new();
     loop {
+        say_serving(true);
         let ended = tokio::select! {
             () = &mut shutdown => {
                 info!("stopping");
+                manager.stopping();
+                say_serving(false);
                 return relay.stop().await;
+            }
+            () = reloads.requested() => {
+                manager.reloading();
+                if let Some(change) = reloads.read(&config).await {
+                    config = change.config;
+                    around.blocks.set(change.blocks);
+                    relay.set_limits(&config);
+                }
+                manager.ready();
+                continue;
             }
             ended = relay.ended() => ended,
         };
+        say_serving(false);
         let Err(RelayError::Driver(DriverError::ClockSetBack)) = ended else { return ended };
         warn!("this machine's clock was set back: the node begins again by the time it shows now");
-        relay.stop().await?;
+        manager.while_working(relay.stop()).await?;
+        let (listen, tcp) = places.clone();
+        let config =
+            NodeConfig { listen, api: ApiConfig { tcp, ..config.api.clone() }, ..config.clone() };
         relay = tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            relay = beginning.again(&config) => relay,
+            () = &mut shutdown => {
+                manager.stopping();
+                return Ok(());
+            }
+            relay = beginning.again(&config, &around) => relay,
         };
     }
 }
@@ -196,11 +249,12 @@ impl Beginning {
     }
 
     /// A node by the time that the machine shows now, as soon as one can begin.
-    async fn again(&mut self, config: &NodeConfig) -> Relay {
+    async fn again(&mut self, config: &NodeConfig, around: &Around) -> Relay {
         self.forget_when_settled();
         loop {
-            sleep(self.take_pause()).await;
-            match Relay::begin(config, Clock::new()).await {
+            around.manager.while_working(sleep(self.take_pause())).await;
+            let relay = Relay::begin(config, Clock::new(), around.clone());
+            match around.manager.while_working(relay).await {
                 Ok(relay) => {
                     self.begun = Instant::now();
                     return relay;
@@ -239,21 +293,27 @@ impl Relay {
     pub async fn start(config: NodeConfig) -> Result<Self, RelayError> {
         let config = config.validated()?;
         let exporter = exporter(&config)?;
-        let mut relay = Self::begin(&config, Clock::new()).await?;
-        relay._exporter = exporter;
+        let around = Around::new(&config, ServiceManager::none())?;
+        let mut relay = Self::begin(&config, Clock::new(), around).await?;
+        exporter.iter().for_each(|exporter| exporter.say_serving(true));
+        relay.exporter = exporter;
         Ok(relay)
     }
 
-    async fn begin(config: &NodeConfig, clock: Clock) -> Result<Self, RelayError> {
+    async fn begin(config: &NodeConfig, clock: Clock, around: Around) -> Result<Self, RelayError> {
         let Opened { data_dir, key, token, network_key, store } = open(config).await?;
         let bound = Bound::new(config).await?;
-        let parts = Parts::new(config, &key, network_key, clock)?;
+        let parts = Parts::new(config, &key, network_key, (clock, around))?;
         let endpoints = config.endpoints(&bound.listening);
         announce(config, &key, &bound.listening, &endpoints);
+        let public = key.public();
         let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
+        metrics::budget(config.store.bytes_max.0);
+        let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
+        let host = parts.host(config.node(endpoints), (key, store), figures.clone());
         let mut relay = Self {
-            key: key.public(),
+            key: public,
             listening: bound.listening.clone(),
             socket: config.socket_path(),
             api_tcp: bound.tcp.as_ref().and_then(|listener| listener.local_addr().ok()),
@@ -261,13 +321,15 @@ impl Relay {
             inbox: parts.inbox.clone(),
             closing: watch::Sender::new(false),
             tasks: JoinSet::new(),
-            driver: Some(Driver::start(parts.host(config.node(endpoints), key, store))?),
+            driver: Some(Driver::start(host)?),
             upkeep: Some(upkeep),
             copies,
-            _exporter: None,
+            door: None,
+            peers: parts.peers.clone(),
+            exporter: None,
             _data_dir: data_dir,
         };
-        relay.serve(config, parts, bound, token);
+        relay.serve(config, (parts, figures), bound, token);
         Ok(relay)
     }
 
@@ -296,6 +358,12 @@ impl Relay {
         self.api.embed(self.closed())
     }
 
+    /// From now on the limits of `config` hold, as far as they can change while it runs.
+    fn set_limits(&self, config: &NodeConfig) {
+        self.door.iter().for_each(|door| door.set_limits(accept_limits(config)));
+        self.peers.set_limits(dial_limits(config));
+    }
+
     /// Waits until the node ends by itself: when something fails, or when the machine's clock was set
     /// back, after which a new one has to be started.
     ///
@@ -321,6 +389,7 @@ impl Relay {
     /// When the disk fails meanwhile.
     pub async fn stop(mut self) -> Result<(), RelayError> {
         self.api.say_ending().await;
+        self.exporter.iter().for_each(|exporter| exporter.say_serving(false));
         self.inbox.stop();
         self.closing.send_replace(true);
         let result = match &mut self.driver {
@@ -341,16 +410,25 @@ impl Relay {
         Ok(result?)
     }
 
-    fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
-        let (api, copies, closed) = (self.api.clone(), self.copies.clone(), self.closed());
-        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, copies, closed).await?) });
+    fn serve(
+        &mut self,
+        config: &NodeConfig,
+        (parts, figures): (Parts, Figures),
+        bound: Bound,
+        token: Zeroizing<String>,
+    ) {
+        let (api, owned, closed) =
+            (self.api.clone(), (self.copies.clone(), figures), self.closed());
+        self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());
             self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });
         }
-        let Parts { inbox, clock, network, credentials, peers } = parts;
+        let Parts { inbox, clock, network, credentials, peers, manager: _ } = parts;
         if !bound.peers.is_empty() {
-            let links = Door::new(credentials, accept_limits(config)).open(bound.peers);
+            let door = Door::new(credentials, accept_limits(config));
+            self.door = Some(door.clone());
+            let links = door.open(bound.peers);
             let service = PeerService::new(inbox, network, clock);
             let (service, closed) = (service.with_keep_alive(keep_alive(config)), self.closed());
             self.tasks.spawn(async move { Ok(service.serve(links, closed).await?) });
@@ -375,6 +453,14 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.inbox.close();
         self.copies.close();
+    }
+}
+
+impl Around {
+    fn new(config: &NodeConfig, manager: ServiceManager) -> Result<Self, RelayError> {
+        let blocks = Blocks::default();
+        blocks.set(config.block_list()?);
+        Ok(Self { manager, blocks })
     }
 }
 
@@ -403,13 +489,14 @@ impl Parts {
         config: &NodeConfig,
         key: &KeyPair,
         network_key: Option<NetworkKey>,
-        clock: Clock,
+        (clock, around): (Clock, Around),
     ) -> Result<Self, RelayError> {
         let network = Network::new(&config.network).expect("a validated name is visible ASCII");
         let sessions = config.limits.sessions_max;
         let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
         let clock = Arc::new(clock);
-        let mut credentials = Credentials::new(key)?;
+        let Around { manager, blocks } = around;
+        let mut credentials = Credentials::new(key)?.without(blocks);
         if let Some(network_key) = network_key {
             let private = PrivateNetwork::new(network_key, key.public(), Arc::clone(&clock));
             credentials = credentials.in_private(private);
@@ -422,13 +509,19 @@ impl Parts {
             inbox.clone(),
             dial_limits(config),
         );
-        Ok(Self { inbox, clock, network, credentials, peers })
+        Ok(Self { inbox, clock, network, credentials, peers, manager })
     }
 
-    fn host(&self, config: comm_proto::node::Config, key: KeyPair, store: Arc<RocksStore>) -> Host {
+    fn host(
+        &self,
+        config: comm_proto::node::Config,
+        (key, store): (KeyPair, Arc<RocksStore>),
+        figures: Figures,
+    ) -> Host {
         let (clock, inbox, peers) =
             (Arc::clone(&self.clock), self.inbox.clone(), self.peers.clone());
-        Host { config, key, store, clock, inbox, peers }
+        let manager = self.manager.clone();
+        Host { config, key, store, clock, inbox, peers, manager, figures }
     }
 }
 
@@ -448,41 +541,6 @@ async fn open(config: &NodeConfig) -> Result<Opened, RelayError> {
 async fn listen(place: SocketAddr) -> Result<TcpListener, RelayError> {
     let failed = |source| RelayError::Listen { place: place.to_string(), source };
     TcpListener::bind(place).await.map_err(failed)
-}
-
-fn accept_limits(config: &NodeConfig) -> AcceptLimits {
-    let limits = &config.limits;
-    AcceptLimits {
-        handshake: limits.handshake_timeout.duration(),
-        standstill: standstill(config),
-        source: SourceLimits {
-            connections: limits.connections_per_ip,
-            new_per_minute: limits.connections_per_ip_per_minute,
-            ..SourceLimits::default()
-        },
-        ..AcceptLimits::default()
-    }
-}
-
-fn dial_limits(config: &NodeConfig) -> DialLimits {
-    DialLimits {
-        connect: config.limits.connect_timeout.duration(),
-        handshake: config.limits.handshake_timeout.duration(),
-        standstill: standstill(config),
-        keep_alive: keep_alive(config),
-        calls: config.limits.calls_max,
-        ..DialLimits::default()
-    }
-}
-
-fn standstill(config: &NodeConfig) -> Standstill {
-    let limits = &config.limits;
-    Standstill { read: limits.read_timeout.duration(), write: limits.write_timeout.duration() }
-}
-
-fn keep_alive(config: &NodeConfig) -> KeepAlive {
-    let limits = &config.limits;
-    KeepAlive { every: limits.ping_interval.duration(), patience: limits.ping_timeout.duration() }
 }
 
 fn announce(
@@ -522,7 +580,6 @@ mod tests {
     use tonic::transport::Endpoint;
 
     use super::*;
-    use crate::config::units::Interval;
     use crate::rpc::client::client_client::ClientClient;
 
     /// A clock that has told a time of tomorrow: since then the machine was set back.
@@ -530,6 +587,14 @@ mod tests {
         let clock = Clock::new();
         clock.at(SystemTime::now() + Duration::from_secs(86_400), Instant::now());
         clock
+    }
+
+    fn around(config: &NodeConfig) -> Around {
+        Around::new(config, ServiceManager::none()).unwrap()
+    }
+
+    async fn begun(config: &NodeConfig, clock: Clock) -> Relay {
+        Relay::begin(config, clock, around(config)).await.unwrap()
     }
 
     /// The time by which a node's API goes, if there is a node.
@@ -549,7 +614,7 @@ mod tests {
         config.listen = vec![free_place()];
         config.api.tcp = Some(free_place());
         let places = [config.listen[0], config.api.tcp.unwrap()];
-        let mut relay = Relay::begin(&config, clock_of_tomorrow()).await.unwrap();
+        let mut relay = begun(&config, clock_of_tomorrow()).await;
         let ended = timeout(Duration::from_secs(20), relay.ended()).await.unwrap();
         assert!(matches!(ended, Err(RelayError::Driver(DriverError::ClockSetBack))), "{ended:?}");
         relay.stop().await.unwrap();
@@ -559,7 +624,8 @@ mod tests {
         let shutdown = async {
             let _told = stopped.await;
         };
-        let running = tokio::spawn(run_by(clock_of_tomorrow(), config, shutdown));
+        let nobody = (Reloads::never(), ServiceManager::none());
+        let running = tokio::spawn(run_by(clock_of_tomorrow(), config, nobody, shutdown));
         let by_the_machine = async {
             let soon = Clock::new().now() + Span::HOUR;
             while time_at(&socket).await.is_none_or(|time| time > soon) {
@@ -588,7 +654,8 @@ mod tests {
         let in_the_way = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         config.listen = vec![in_the_way.local_addr().unwrap()];
         let mut beginning = Beginning::new();
-        let mut again = pin!(beginning.again(&config));
+        let around = around(&config);
+        let mut again = pin!(beginning.again(&config, &around));
         let early = timeout(Duration::from_secs(2), &mut again).await;
         assert!(early.is_err(), "it began where another listens");
         drop(in_the_way);
@@ -606,28 +673,5 @@ mod tests {
         assert_eq!(beginning.take_pause(), Duration::from_secs(60));
         beginning.forget_when_settled();
         assert_eq!(beginning.take_pause(), Duration::ZERO);
-    }
-
-    #[test]
-    fn every_time_of_a_link_is_as_it_was_configured() {
-        let mut config = NodeConfig::default();
-        let seconds = |secs| Interval(Span::from_secs(secs));
-        config.limits.connect_timeout = seconds(1);
-        config.limits.handshake_timeout = seconds(2);
-        config.limits.write_timeout = seconds(3);
-        config.limits.read_timeout = seconds(4);
-        config.limits.ping_interval = seconds(5);
-        config.limits.ping_timeout = seconds(6);
-        let [one, two, three, four, five, six] = [1, 2, 3, 4, 5, 6].map(Duration::from_secs);
-        let (dial, accept) = (dial_limits(&config), accept_limits(&config));
-        let standstill = Standstill { read: four, write: three };
-        assert_eq!((dial.connect, dial.handshake, dial.standstill), (one, two, standstill));
-        assert_eq!((accept.handshake, accept.standstill), (two, standstill));
-        assert_eq!(dial.keep_alive, KeepAlive { every: five, patience: six });
-        assert_eq!(keep_alive(&config), dial.keep_alive);
-        // What is configured when nothing is, is what holds when nothing is configured.
-        let config = NodeConfig::default();
-        let dial = dial_limits(&config);
-        assert_eq!((dial.standstill, dial.keep_alive), (<_>::default(), <_>::default()));
     }
 }

@@ -28,6 +28,7 @@ use ended::EndedRanges;
 use gathered::Gathered;
 use lowest::LowestKeys;
 
+pub(crate) use options::FILES_MAX;
 pub use schema::SCHEMA;
 
 /// So much may gather in memory before whoever applies more has to write it out: the syncer is

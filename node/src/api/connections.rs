@@ -19,7 +19,7 @@ use tonic::transport::server::Connected;
 use tracing::warn;
 
 /// Clients connected to one listener at the same time.
-const CONNECTIONS_MAX: usize = 256;
+pub(crate) const CONNECTIONS_MAX: usize = 256;
 /// How long the listener rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 

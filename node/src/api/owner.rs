@@ -7,26 +7,30 @@ use std::path::Path;
 use std::sync::Arc;
 
 use comm_proto::rejection::{Rejection, Retry};
-use comm_proto::wire::client::{BackupRequest, BackupResponse};
+use comm_proto::wire::client::{
+    BackupRequest, BackupResponse, GetFiguresRequest, GetFiguresResponse,
+};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
 use crate::backup::{BackupError, Source};
+use crate::figures::Figures;
 use crate::rpc::client::owner_server::Owner;
 
 use super::status::{refused, with_words};
 
-/// The calls, answered one at a time.
+/// The calls; copies are made one at a time.
 #[derive(Debug)]
 pub(super) struct OwnerCalls {
     source: Source,
+    figures: Figures,
     one: Arc<Semaphore>,
 }
 
 impl OwnerCalls {
-    pub(super) fn new(source: Source) -> Self {
-        Self { source, one: Arc::new(Semaphore::new(1)) }
+    pub(super) fn new(source: Source, figures: Figures) -> Self {
+        Self { source, figures, one: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -53,6 +57,15 @@ impl Owner for OwnerCalls {
             Ok(Err(error)) => Err(not_copied(&error)),
             Err(error) => Err(Status::internal(error.to_string())),
         }
+    }
+
+    async fn get_figures(
+        &self,
+        _request: Request<GetFiguresRequest>,
+    ) -> Result<Response<GetFiguresResponse>, Status> {
+        let figures = self.figures.clone();
+        let response = spawn_blocking(move || figures.response()).await;
+        response.map(Response::new).map_err(|error| Status::internal(error.to_string()))
     }
 }
 

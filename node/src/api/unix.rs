@@ -9,7 +9,10 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
 
 /// Read and write for the owner.
 const MODE: u32 = 0o600;
@@ -55,6 +58,15 @@ impl Drop for SocketFile {
         // It may be gone already, and there is nobody to tell.
         let _gone = fs::remove_file(&self.0);
     }
+}
+
+/// A way to the node that listens at `path`, for its owner.
+pub(crate) async fn connect(path: PathBuf) -> Result<Channel, tonic::transport::Error> {
+    let connect = service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://node.invalid").connect_with_connector(connect).await
 }
 
 fn refuse_taken(path: &Path) -> io::Result<()> {

@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use comm_proto::wire::client::BackupRequest;
-use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::task::{JoinError, spawn_blocking};
-use tonic::transport::{Channel, Endpoint, Uri};
-use tower::service_fn;
 
+use crate::api;
 use crate::config::NodeConfig;
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::rpc::client::owner_client::OwnerClient;
@@ -80,20 +78,12 @@ fn is_nobody_there(error: &io::Error) -> bool {
 async fn ask_running(socket: PathBuf, to: &Path) -> Result<(), AskError> {
     let text = to.to_str().ok_or_else(|| AskError::Refused("its name is no text".to_owned()))?;
     let request = BackupRequest { to: text.to_owned() };
-    let channel = connect(socket.clone()).await.map_err(|error| {
+    let channel = api::connect(socket.clone()).await.map_err(|error| {
         let reason = error.to_string();
         AskError::Unreachable { socket, reason }
     })?;
     let answer = OwnerClient::new(channel).backup(request).await;
     answer.map(drop).map_err(|status| AskError::Refused(status.message().to_owned()))
-}
-
-async fn connect(socket: PathBuf) -> Result<Channel, tonic::transport::Error> {
-    let connect = service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    Endpoint::from_static("http://node.invalid").connect_with_connector(connect).await
 }
 
 /// Holds the directory meanwhile, so that no node starts on it.

@@ -60,6 +60,8 @@ settings! {
     metrics_listen: SocketAddr, "metrics.listen", "metrics-listen", "COMM_NODE_METRICS_LISTEN";
     /// Disk budget for mail and cards, e.g. 512MiB.
     store_bytes_max: ByteSize, "store.bytes_max", "store-bytes-max", "COMM_NODE_STORE_BYTES_MAX";
+    /// A file with nodes and IP networks to have nothing to do with.
+    block_file: PathBuf, "block.file", "block-file", "COMM_NODE_BLOCK_FILE";
     /// Calls under way to other nodes.
     limits_calls_max: usize,
         "limits.calls_max", "limits-calls-max", "COMM_NODE_LIMITS_CALLS_MAX";

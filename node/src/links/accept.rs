@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -14,11 +14,13 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
+use super::allowed::Allowed;
 use super::gate::{Gate, SourceLimits};
 use super::link::{Link, Place};
 use super::standstill::Standstill;
 use super::tls::Credentials;
 use crate::metrics;
+use crate::metrics::traffic::Open;
 
 /// How long the listening socket rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -49,39 +51,50 @@ impl Default for AcceptLimits {
     }
 }
 
-/// Lets nodes in.
+/// Lets nodes in. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Door(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct Door {
+struct Shared {
     credentials: Arc<Credentials>,
     gate: Gate,
     places: Arc<Semaphore>,
-    handshake: Duration,
-    standstill: Standstill,
+    limits: RwLock<AcceptLimits>,
 }
 
 impl Door {
     /// A door behind which `credentials` are shown.
     pub fn new(credentials: Arc<Credentials>, limits: AcceptLimits) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             credentials,
             gate: Gate::new(limits.source),
             places: Arc::new(Semaphore::new(limits.links)),
-            handshake: limits.handshake,
-            standstill: limits.standstill,
-        }
+            limits: RwLock::new(limits),
+        }))
+    }
+
+    /// From now on other limits hold: for all sources at once, for handshakes and links that begin
+    /// after this. The number of links stays as it was.
+    pub fn set_limits(&self, limits: AcceptLimits) {
+        *self.0.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.0.gate.set_limits(limits.source);
+    }
+
+    fn limits(&self) -> AcceptLimits {
+        *self.0.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts at every listener until the stream of links is dropped. To be called on a runtime.
     pub fn open(self, listeners: Vec<TcpListener>) -> ReceiverStream<io::Result<Link>> {
-        let door = Arc::new(self);
         let (ready, links) = mpsc::channel(READY_MAX);
         for listener in listeners {
-            tokio::spawn(Arc::clone(&door).accept(listener, ready.clone()));
+            tokio::spawn(self.clone().accept(listener, ready.clone()));
         }
         ReceiverStream::new(links)
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, ready: mpsc::Sender<io::Result<Link>>) {
+    async fn accept(self, listener: TcpListener, ready: mpsc::Sender<io::Result<Link>>) {
         loop {
             let accepted = tokio::select! {
                 () = ready.closed() => return,
@@ -98,25 +111,27 @@ impl Door {
     }
 
     /// Gives a connection a place and a task of its own, or closes it at once.
-    fn greet(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        from: SocketAddr,
-        ready: &mpsc::Sender<io::Result<Link>>,
-    ) {
+    fn greet(&self, stream: TcpStream, from: SocketAddr, ready: &mpsc::Sender<io::Result<Link>>) {
         let ip = from.ip();
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok();
+        if self.0.credentials.blocks().block_ip(ip) {
+            debug!(%ip, "a connection from a blocked network is closed");
+            return;
+        }
+        let permit = Arc::clone(&self.0.places).try_acquire_owned().ok();
         let place = permit.and_then(|permit| self.place(ip, permit));
         let Some(place) = place else {
             debug!(%ip, "a connection over the limits is closed");
             metrics::refused("too-many-links");
             return;
         };
-        let (door, ready) = (Arc::clone(self), ready.clone());
+        let (door, ready) = (self.clone(), ready.clone());
         tokio::spawn(async move {
-            match timeout(door.handshake, door.shake_hands(stream, from, place)).await {
+            match timeout(door.limits().handshake, door.shake_hands(stream, from, place)).await {
                 // Nobody to take it: the node is ending.
                 Ok(Ok(link)) => drop(ready.send(Ok(link)).await),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    debug!(%ip, "a blocked node is turned away");
+                }
                 Ok(Err(error)) => {
                     debug!(%ip, %error, "a handshake failed");
                     metrics::refused("handshake");
@@ -130,7 +145,7 @@ impl Door {
     }
 
     fn place(&self, ip: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
-        let ticket = self.gate.enter(ip, Instant::now())?;
+        let ticket = self.0.gate.enter(ip, Instant::now())?;
         Some(Place { ticket, _permit: permit })
     }
 
@@ -141,8 +156,10 @@ impl Door {
         place: Place,
     ) -> io::Result<Link> {
         stream.set_nodelay(true)?;
-        let (stream, key) = self.credentials.accept(stream).await?;
+        let (stream, key) = self.0.credentials.accept(stream).await?;
         let source = SocketAddr::new(from.ip().to_canonical(), from.port());
-        Ok(Link::new(stream, (key, source), place, self.standstill))
+        let blocks = self.0.credentials.blocks().clone();
+        let stream = Allowed::new(stream, blocks, (key.address(), source.ip()), Open::accepted());
+        Ok(Link::new(stream, (key, source), place, self.limits().standstill))
     }
 }

@@ -6,9 +6,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::key::PublicKey;
 use comm_proto::message::{Request, Response};
@@ -24,6 +25,7 @@ use tonic::{Code, Status};
 use tower::service_fn;
 use tracing::debug;
 
+use super::allowed::Allowed;
 use super::backoff::Backoff;
 use super::encrypted::Encrypted;
 use super::listen::Listens;
@@ -34,6 +36,8 @@ use super::wire::Wire;
 use super::{CALL_WINDOW, HEADERS_MAX, KeepAlive, LINK_WINDOW, Network};
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
+use crate::metrics;
+use crate::metrics::traffic::Open;
 use crate::rpc::peer::peer_client::PeerClient;
 
 /// How often idle links are looked for.
@@ -99,7 +103,7 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     /// The driver, which is on no runtime, asks too.
     pub(super) runtime: Handle,
-    pub(super) limits: DialLimits,
+    limits: RwLock<DialLimits>,
     slots: Slots,
     dials: Semaphore,
     calls: Arc<Semaphore>,
@@ -132,7 +136,7 @@ impl Peers {
             clock,
             inbox,
             runtime: Handle::current(),
-            limits,
+            limits: RwLock::new(limits),
             slots: Slots::new(limits.nodes, limits.links),
             dials: Semaphore::new(limits.dials),
             calls: Arc::new(Semaphore::new(limits.calls)),
@@ -140,6 +144,12 @@ impl Peers {
         });
         tokio::spawn(sweep(Arc::downgrade(&shared)));
         Self(shared)
+    }
+
+    /// From now on other limits hold, for dials and links that begin after this. How many of each
+    /// there may be stays as it was.
+    pub fn set_limits(&self, limits: DialLimits) {
+        *self.0.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// A place for one more call, to be kept until it ends; none while too many are under way.
@@ -171,7 +181,7 @@ impl Peers {
         let (stream, key) = self.connect(endpoint, None).await?;
         let contact = Contact::new(key, [endpoint]);
         let slot = self.0.slots.slot(contact.address(), &self.backoff());
-        let channel = self.speak(stream).await?;
+        let channel = self.speak(stream, (contact.address(), endpoint)).await?;
         slot.state.lock().await.succeed(channel);
         Ok(contact)
     }
@@ -202,7 +212,8 @@ impl Peers {
     }
 
     pub(super) fn backoff(&self) -> Backoff {
-        Backoff::new(self.0.limits.backoff_first, self.0.limits.backoff_max)
+        let limits = self.0.limits();
+        Backoff::new(limits.backoff_first, limits.backoff_max)
     }
 
     /// A peer that restarted leaves us with a link that looks whole. Asking twice is harmless:
@@ -258,7 +269,8 @@ impl Peers {
     /// take: a node that names many where nobody answers must not keep places from others. Those for
     /// which there was no time come first in a later dial.
     async fn dial(self, to: Contact, mut state: OwnedMutexGuard<State>) -> Option<OpenLink> {
-        let patience = self.0.limits.connect + self.0.limits.handshake;
+        let limits = self.0.limits();
+        let patience = limits.connect + limits.handshake;
         match timeout(patience, self.open_any(&to, &state.in_turn(to.endpoints()))).await {
             Ok(Some(channel)) => Some(state.succeed(channel)),
             Ok(None) | Err(_) => {
@@ -280,7 +292,7 @@ impl Peers {
 
     async fn open(&self, endpoint: SocketAddr, key: PublicKey) -> io::Result<Channel> {
         let (stream, _) = self.connect(endpoint, Some(key)).await?;
-        self.speak(stream).await
+        self.speak(stream, (key.address(), endpoint)).await
     }
 
     async fn connect(
@@ -288,8 +300,24 @@ impl Peers {
         endpoint: SocketAddr,
         expected: Option<PublicKey>,
     ) -> io::Result<(Encrypted<Wire<TcpStream>>, PublicKey)> {
+        let blocks = self.0.credentials.blocks();
+        let is_blocked = |key: PublicKey| blocks.block_node(&key.address());
+        // Before anything is sent: the node that is called learns who calls.
+        if blocks.block_ip(endpoint.ip()) || expected.is_some_and(is_blocked) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let _place = self.0.dials.acquire().await.map_err(io::Error::other)?;
-        let limits = &self.0.limits;
+        let linked = self.connect_now(endpoint, expected).await;
+        metrics::dialled(linked.is_ok());
+        linked
+    }
+
+    async fn connect_now(
+        &self,
+        endpoint: SocketAddr,
+        expected: Option<PublicKey>,
+    ) -> io::Result<(Encrypted<Wire<TcpStream>>, PublicKey)> {
+        let limits = self.0.limits();
         let stream = timeout(limits.connect, TcpStream::connect(endpoint)).await??;
         stream.set_nodelay(true)?;
         timeout(limits.handshake, self.0.credentials.connect(stream, expected)).await?
@@ -297,8 +325,14 @@ impl Peers {
 
     /// HTTP/2 over an encrypted stream. The channel can use it only once: when it breaks, the
     /// channel is of no more use, since dialling again is for [`Peers`] to decide.
-    async fn speak(&self, stream: Encrypted<Wire<TcpStream>>) -> io::Result<Channel> {
-        let DialLimits { standstill, keep_alive, .. } = self.0.limits;
+    async fn speak(
+        &self,
+        stream: Encrypted<Wire<TcpStream>>,
+        (node, endpoint): (Address, SocketAddr),
+    ) -> io::Result<Channel> {
+        let DialLimits { standstill, keep_alive, .. } = self.0.limits();
+        let blocks = self.0.credentials.blocks().clone();
+        let stream = Allowed::new(stream, blocks, (node, endpoint.ip()), Open::dialled());
         let mut stream = Some(Patient::new(stream, standstill));
         let connector = service_fn(move |_: Uri| {
             let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
@@ -314,6 +348,12 @@ impl Peers {
             .connect_with_connector(connector)
             .await
             .map_err(io::Error::other)
+    }
+}
+
+impl Shared {
+    pub(super) fn limits(&self) -> DialLimits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -344,7 +384,7 @@ fn failed(to: &Contact, reason: &dyn std::fmt::Display) -> CallError {
 /// Ends with the last clone of the peers.
 async fn sweep(shared: Weak<Shared>) {
     while let Some(shared) = shared.upgrade() {
-        shared.slots.close_idle(shared.limits.idle);
+        shared.slots.close_idle(shared.limits().idle);
         drop(shared);
         sleep(SWEEP_EVERY).await;
     }

@@ -39,9 +39,12 @@ impl Default for SourceLimits {
 
 /// Counts what each source does.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Gate(Mutex<Sources>);
+
+#[derive(Debug)]
+struct Sources {
     limits: SourceLimits,
-    sources: Mutex<BTreeMap<IpAddr, Arc<Source>>>,
+    known: BTreeMap<IpAddr, Arc<Source>>,
 }
 
 /// One connection's place; it is free again when the ticket is dropped.
@@ -75,14 +78,26 @@ struct Bucket {
 impl Gate {
     /// A gate that nobody has come through yet.
     pub fn new(limits: SourceLimits) -> Self {
-        Self { limits, sources: Mutex::new(BTreeMap::new()) }
+        Self(Mutex::new(Sources { limits, known: BTreeMap::new() }))
+    }
+
+    /// From now on other limits hold, also for sources that are known.
+    pub fn set_limits(&self, limits: SourceLimits) {
+        let mut sources = self.lock();
+        sources.limits = limits;
+        for source in sources.known.values() {
+            source.lock().set_limits(&limits);
+        }
     }
 
     /// Lets a connection in, or not.
     pub fn enter(&self, ip: IpAddr, now: Instant) -> Option<Ticket> {
-        let source = self.source(source_of(ip), now)?;
+        let mut sources = self.lock();
+        let source = sources.source(source_of(ip), now)?;
+        let most = sources.limits.connections;
+        drop(sources);
         let mut counts = source.lock();
-        if counts.open >= self.limits.connections || !counts.new.take(1, now) {
+        if counts.open >= most || !counts.new.take(1, now) {
             return None;
         }
         counts.open += 1;
@@ -90,19 +105,24 @@ impl Gate {
         Some(Ticket(source))
     }
 
-    fn source(&self, group: IpAddr, now: Instant) -> Option<Arc<Source>> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(source) = sources.get(&group) {
+    fn lock(&self) -> MutexGuard<'_, Sources> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sources {
+    fn source(&mut self, group: IpAddr, now: Instant) -> Option<Arc<Source>> {
+        if let Some(source) = self.known.get(&group) {
             return Some(Arc::clone(source));
         }
-        if sources.len() >= self.limits.sources {
-            sources.retain(|_, source| !source.lock().is_idle(now));
+        if self.known.len() >= self.limits.sources {
+            self.known.retain(|_, source| !source.lock().is_idle(now));
         }
-        if sources.len() >= self.limits.sources {
+        if self.known.len() >= self.limits.sources {
             return None;
         }
         let source = Arc::new(Source(Mutex::new(Counts::new(&self.limits, now))));
-        sources.insert(group, Arc::clone(&source));
+        self.known.insert(group, Arc::clone(&source));
         Some(source)
     }
 }
@@ -145,6 +165,14 @@ impl Counts {
         Self { open: 0, new, calls, bytes }
     }
 
+    /// What has been taken stays taken.
+    fn set_limits(&mut self, limits: &SourceLimits) {
+        let fresh = Self::new(limits, self.new.at);
+        self.new.set_rate(&fresh.new);
+        self.calls.set_rate(&fresh.calls);
+        self.bytes.set_rate(&fresh.bytes);
+    }
+
     /// Nothing would be forgotten with this source.
     fn is_idle(&mut self, now: Instant) -> bool {
         self.open == 0
@@ -158,6 +186,14 @@ impl Bucket {
     fn new(tokens_max: u64, parts_per_second: u64, now: Instant) -> Self {
         let parts_max = tokens_max.saturating_mul(1_000);
         Self { parts: parts_max, parts_max, parts_per_second, at: now }
+    }
+
+    /// Holds and fills as `other` does from now on.
+    fn set_rate(&mut self, other: &Self) {
+        let taken = self.parts_max - self.parts;
+        self.parts_max = other.parts_max;
+        self.parts = self.parts_max.saturating_sub(taken);
+        self.parts_per_second = other.parts_per_second;
     }
 
     fn take(&mut self, tokens: u64, now: Instant) -> bool {
@@ -212,6 +248,20 @@ mod tests {
         assert_eq!(entered(now), 128);
         assert_eq!(entered(now + Duration::from_secs(30)), 63);
         assert_eq!(entered(now + Duration::from_secs(600)), 128);
+    }
+
+    #[test]
+    fn limits_that_change_hold_at_once_for_sources_that_are_known() {
+        let (gate, now) = (Gate::new(SourceLimits::default()), Instant::now());
+        let mut tickets: Vec<_> = (0..4).map(|_| gate.enter(HERE, now).unwrap()).collect();
+        gate.set_limits(SourceLimits { connections: 5, ..SourceLimits::default() });
+        tickets.push(gate.enter(HERE, now).unwrap());
+        assert!(gate.enter(HERE, now).is_none());
+        gate.set_limits(SourceLimits { new_per_minute: 7, ..SourceLimits::default() });
+        tickets.extend((0..2).map(|_| gate.enter(HERE, now).unwrap()));
+        assert!(gate.enter(HERE, now).is_none(), "seven have come within the minute");
+        gate.set_limits(SourceLimits::default());
+        assert!(gate.enter(HERE, now).is_some());
     }
 
     #[test]

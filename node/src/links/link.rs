@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::Connected;
 
+use super::allowed::Allowed;
 use super::encrypted::Encrypted;
 use super::gate::{Allowance, Ticket};
 use super::standstill::{Patient, Standstill};
@@ -21,7 +22,7 @@ use super::wire::Wire;
 /// An accepted link.
 #[derive(Debug)]
 pub struct Link {
-    stream: Patient<Encrypted<Wire<TcpStream>>>,
+    stream: Patient<Allowed<Encrypted<Wire<TcpStream>>>>,
     remote: Remote,
     _place: Place,
 }
@@ -46,7 +47,7 @@ pub(super) struct Place {
 
 impl Link {
     pub(super) fn new(
-        stream: Encrypted<Wire<TcpStream>>,
+        stream: Allowed<Encrypted<Wire<TcpStream>>>,
         (key, source): (PublicKey, SocketAddr),
         place: Place,
         standstill: Standstill,

@@ -48,7 +48,7 @@ pub(super) fn keep(peers: &Peers, to: &Contact, open: bool) {
     if known.is_some_and(|listen| listen.to == *to) {
         return;
     }
-    if known.is_none() && streams.len() >= peers.0.limits.listens {
+    if known.is_none() && streams.len() >= peers.0.limits().listens {
         debug!(peer = %to.address(), "too many streams for pushes are open");
         return;
     }

@@ -28,6 +28,7 @@ use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use super::blocks::Blocks;
 use super::encrypted::{Encrypted, KeyLife};
 use super::private::PrivateNetwork;
 use super::wire::Wire;
@@ -50,6 +51,7 @@ pub struct Credentials {
     provider: Arc<CryptoProvider>,
     life: KeyLife,
     network: Option<PrivateNetwork>,
+    blocks: Blocks,
 }
 
 /// The node's key cannot be used for TLS.
@@ -81,6 +83,7 @@ impl Credentials {
             provider,
             life: KeyLife::default(),
             network: None,
+            blocks: Blocks::default(),
         })
     }
 
@@ -89,6 +92,18 @@ impl Credentials {
     pub fn in_private(mut self, network: PrivateNetwork) -> Self {
         self.network = Some(network);
         self
+    }
+
+    /// The same, with nothing to do with those whom `blocks` has.
+    #[must_use]
+    pub fn without(mut self, blocks: Blocks) -> Self {
+        self.blocks = blocks;
+        self
+    }
+
+    /// Whom they are shown to nobody of.
+    pub(super) const fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// The same, with links that change their keys at other times.
@@ -101,7 +116,8 @@ impl Credentials {
     /// Takes the handshake of a node that dialled us, and the key it has proved.
     ///
     /// # Errors
-    /// When the other side lacks the network's key, speaks no TLS 1.3 or shows no node key.
+    /// When the other side lacks the network's key, speaks no TLS 1.3 or shows no node key; with
+    /// `PermissionDenied` when it is blocked.
     pub async fn accept<S>(&self, stream: S) -> io::Result<(Encrypted<Wire<S>>, PublicKey)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -111,7 +127,7 @@ impl Credentials {
             Some(network) => Wire::Sealed(Box::new(network.answer(stream).await?)),
         };
         let stream = TlsAcceptor::from(Arc::clone(&self.server)).accept(stream).await?;
-        let key = proved_key(stream.get_ref().1.peer_certificates())?;
+        let key = self.allowed(proved_key(stream.get_ref().1.peer_certificates())?)?;
         Ok((Encrypted::new(stream, self.life), key))
     }
 
@@ -120,7 +136,7 @@ impl Credentials {
     ///
     /// # Errors
     /// When the other side lacks the network's key, speaks no TLS 1.3, shows no node key or another
-    /// one.
+    /// one; with `PermissionDenied` when it is blocked.
     pub async fn connect<S>(
         &self,
         stream: S,
@@ -138,8 +154,13 @@ impl Credentials {
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         let name = ServerName::try_from(NO_NAME).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        let key = proved_key(stream.get_ref().1.peer_certificates())?;
+        let key = self.allowed(proved_key(stream.get_ref().1.peer_certificates())?)?;
         Ok((Encrypted::new(stream, self.life), key))
+    }
+
+    fn allowed(&self, key: PublicKey) -> io::Result<PublicKey> {
+        let is_blocked = self.blocks.block_node(&key.address());
+        if is_blocked { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(key) }
     }
 }
 

@@ -30,7 +30,7 @@ const COMPACTION_BYTES: u64 = 128 * MIB as u64;
 /// log has to wait behind hundreds of megabytes.
 const BACKGROUND_SYNC_BYTES: u64 = 512 * KIB as u64;
 /// Open table files.
-const FILES_MAX: i32 = 256;
+pub(crate) const FILES_MAX: usize = 256;
 
 /// Options of the database as a whole.
 pub(super) fn database() -> Options {
@@ -39,7 +39,7 @@ pub(super) fn database() -> Options {
     options.create_missing_column_families(true);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
     options.set_max_total_wal_size(LOGS_BYTES);
-    options.set_max_open_files(FILES_MAX);
+    options.set_max_open_files(FILES_MAX as i32);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(BACKGROUND_SYNC_BYTES);
     options.set_wal_bytes_per_sync(BACKGROUND_SYNC_BYTES);

@@ -22,6 +22,7 @@ use rocksdb::properties::{
     NUM_ENTRIES_IMM_MEM_TABLES, PropName,
 };
 use rocksdb::{CompactOptions, FlushOptions};
+use rustix::fs::statvfs;
 
 use super::ended::Range;
 use super::{RocksStore, failed};
@@ -123,6 +124,18 @@ impl Drop for Upkeep {
 }
 
 impl DiskUse {
+    /// What the files of the store at `path` take now.
+    pub fn of(path: &Path) -> Self {
+        let mut usage = Self::default();
+        // A file that goes while it is measured takes nothing.
+        for file in fs::read_dir(path).into_iter().flatten().flatten() {
+            let bytes = file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+            let is_log = Path::new(&file.file_name()).extension().is_some_and(|end| end == "log");
+            *(if is_log { &mut usage.logs } else { &mut usage.tables }) += bytes;
+        }
+        usage
+    }
+
     /// Logs and tables together.
     pub const fn total(self) -> u64 {
         self.logs + self.tables
@@ -162,12 +175,18 @@ impl Shared {
     }
 }
 
+/// Bytes that the file system at `path` has left for this process, if it says so.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let of = statvfs(path).ok()?;
+    Some(of.f_bavail.saturating_mul(of.f_frsize))
+}
+
 fn look_until_stopped(shared: &Shared, store: &RocksStore) {
     let (mut rest, mut before) = (Duration::ZERO, DiskUse::default());
     while shared.rest(rest.max(PACE)) {
         let usage = store.disk_use();
         shared.disk_bytes.store(usage.total(), Ordering::Relaxed);
-        metrics::disk_used(usage.total());
+        metrics::disk_used(usage.total(), free_bytes(store.path()));
         let started = Instant::now();
         rest = match store.tidy(usage, before) {
             Ok(()) => (started.elapsed() * REST_FACTOR).min(REST_MAX),
@@ -183,14 +202,7 @@ fn look_until_stopped(shared: &Shared, store: &RocksStore) {
 impl RocksStore {
     /// What its files take from the disk now.
     pub fn disk_use(&self) -> DiskUse {
-        let mut usage = DiskUse::default();
-        // A file that goes while it is measured takes nothing.
-        for file in fs::read_dir(self.path()).into_iter().flatten().flatten() {
-            let bytes = file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
-            let is_log = Path::new(&file.file_name()).extension().is_some_and(|end| end == "log");
-            *(if is_log { &mut usage.logs } else { &mut usage.tables }) += bytes;
-        }
-        usage
+        DiskUse::of(self.path())
     }
 
     fn tidy(&self, usage: DiskUse, before: DiskUse) -> Result<(), StoreError> {

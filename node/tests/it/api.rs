@@ -90,7 +90,7 @@ fn now() -> Time {
     Time::from_millis(u64::try_from(since.as_millis()).unwrap())
 }
 
-fn envelope(mailbox: Address, n: u32) -> Envelope {
+pub(crate) fn envelope(mailbox: Address, n: u32) -> Envelope {
     let expires_at = now() + TTL_DEFAULT;
     let header = Header { suite: Suite::ONE, mailbox, expires_at, stamp_nonce: 0 };
     let mut body = vec![0; 1 << 10];

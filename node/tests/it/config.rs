@@ -8,7 +8,7 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 35] = [
+pub(crate) const VALUES: [(&str, &str); 36] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
     ("network_key_file", "/tmp/elsewhere.key"),
@@ -20,6 +20,7 @@ pub(crate) const VALUES: [(&str, &str); 35] = [
     ("api.tcp", "127.0.0.1:6"),
     ("metrics.listen", "127.0.0.1:7"),
     ("store.bytes_max", "64MiB"),
+    ("block.file", "/tmp/elsewhere.blocks"),
     ("limits.calls_max", "8"),
     ("limits.sessions_max", "9"),
     ("limits.connections_per_ip", "10"),

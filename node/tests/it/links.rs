@@ -1,5 +1,6 @@
 //! Links between nodes over real sockets, with a driver that only answers pings behind them.
 
+mod blocked;
 mod handed_on;
 mod keep_alive;
 mod key_changes;
@@ -18,6 +19,7 @@ use comm_node::clock::Clock;
 use comm_node::driver::inbox::{Admission, Budget, Inbox, InboxLimits, Turn};
 use comm_node::driver::work::{Own, PeerWork};
 use comm_node::links::accept::{AcceptLimits, Door};
+use comm_node::links::blocks::Blocks;
 use comm_node::links::dial::{DialLimits, Peers};
 use comm_node::links::gate::SourceLimits;
 use comm_node::links::standstill::Standstill;
@@ -77,6 +79,8 @@ struct Options {
     keep_alive: KeepAlive,
     /// Every byte of the network's key; an open network has none.
     network_key: Option<u8>,
+    /// Whom it has nothing to do with.
+    blocks: Blocks,
 }
 
 impl Default for Options {
@@ -89,7 +93,8 @@ impl Default for Options {
             ..DialLimits::default()
         };
         let (accept, keep_alive) = (AcceptLimits::default(), KeepAlive::default());
-        Self { network: "test", listen, accept, dial, keep_alive, network_key: None }
+        let blocks = Blocks::default();
+        Self { network: "test", listen, accept, dial, keep_alive, network_key: None, blocks }
     }
 }
 
@@ -101,7 +106,8 @@ impl Stub {
     async fn start_with(seed: u8, options: Options) -> Self {
         let key = KeyPair::from_seed(&[seed; 32]);
         let (clock, inbox) = (Arc::new(Clock::new()), Inbox::new(InboxLimits::default()));
-        let credentials = Arc::new(private_network::credentials(&key, options.network_key, &clock));
+        let credentials = private_network::credentials(&key, options.network_key, &clock);
+        let credentials = Arc::new(credentials.without(options.blocks));
         let network = Network::new(options.network).unwrap();
         let dial = options.dial;
         let (for_peers, for_clock) = (Arc::clone(&credentials), Arc::clone(&clock));

@@ -12,6 +12,7 @@ mod hosted;
 mod hostile;
 mod links;
 mod node_process;
+mod operated;
 mod power;
 mod program;
 mod python_example;

@@ -190,6 +190,7 @@ impl Node {
                     self.bury(id, &custody);
                     bits |= 1 << place;
                     self.stats.acknowledged += 1;
+                    self.stats.acknowledged_for_others += u64::from(custody.role == Role::Relayed);
                     self.event(Event::Acknowledged { id: *id });
                     if custody.role == Role::Own {
                         self.tell_state(id, EnvelopeState::Delivered { at: turn.now });

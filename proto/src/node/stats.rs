@@ -1,6 +1,8 @@
 //! Plain counters of a node, and its bounds; whoever hosts it turns them into metrics.
 
-use crate::message::ENVELOPES_MAX;
+use crate::message::{ENVELOPES_MAX, Reachability};
+use crate::table::Status;
+use crate::time::Time;
 
 use super::Node;
 use super::deliveries::{LINE_MAX, LINED_UP_MAX, LINES_MAX};
@@ -50,6 +52,8 @@ pub struct Stats {
     pub relayed: u64,
     /// Envelopes ended by an acknowledgement since the start.
     pub acknowledged: u64,
+    /// Of these, others' envelopes: what this node has done for people who are not its own.
+    pub acknowledged_for_others: u64,
     /// Envelopes ended by their time since the start.
     pub expired: u64,
     /// Others' envelopes evicted for want of room since the start.
@@ -66,6 +70,19 @@ pub struct Stats {
     pub connected: bool,
 }
 
+/// How a node stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Nodes of the table that have answered lately.
+    pub good: u64,
+    /// Those that have been silent for a while.
+    pub questionable: u64,
+    /// Those that do not answer.
+    pub bad: u64,
+    /// Whether other nodes reach it.
+    pub reachability: Reachability,
+}
+
 /// How much of something a node holds now, and may hold at the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -78,6 +95,21 @@ pub struct Bound {
 }
 
 impl Node {
+    /// How it stands among the others at `now`.
+    pub fn standing(&self, now: Time) -> Standing {
+        let reachability = self.outside_view.reachability(&self.config.endpoints, now);
+        let mut standing = Standing { good: 0, questionable: 0, bad: 0, reachability };
+        for entry in self.table.entries() {
+            match self.table.status(&entry.contact().address(), now) {
+                Some(Status::Good) => standing.good += 1,
+                Some(Status::Questionable) => standing.questionable += 1,
+                Some(Status::Bad) => standing.bad += 1,
+                None => {}
+            }
+        }
+        standing
+    }
+
     /// What this node's collections hold and may hold, and its budget: a host or a test that sees `held`
     /// above `most` has found a defect.
     pub fn bounds(&self) -> impl Iterator<Item = Bound> + use<> {

@@ -60,7 +60,7 @@ impl Ledger {
     }
 }
 
-/// What the node says of itself.
+/// What the node says of itself: reasons for which it has refused something. The others are at 0.
 pub(super) fn counted(metrics: SocketAddr) -> BTreeMap<String, u64> {
     let mut stream = TcpStream::connect(metrics).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -71,7 +71,7 @@ pub(super) fn counted(metrics: SocketAddr) -> BTreeMap<String, u64> {
         let (reason, count) = rest.split_once("\"} ")?;
         Some((reason.to_owned(), count.parse().ok()?))
     });
-    lines.collect()
+    lines.filter(|(_, count)| *count > 0).collect()
 }
 
 impl fmt::Display for Ledger {

@@ -1,0 +1,74 @@
+//! What a node holds and has done, for whoever runs it: kept by the driver, shown by the API of the
+//! owner and told to the service manager.
+//!
+//! Entry type is [`Figures`]. It names nobody, and nothing in the node depends on it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use comm_proto::node::Stats;
+use comm_proto::wire::client::GetFiguresResponse;
+
+use crate::store::upkeep::{DiskUse, free_bytes};
+
+/// The figures of one node. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Figures(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    began: SystemTime,
+    bytes_max: u64,
+    store: PathBuf,
+    now: Mutex<Now>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Now {
+    stats: Stats,
+    clock_ahead: i64,
+}
+
+impl Figures {
+    /// Those of a node that begins now, with its store at `store` and a budget of `bytes_max` bytes.
+    pub fn new(store: PathBuf, bytes_max: u64) -> Self {
+        let now = Mutex::new(Now::default());
+        Self(Arc::new(Shared { began: SystemTime::now(), bytes_max, store, now }))
+    }
+
+    /// What the node counts now.
+    pub fn set_stats(&self, stats: Stats) {
+        self.lock().stats = stats;
+    }
+
+    /// By how many milliseconds its clock is ahead of most others'; negative when it is behind.
+    pub fn set_clock_ahead(&self, millis: i64) {
+        self.lock().clock_ahead = millis;
+    }
+
+    /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.
+    pub fn response(&self) -> GetFiguresResponse {
+        let Now { stats, clock_ahead } = *self.lock();
+        let began = self.0.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        GetFiguresResponse {
+            began: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
+            counted_bytes: stats.disk_bytes,
+            bytes_max: self.0.bytes_max,
+            others_bytes: stats.others_bytes,
+            card_bytes: stats.card_bytes,
+            cards: stats.cards,
+            acknowledgements: stats.acknowledgements,
+            disk_bytes: DiskUse::of(&self.0.store).total(),
+            free_bytes: free_bytes(&self.0.store),
+            accepted: stats.accepted,
+            relayed: stats.relayed,
+            acknowledged_for_others: stats.acknowledged_for_others,
+            clock_ahead,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

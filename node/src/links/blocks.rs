@@ -1,0 +1,303 @@
+//! Whom this node has nothing to do with: nodes by their address, and networks of IP addresses.
+//!
+//! Entry types are [`BlockList`], which is read from a file, and [`Blocks`], the list in force. It is
+//! asked before a link is opened or accepted, and again on every link when the list has changed. Keys
+//! are free to make, so blocking a node keeps out who does not know of it, and blocking networks keeps
+//! out the rest.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use comm_proto::address::Address;
+use thiserror::Error;
+
+use crate::metrics;
+
+/// The longest file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// The most entries.
+const ENTRIES_MAX: usize = 65_536;
+
+/// Who is blocked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockList {
+    nodes: BTreeSet<Address>,
+    v4: Ranges,
+    v6: Ranges,
+}
+
+/// Addresses from one to another, both included; in order, and none touches another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ranges(Vec<(u128, u128)>);
+
+/// A list that can be replaced while it is used. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Blocks(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    list: RwLock<BlockList>,
+    /// Counts the lists, so that a link need not ask again while it is the same.
+    edition: AtomicU64,
+}
+
+/// Why a file is no list.
+#[derive(Debug, Error)]
+pub enum BlockFileError {
+    /// It cannot be read.
+    #[error("block.file: cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It has more bytes or entries than are read.
+    #[error(
+        "block.file: {} is too long; at most {ENTRIES_MAX} entries and {FILE_BYTES_MAX} bytes are \
+         read",
+        .0.display()
+    )]
+    TooLong(PathBuf),
+    /// A line names nobody.
+    #[error(
+        "block.file: {}:{line}: \"{text}\" is neither a node's address (40 hexadecimal digits) nor \
+         an IP address or network such as 192.0.2.0/24",
+        path.display()
+    )]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What it says, or the beginning of it.
+        text: String,
+    },
+}
+
+impl BlockList {
+    /// The list in the file at `path`: on each line an address of a node, an IP address or a network;
+    /// what follows a `#` is for people.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is too long, or has a line that is none of these.
+    pub fn read(path: &Path) -> Result<Self, BlockFileError> {
+        let mut text = String::new();
+        let read = File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+        read.map_err(|source| BlockFileError::Unreadable { path: path.to_owned(), source })?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(BlockFileError::TooLong(path.to_owned()));
+        }
+        Self::parse(path, &text)
+    }
+
+    /// How many nodes and how many stretches of IP addresses are blocked.
+    pub fn len(&self) -> usize {
+        self.nodes.len() + self.v4.0.len() + self.v6.0.len()
+    }
+
+    /// Whether nobody is blocked.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, BlockFileError> {
+        let (mut list, mut entries) = (Self::default(), 0);
+        for (number, line) in text.lines().enumerate() {
+            let entry = line.split('#').next().unwrap_or_default().trim();
+            if entry.is_empty() {
+                continue;
+            }
+            entries += 1;
+            if entries > ENTRIES_MAX {
+                return Err(BlockFileError::TooLong(path.to_owned()));
+            }
+            list.add(entry).ok_or_else(|| BlockFileError::Line {
+                path: path.to_owned(),
+                line: number + 1,
+                text: entry.chars().take(60).collect(),
+            })?;
+        }
+        list.v4.settle();
+        list.v6.settle();
+        Ok(list)
+    }
+
+    fn add(&mut self, entry: &str) -> Option<()> {
+        if let Ok(address) = entry.parse() {
+            self.nodes.insert(address);
+            return Some(());
+        }
+        let (ip, prefix) = match entry.split_once('/') {
+            Some((ip, prefix)) => (ip.parse().ok()?, Some(prefix.parse().ok()?)),
+            None => (entry.parse().ok()?, None),
+        };
+        let (ranges, bits) = match ip {
+            IpAddr::V4(_) => (&mut self.v4, 32),
+            IpAddr::V6(_) => (&mut self.v6, 128),
+        };
+        ranges.0.push(range(number(ip), bits, prefix.unwrap_or(bits))?);
+        Some(())
+    }
+
+    fn has_ip(&self, ip: IpAddr) -> bool {
+        match ip.to_canonical() {
+            ip @ IpAddr::V4(_) => self.v4.contains(number(ip)),
+            ip @ IpAddr::V6(_) => self.v6.contains(number(ip)),
+        }
+    }
+}
+
+impl Ranges {
+    /// Puts them in order, and makes one of those that touch.
+    fn settle(&mut self) {
+        self.0.sort_unstable();
+        let mut settled: Vec<(u128, u128)> = Vec::new();
+        for (from, to) in std::mem::take(&mut self.0) {
+            match settled.last_mut() {
+                Some((_, end)) if from <= end.saturating_add(1) => *end = to.max(*end),
+                _ => settled.push((from, to)),
+            }
+        }
+        self.0 = settled;
+    }
+
+    fn contains(&self, ip: u128) -> bool {
+        let after = self.0.partition_point(|(from, _)| *from <= ip);
+        after.checked_sub(1).is_some_and(|last| ip <= self.0[last].1)
+    }
+}
+
+impl Blocks {
+    /// Puts another list in force, for new links at once and for open ones with the next thing that
+    /// comes or goes over them.
+    pub fn set(&self, list: BlockList) {
+        *self.0.list.write().unwrap_or_else(PoisonError::into_inner) = list;
+        self.0.edition.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether nothing may come from `ip` or go there; counted if so.
+    pub fn block_ip(&self, ip: IpAddr) -> bool {
+        counted("network", self.read(|list| list.has_ip(ip)))
+    }
+
+    /// Whether nothing may come from this node or go there; counted if so.
+    pub fn block_node(&self, address: &Address) -> bool {
+        counted("node", self.read(|list| list.nodes.contains(address)))
+    }
+
+    /// The number of the list in force.
+    pub(super) fn edition(&self) -> u64 {
+        self.0.edition.load(Ordering::Acquire)
+    }
+
+    fn read(&self, has: impl FnOnce(&BlockList) -> bool) -> bool {
+        has(&self.0.list.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn counted(by: &'static str, blocked: bool) -> bool {
+    if blocked {
+        metrics::blocked(by);
+    }
+    blocked
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+/// All addresses of `bits` bits that begin with the first `prefix` bits of `ip`.
+fn range(ip: u128, bits: u32, prefix: u32) -> Option<(u128, u128)> {
+    let free = bits.checked_sub(prefix)?;
+    // A shift by all bits is none.
+    let rest = u128::MAX.checked_shr(128 - free).unwrap_or(0);
+    Some((ip & !rest, ip | rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Result<BlockList, String> {
+        BlockList::parse(Path::new("blocks"), text).map_err(|error| error.to_string())
+    }
+
+    fn blocked(list: &BlockList, ip: &str) -> bool {
+        list.has_ip(ip.parse().unwrap())
+    }
+
+    #[test]
+    fn networks_block_all_their_addresses_and_no_others() {
+        let list = list("192.0.2.0/24\n198.51.100.7 # one\n2001:db8::/32\n").unwrap();
+        for ip in ["192.0.2.0", "192.0.2.255", "198.51.100.7", "::ffff:192.0.2.1", "2001:db8::1"] {
+            assert!(blocked(&list, ip), "{ip}");
+        }
+        for ip in ["192.0.1.255", "192.0.3.0", "198.51.100.6", "2001:db9::", "::1"] {
+            assert!(!blocked(&list, ip), "{ip}");
+        }
+    }
+
+    #[test]
+    fn everything_of_one_family_leaves_the_other_alone() {
+        let (v4, v6) = (list("0.0.0.0/0").unwrap(), list("::/0").unwrap());
+        assert!(blocked(&v4, "192.0.2.1") && !blocked(&v4, "2001:db8::1"));
+        assert!(blocked(&v6, "2001:db8::1") && !blocked(&v6, "192.0.2.1"));
+        assert!(blocked(&v4, "255.255.255.255") && blocked(&v4, "0.0.0.0"));
+        assert!(blocked(&v6, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+    }
+
+    #[test]
+    fn networks_within_each_other_and_beside_each_other_are_one() {
+        let list = list("10.0.1.0/24\n10.0.0.0/24\n10.0.0.128/25\n10.0.0.5\n").unwrap();
+        assert_eq!(list.len(), 1);
+        assert!(blocked(&list, "10.0.0.200") && blocked(&list, "10.0.1.255"));
+        assert!(!blocked(&list, "10.0.2.0") && !blocked(&list, "9.255.255.255"));
+    }
+
+    #[test]
+    fn nodes_are_blocked_by_their_address() {
+        let blocks = Blocks::default();
+        let address = Address::from_bytes([0xab; 20]);
+        assert!(!blocks.block_node(&address));
+        let edition = blocks.edition();
+        blocks.set(list(&format!("# people\n\n  {} \n", "AB".repeat(20))).unwrap());
+        assert!(blocks.block_node(&address));
+        assert!(!blocks.block_node(&Address::from_bytes([0xac; 20])));
+        assert_ne!(blocks.edition(), edition);
+    }
+
+    #[test]
+    fn a_line_that_names_nobody_is_shown_with_its_number() {
+        for text in
+            ["192.0.2.0/33", "192.0.2", "2001:db8::/129", "abcd", "host.example", "1.2.3.4/"]
+        {
+            let error = list(&format!("\n10.0.0.1\n{text}\n")).unwrap_err();
+            assert!(error.contains(&format!("blocks:3: \"{text}\"")), "{error}");
+        }
+        let long = "x".repeat(10_000);
+        assert!(list(&long).unwrap_err().len() < 300);
+    }
+
+    #[test]
+    fn a_list_has_a_longest_length() {
+        let lines = |count: u32| (0..count).map(|n| format!("{n:040x}\n")).collect::<String>();
+        assert_eq!(list(&lines(65_536)).map(|list| list.len()), Ok(65_536));
+        assert!(list(&lines(65_537)).unwrap_err().contains("too long"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blocks");
+        std::fs::write(&path, "#".repeat((4 << 20) + 1)).unwrap();
+        assert!(matches!(BlockList::read(&path), Err(BlockFileError::TooLong(_))));
+        let missing = BlockList::read(&dir.path().join("none")).unwrap_err().to_string();
+        assert!(missing.starts_with("block.file: cannot read "), "{missing}");
+    }
+}

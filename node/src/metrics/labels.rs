@@ -1,0 +1,73 @@
+//! Every value that a label can have, so that each is there from the start.
+//!
+//! What was never counted must be 0 and not absent: else a query for what is new in the last hour
+//! misses the first time. A test fails that counts under a value that is not listed.
+
+/// Why something was refused: the names of [`comm_proto::rejection::Rejection`], and what is turned
+/// away before there is a request.
+pub(super) const REASONS: [&str; 22] = [
+    "malformed",
+    "too-large",
+    "version",
+    "size",
+    "expired",
+    "ttl-too-long",
+    "signature",
+    "not-the-mailbox",
+    "not-granted",
+    "stale-card",
+    "unknown",
+    "store-full",
+    "busy",
+    "shutting-down",
+    "unreachable",
+    "other-network",
+    "from-future",
+    "unimplemented",
+    "too-many-links",
+    "handshake",
+    "unauthenticated",
+    "foreign-origin",
+];
+
+/// What other nodes and clients ask.
+pub(super) const REQUESTS: [&str; 23] = [
+    "ping",
+    "find-node",
+    "offer",
+    "digest",
+    "deliver",
+    "peer-acknowledge",
+    "receipts",
+    "put-card",
+    "get-card",
+    "peer-publish-card",
+    "peer-find-card",
+    "subscribe",
+    "fetch",
+    "submit",
+    "submit-stream",
+    "cancel",
+    "watch",
+    "receive",
+    "acknowledge",
+    "publish-card",
+    "find-card",
+    "get-status",
+    "list-peers",
+];
+
+/// What is told over open streams.
+pub(super) const PUSHES: [&str; 3] = ["waiting", "acknowledgements", "receipts"];
+
+/// What a link was blocked by.
+pub(super) const BLOCKED: [&str; 2] = ["network", "node"];
+
+/// How nodes of the table have answered lately.
+pub(super) const NODE_STATES: [&str; 3] = ["good", "questionable", "bad"];
+
+/// What is known of whether others reach this node.
+pub(super) const REACHABILITIES: [&str; 3] = ["reachable", "unreachable", "unknown"];
+
+/// What dialling another node has come to: first what is hoped for.
+pub(super) const DIALS: [&str; 2] = ["linked", "failed"];
