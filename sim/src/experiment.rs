@@ -221,12 +221,14 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng, course: &mut
         order.swap(0, first);
     }
     let everybody = (plan.run.start == Start::Settled).then(|| world.everybody());
+    let mut up = Vec::new();
     for (number, host) in order.iter().enumerate() {
         if let Some(everybody) = &everybody {
             world.start_settled(*host, everybody, rng);
         } else {
-            tell_of_some(world, plan, &order[..=number], rng);
+            tell_of_some(world, plan, *host, &up, rng);
         }
+        up.extend(world.is_dialled(*host).then_some(*host));
         let until = STARTING.as_millis() * (number as u64 + 1) / count as u64;
         course.advance(world, START + Span::from_millis(until));
         if course.is_cut {
@@ -235,16 +237,14 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng, course: &mut
     }
 }
 
-/// Switches the last of these on, who is told of some of the others.
-fn tell_of_some(world: &mut World, plan: &Plan, up: &[At], rng: &mut ChaCha12Rng) {
-    let Some((host, others)) = up.split_last() else { return };
-    let others: Vec<_> = others.iter().copied().filter(|at| world.is_dialled(*at)).collect();
-    let told = plan.network.bootstrap.min(others.len());
+/// Switches a host on that is told of some of those who are up and can be dialled.
+fn tell_of_some(world: &mut World, plan: &Plan, host: At, up: &[At], rng: &mut ChaCha12Rng) {
+    let told = plan.network.bootstrap.min(up.len());
     let mut known = BTreeSet::new();
     while known.len() < told {
-        known.insert(others[draw(rng, others.len())]);
+        known.insert(up[draw(rng, up.len())]);
     }
-    world.start(*host, &known.into_iter().collect::<Vec<_>>());
+    world.start(host, &known.into_iter().collect::<Vec<_>>());
 }
 
 fn write_letters(world: &mut World, plan: &Plan, cast: &mut Cast, rng: &mut ChaCha12Rng) {

@@ -41,7 +41,8 @@ pub(crate) fn place(
     for key in ground(world, &honest, &cast.addresses(plan), plan.adversary.ids) {
         theirs.insert(world.add(key));
     }
-    world.plot.aimed = (cast.addresses(plan), near(plan));
+    let aimed = if plan.adversary.ids > 0 { cast.addresses(plan) } else { Vec::new() };
+    world.plot.aimed = (aimed, near(plan));
     let hosts: Vec<_> = theirs.into_iter().collect();
     if plan.adversary.groups > 0 {
         world.move_together(&hosts, plan.adversary.groups);

@@ -125,7 +125,7 @@ impl Node {
     /// been handed it.
     fn may_have_left(&self, custody: &Custody) -> bool {
         let is_opened =
-            self.own_mailboxes.contains(&custody.mailbox) || self.is_wanted(&custody.mailbox);
+            self.own_mailboxes.contains(&custody.mailbox) || self.is_open(&custody.mailbox);
         custody.rounds > 0 || !custody.holders.is_empty() || is_opened
     }
 

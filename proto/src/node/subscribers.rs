@@ -28,8 +28,18 @@ const PEERS_PER_MAILBOX_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     sessions: BTreeSet<SessionId>,
-    /// Until when each node's subscription holds, and who is charged for what is collected for it.
-    peers: BTreeMap<Address, (Time, Group)>,
+    peers: BTreeMap<Address, Subscription>,
+}
+
+/// A node's subscription to one mailbox.
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    until: Time,
+    /// It has shown a grant that names us as well: it wants the mailbox collected here. Without one it
+    /// collects itself, and takes what happens to lie here.
+    has_delegated: bool,
+    /// Who is charged for what is collected for it.
+    group: Group,
 }
 
 impl Node {
@@ -79,12 +89,19 @@ impl Node {
             return Ok(());
         }
         // What finds no place is left out: what waits in the others is told all the same.
+        let delegated = grants.iter().filter(|grant| grant.collector() == self.address);
+        let delegated: BTreeSet<_> = delegated.map(|grant| grant.mailbox()).collect();
         let (mut mailboxes, mut found_place) = (BTreeSet::new(), grants.is_empty());
         for grant in grants {
             if grant.collector() == self.address {
                 found_place |= self.has_room_to_collect(slice::from_ref(&grant));
                 self.collect_for_peer(turn, grant);
-            } else if self.subscribe_peer(turn.now, &grant, (from, group)) {
+                continue;
+            }
+            let until = (turn.now + self.config.subscription_kept).min(grant.not_after());
+            let has_delegated = delegated.contains(&grant.mailbox());
+            let subscription = Subscription { until, has_delegated, group };
+            if self.subscribe_peer(turn.now, &grant.mailbox(), from, subscription) {
                 mailboxes.insert(grant.mailbox());
                 found_place = true;
             }
@@ -136,7 +153,7 @@ impl Node {
             return Ok(());
         }
         let sessions: Vec<_> = subscribers.sessions.iter().copied().collect();
-        let subscribed = subscribers.peers.iter().filter(|(_, (until, _))| *until > turn.now);
+        let subscribed = subscribers.peers.iter().filter(|(_, one)| one.until > turn.now);
         let peers: Vec<_> = subscribed.map(|(peer, _)| *peer).collect();
         for session in sessions {
             self.line_up(session, arrival, waiting.id, expires_at);
@@ -158,15 +175,24 @@ impl Node {
         self.stop_collecting_unwanted(mailbox);
     }
 
-    /// Whether anybody still wants this mailbox.
+    /// Whether anybody still wants this mailbox collected here. A node that collects it as well is no reason: of
+    /// two that lie in its region each would be the other's, long after its reader has gone.
     pub(super) fn is_wanted(&self, mailbox: &Address) -> bool {
+        let wants = |one: &Subscribers| {
+            !one.sessions.is_empty() || one.peers.values().any(|peer| peer.has_delegated)
+        };
+        self.subscribers.get(mailbox).is_some_and(wants)
+    }
+
+    /// Whether anybody may have been handed what waits in this mailbox.
+    pub(super) fn is_open(&self, mailbox: &Address) -> bool {
         self.subscribers.contains_key(mailbox)
     }
 
     /// Forgets nodes whose subscriptions have run out.
     pub(super) fn forget_old_subscribers(&mut self, now: Time) {
         self.subscribers.retain(|_, subscribers| {
-            subscribers.peers.retain(|_, (until, _)| *until > now);
+            subscribers.peers.retain(|_, one| one.until > now);
             !subscribers.is_empty()
         });
     }
@@ -180,36 +206,35 @@ impl Node {
     /// all of them have been granted it by its owner.
     pub(super) fn charged_for(&self, mailbox: &Address, now: Time) -> Option<Group> {
         let peers = self.subscribers.get(mailbox)?.peers.values();
-        let subscribed = peers.filter(|(until, _)| *until > now).map(|(_, group)| *group);
-        subscribed.min_by_key(|group| (self.shares.used(group), *group))
+        let delegated = peers.filter(|one| one.has_delegated && one.until > now);
+        delegated.map(|one| one.group).min_by_key(|group| (self.shares.used(group), *group))
     }
 
     fn subscribe_peer(
         &mut self,
         now: Time,
-        grant: &Grant,
-        (peer, group): (&Address, Group),
+        mailbox: &Address,
+        peer: &Address,
+        subscription: Subscription,
     ) -> bool {
-        let mailbox = grant.mailbox();
         let full = self.subscribers.len() >= self.config.subscriptions_max;
-        if full && !self.subscribers.contains_key(&mailbox) {
+        if full && !self.subscribers.contains_key(mailbox) {
             return false;
         }
-        let peers = &mut self.subscribers.entry(mailbox).or_default().peers;
+        let peers = &mut self.subscribers.entry(*mailbox).or_default().peers;
         if peers.len() >= PEERS_PER_MAILBOX_MAX && !peers.contains_key(peer) {
-            peers.retain(|_, (until, _)| *until > now);
+            peers.retain(|_, one| one.until > now);
             if peers.len() >= PEERS_PER_MAILBOX_MAX {
                 return false;
             }
         }
-        let until = (now + self.config.subscription_kept).min(grant.not_after());
-        peers.insert(*peer, (until, group));
+        peers.insert(*peer, subscription);
         true
     }
 
     fn is_subscribed(&self, mailbox: &Address, peer: &Address, now: Time) -> bool {
         let subscribers = self.subscribers.get(mailbox);
-        subscribers.and_then(|s| s.peers.get(peer)).is_some_and(|(until, _)| *until > now)
+        subscribers.and_then(|s| s.peers.get(peer)).is_some_and(|one| one.until > now)
     }
 
     /// One page of what waits in these mailboxes, oldest first.

@@ -8,6 +8,7 @@ use comm_proto::message::{ClientPush, ClientRequest, Request, Response, Waiting}
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 
+use crate::routing::{Large, large};
 use crate::world::{At, Mailbox, START, World, fill};
 
 fn letters(world: &World, mailbox: &Mailbox, count: u64) -> Vec<Envelope> {
@@ -280,4 +281,24 @@ fn source(
         Request::Fetch { .. } if !silent => Response::Fetched { envelopes: vec![envelope.clone()] },
         _ => return None,
     }))
+}
+
+/// Entries of one reader that lie in the region of its mailbox collect from each other, which is no reason for either
+/// to go on. Of twelve readers five have such entries here.
+#[test]
+fn nobody_collects_mailboxes_whose_readers_have_gone() {
+    let Large { mut world, .. } = large(43, 60);
+    let readers = 0..12;
+    for reader in readers.clone() {
+        world.subscribe(reader, 1, &Mailbox::new(500 + reader as u64), 0);
+    }
+    world.run_for(Span::HOUR);
+    readers.for_each(|reader| world.crash(reader));
+    // Subscriptions are kept for half an hour, and renewed every ten minutes.
+    world.run_for(Span::from_mins(120));
+    world.sent.clear();
+    world.run_for(Span::HOUR);
+    let is_subscription = |request: &Request| matches!(request, Request::Subscribe { .. });
+    let subscribing = world.sent.iter().filter(|sent| is_subscription(&sent.request));
+    assert_eq!(subscribing.map(|sent| sent.from).collect::<BTreeSet<_>>(), BTreeSet::new());
 }
