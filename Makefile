@@ -12,7 +12,7 @@ NODES ?= 1000 10000
 .PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deployment check fmt clippy doc deny vectors
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build every program
 	deploy/prepare
@@ -51,14 +51,15 @@ mutants: ## break one promise of the protocol at a time and see whether a test n
 	sim/mutants/run
 
 compose-demo: build ## five relays, Prometheus and Grafana in containers; without an engine as processes
-	deploy/prepare test
+	deploy/prepare deployment
 	deploy/compose-demo
 
 guide-demo: build ## follow docs/operating.md in a clean Debian (needs root, debootstrap, systemd-nspawn)
 	deploy/guide-demo
 
 deployment: ## validate what operators are given: units, containers, alerts, guide
-	deploy/prepare test
+	deploy/prepare deployment
+	cargo build --package comm-node --package comm
 	deploy/check
 	deploy/check faults
 	deploy/compose-demo --processes

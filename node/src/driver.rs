@@ -27,6 +27,7 @@ use rand_core::{OsRng, RngCore};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
@@ -122,13 +123,15 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Recovers the node from its store and starts its thread. To be called on a runtime.
+    /// Recovers the node from its store, which takes seconds when it is full and holds up no other
+    /// task, and starts its thread. To be called on a runtime.
     ///
     /// # Errors
     /// When the store cannot be read or the system gives no thread.
-    pub fn start(host: Host) -> Result<Running, DriverError> {
+    pub async fn start(host: Host) -> Result<Running, DriverError> {
         let (ended, result) = oneshot::channel();
-        let driver = Self::new(host)?;
+        let recovered = spawn_blocking(move || Self::new(host)).await;
+        let driver = recovered.map_err(|_| DriverError::Panicked)??;
         let thread = thread::Builder::new().name("driver".to_owned()).spawn(move || {
             let result = driver.run();
             if let Err(DriverError::Store(error)) = &result {

@@ -57,12 +57,17 @@ impl LogLevel {
         }))
     }
 
+    /// Whether `RUST_LOG` decides what is logged, and [`Self::set`] does nothing.
+    pub fn is_by_environment() -> bool {
+        by_environment().is_some()
+    }
+
     /// From now on `level` decides what is logged, unless `RUST_LOG` does.
     ///
     /// # Errors
     /// When the filter cannot be read; then nothing changes.
     pub fn set(&self, level: &str) -> Result<(), ParseError> {
-        if by_environment().is_some() { Ok(()) } else { (self.0)(level) }
+        if Self::is_by_environment() { Ok(()) } else { (self.0)(level) }
     }
 }
 

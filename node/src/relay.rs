@@ -321,7 +321,7 @@ impl Relay {
             inbox: parts.inbox.clone(),
             closing: watch::Sender::new(false),
             tasks: JoinSet::new(),
-            driver: Some(Driver::start(host)?),
+            driver: Some(Driver::start(host).await?),
             upkeep: Some(upkeep),
             copies,
             door: None,

@@ -22,8 +22,8 @@ use crate::links::blocks::{BlockFileError, BlockList};
 use crate::logging::LogLevel;
 use crate::metrics;
 
-/// The keys whose values can change while the node runs. `block.file` counts as changed whenever it
-/// is set, since what matters is in the file.
+/// The keys whose values can change while the node runs. The file that `block.file` names is read
+/// again each time, also when the key has the same value.
 pub const LIVE: [&str; 8] = [
     "block.file",
     "limits.connections_per_ip",
@@ -121,8 +121,8 @@ impl Reloads {
         };
         metrics::configured(change.is_ok());
         match change {
-            Ok(change) => {
-                self.set_level(&change.config.log.level);
+            Ok(mut change) => {
+                self.set_level(&mut change);
                 change.tell();
                 Some(change)
             }
@@ -133,8 +133,11 @@ impl Reloads {
         }
     }
 
-    fn set_level(&self, level: &str) {
-        if let Some(Err(error)) = self.log.as_ref().map(|log| log.set(level)) {
+    fn set_level(&self, change: &mut Change) {
+        let Some(log) = &self.log else { return };
+        if LogLevel::is_by_environment() {
+            change.leave_level_to_environment();
+        } else if let Err(error) = log.set(&change.config.log.level) {
             error!(%error, "the level of the log was not changed");
         }
     }
@@ -153,6 +156,15 @@ impl Change {
         let differing = differing(in_force, &read);
         let (changed, waiting) = differing.into_iter().partition(|key| LIVE.contains(key));
         Ok(Self { config, blocks, changed, waiting })
+    }
+
+    /// What is logged is not what this configuration says.
+    fn leave_level_to_environment(&mut self) {
+        let keys = self.changed.len();
+        self.changed.retain(|key| *key != "log.level");
+        if self.changed.len() < keys {
+            warn!("log.level was not changed: RUST_LOG is set and comes before it");
+        }
     }
 
     fn tell(&self) {
@@ -230,5 +242,38 @@ mod tests {
     #[test]
     fn every_key_that_can_change_is_a_key() {
         assert!(LIVE.iter().all(|key| KEYS.contains(key)));
+    }
+
+    /// The defaults, with another value for `key` alone.
+    fn with_another(key: &'static str) -> NodeConfig {
+        let before = NodeConfig::default();
+        let text = |text: &str| Value::String(text.to_owned());
+        let words =
+            ["13s", "77MiB", "warn", "json", "/elsewhere", "127.0.0.1:9", "other.example:9"];
+        let lists = words.map(|word| Value::Array(vec![text(word)]));
+        let plain = [Value::Integer(13), Value::Boolean(true), Value::Boolean(false)];
+        let values = words.map(text).into_iter().chain(lists).chain(plain);
+        let with = |value: Value| {
+            let mut table = Table::try_from(&before).unwrap();
+            match key.split_once('.') {
+                Some((section, name)) => {
+                    let section = table.entry(section).or_insert_with(|| Table::new().into());
+                    section.as_table_mut().unwrap().insert(name.to_owned(), value)
+                }
+                None => table.insert(key.to_owned(), value),
+            };
+            table.try_into::<NodeConfig>().ok().filter(|read| differing(&before, read) == [key])
+        };
+        values.into_iter().find_map(with).unwrap_or_else(|| panic!("no other value for {key}"))
+    }
+
+    #[test]
+    fn the_keys_that_are_said_to_change_are_those_that_do() {
+        let before = NodeConfig::default();
+        for key in KEYS {
+            let changed = differing(&before, &merged(&before, &with_another(key)));
+            let expected: Vec<_> = LIVE.into_iter().filter(|live| *live == *key).collect();
+            assert_eq!(changed, expected, "{key}");
+        }
     }
 }

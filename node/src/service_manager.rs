@@ -21,6 +21,8 @@ use tracing::warn;
 
 /// How long one message may wait for a manager that takes none: nobody may be kept by it for long.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
+/// A sign of life that did not get through is sent again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How much longer a start is said to take each time, and how often that is said.
 const LONGER: Duration = Duration::from_secs(60);
 const LONGER_EVERY: Duration = Duration::from_secs(15);
@@ -112,11 +114,11 @@ impl ServiceManager {
         let Some(every) = told.every.filter(|_| told.is_ready.load(Ordering::Relaxed)) else {
             return;
         };
-        let mut last = told.lock();
-        if last.alive.is_none_or(|at| at.elapsed() >= every) {
-            last.alive = Some(Instant::now());
-            drop(last);
-            self.tell("WATCHDOG=1");
+        let is_due = told.lock().alive.is_none_or(|at| at.elapsed() >= every);
+        if is_due {
+            let wait = if self.tell("WATCHDOG=1") { every } else { every.min(AGAIN_AFTER) };
+            // From here `every` is counted.
+            told.lock().alive = Instant::now().checked_sub(every - wait);
         }
     }
 
@@ -168,11 +170,14 @@ impl ServiceManager {
         }
     }
 
-    fn tell(&self, message: &str) {
-        let Some(told) = &self.0 else { return };
-        if let Err(error) = told.socket.send_to_addr(message.as_bytes(), &told.to) {
-            warn!(message, %error, "the service manager was not told");
+    /// Whether the message has left, if it is for anybody.
+    fn tell(&self, message: &str) -> bool {
+        let Some(told) = &self.0 else { return true };
+        let sent = told.socket.send_to_addr(message.as_bytes(), &told.to);
+        if let Err(error) = &sent {
+            warn!(untold = message, %error, "the service manager was not told");
         }
+        sent.is_ok()
     }
 }
 
@@ -310,5 +315,25 @@ mod tests {
         let gone = ServiceManager::at("/nowhere/notify", Some(Duration::from_secs(1))).unwrap();
         gone.ready();
         gone.alive();
+    }
+
+    #[test]
+    fn a_sign_of_life_that_is_lost_is_sent_again_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nobody");
+        let hour = Duration::from_secs(3_600);
+        let manager = ServiceManager::at(path.to_str().unwrap(), Some(hour)).unwrap();
+        manager.ready();
+        manager.alive();
+        assert!(manager.alive_at().unwrap() <= Instant::now() + AGAIN_AFTER);
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let mut buffer = [0; 64];
+        while manager.alive_at().unwrap() <= Instant::now() + AGAIN_AFTER {
+            manager.alive();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"WATCHDOG=1");
     }
 }
