@@ -43,7 +43,7 @@ reality: ## compare the simulator with twenty real relays (six minutes)
 	cargo build --release -p comm-node
 	cargo bench -p comm --bench reality
 
-experiments: ## run every experiment of the simulator and write docs/experiments.md (half an hour)
+experiments: ## run every experiment of the simulator and write docs/experiments.md (takes long)
 	deploy/prepare
 	cargo run --release -p comm-sim -- experiments --out target/experiments --docs docs/experiments.md
 
@@ -57,9 +57,8 @@ compose-demo: build ## five relays, Prometheus and Grafana in containers; withou
 guide-demo: build ## follow docs/operating.md in a clean Debian (needs root, debootstrap, systemd-nspawn)
 	deploy/guide-demo
 
-deployment: ## validate what operators are given: units, containers, alerts, guide
+deployment: build ## validate what operators are given: units, containers, alerts, guide
 	deploy/prepare deployment
-	cargo build --package comm-node --package comm
 	deploy/check
 	deploy/check faults
 	deploy/compose-demo --processes
