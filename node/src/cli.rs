@@ -155,10 +155,16 @@ impl Cli {
     /// # Errors
     /// When they are wrong, or ask for help or the version.
     pub fn from_arguments() -> Result<Self, clap::Error> {
-        let defaults = Table::try_from(NodeConfig::default()).expect("defaults are plain values");
+        let matches = Self::definition(&NodeConfig::default()).try_get_matches()?;
+        Self::from_arg_matches(&matches)
+    }
+
+    /// Commands and flags with their texts, of which the help, the manual and completions are made;
+    /// `defaults` holds when nothing is set.
+    pub fn definition(defaults: &NodeConfig) -> clap::Command {
+        let defaults = Table::try_from(defaults).expect("defaults are plain values");
         let command = Self::command().mut_args(|arg| described(arg, &defaults));
-        let command = command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)));
-        Self::from_arg_matches(&command.try_get_matches()?)
+        command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)))
     }
 
     /// Whether to print the configuration and end.
