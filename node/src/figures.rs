@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use comm_proto::node::Stats;
 use comm_proto::wire::client::GetFiguresResponse;
 
+use crate::metrics::traffic::{self, Traffic};
 use crate::store::upkeep::{DiskUse, free_bytes};
 
 /// The figures of one node. Cloning shares them.
@@ -21,6 +22,8 @@ struct Shared {
     began: SystemTime,
     bytes_max: u64,
     store: PathBuf,
+    /// What the process had moved when this node began.
+    before: Traffic,
     now: Mutex<Now>,
 }
 
@@ -30,11 +33,35 @@ struct Now {
     clock_ahead: i64,
 }
 
+/// What a node does for others, and has done since it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// When it began.
+    pub began: SystemTime,
+    /// Envelopes on its disk.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub envelope_bytes: u64,
+    /// Envelopes that other nodes took from it.
+    pub relayed: u64,
+    /// Others' envelopes that were read.
+    pub acknowledged_for_others: u64,
+    /// Bytes that came over links between nodes, encryption included.
+    pub received_bytes: u64,
+    /// Bytes that it sent over them.
+    pub sent_bytes: u64,
+    /// Open links that others have opened.
+    pub accepted_links: u64,
+    /// Open links that it has opened itself.
+    pub dialled_links: u64,
+}
+
 impl Figures {
     /// Those of a node that begins now, with its store at `store` and a budget of `bytes_max` bytes.
     pub fn new(store: PathBuf, bytes_max: u64) -> Self {
         let now = Mutex::new(Now::default());
-        Self(Arc::new(Shared { began: SystemTime::now(), bytes_max, store, now }))
+        let (began, before) = (SystemTime::now(), traffic::until_now());
+        Self(Arc::new(Shared { began, bytes_max, store, before, now }))
     }
 
     /// What the node counts now.
@@ -45,6 +72,23 @@ impl Figures {
     /// By how many milliseconds its clock is ahead of most others'; negative when it is behind.
     pub fn set_clock_ahead(&self, millis: i64) {
         self.lock().clock_ahead = millis;
+    }
+
+    /// Those that anybody may see.
+    pub fn work(&self) -> Work {
+        let stats = self.lock().stats;
+        let (traffic, before) = (traffic::until_now(), self.0.before);
+        Work {
+            began: self.0.began,
+            envelopes: stats.envelopes,
+            envelope_bytes: stats.envelope_bytes,
+            relayed: stats.relayed,
+            acknowledged_for_others: stats.acknowledged_for_others,
+            received_bytes: traffic.received_bytes.saturating_sub(before.received_bytes),
+            sent_bytes: traffic.sent_bytes.saturating_sub(before.sent_bytes),
+            accepted_links: traffic.accepted_links,
+            dialled_links: traffic.dialled_links,
+        }
     }
 
     /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.

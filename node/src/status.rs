@@ -293,13 +293,13 @@ impl fmt::Display for Report {
 }
 
 /// In the largest unit of which there are some; less exact than what a configuration takes.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let unit = [40, 30, 20, 10].into_iter().find(|bits| bytes >> bits >= 8).unwrap_or(0);
     ByteSize(bytes >> unit << unit).to_string()
 }
 
 /// The two largest units.
-fn time(seconds: u64) -> String {
+pub(crate) fn time(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
