@@ -5,11 +5,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use comm_proto::node::Stats;
-use comm_proto::wire::client::GetFiguresResponse;
+use comm_proto::wire::client::{GetFiguresResponse, Warning};
 
+use crate::logging::warnings;
+use crate::metrics::syncs;
 use crate::metrics::traffic::{self, Traffic};
 use crate::store::upkeep::{DiskUse, free_bytes};
 
@@ -94,9 +96,11 @@ impl Figures {
     /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.
     pub fn response(&self) -> GetFiguresResponse {
         let Now { stats, clock_ahead } = *self.lock();
-        let began = self.0.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let work = self.work();
+        let syncs = syncs::percentiles();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         GetFiguresResponse {
-            began: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
+            began: millis(self.0.began),
             counted_bytes: stats.disk_bytes,
             bytes_max: self.0.bytes_max,
             others_bytes: stats.others_bytes,
@@ -109,10 +113,27 @@ impl Figures {
             relayed: stats.relayed,
             acknowledged_for_others: stats.acknowledged_for_others,
             clock_ahead,
+            received_bytes: work.received_bytes,
+            sent_bytes: work.sent_bytes,
+            accepted_links: work.accepted_links,
+            dialled_links: work.dialled_links,
+            sync_median: syncs.map(|syncs| micros(syncs.median)),
+            sync_p99: syncs.map(|syncs| micros(syncs.p99)),
+            warnings: warnings::newest().into_iter().map(told).collect(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn told(warning: warnings::Warning) -> Warning {
+    Warning { time: millis(warning.time), text: warning.text }
+}
+
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

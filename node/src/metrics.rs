@@ -8,6 +8,7 @@ mod exporter;
 mod labels;
 mod page;
 mod process;
+pub(crate) mod syncs;
 pub(crate) mod traffic;
 
 use std::io;
@@ -237,6 +238,7 @@ pub fn configured(usable: bool) {
 /// Counts a sync of the store.
 pub fn synced(took: Duration) {
     histogram!(FSYNC).record(took);
+    syncs::note(took);
 }
 
 /// Notes what the store takes from the disk, and what the disk has left, if it says so.
