@@ -7,9 +7,12 @@ export PATH := $(CCACHE):$(PATH)
 endif
 
 NODES ?= 1000 10000
+# How the packages are built: PROFILE=dev takes what is built already, TARGET is another machine's.
+PROFILE ?= release
+CROSS = $(if $(TARGET),--target $(TARGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deployment check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deb deb-test deployment check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +59,16 @@ compose-demo: build ## five relays, Prometheus and Grafana in containers; withou
 
 guide-demo: build ## follow docs/operating.md in a clean Debian (needs root, debootstrap, systemd-nspawn)
 	deploy/guide-demo
+
+deb: ## build the Debian packages of comm-node and comm into target/packages; TARGET=aarch64-unknown-linux-gnu for arm64
+	deploy/prepare deb
+	cargo run --locked --profile $(PROFILE) --package comm --example manuals -- target/manuals
+	cargo build --locked --profile $(PROFILE) $(CROSS) --package comm-node --package comm
+	for package in comm-node comm; \
+	do cargo deb --no-build --strip --profile $(PROFILE) $(CROSS) --package $$package --output target/packages/ || exit; done
+
+deb-test: deb ## install, use and purge the packages in a clean Debian (needs root, debootstrap, systemd-nspawn)
+	deploy/deb-test
 
 deployment: build ## validate what operators are given: units, containers, alerts, guide
 	deploy/prepare deployment

@@ -6,13 +6,16 @@
 mod settings;
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::config::NodeConfig;
+use crate::top::{self, Pace};
 
 pub use settings::{KEYS, Settings};
 
@@ -45,6 +48,17 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Watch the node that runs on the data directory; in a pipe, a line for each look.
+    Top {
+        /// How long from one look to the next, 100ms to 1h.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = top::every)]
+        interval: Duration,
+        /// End after so many looks.
+        #[arg(long, value_name = "LOOKS")]
+        count: Option<NonZeroU64>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
 }
@@ -61,6 +75,8 @@ pub enum Task<'a> {
         /// As JSON.
         json: bool,
     },
+    /// Watch a node at this pace.
+    Top(Pace),
     /// Look at the configuration and nothing else.
     Check,
 }
@@ -155,10 +171,16 @@ impl Cli {
     /// # Errors
     /// When they are wrong, or ask for help or the version.
     pub fn from_arguments() -> Result<Self, clap::Error> {
-        let defaults = Table::try_from(NodeConfig::default()).expect("defaults are plain values");
+        let matches = Self::definition(&NodeConfig::default()).try_get_matches()?;
+        Self::from_arg_matches(&matches)
+    }
+
+    /// Commands and flags with their texts, of which the help, the manual and completions are made;
+    /// `defaults` holds when nothing is set.
+    pub fn definition(defaults: &NodeConfig) -> clap::Command {
+        let defaults = Table::try_from(defaults).expect("defaults are plain values");
         let command = Self::command().mut_args(|arg| described(arg, &defaults));
-        let command = command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)));
-        Self::from_arg_matches(&command.try_get_matches()?)
+        command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)))
     }
 
     /// Whether to print the configuration and end.
@@ -172,6 +194,9 @@ impl Cli {
             None | Some(Command::Run(_)) => Task::Run,
             Some(Command::Backup { to, .. }) => Task::Backup(to),
             Some(Command::Status { json, .. }) => Task::Status { json: *json },
+            Some(Command::Top { interval, count, .. }) => {
+                Task::Top(Pace { every: *interval, count: *count })
+            }
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -205,6 +230,7 @@ impl Cli {
                 Command::Run(options)
                 | Command::Backup { options, .. }
                 | Command::Status { options, .. }
+                | Command::Top { options, .. }
                 | Command::Check(options),
             ) => options,
             None => &self.options,

@@ -53,6 +53,8 @@ pub struct NodeConfig {
     pub api: ApiConfig,
     /// The exporter of metrics.
     pub metrics: MetricsConfig,
+    /// Who runs the node.
+    pub operator: OperatorConfig,
     /// The store.
     pub store: StoreConfig,
     /// Whom to have nothing to do with.
@@ -81,6 +83,23 @@ pub struct ApiConfig {
 pub struct MetricsConfig {
     /// Where Prometheus finds them over HTTP; nowhere when not set.
     pub listen: Option<SocketAddr>,
+}
+
+/// Who runs the node, for people who look at its status page; nobody is named when nothing is set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// A name, at most [`Self::NAME_CHARS_MAX`] characters.
+    pub name: Option<String>,
+    /// How to reach them, at most [`Self::CONTACT_CHARS_MAX`] characters.
+    pub contact: Option<String>,
+}
+
+impl OperatorConfig {
+    /// The longest name, in characters.
+    pub const NAME_CHARS_MAX: usize = 64;
+    /// The longest contact, in characters.
+    pub const CONTACT_CHARS_MAX: usize = 256;
 }
 
 /// The store.
@@ -194,6 +213,7 @@ impl NodeConfig {
     /// On the first value that cannot be used.
     pub fn validated(mut self) -> Result<Self, InvalidValue> {
         self.refuse_bad_names()?;
+        self.refuse_bad_operator()?;
         self.refuse_bad_addresses()?;
         self.refuse_bad_bounds()?;
         if self.leaf {
@@ -269,6 +289,21 @@ impl NodeConfig {
         require("log.level", level.is_ok(), || {
             format!("\"{}\" is none of error, warn, info, debug, trace", self.log.level)
         })
+    }
+
+    fn refuse_bad_operator(&self) -> Result<(), InvalidValue> {
+        let OperatorConfig { name, contact } = &self.operator;
+        for (key, text, most) in [
+            ("operator.name", name, OperatorConfig::NAME_CHARS_MAX),
+            ("operator.contact", contact, OperatorConfig::CONTACT_CHARS_MAX),
+        ] {
+            let Some(text) = text else { continue };
+            let fits = !text.trim().is_empty() && text.chars().count() <= most;
+            require(key, fits && !text.chars().any(char::is_control), || {
+                format!("must be one line of 1 to {most} characters")
+            })?;
+        }
+        Ok(())
     }
 
     fn refuse_bad_addresses(&self) -> Result<(), InvalidValue> {
@@ -352,6 +387,7 @@ impl Default for NodeConfig {
             bootstrap: Vec::new(),
             api: ApiConfig::default(),
             metrics: MetricsConfig::default(),
+            operator: OperatorConfig::default(),
             store: StoreConfig::default(),
             block: BlockConfig::default(),
             limits: LimitsConfig::default(),
@@ -462,6 +498,10 @@ mod tests {
         assert_eq!(refused(|c| c.advertise.push(place("0.0.0.0:1"))), Some("advertise"));
         assert_eq!(refused(|c| c.advertise.push(place("192.0.2.1:0"))), Some("advertise"));
         assert_eq!(refused(|c| c.api.tcp = Some(place("192.0.2.1:1"))), Some("api.tcp"));
+        assert_eq!(refused(|c| c.operator.name = Some("x".repeat(65))), Some("operator.name"));
+        assert_eq!(refused(|c| c.operator.name = Some(" ".into())), Some("operator.name"));
+        assert_eq!(refused(|c| c.operator.contact = Some("a\nb".into())), Some("operator.contact"));
+        assert_eq!(refused(|c| c.operator.contact = Some("é".repeat(256))), None);
         assert_eq!(refused(|c| c.store.bytes_max = ByteSize(1)), Some("store.bytes_max"));
         assert_eq!(refused(|c| c.limits.calls_max = 0), Some("limits.calls_max"));
         assert_eq!(

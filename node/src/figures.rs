@@ -5,11 +5,14 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use comm_proto::node::Stats;
-use comm_proto::wire::client::GetFiguresResponse;
+use comm_proto::wire::client::{GetFiguresResponse, Warning};
 
+use crate::logging::warnings;
+use crate::metrics::syncs;
+use crate::metrics::traffic::{self, Traffic};
 use crate::store::upkeep::{DiskUse, free_bytes};
 
 /// The figures of one node. Cloning shares them.
@@ -21,6 +24,8 @@ struct Shared {
     began: SystemTime,
     bytes_max: u64,
     store: PathBuf,
+    /// What the process had moved when this node began.
+    before: Traffic,
     now: Mutex<Now>,
 }
 
@@ -30,11 +35,35 @@ struct Now {
     clock_ahead: i64,
 }
 
+/// What a node does for others, and has done since it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// When it began.
+    pub began: SystemTime,
+    /// Envelopes on its disk.
+    pub envelopes: u64,
+    /// Bytes of their bodies.
+    pub envelope_bytes: u64,
+    /// Envelopes that other nodes took from it.
+    pub relayed: u64,
+    /// Others' envelopes that were read.
+    pub acknowledged_for_others: u64,
+    /// Bytes that came over links between nodes, encryption included.
+    pub received_bytes: u64,
+    /// Bytes that it sent over them.
+    pub sent_bytes: u64,
+    /// Open links that others have opened.
+    pub accepted_links: u64,
+    /// Open links that it has opened itself.
+    pub dialled_links: u64,
+}
+
 impl Figures {
     /// Those of a node that begins now, with its store at `store` and a budget of `bytes_max` bytes.
     pub fn new(store: PathBuf, bytes_max: u64) -> Self {
         let now = Mutex::new(Now::default());
-        Self(Arc::new(Shared { began: SystemTime::now(), bytes_max, store, now }))
+        let (began, before) = (SystemTime::now(), traffic::until_now());
+        Self(Arc::new(Shared { began, bytes_max, store, before, now }))
     }
 
     /// What the node counts now.
@@ -47,12 +76,31 @@ impl Figures {
         self.lock().clock_ahead = millis;
     }
 
+    /// Those that anybody may see.
+    pub fn work(&self) -> Work {
+        let stats = self.lock().stats;
+        let (traffic, before) = (traffic::until_now(), self.0.before);
+        Work {
+            began: self.0.began,
+            envelopes: stats.envelopes,
+            envelope_bytes: stats.envelope_bytes,
+            relayed: stats.relayed,
+            acknowledged_for_others: stats.acknowledged_for_others,
+            received_bytes: traffic.received_bytes.saturating_sub(before.received_bytes),
+            sent_bytes: traffic.sent_bytes.saturating_sub(before.sent_bytes),
+            accepted_links: traffic.accepted_links,
+            dialled_links: traffic.dialled_links,
+        }
+    }
+
     /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.
     pub fn response(&self) -> GetFiguresResponse {
         let Now { stats, clock_ahead } = *self.lock();
-        let began = self.0.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let work = self.work();
+        let syncs = syncs::percentiles();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         GetFiguresResponse {
-            began: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
+            began: millis(self.0.began),
             counted_bytes: stats.disk_bytes,
             bytes_max: self.0.bytes_max,
             others_bytes: stats.others_bytes,
@@ -65,10 +113,27 @@ impl Figures {
             relayed: stats.relayed,
             acknowledged_for_others: stats.acknowledged_for_others,
             clock_ahead,
+            received_bytes: work.received_bytes,
+            sent_bytes: work.sent_bytes,
+            accepted_links: work.accepted_links,
+            dialled_links: work.dialled_links,
+            sync_median: syncs.map(|syncs| micros(syncs.median)),
+            sync_p99: syncs.map(|syncs| micros(syncs.p99)),
+            warnings: warnings::newest().into_iter().map(told).collect(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn told(warning: warnings::Warning) -> Warning {
+    Warning { time: millis(warning.time), text: warning.text }
+}
+
+/// Milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,10 +4,16 @@
 //! secret, a token or the contents of an envelope is never logged. It writes no file: whoever runs
 //! the node collects its standard error.
 
+pub(crate) mod warnings;
+
 use std::io::{self, IsTerminal};
 
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -28,19 +34,27 @@ pub fn start(config: &LogConfig) -> Result<LogLevel, ParseError> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    let (level, _) = match config.format {
+    let (level, _started_before) = match config.format {
         LogFormat::Text => {
             let lines = lines.with_filter_reloading();
             let handle = lines.reload_handle();
-            (LogLevel::new(move |filter| handle.reload(filter)), lines.try_init())
+            (LogLevel::new(move |filter| handle.reload(filter)), started(lines.finish()))
         }
         LogFormat::Json => {
             let lines = lines.json().with_filter_reloading();
             let handle = lines.reload_handle();
-            (LogLevel::new(move |filter| handle.reload(filter)), lines.try_init())
+            (LogLevel::new(move |filter| handle.reload(filter)), started(lines.finish()))
         }
     };
     Ok(level)
+}
+
+/// Makes `lines` the log of the process, with a keeper of warnings beside it.
+fn started<S>(lines: S) -> Result<(), TryInitError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync + 'static,
+{
+    lines.with(warnings::Keeper).try_init()
 }
 
 fn by_environment() -> Option<String> {

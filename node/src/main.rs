@@ -14,7 +14,8 @@ use comm_node::config::NodeConfig;
 use comm_node::reload::Reloads;
 use comm_node::service_manager::ServiceManager;
 use comm_node::status::Report;
-use comm_node::{backup, data_dir, logging, run};
+use comm_node::top::Pace;
+use comm_node::{backup, data_dir, logging, run, top};
 use mimalloc::MiMalloc;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             Task::Run => serve(cli, config),
             Task::Backup(to) => back_up(&config, to),
             Task::Status { json } => show_status(&config, json),
+            Task::Top(pace) => watch(&config, pace),
             Task::Check => check(&config),
         },
         Err(error) => end(MISUSED, error),
@@ -90,6 +92,17 @@ fn show_status(config: &NodeConfig, json: bool) -> ExitCode {
     match text.map(|text| io::stdout().write_all(text.as_bytes())) {
         // Whoever closed the pipe has read enough: the node has answered.
         Ok(_) => ExitCode::SUCCESS,
+        Err(error) => end(FAILED, error),
+    }
+}
+
+fn watch(config: &NodeConfig, pace: Pace) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    match runtime.block_on(top::watch(config, pace)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => end(FAILED, error),
     }
 }

@@ -6,7 +6,9 @@
 
 mod exporter;
 mod labels;
+mod page;
 mod process;
+pub(crate) mod syncs;
 pub(crate) mod traffic;
 
 use std::io;
@@ -21,6 +23,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use thiserror::Error;
+
+use crate::config::OperatorConfig;
 
 pub use exporter::Exporter;
 
@@ -234,6 +238,7 @@ pub fn configured(usable: bool) {
 /// Counts a sync of the store.
 pub fn synced(took: Duration) {
     histogram!(FSYNC).record(took);
+    syncs::note(took);
 }
 
 /// Notes what the store takes from the disk, and what the disk has left, if it says so.
@@ -244,20 +249,22 @@ pub fn disk_used(bytes: u64, free: Option<u64>) {
     }
 }
 
-/// Serves the metrics of this process over HTTP on `place`. To be called on a runtime.
+/// Serves the metrics of this process over HTTP on `place`, and a page on which `operator` is named.
+/// To be called on a runtime.
 ///
 /// # Errors
 /// When the address cannot be had, or the process has an exporter already.
-pub fn export(place: SocketAddr) -> Result<Exporter, ExportError> {
+pub fn export(place: SocketAddr, operator: OperatorConfig) -> Result<Exporter, ExportError> {
     let recorder = builder().expect("every histogram has buckets").build_recorder();
     let figures = recorder.handle();
-    let exporter = Exporter::start(place, figures);
-    let exporter = exporter.map_err(|source| ExportError::Listen { place, source })?;
+    let listener = exporter::bind(place);
+    let listener = listener.map_err(|source| ExportError::Listen { place, source })?;
     metrics::set_global_recorder(recorder).map_err(|_| ExportError::Taken)?;
     process::note_start();
     describe();
     begin_at_zero();
-    Ok(exporter)
+    // Nobody is answered before all is there.
+    Ok(Exporter::start(listener, operator, figures))
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {

@@ -77,6 +77,7 @@ pub struct Relay {
     door: Option<Door>,
     peers: Peers,
     exporter: Option<Exporter>,
+    figures: Figures,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
 }
@@ -188,7 +189,7 @@ async fn run_by(
     open_files::raise(&config);
     // One for the whole process, whichever node it counts for.
     let exporter = exporter(&config)?;
-    let say_serving = |serving| exporter.iter().for_each(|it| it.say_serving(serving));
+    let say_ended = || exporter.iter().for_each(Exporter::say_ended);
     let mut shutdown = pin!(shutdown);
     metrics::configured(true);
     let beginning = Relay::begin(&config, clock, around.clone());
@@ -198,12 +199,12 @@ async fn run_by(
     let places = (relay.listening.clone(), relay.api_tcp);
     let mut beginning = Beginning::new();
     loop {
-        say_serving(true);
+        exporter.iter().for_each(|it| it.say_serving(&relay.figures));
         let ended = tokio::select! {
             () = &mut shutdown => {
                 info!("stopping");
                 manager.stopping();
-                say_serving(false);
+                say_ended();
                 return relay.stop().await;
             }
             () = reloads.requested() => {
@@ -218,7 +219,7 @@ async fn run_by(
             }
             ended = relay.ended() => ended,
         };
-        say_serving(false);
+        say_ended();
         let Err(RelayError::Driver(DriverError::ClockSetBack)) = ended else { return ended };
         warn!("this machine's clock was set back: the node begins again by the time it shows now");
         manager.while_working(relay.stop()).await?;
@@ -282,7 +283,8 @@ impl Beginning {
 }
 
 fn exporter(config: &NodeConfig) -> Result<Option<Exporter>, ExportError> {
-    config.metrics.listen.map(metrics::export).transpose()
+    let export = |place| metrics::export(place, config.operator.clone());
+    config.metrics.listen.map(export).transpose()
 }
 
 impl Relay {
@@ -295,7 +297,7 @@ impl Relay {
         let exporter = exporter(&config)?;
         let around = Around::new(&config, ServiceManager::none())?;
         let mut relay = Self::begin(&config, Clock::new(), around).await?;
-        exporter.iter().for_each(|exporter| exporter.say_serving(true));
+        exporter.iter().for_each(|exporter| exporter.say_serving(&relay.figures));
         relay.exporter = exporter;
         Ok(relay)
     }
@@ -327,9 +329,10 @@ impl Relay {
             door: None,
             peers: parts.peers.clone(),
             exporter: None,
+            figures,
             _data_dir: data_dir,
         };
-        relay.serve(config, (parts, figures), bound, token);
+        relay.serve(config, parts, bound, token);
         Ok(relay)
     }
 
@@ -389,7 +392,7 @@ impl Relay {
     /// When the disk fails meanwhile.
     pub async fn stop(mut self) -> Result<(), RelayError> {
         self.api.say_ending().await;
-        self.exporter.iter().for_each(|exporter| exporter.say_serving(false));
+        self.exporter.iter().for_each(Exporter::say_ended);
         self.inbox.stop();
         self.closing.send_replace(true);
         let result = match &mut self.driver {
@@ -410,15 +413,9 @@ impl Relay {
         Ok(result?)
     }
 
-    fn serve(
-        &mut self,
-        config: &NodeConfig,
-        (parts, figures): (Parts, Figures),
-        bound: Bound,
-        token: Zeroizing<String>,
-    ) {
+    fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
         let (api, owned, closed) =
-            (self.api.clone(), (self.copies.clone(), figures), self.closed());
+            (self.api.clone(), (self.copies.clone(), self.figures.clone()), self.closed());
         self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());

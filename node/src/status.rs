@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use comm_proto::wire::client::{
-    GetFiguresRequest, GetFiguresResponse, GetStatusRequest, GetStatusResponse, ListPeersRequest,
-    PeerInfo, PeerStatus, Reachability,
+    self, GetFiguresRequest, GetFiguresResponse, GetStatusRequest, GetStatusResponse,
+    ListPeersRequest, PeerInfo, PeerStatus, Reachability,
 };
 use comm_proto::wire::decode;
 use comm_proto::wire::object::Endpoint;
@@ -34,6 +34,9 @@ pub struct Report {
     pub version: String,
     /// Its address, 40 hexadecimal digits.
     pub address: String,
+    /// When it began, in milliseconds since 1970: another number is another beginning.
+    #[serde(skip)]
+    pub began: u64,
     /// Since it began.
     pub uptime_seconds: u64,
     /// Whether another node has answered it.
@@ -52,9 +55,15 @@ pub struct Report {
     pub envelopes: Envelopes,
     /// What that takes.
     pub store: Store,
+    /// Links to other nodes.
+    pub links: Links,
+    /// How long the last syncs of its disk took; none before the first.
+    pub syncs: Option<Syncs>,
     /// By how much its clock is ahead of most others', beyond what clocks may differ; negative when it
     /// is behind.
     pub clock_ahead_seconds: i64,
+    /// The newest lines of its log that warn, oldest first; at most 8.
+    pub warnings: Vec<Warning>,
 }
 
 /// Nodes that it knows, by how they have answered lately.
@@ -108,6 +117,37 @@ pub struct Store {
     pub free_bytes: Option<u64>,
 }
 
+/// Links that are open, and what went over links since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Links {
+    /// Opened by others.
+    pub accepted: u64,
+    /// Opened by itself.
+    pub dialled: u64,
+    /// Bytes that came.
+    pub received_bytes: u64,
+    /// Bytes that it sent.
+    pub sent_bytes: u64,
+}
+
+/// Times that the last 1,024 syncs of the disk took, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Syncs {
+    /// Not exceeded by half of them.
+    pub median_micros: u64,
+    /// Not exceeded by 99 of a hundred.
+    pub p99_micros: u64,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// When it was written, in seconds since 1970.
+    pub time: u64,
+    /// What it says.
+    pub text: String,
+}
+
 /// Why there is no report. Each is one line.
 #[derive(Debug, Error)]
 pub enum StatusError {
@@ -156,6 +196,7 @@ impl Report {
         Self {
             version: status.version.clone(),
             address: hex::encode(&status.node),
+            began: figures.began,
             uptime_seconds: uptime.as_secs(),
             connected: status.connected,
             reachability: reachability(status),
@@ -165,11 +206,15 @@ impl Report {
             network_size: status.network_size,
             envelopes: Envelopes::of(status, figures),
             store: Store::of(figures),
+            links: Links::of(figures),
+            syncs: Syncs::of(figures),
             clock_ahead_seconds: figures.clock_ahead / 1_000,
+            warnings: figures.warnings.iter().map(Warning::of).collect(),
         }
     }
 
-    fn clock(&self) -> String {
+    /// What is to be said of its clock.
+    pub(crate) fn clock(&self) -> String {
         match self.clock_ahead_seconds {
             0 => "agrees with others'".to_owned(),
             ahead if ahead > 0 => format!("{} AHEAD of most others': set it", time(ahead as u64)),
@@ -255,6 +300,36 @@ impl Store {
     }
 }
 
+impl Links {
+    fn of(figures: &GetFiguresResponse) -> Self {
+        Self {
+            accepted: figures.accepted_links,
+            dialled: figures.dialled_links,
+            received_bytes: figures.received_bytes,
+            sent_bytes: figures.sent_bytes,
+        }
+    }
+}
+
+impl Syncs {
+    fn of(figures: &GetFiguresResponse) -> Option<Self> {
+        Some(Self { median_micros: figures.sync_median?, p99_micros: figures.sync_p99? })
+    }
+}
+
+impl fmt::Display for Syncs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (median, p99) = (brief(self.median_micros), brief(self.p99_micros));
+        write!(f, "half within {median}, 99 % within {p99}")
+    }
+}
+
+impl Warning {
+    fn of(warning: &client::Warning) -> Self {
+        Self { time: warning.time / 1_000, text: warning.text.clone() }
+    }
+}
+
 /// A table for people: what on the left, how it is on the right.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -288,18 +363,31 @@ impl fmt::Display for Report {
         let parts = format!("others' mail {}, cards {}", size(others_bytes), size(card_bytes));
         line("budget", format!("{percent} % of {} ({parts})", size(bytes_max)))?;
         line("disk", format!("{} taken, {free} free", size(disk_bytes)))?;
+        line("syncs", self.syncs.map_or("none yet".to_owned(), |syncs| syncs.to_string()))?;
+        let Links { accepted, dialled, received_bytes, sent_bytes } = self.links;
+        let moved = format!("{} received, {} sent", size(received_bytes), size(sent_bytes));
+        line("links", format!("{accepted} from others, {dialled} to others ({moved})"))?;
         line("clock", self.clock())
     }
 }
 
 /// In the largest unit of which there are some; less exact than what a configuration takes.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let unit = [40, 30, 20, 10].into_iter().find(|bits| bytes >> bits >= 8).unwrap_or(0);
     ByteSize(bytes >> unit << unit).to_string()
 }
 
+/// A short time, of so many microseconds.
+pub(crate) fn brief(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
 /// The two largest units.
-fn time(seconds: u64) -> String {
+pub(crate) fn time(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -320,6 +408,7 @@ mod tests {
         assert_eq!(size(8_192 + 5), "8KiB");
         assert_eq!(size(1 << 30), "1GiB");
         assert_eq!(size((9 << 30) + 1), "9GiB");
+        assert_eq!([850, 3_140, 2_500_000].map(brief), ["850 µs", "3.1 ms", "2.5 s"]);
         assert_eq!(time(59), "59 s");
         assert_eq!(time(61), "1 min 1 s");
         assert_eq!(time(3_700), "1 h 1 min");

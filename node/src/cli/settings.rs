@@ -56,8 +56,13 @@ settings! {
     api_socket: PathBuf, "api.socket", "api-socket", "COMM_NODE_API_SOCKET";
     /// A loopback address for clients, which must show the token.
     api_tcp: SocketAddr, "api.tcp", "api-tcp", "COMM_NODE_API_TCP";
-    /// Where Prometheus finds metrics over HTTP.
+    /// Where Prometheus finds metrics over HTTP, and people a status page.
     metrics_listen: SocketAddr, "metrics.listen", "metrics-listen", "COMM_NODE_METRICS_LISTEN";
+    /// Who runs the node, for its status page: a name.
+    operator_name: String, "operator.name", "operator-name", "COMM_NODE_OPERATOR_NAME";
+    /// The same: how to reach them.
+    operator_contact: String,
+        "operator.contact", "operator-contact", "COMM_NODE_OPERATOR_CONTACT";
     /// Disk budget for mail and cards, e.g. 512MiB.
     store_bytes_max: ByteSize, "store.bytes_max", "store-bytes-max", "COMM_NODE_STORE_BYTES_MAX";
     /// A file with nodes and IP networks to have nothing to do with.

@@ -1,23 +1,26 @@
 //! Serves figures and health over HTTP: `/metrics` for Prometheus, `/health` for whoever starts
-//! relays and looks after them.
+//! relays and looks after them, and at `/` a page for people.
 //!
 //! Entry type is [`Exporter`]. It serves from before the store is opened, so that a long start can be
-//! watched, and says that the relay is well only while it serves. It knows neither names nor figures.
+//! watched, and says that the relay is well only while it serves. It only ever shows, to whoever asks:
+//! nothing can be changed through it.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,7 +29,10 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::process;
+use crate::config::OperatorConfig;
+use crate::figures::Figures;
+
+use super::{page, process};
 
 /// Connections at the same time; further ones wait in the system's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -42,39 +48,72 @@ const ADD_UP_EVERY: Duration = Duration::from_secs(5);
 /// The form of the text that Prometheus reads.
 const FIGURES: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+/// What the page is sent with, beside its kind.
+const FENCES: [(HeaderName, &str); 4] = [
+    (CONTENT_SECURITY_POLICY, page::POLICY),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CACHE_CONTROL, "no-store"),
+];
 
 /// An exporter that runs until it is dropped.
 #[derive(Debug)]
 pub struct Exporter {
     _tasks: JoinSet<()>,
-    serving: Arc<AtomicBool>,
+    serving: Serving,
 }
+
+/// The figures of the node that serves, as long as one does.
+#[derive(Clone, Debug, Default)]
+struct Serving(Arc<Mutex<Option<Figures>>>);
 
 /// What answers.
 #[derive(Clone)]
 struct Pages {
     figures: PrometheusHandle,
-    serving: Arc<AtomicBool>,
+    operator: Arc<OperatorConfig>,
+    serving: Serving,
 }
 
 impl Exporter {
-    /// Serves on `place`. To be called on a runtime.
-    pub(super) fn start(place: SocketAddr, figures: PrometheusHandle) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(place)?;
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let serving = Arc::<AtomicBool>::default();
-        let pages = Pages { figures: figures.clone(), serving: Arc::clone(&serving) };
+    /// Serves on `listener`, for a relay that `operator` runs. To be called on a runtime.
+    pub(super) fn start(
+        listener: TcpListener,
+        operator: OperatorConfig,
+        figures: PrometheusHandle,
+    ) -> Self {
+        let serving = Serving::default();
+        let operator = Arc::new(operator);
+        let pages = Pages { figures: figures.clone(), operator, serving: serving.clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, pages));
         tasks.spawn(add_up(figures));
-        Ok(Self { _tasks: tasks, serving })
+        Self { _tasks: tasks, serving }
     }
 
-    /// Says whether the relay serves; before it is asked for the first time, it does not.
-    pub fn say_serving(&self, serving: bool) {
-        self.serving.store(serving, Ordering::Relaxed);
+    /// Says that a node serves, which has these figures. Before that, none does.
+    pub fn say_serving(&self, figures: &Figures) {
+        *self.serving.lock() = Some(figures.clone());
     }
+
+    /// Says that it serves no more.
+    pub fn say_ended(&self) {
+        *self.serving.lock() = None;
+    }
+}
+
+impl Serving {
+    fn lock(&self) -> MutexGuard<'_, Option<Figures>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes `place`; nobody is answered there yet. To be called on a runtime.
+pub(super) fn bind(place: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(place)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 async fn add_up(figures: PrometheusHandle) {
@@ -119,25 +158,53 @@ impl Pages {
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Ok(only_shown());
+        }
         Ok(match request.uri().path() {
+            "/" => self.status(),
             "/metrics" => self.figures().await,
-            "/health" if self.serving.load(Ordering::Relaxed) => page(StatusCode::OK, TEXT, "OK\n"),
-            "/health" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the relay does not serve\n"),
-            _ => page(StatusCode::NOT_FOUND, TEXT, "there are /metrics and /health\n"),
+            "/health" => self.health(),
+            _ => answer(StatusCode::NOT_FOUND, TEXT, "there are /, /metrics and /health\n"),
         })
+    }
+
+    fn status(&self) -> Response<Full<Bytes>> {
+        let work = self.serving.lock().as_ref().map(Figures::work);
+        let text = page::html(&self.operator, work.as_ref());
+        let mut response = answer(StatusCode::OK, HTML, text);
+        for (name, value) in FENCES {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    fn health(&self) -> Response<Full<Bytes>> {
+        match *self.serving.lock() {
+            Some(_) => answer(StatusCode::OK, TEXT, "OK\n"),
+            None => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the relay does not serve\n"),
+        }
     }
 
     /// Thousands of lines are put together where nobody has to wait for it.
     async fn figures(self) -> Response<Full<Bytes>> {
         let text = spawn_blocking(move || self.figures.render() + &process::figures()).await;
         match text {
-            Ok(text) => page(StatusCode::OK, FIGURES, text),
-            Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the figures are lost\n"),
+            Ok(text) => answer(StatusCode::OK, FIGURES, text),
+            Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the figures are lost\n"),
         }
     }
 }
 
-fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+/// To whoever wants something else than to look.
+fn only_shown() -> Response<Full<Bytes>> {
+    let mut response =
+        answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are answered\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn answer(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -51,6 +51,22 @@ pub(crate) fn sent(bytes: usize) {
     SENT.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
+/// Bytes that have come and gone over links, and links that are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) accepted_links: u64,
+    pub(crate) dialled_links: u64,
+}
+
+/// What there is of it until now.
+pub(crate) fn until_now() -> Traffic {
+    let [received_bytes, sent_bytes, accepted_links, dialled_links] =
+        [&RECEIVED, &SENT, &ACCEPTED, &DIALLED].map(|count| count.load(Ordering::Relaxed));
+    Traffic { received_bytes, sent_bytes, accepted_links, dialled_links }
+}
+
 /// Hands over what has been counted.
 pub(super) fn publish() {
     for (direction, bytes) in [("received", &RECEIVED), ("sent", &SENT)] {

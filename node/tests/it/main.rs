@@ -18,4 +18,5 @@ mod program;
 mod python_example;
 mod relay;
 mod store;
+mod top;
 mod upkeep;

@@ -233,8 +233,13 @@ fn free_place() -> String {
 
 /// The exporter's answer, as it comes over the wire.
 fn get(place: &str, path: &str) -> Option<String> {
+    answer(place, "GET", path)
+}
+
+/// All that the exporter answers, headers and body.
+fn answer(place: &str, method: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(place).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
     std::io::read_to_string(stream).ok()
 }
 
@@ -249,7 +254,8 @@ fn a_relay_is_called_well_only_while_it_serves() {
     let figures = get(&place, "/metrics").unwrap();
     assert!(figures.contains("\ncomm_refused_total{reason=\"busy\"} 0\n"), "{figures}");
     assert!(figures.contains("\nprocess_max_fds "), "{figures}");
-    assert!(get(&place, "/").unwrap().starts_with("HTTP/1.0 404 "));
+    assert!(get(&place, "/elsewhere").unwrap().starts_with("HTTP/1.0 404 "));
+    assert!(get(&place, "/").unwrap().contains("It does not serve at the moment."));
     let_go(dir.path());
     eventually("it serves", || {
         get(&place, "/health").filter(|page| page.starts_with("HTTP/1.0 200 "))
@@ -449,6 +455,64 @@ fn whoever_is_put_on_the_block_list_is_cut_off_at_the_next_hangup_and_comes_back
     let before = requests();
     eventually("it is heard again", || (requests() > before).then_some(()));
     assert_eq!(relay.figure("comm_blocked_total{by=\"node\"} "), blocked);
+}
+
+#[test]
+fn the_status_page_shows_what_the_relay_does_and_its_operator_as_text() {
+    let hostile = "<script>alert(1)</script>\u{202e}";
+    let relay = Configured::start(&format!(
+        "[operator]\nname = \"{hostile}\"\ncontact = \"relay@library.example\"\n"
+    ));
+    let page = get(&relay.metrics, "/").unwrap();
+    let (headers, body) = page.split_once("\r\n\r\n").unwrap();
+    assert!(headers.starts_with("HTTP/1.0 200 "), "{headers}");
+    for header in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; ",
+        "x-content-type-options: nosniff",
+    ] {
+        assert!(headers.contains(header), "{header} is not in {headers}");
+    }
+    assert!(!body.contains("<script"), "{body}");
+    for part in ["&lt;script&gt;alert(1)", "relay@library.example", "It serves.", "0 envelopes, 0B"]
+    {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+    let own = own_address(relay.dir.path());
+    assert!(!body.contains(&own) && !body.contains("127.0.0.1"), "{body}");
+    assert!(page.len() < 8_192, "{}", page.len());
+    submit(&relay.dir.path().join("api.sock"));
+    eventually("the page counts what waits", || {
+        get(&relay.metrics, "/").filter(|page| page.contains("<dd>1 envelope, "))
+    });
+}
+
+#[test]
+fn the_exporter_shows_and_takes_nothing() {
+    let relay = Configured::start("");
+    for path in ["/", "/metrics", "/health"] {
+        let whole = get(&relay.metrics, path).unwrap();
+        let head = answer(&relay.metrics, "HEAD", path).unwrap();
+        assert!(head.starts_with("HTTP/1.0 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(head.len() < whole.len(), "{head}");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+            let refused = answer(&relay.metrics, method, path).unwrap();
+            assert!(refused.starts_with("HTTP/1.0 405 "), "{refused}");
+            assert!(refused.contains("allow: GET, HEAD"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn an_operator_of_more_than_a_line_is_refused() {
+    for (key, value) in [("name", "x".repeat(65)), ("contact", "a\\nb".to_owned())] {
+        let dir = private_dir();
+        let file = dir.path().join("node.toml");
+        fs::write(&file, format!("[operator]\n{key} = \"{value}\"\n")).unwrap();
+        let (code, _, complaint) = said(&["check", "--config", file.to_str().unwrap()]);
+        assert_eq!(code, Some(2), "{complaint}");
+        assert!(complaint.contains(&format!("operator.{key}: must be one line")), "{complaint}");
+    }
 }
 
 /// What `comm-node` says when it is called so: its exit code, its output and its complaint.

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod chat;
+mod command_line;
 mod failure;
 mod forget;
 mod input;
@@ -29,8 +30,9 @@ use clap::Parser;
 use comm::store;
 use comm_proto::identity::Identity;
 
-use arguments::{Arguments, Order, Plan};
+use arguments::{Order, Plan};
 use chat::Chat;
+use command_line::Arguments;
 use failure::Failure;
 use said::say;
 use screen::Screen;

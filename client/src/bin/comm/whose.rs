@@ -1,29 +1,15 @@
 //! Whose data a command is about that runs no chat: `backup`, `restore`, `forget`.
 //!
-//! Entry type is [`WhoseArguments`], which becomes a [`Whose`]. The data directory alone is enough, so
+//! Entry type is [`Whose`], which [`WhoseArguments`] become. The data directory alone is enough, so
 //! that nobody has to show their secret to save or remove what is sealed with it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
-
 use crate::arguments::{default_data_dir, only_source};
+use crate::command_line::WhoseArguments;
 use crate::failure::Failure;
 use crate::secret::Source;
-
-#[derive(Debug, Args)]
-pub(crate) struct WhoseArguments {
-    /// The secret whose usual data directory is meant, or "-" to be asked for it.
-    #[arg(hide = true)]
-    secret: Option<OsString>,
-    /// Read the secret from the first line of this file.
-    #[arg(long, value_name = "FILE", conflicts_with = "secret")]
-    secret_file: Option<PathBuf>,
-    /// The data directory; no secret is needed then.
-    #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-}
 
 /// How the data directory is found.
 #[derive(Debug)]

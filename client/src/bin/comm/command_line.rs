@@ -1,0 +1,148 @@
+//! The words and flags of a call, as their parser, the help and the manual know them.
+//!
+//! Entry type is [`Arguments`]; what a call means is `arguments`' business. It needs nothing of the
+//! program but [`crate::lifetime`], so that the example `manuals` can take it in as it is.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use comm::Endpoint;
+use comm_proto::time::Span;
+
+use crate::lifetime;
+
+/// Every way to call it, one a line.
+pub(crate) const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP]
+       comm [OPTIONS] --node NODE SECRET
+       comm address SECRET
+       comm keygen [--raw]
+       comm backup FILE [--data-dir DIR | SECRET]
+       comm restore FILE [--data-dir DIR | SECRET]
+       comm forget [--yes] [--data-dir DIR | SECRET]";
+
+const DETAILS: &str = "\
+SECRET is what your address is made of: whoever knows it is you. Others on this machine can read it
+in the list of processes, so it is better given as \"-\" (asked for, without showing it; read from
+standard input if that is no terminal), in the environment as COMM_SECRET, or with --secret-file.
+With one of the latter two the word SECRET is left out. A secret that is the word of a command, such
+as \"keygen\", must be given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
+
+ADDR is where your node listens for others, e.g. 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
+of any node of the network; without one, yours is where a new network begins.
+
+Type /help in the chat for what can be said there. The program ends with 0 when it was told to or its
+input ended, 1 when something failed, 2 when it was called wrongly.";
+
+const COPIES: &str = "\
+Two copies of one person's data must not be used at the same time: what one of them reads the other
+never gets, and both number their messages alike.";
+
+/// Chat over the comm network.
+#[derive(Debug, Parser)]
+#[command(
+    name = "comm",
+    version,
+    override_usage = USAGE,
+    after_help = DETAILS,
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print a new strong secret.
+    Keygen {
+        /// Print a raw key (seed:...) instead, which needs no slow derivation.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Copy the data of a person whose comm is not running to a new file, sealed as it is.
+    Backup {
+        /// The new file. In a chat that runs, /backup FILE does the same.
+        file: PathBuf,
+        #[command(flatten)]
+        whose: WhoseArguments,
+    },
+    /// Restore a backup; refuses if there is data already.
+    #[command(after_help = COPIES)]
+    Restore {
+        /// The backup; it stays.
+        file: PathBuf,
+        #[command(flatten)]
+        whose: WhoseArguments,
+    },
+    /// Remove everything of a person from this machine; asks first.
+    Forget {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        whose: WhoseArguments,
+    },
+    /// Print the address of a secret and nothing else.
+    Address {
+        /// The secret, or "-" to be asked for it.
+        #[arg(hide = true)]
+        secret: Option<OsString>,
+        /// Read the secret from the first line of this file.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArguments {
+    /// SECRET, ADDR and BOOTSTRAP, as far as they are not given otherwise.
+    #[arg(hide = true, num_args = 0..=3)]
+    pub(crate) words: Vec<OsString>,
+    /// Read the secret from the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Use a running comm-node: the path of its socket, or http://HOST:PORT.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<Endpoint>,
+    /// The file with the token of a node at http://HOST:PORT.
+    #[arg(long, value_name = "FILE", requires = "node")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Keep everything in this directory instead of one for each address under ~/.local/share/comm.
+    #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The name of the network; only nodes of the same network talk to each other.
+    #[arg(long, value_name = "NAME", conflicts_with = "node")]
+    pub(crate) network: Option<String>,
+    /// The file with the key of a private network: 64 hexadecimal digits that all its nodes share. A
+    /// node given with --node has its own setting.
+    #[arg(long, value_name = "FILE", env = "COMM_NETWORK_KEY_FILE")]
+    pub(crate) network_key_file: Option<PathBuf>,
+    /// How long your messages wait for their reader: 10m to 30d, in minutes, hours or days.
+    #[arg(long, value_name = "TIME", default_value = "14d", value_parser = lifetime::parse)]
+    pub(crate) ttl: Span,
+    /// Print one JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep running when the input ends.
+    #[arg(long)]
+    pub(crate) daemon: bool,
+    /// Log to standard error: -v problems with other nodes, -vv every step.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhoseArguments {
+    /// The secret whose usual data directory is meant, or "-" to be asked for it.
+    #[arg(hide = true)]
+    pub(crate) secret: Option<OsString>,
+    /// Read the secret from the first line of this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "secret")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The data directory; no secret is needed then.
+    #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
