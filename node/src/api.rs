@@ -31,6 +31,7 @@ use tonic_health::server::HealthReporter;
 use crate::backup::Source;
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
+use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::rpc::client::client_server::ClientServer;
 use crate::rpc::client::owner_server::OwnerServer;
@@ -91,18 +92,18 @@ impl Api {
     }
 
     /// Serves a unix socket until `shutdown`, then until the calls under way have ended; what only
-    /// the owner may ask too, about the data of `source` and about `figures`.
+    /// the owner may ask too, about the data of `source`, about `figures`, and of `examiner`.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn serve_unix(
         &self,
         socket: UnixSocket,
-        (source, figures): (Source, Figures),
+        (source, figures, examiner): (Source, Figures, Examiner),
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ApiError> {
         let (listener, _file) = socket.into_parts();
-        let owner = OwnerServer::new(OwnerCalls::new(source, figures));
+        let owner = OwnerServer::new(OwnerCalls::new(source, figures, examiner));
         let routes = self.routes.clone().add_service(owner);
         let api = Self { routes, health: self.health.clone() };
         api.serve(Guard::without_token(), connections::take(listener), shutdown).await

@@ -45,6 +45,15 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Say what is wrong with the node, its machine or its connection, and what to do; ends with 1 if
+    /// something is. Other nodes are asked to dial it back, and its disk is written to for a second.
+    Doctor {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
 }
@@ -58,6 +67,11 @@ pub enum Task<'a> {
     Backup(&'a Path),
     /// Show how a node is.
     Status {
+        /// As JSON.
+        json: bool,
+    },
+    /// Say what is wrong, and what to do.
+    Doctor {
         /// As JSON.
         json: bool,
     },
@@ -172,6 +186,7 @@ impl Cli {
             None | Some(Command::Run(_)) => Task::Run,
             Some(Command::Backup { to, .. }) => Task::Backup(to),
             Some(Command::Status { json, .. }) => Task::Status { json: *json },
+            Some(Command::Doctor { json, .. }) => Task::Doctor { json: *json },
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -205,6 +220,7 @@ impl Cli {
                 Command::Run(options)
                 | Command::Backup { options, .. }
                 | Command::Status { options, .. }
+                | Command::Doctor { options, .. }
                 | Command::Check(options),
             ) => options,
             None => &self.options,

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use comm_proto::node::Stats;
 use comm_proto::wire::client::GetFiguresResponse;
 
+use crate::store::sync_times::SyncTimes;
 use crate::store::upkeep::{DiskUse, free_bytes};
 
 /// The figures of one node. Cloning shares them.
@@ -21,6 +22,7 @@ struct Shared {
     began: SystemTime,
     bytes_max: u64,
     store: PathBuf,
+    syncs: Arc<SyncTimes>,
     now: Mutex<Now>,
 }
 
@@ -31,10 +33,11 @@ struct Now {
 }
 
 impl Figures {
-    /// Those of a node that begins now, with its store at `store` and a budget of `bytes_max` bytes.
-    pub fn new(store: PathBuf, bytes_max: u64) -> Self {
+    /// Those of a node that begins now, with its store at `store`, whose syncs take as `syncs` says, and a
+    /// budget of `bytes_max` bytes.
+    pub fn new(store: PathBuf, syncs: Arc<SyncTimes>, bytes_max: u64) -> Self {
         let now = Mutex::new(Now::default());
-        Self(Arc::new(Shared { began: SystemTime::now(), bytes_max, store, now }))
+        Self(Arc::new(Shared { began: SystemTime::now(), bytes_max, store, syncs, now }))
     }
 
     /// What the node counts now.
@@ -66,6 +69,11 @@ impl Figures {
             acknowledged_for_others: stats.acknowledged_for_others,
             clock_ahead,
         }
+    }
+
+    /// How long the syncs of its store take.
+    pub fn syncs(&self) -> &SyncTimes {
+        &self.0.syncs
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {

@@ -29,6 +29,7 @@ use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
+use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::links::accept::Door;
 use crate::links::blocks::{BlockFileError, Blocks};
@@ -310,7 +311,8 @@ impl Relay {
         let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
         metrics::budget(config.store.bytes_max.0);
-        let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
+        let syncs = Arc::clone(store.sync_times());
+        let figures = Figures::new(data_dir.store_path(), syncs, config.store.bytes_max.0);
         let host = parts.host(config.node(endpoints), (key, store), figures.clone());
         let mut relay = Self {
             key: public,
@@ -417,8 +419,10 @@ impl Relay {
         bound: Bound,
         token: Zeroizing<String>,
     ) {
+        let examiner =
+            Examiner::new(config, &self.listening, (&parts.peers, &parts.inbox), &figures);
         let (api, owned, closed) =
-            (self.api.clone(), (self.copies.clone(), figures), self.closed());
+            (self.api.clone(), (self.copies.clone(), figures, examiner), self.closed());
         self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());

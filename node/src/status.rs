@@ -195,7 +195,7 @@ async fn ask(socket: PathBuf) -> Result<Answers, StatusError> {
 }
 
 /// What the system said, without what it was wrapped into on the way.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
         None => error.to_string(),
@@ -293,7 +293,7 @@ impl fmt::Display for Report {
 }
 
 /// In the largest unit of which there are some; less exact than what a configuration takes.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let unit = [40, 30, 20, 10].into_iter().find(|bits| bytes >> bits >= 8).unwrap_or(0);
     ByteSize(bytes >> unit << unit).to_string()
 }

@@ -13,11 +13,12 @@ mod logs;
 mod lowest;
 mod options;
 mod schema;
+pub mod sync_times;
 pub mod syncer;
 pub mod upkeep;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comm_proto::node::Family;
 use comm_proto::store::{Batch, Entry, Store, StoreError, Write};
@@ -27,6 +28,7 @@ use thiserror::Error;
 use ended::EndedRanges;
 use gathered::Gathered;
 use lowest::LowestKeys;
+use sync_times::SyncTimes;
 
 pub(crate) use options::FILES_MAX;
 pub use schema::SCHEMA;
@@ -49,6 +51,7 @@ pub struct RocksStore {
     writing: Mutex<Result<(), StoreError>>,
     lowest: LowestKeys,
     ended: EndedRanges,
+    sync_times: Arc<SyncTimes>,
 }
 
 /// Why a store cannot be opened.
@@ -102,6 +105,7 @@ impl RocksStore {
             writing: Mutex::new(Ok(())),
             lowest: LowestKeys::default(),
             ended: EndedRanges::default(),
+            sync_times: Arc::default(),
         };
         schema::settle(&store)?;
         Ok(store)
@@ -134,6 +138,11 @@ impl RocksStore {
             *self.lock_writing() = Err(error.clone());
             error
         })
+    }
+
+    /// How long its syncs take.
+    pub const fn sync_times(&self) -> &Arc<SyncTimes> {
+        &self.sync_times
     }
 
     /// Where it is.

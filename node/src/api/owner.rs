@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use comm_proto::rejection::{Rejection, Retry};
 use comm_proto::wire::client::{
-    BackupRequest, BackupResponse, GetFiguresRequest, GetFiguresResponse,
+    BackupRequest, BackupResponse, ExamineRequest, ExamineResponse, GetFiguresRequest,
+    GetFiguresResponse,
 };
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
 use crate::backup::{BackupError, Source};
+use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::rpc::client::owner_server::Owner;
 
@@ -25,12 +27,13 @@ use super::status::{refused, with_words};
 pub(super) struct OwnerCalls {
     source: Source,
     figures: Figures,
+    examiner: Examiner,
     one: Arc<Semaphore>,
 }
 
 impl OwnerCalls {
-    pub(super) fn new(source: Source, figures: Figures) -> Self {
-        Self { source, figures, one: Arc::new(Semaphore::new(1)) }
+    pub(super) fn new(source: Source, figures: Figures, examiner: Examiner) -> Self {
+        Self { source, figures, examiner, one: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -66,6 +69,14 @@ impl Owner for OwnerCalls {
         let figures = self.figures.clone();
         let response = spawn_blocking(move || figures.response()).await;
         response.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    async fn examine(
+        &self,
+        _request: Request<ExamineRequest>,
+    ) -> Result<Response<ExamineResponse>, Status> {
+        let examined = self.examiner.examine().await;
+        examined.map(Response::new).map_err(|reason| refused(&reason))
     }
 }
 

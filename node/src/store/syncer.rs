@@ -108,7 +108,9 @@ fn sync_until_stopped(
     while let Some(seq) = shared.next() {
         let started = Instant::now();
         let result = store.sync();
-        metrics::synced(started.elapsed());
+        let took = started.elapsed();
+        metrics::synced(took);
+        store.sync_times().note(took);
         report(result.clone().map(|()| seq));
         result?;
     }
