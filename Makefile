@@ -9,7 +9,7 @@ endif
 NODES ?= 1000 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deployment check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo netns deployment check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ compose-demo: build ## five relays, Prometheus and Grafana in containers; withou
 
 guide-demo: build ## follow docs/operating.md in a clean Debian (needs root, debootstrap, systemd-nspawn)
 	deploy/guide-demo
+
+netns: build ## relays behind a NAT, on lossy, slow and cut lines, in network namespaces (Linux; no root)
+	deploy/prepare netns
+	deploy/netns-test
 
 deployment: build ## validate what operators are given: units, containers, alerts, guide
 	deploy/prepare deployment
