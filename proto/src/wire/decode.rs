@@ -112,7 +112,12 @@ pub fn response(
         Wire::Fetched(fetched) => Response::Fetched { envelopes: envelopes(fetched.envelopes)? },
         Wire::DialledBack(told) => {
             let outcomes = at_most(&told.outcomes, ENDPOINTS_MAX, "outcomes")?;
-            Response::DialledBack { outcomes: outcomes.iter().copied().map(dial_outcome).collect() }
+            Response::DialledBack {
+                outcomes: outcomes
+                    .iter()
+                    .map(|number| dial_outcome(i32::try_from(*number).unwrap_or(0)))
+                    .collect(),
+            }
         }
     };
     Ok(Ok(answer))

@@ -343,8 +343,8 @@ fn address(address: &Address) -> Bytes {
     copy(address.as_bytes())
 }
 
-fn dial_outcome(outcome: DialOutcome) -> i32 {
-    object::DialOutcome::from(outcome).into()
+fn dial_outcome(outcome: DialOutcome) -> u32 {
+    object::DialOutcome::from(outcome) as u32
 }
 
 fn copy(bytes: &[u8]) -> Bytes {

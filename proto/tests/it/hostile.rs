@@ -78,7 +78,7 @@ fn answers_to_calls_that_were_never_made_have_no_effect() {
             world.input(0, Input::Response { id, result: Ok(response) });
         }
     }
-    assert_eq!(world.stats(0).stray_responses, 1_800);
+    assert_eq!(world.stats(0).stray_responses, 2_000);
     assert!((world.host(0).store().clone(), world.stats(0).peers) == before);
 }
 

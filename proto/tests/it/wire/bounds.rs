@@ -196,8 +196,7 @@ fn contacts_and_endpoints_are_bounded() {
     assert_bound(ENDPOINTS_MAX, "endpoints", wire_endpoint(), |endpoints| {
         request(WireRequest::DialBack(peer::DialBack { endpoints }))
     });
-    let reached = object::DialOutcome::Reached.into();
-    assert_bound(ENDPOINTS_MAX, "outcomes", reached, |outcomes| {
+    assert_bound(ENDPOINTS_MAX, "outcomes", 1, |outcomes| {
         response(WireResponse::DialledBack(peer::DialledBack { outcomes }))
     });
     assert_bound(ENDPOINTS_MAX, "endpoints", wire_endpoint(), |endpoints| {
