@@ -12,7 +12,7 @@ PROFILE ?= release
 CROSS = $(if $(TARGET),--target $(TARGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deb deb-test deployment check fmt clippy doc deny vectors
+.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deb deb-test netns deployment check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ deb: ## build the Debian packages of comm-node and comm into target/packages; TA
 
 deb-test: deb ## install, use and purge the packages in a clean Debian (needs root, debootstrap, systemd-nspawn)
 	deploy/deb-test
+
+netns: build ## relays behind a NAT, on lossy, slow and cut lines, in network namespaces (Linux; no root)
+	deploy/prepare netns
+	deploy/netns-test
 
 deployment: build ## validate what operators are given: units, containers, alerts, guide
 	deploy/prepare deployment

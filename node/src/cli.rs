@@ -59,6 +59,15 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Say what is wrong with the node, its machine or its connection, and what to do; ends with 1 if
+    /// something is. Other nodes are asked to dial it back, and its disk is written to for a second.
+    Doctor {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
 }
@@ -77,6 +86,11 @@ pub enum Task<'a> {
     },
     /// Watch a node at this pace.
     Top(Pace),
+    /// Say what is wrong, and what to do.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
     /// Look at the configuration and nothing else.
     Check,
 }
@@ -197,6 +211,7 @@ impl Cli {
             Some(Command::Top { interval, count, .. }) => {
                 Task::Top(Pace { every: *interval, count: *count })
             }
+            Some(Command::Doctor { json, .. }) => Task::Doctor { json: *json },
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -231,6 +246,7 @@ impl Cli {
                 | Command::Backup { options, .. }
                 | Command::Status { options, .. }
                 | Command::Top { options, .. }
+                | Command::Doctor { options, .. }
                 | Command::Check(options),
             ) => options,
             None => &self.options,

@@ -12,14 +12,17 @@ pub mod work;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use comm_proto::contact::Contact;
-use comm_proto::key::KeyPair;
+use comm_proto::key::{KeyPair, PublicKey};
 use comm_proto::message::{ClientRequest, Request};
-use comm_proto::node::{CallId, Config, Event, Family, Input, Node, Output, SessionId, Stats};
+use comm_proto::node::{
+    CallId, Config, Event, Family, Input, Node, Output, RequestId, SessionId, Stats,
+};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Seq, StoreError};
 use comm_proto::time::{Span, Time};
@@ -253,6 +256,7 @@ impl Driver {
     fn on_own(&mut self, own: Own) -> Result<(), StoreError> {
         match own {
             Own::Response { id, result } => self.handle(Input::Response { id, result }),
+            Own::DialledBack { id, outcomes } => self.handle(Input::DialledBack { id, outcomes }),
             Own::ListenerOpened { peer, stream, pushes } => {
                 self.recipients.open_listener(peer, stream, pushes);
                 self.handle(Input::ListenerOpened { peer })
@@ -333,6 +337,9 @@ impl Driver {
         match output {
             Output::Write(batch) => self.write(batch)?,
             Output::Call { id, to, request, deadline } => self.call(id, to, request, deadline),
+            Output::DialBack { id, key, endpoints, deadline } => {
+                self.dial_back(id, key, endpoints, deadline);
+            }
             Output::Reply { id, result } => self.recipients.reply(id, result),
             Output::Listen { to, open } => self.peers.listen(&to, open),
             Output::Push { to, push } => {
@@ -386,6 +393,15 @@ impl Driver {
             let result = peers.call(&to, request, patience).await;
             drop(place);
             inbox.response(id, result);
+        });
+    }
+
+    fn dial_back(&self, id: RequestId, key: PublicKey, endpoints: Vec<SocketAddr>, deadline: Time) {
+        let patience = Duration::from(deadline.since(self.now));
+        let (peers, inbox) = (self.peers.clone(), self.inbox.clone());
+        self.runtime.spawn(async move {
+            let outcomes = peers.dial_back(key, endpoints, patience).await;
+            inbox.dialled_back(id, outcomes);
         });
     }
 

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod link;
 mod listen;
 pub mod private;
+pub mod probe;
 pub mod sealed;
 mod slots;
 pub mod standstill;

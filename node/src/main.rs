@@ -4,13 +4,15 @@
 //! when something else fails; each time with one line on standard error that says what. Everything
 //! it does is in the library.
 
+use std::env;
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
+use comm_node::doctor::{self, State, Style};
 use comm_node::reload::Reloads;
 use comm_node::service_manager::ServiceManager;
 use comm_node::status::Report;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             Task::Backup(to) => back_up(&config, to),
             Task::Status { json } => show_status(&config, json),
             Task::Top(pace) => watch(&config, pace),
+            Task::Doctor { json } => examine(&config, json),
             Task::Check => check(&config),
         },
         Err(error) => end(MISUSED, error),
@@ -103,6 +106,27 @@ fn watch(config: &NodeConfig, pace: Pace) -> ExitCode {
     };
     match runtime.block_on(top::watch(config, pace)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => end(FAILED, error),
+    }
+}
+
+/// Ends with 1 when a problem was found, as well as when nothing could be shown.
+fn examine(config: &NodeConfig, json: bool) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    let diagnosis = doctor::diagnosed(&runtime.block_on(doctor::measure(config)));
+    let is_coloured = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    let style = if is_coloured { Style::Coloured } else { Style::Plain };
+    let text = match json {
+        true => serde_json::to_string(&diagnosis).map(|text| text + "\n"),
+        false => Ok(diagnosis.shown(style).to_string()),
+    };
+    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
+        // Whoever closed the pipe has read enough.
+        Ok(_) if diagnosis.state == State::Problem => ExitCode::from(FAILED),
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => end(FAILED, error),
     }
 }

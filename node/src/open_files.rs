@@ -38,7 +38,7 @@ pub(crate) fn raise(config: &NodeConfig) {
 }
 
 /// Files that a node of `config` can have open at the same time.
-fn needed(config: &NodeConfig) -> u64 {
+pub(crate) fn needed(config: &NodeConfig) -> u64 {
     let dial = DialLimits::default();
     let accepted = if config.leaf { 0 } else { AcceptLimits::default().links };
     let listeners = 1 + usize::from(config.api.tcp.is_some());

@@ -22,13 +22,14 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::api::{Api, ApiError, Embedded, UnixSocket};
+use crate::api::{Api, ApiError, Embedded, Owned, UnixSocket};
 use crate::backup::Source;
 use crate::clock::Clock;
 use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
+use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::links::accept::Door;
 use crate::links::blocks::{BlockFileError, Blocks};
@@ -414,8 +415,12 @@ impl Relay {
     }
 
     fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
-        let (api, owned, closed) =
-            (self.api.clone(), (self.copies.clone(), self.figures.clone()), self.closed());
+        let owned = Owned {
+            copies: self.copies.clone(),
+            figures: self.figures.clone(),
+            examiner: Examiner::new(config, &self.listening, (&parts.peers, &parts.inbox)),
+        };
+        let (api, closed) = (self.api.clone(), self.closed());
         self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());

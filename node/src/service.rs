@@ -169,6 +169,7 @@ const fn kind(request: &message::Request) -> &'static str {
         message::Request::FindCard { .. } => "peer-find-card",
         message::Request::Subscribe { .. } => "subscribe",
         message::Request::Fetch { .. } => "fetch",
+        message::Request::DialBack { .. } => "dial-back",
     }
 }
 

@@ -240,7 +240,7 @@ async fn ask(socket: PathBuf) -> Result<Answers, StatusError> {
 }
 
 /// What the system said, without what it was wrapped into on the way.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
         None => error.to_string(),

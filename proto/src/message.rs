@@ -107,6 +107,11 @@ pub enum Request {
         /// At most [`ENVELOPES_MAX`].
         ids: Vec<EnvelopeId>,
     },
+    /// Dial the asker back at each of these endpoints, and tell what came of it (PROTOCOL §5.1).
+    DialBack {
+        /// From 1 to [`ENDPOINTS_MAX`](crate::contact::ENDPOINTS_MAX).
+        endpoints: Vec<SocketAddr>,
+    },
 }
 
 /// What a node answers another node (PROTOCOL §7.1).
@@ -170,6 +175,32 @@ pub enum Response {
         /// In the order asked, as many as fit.
         envelopes: Vec<Envelope>,
     },
+    /// To [`Request::DialBack`].
+    DialledBack {
+        /// One for each endpoint, in the order asked.
+        outcomes: Vec<DialOutcome>,
+    },
+}
+
+/// What came of dialling a caller back at one endpoint (PROTOCOL §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DialOutcome {
+    /// It was not reached, for a reason that is none of these, or that only newer nodes know.
+    Failed,
+    /// It answered there and proved its key.
+    Reached,
+    /// The connection was refused: nothing listens there.
+    Refused,
+    /// Nothing came back: a firewall or NAT throws away what is sent there.
+    TimedOut,
+    /// Another node answered.
+    OtherKey,
+    /// Somebody took the connection who is no node of this network.
+    NoNode,
+    /// There is no way from the node that dialled to there.
+    NoRoute,
+    /// Not dialled: the call did not come from there, or there have been too many.
+    NotTried,
 }
 
 /// An envelope that waits in a mailbox.

@@ -205,6 +205,7 @@ impl Node {
                 self.on_request(turn, id, (&from, source, known), request)?;
             }
             Input::Response { id, result } => self.on_response(turn, id, result)?,
+            Input::DialledBack { id, outcomes } => self.on_dialled_back(id, outcomes),
             Input::ListenerOpened { peer } => self.on_listener_opened(peer),
             Input::ListenerClosed { peer } => self.on_listener_closed(&peer),
             Input::Push { from, push } => self.on_push(turn, &from, push)?,
@@ -318,7 +319,8 @@ impl Node {
             outage: _,
         } = self;
         let nodes = table.len() + book.len() + bootstrap.len() + entries.len() + rotating.len();
-        let seen = clocks.differing() + outside_view.len() + dial_backs.len() + listeners.len();
+        let dialled_back = dial_backs.len() + dial_backs.asked_len();
+        let seen = clocks.differing() + outside_view.len() + dialled_back + listeners.len();
         let asked = searches.len() + calls.len() + regions.len() + card_searches.len();
         let read = subscribers.values().map(Subscribers::len).sum::<usize>() + collections.len();
         let read = read + own_mailboxes.len() + fetching.len();

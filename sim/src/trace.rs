@@ -25,6 +25,7 @@ impl Trace {
             Output::Push { to, .. } => (4, first_bytes(to)),
             Output::ClientReply { id, result } => (5, id.0 ^ u64::from(result.is_ok())),
             Output::ClientPush { session, .. } => (6, session.0),
+            Output::DialBack { id, .. } => (7, id.0),
             Output::Event(_) => return,
         };
         let mut line = [0; 25];

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{ClientRequest, Push, Request, Response};
+use comm_proto::message::{ClientRequest, DialOutcome, Push, Request, Response};
 use comm_proto::node::{CallId, Command, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
@@ -103,6 +103,8 @@ enum Happening {
     Broken { from: At, to: At, serial: u64 },
     /// A push reaches its subscriber, if its stream is still the same.
     Pushed { from: At, to: At, serial: u64, push: Push },
+    /// A host has dialled a caller back.
+    DialledBack { host: At, boot: u32, id: RequestId, outcomes: Vec<DialOutcome> },
     /// A client asks its node.
     Client { asked: Box<people::Asked> },
     /// Somebody does something.
@@ -428,6 +430,11 @@ impl World {
             Happening::Pushed { from, to, serial, push } => {
                 self.deliver_push(from, to, serial, push);
             }
+            Happening::DialledBack { host, boot, id, outcomes } => {
+                if self.hosts[host].boots() == boot {
+                    self.input(host, Input::DialledBack { id, outcomes });
+                }
+            }
             Happening::Client { asked } => {
                 let id = RequestId(self.rng.next_u64());
                 self.ask(id, *asked);
@@ -492,6 +499,12 @@ impl World {
                 let patience = deadline.since(self.clock(host));
                 self.later(patience, late);
                 self.send_call(asked, &to, request);
+            }
+            Output::DialBack { id, key, endpoints, deadline } => {
+                let boot = self.hosts[host].boots();
+                let patience = deadline.since(self.clock(host));
+                let outcomes = self.dial_back(host, &key, &endpoints);
+                self.later(patience, Happening::DialledBack { host, boot, id, outcomes });
             }
             Output::Reply { id, result } => {
                 if let Some(asked) = self.hosts[host].answered(&id) {

@@ -1,36 +1,48 @@
 //! What only the owner of a node may ask, over its socket (PROTOCOL §8.5).
 //!
-//! Entry type is [`OwnerCalls`]. It is served on the unix socket and nowhere else: whoever has the
-//! token may read and send mail, and not write files as the node's user.
+//! Entry types are [`OwnerCalls`] and [`Owned`], what it is about. It is served on the unix socket and
+//! nowhere else: whoever has the token may read and send mail, and not write files as the node's user.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use comm_proto::rejection::{Rejection, Retry};
 use comm_proto::wire::client::{
-    BackupRequest, BackupResponse, GetFiguresRequest, GetFiguresResponse,
+    BackupRequest, BackupResponse, ExamineRequest, ExamineResponse, GetFiguresRequest,
+    GetFiguresResponse,
 };
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
 use crate::backup::{BackupError, Source};
+use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::rpc::client::owner_server::Owner;
 
 use super::status::{refused, with_words};
 
+/// What of a node only its owner may ask for.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// Its data, to be copied.
+    pub copies: Source,
+    /// What it holds and has done.
+    pub figures: Figures,
+    /// How others see it.
+    pub examiner: Examiner,
+}
+
 /// The calls; copies are made one at a time.
 #[derive(Debug)]
 pub(super) struct OwnerCalls {
-    source: Source,
-    figures: Figures,
+    owned: Owned,
     one: Arc<Semaphore>,
 }
 
 impl OwnerCalls {
-    pub(super) fn new(source: Source, figures: Figures) -> Self {
-        Self { source, figures, one: Arc::new(Semaphore::new(1)) }
+    pub(super) fn new(owned: Owned) -> Self {
+        Self { owned, one: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -47,7 +59,7 @@ impl Owner for OwnerCalls {
         let Ok(permit) = Arc::clone(&self.one).try_acquire_owned() else {
             return Err(refused(&Rejection::Busy));
         };
-        let source = self.source.clone();
+        let source = self.owned.copies.clone();
         let copied = spawn_blocking(move || {
             let _permit = permit;
             source.copy(Path::new(&to))
@@ -63,9 +75,17 @@ impl Owner for OwnerCalls {
         &self,
         _request: Request<GetFiguresRequest>,
     ) -> Result<Response<GetFiguresResponse>, Status> {
-        let figures = self.figures.clone();
+        let figures = self.owned.figures.clone();
         let response = spawn_blocking(move || figures.response()).await;
         response.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    async fn examine(
+        &self,
+        _request: Request<ExamineRequest>,
+    ) -> Result<Response<ExamineResponse>, Status> {
+        let examined = self.owned.examiner.examine().await;
+        examined.map(Response::new).map_err(|reason| refused(&reason))
     }
 }
 

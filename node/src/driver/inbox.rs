@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use comm_proto::address::Address;
 use comm_proto::key::PublicKey;
-use comm_proto::message::{ClientRequest, ClientResponse, Push, Request, Response};
-use comm_proto::node::{CallId, Command, SessionId};
+use comm_proto::message::{ClientRequest, ClientResponse, DialOutcome, Push, Request, Response};
+use comm_proto::node::{CallId, Command, RequestId, SessionId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Seq, StoreError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -220,6 +220,11 @@ impl Inbox {
     /// A call of the node came to its end. Lost when the node has ended.
     pub fn response(&self, id: CallId, result: Result<Response, Rejection>) {
         let _ended = self.own(Own::Response { id, result });
+    }
+
+    /// A caller was dialled back. Lost when the node has ended.
+    pub fn dialled_back(&self, id: RequestId, outcomes: Vec<DialOutcome>) {
+        let _ended = self.own(Own::DialledBack { id, outcomes });
     }
 
     /// The operator wants something. Lost when the node has ended.

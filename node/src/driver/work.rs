@@ -10,8 +10,10 @@ use std::sync::{Arc, OnceLock};
 use comm_proto::address::Address;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::key::PublicKey;
-use comm_proto::message::{ClientPush, ClientRequest, ClientResponse, Push, Request, Response};
-use comm_proto::node::{CallId, Command, SessionId};
+use comm_proto::message::{
+    ClientPush, ClientRequest, ClientResponse, DialOutcome, Push, Request, Response,
+};
+use comm_proto::node::{CallId, Command, RequestId, SessionId};
 use comm_proto::rejection::Rejection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -28,6 +30,13 @@ pub enum Own {
         id: CallId,
         /// Its answer.
         result: Result<Response, Rejection>,
+    },
+    /// A caller was dialled back.
+    DialledBack {
+        /// As named in the output.
+        id: RequestId,
+        /// What came of each endpoint.
+        outcomes: Vec<DialOutcome>,
     },
     /// Another node opened its stream for pushes.
     ListenerOpened {

@@ -97,7 +97,7 @@ pub struct Peers(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    credentials: Arc<Credentials>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) network: Network,
     pub(super) clock: Arc<Clock>,
     pub(super) inbox: Inbox,
@@ -105,7 +105,7 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     limits: RwLock<DialLimits>,
     slots: Slots,
-    dials: Semaphore,
+    pub(super) dials: Semaphore,
     calls: Arc<Semaphore>,
     pub(super) listens: Mutex<Listens>,
 }
@@ -325,7 +325,7 @@ impl Peers {
 
     /// HTTP/2 over an encrypted stream. The channel can use it only once: when it breaks, the
     /// channel is of no more use, since dialling again is for [`Peers`] to decide.
-    async fn speak(
+    pub(super) async fn speak(
         &self,
         stream: Encrypted<Wire<TcpStream>>,
         (node, endpoint): (Address, SocketAddr),

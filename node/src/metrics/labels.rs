@@ -31,7 +31,7 @@ pub(super) const REASONS: [&str; 22] = [
 ];
 
 /// What other nodes and clients ask.
-pub(super) const REQUESTS: [&str; 23] = [
+pub(super) const REQUESTS: [&str; 24] = [
     "ping",
     "find-node",
     "offer",
@@ -43,6 +43,7 @@ pub(super) const REQUESTS: [&str; 23] = [
     "get-card",
     "peer-publish-card",
     "peer-find-card",
+    "dial-back",
     "subscribe",
     "fetch",
     "submit",

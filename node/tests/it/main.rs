@@ -7,6 +7,7 @@ mod backup;
 mod config;
 mod crash;
 mod data_dir;
+mod doctor;
 mod footprint;
 mod hosted;
 mod hostile;

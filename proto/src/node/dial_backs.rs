@@ -1,26 +1,31 @@
-//! Dialling callers back (PROTOCOL §5.3): which endpoints of a caller, and how often.
+//! Dialling callers back (PROTOCOL §5.3, §5.1): which endpoints of a caller, and how often.
 //!
 //! Entry type is [`DialBacks`]. A caller can name anybody's endpoints, so only those are dialled
-//! that lie where the call came from: whoever calls can make us dial themselves and nobody else.
+//! that lie where the call came from: whoever calls can make us dial themselves and nobody else. A
+//! caller that asks what came of it learns that of the very address from where it called alone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::contact::{Contact, source_of};
-use crate::message::Request;
+use crate::key::PublicKey;
+use crate::message::{DialOutcome, Request, Response};
 use crate::table::Status;
 use crate::time::{Span, Time};
 
 use super::calls::Purpose;
+use super::io::{Output, RequestId};
 use super::{Node, Turn};
 
 /// Dials back under way: a quarter of all calls; when many nodes start at once, nearly as many come.
-const UNDER_WAY_MAX: usize = 256;
+pub(super) const UNDER_WAY_MAX: usize = 256;
 /// Dials back to one source in a minute.
 const PER_SOURCE_MAX: u32 = 64;
 /// Sources counted; while there are so many, no other one is dialled back.
 pub(super) const SOURCES_MAX: usize = 4_096;
 const WINDOW: Span = Span::from_mins(1);
+/// How long the host may take to dial a caller that wants to know what comes of it.
+const PATIENCE: Span = Span::from_secs(10);
 
 /// What was dialled back lately.
 #[derive(Debug, Default)]
@@ -30,6 +35,9 @@ pub(super) struct DialBacks {
     sources: BTreeMap<IpAddr, (Time, u32)>,
     /// When those whose minute was over were last forgotten.
     swept_at: Time,
+    /// Callers that are told what came of it: which of the endpoints they named are being dialled.
+    /// At least one of each, so there are never more than dials under way.
+    asked: BTreeMap<RequestId, Vec<bool>>,
 }
 
 /// From where an address can be reached.
@@ -81,6 +89,11 @@ impl DialBacks {
         true
     }
 
+    /// How many callers wait to be told what came of it.
+    pub(super) fn asked_len(&self) -> usize {
+        self.asked.len()
+    }
+
     /// How many sources are counted.
     pub(super) fn len(&self) -> usize {
         self.sources.len()
@@ -120,6 +133,54 @@ impl Node {
     }
 }
 
+/// What a caller is told that wants to know what comes of dialling it back.
+impl Node {
+    /// Has those endpoints dialled that lie at the very address of the caller, as far as there is room.
+    pub(super) fn answer_dial_back(
+        &mut self,
+        turn: Turn<'_>,
+        id: RequestId,
+        (from, source): (&PublicKey, SocketAddr),
+        endpoints: &[SocketAddr],
+    ) {
+        let mut is_dialled = |endpoint: &SocketAddr| {
+            is_at(*endpoint, source.ip()) && self.dial_backs.begin(source.ip(), turn.now)
+        };
+        let dialled: Vec<bool> = endpoints.iter().map(&mut is_dialled).collect();
+        let of_caller = endpoints.iter().zip(&dialled);
+        let endpoints: Vec<_> =
+            of_caller.filter_map(|(endpoint, dialled)| dialled.then_some(*endpoint)).collect();
+        if endpoints.is_empty() {
+            let outcomes = vec![DialOutcome::NotTried; dialled.len()];
+            return self.reply(id, Ok(Response::DialledBack { outcomes }));
+        }
+        self.dial_backs.asked.insert(id, dialled);
+        let deadline = turn.now + PATIENCE;
+        self.desk.push(Output::DialBack { id, key: *from, endpoints, deadline });
+    }
+
+    /// The host has dialled a caller back.
+    pub(super) fn on_dialled_back(&mut self, id: RequestId, outcomes: Vec<DialOutcome>) {
+        let Some(dialled) = self.dial_backs.asked.remove(&id) else { return };
+        let mut came = outcomes.into_iter();
+        let mut outcome_of = |dialled: bool| {
+            if !dialled {
+                return DialOutcome::NotTried;
+            }
+            self.dial_backs.end();
+            came.next().unwrap_or(DialOutcome::Failed)
+        };
+        let outcomes = dialled.into_iter().map(&mut outcome_of).collect();
+        self.reply(id, Ok(Response::DialledBack { outcomes }));
+    }
+}
+
+/// Whether an endpoint lies at the address from where a call came, whatever that address is: of others in
+/// a private network a caller may learn nothing either.
+fn is_at(endpoint: SocketAddr, source: IpAddr) -> bool {
+    endpoint.port() != 0 && endpoint.ip().to_canonical() == source.to_canonical()
+}
+
 /// Whether whoever called from `source` may be the one at `endpoint`.
 fn is_near(endpoint: IpAddr, source: IpAddr) -> bool {
     let (endpoint, source) = (endpoint.to_canonical(), source.to_canonical());
@@ -153,6 +214,23 @@ mod tests {
             ("169.254.169.254", "10.0.0.1", false),
         ] {
             assert_eq!(is_near(ip(endpoint), ip(source)), expected, "{endpoint} from {source}");
+        }
+    }
+
+    #[test]
+    fn whoever_asks_what_came_of_it_asks_of_one_address() {
+        for (endpoint, source, expected) in [
+            ("192.0.2.1:22", "192.0.2.1", true),
+            ("192.0.2.1:22", "::ffff:192.0.2.1", true),
+            ("192.0.2.1:0", "192.0.2.1", false),
+            ("192.0.2.2:22", "192.0.2.1", false),
+            ("10.0.0.2:22", "10.0.0.1", false),
+            ("127.0.0.2:22", "127.0.0.1", false),
+            ("[fe80::1]:22", "fe80::1", true),
+            ("[fe80::2]:22", "fe80::1", false),
+        ] {
+            let is_at = is_at(endpoint.parse().unwrap(), ip(source));
+            assert_eq!(is_at, expected, "{endpoint} from {source}");
         }
     }
 

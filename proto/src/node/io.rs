@@ -10,7 +10,7 @@ use crate::contact::Contact;
 use crate::envelope::EnvelopeId;
 use crate::key::PublicKey;
 use crate::message::{
-    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Response,
+    ClientPush, ClientRequest, ClientResponse, DialOutcome, EnvelopeState, Push, Request, Response,
 };
 use crate::rejection::Rejection;
 use crate::store::{Batch, Seq};
@@ -121,6 +121,13 @@ pub enum Input {
         /// The answer.
         result: Result<Response, Rejection>,
     },
+    /// A caller was dialled back at what [`Output::DialBack`] named.
+    DialledBack {
+        /// As named there.
+        id: RequestId,
+        /// What came of each endpoint, in the order named.
+        outcomes: Vec<DialOutcome>,
+    },
     /// Another node opened its stream for pushes.
     ListenerOpened {
         /// Who.
@@ -176,6 +183,18 @@ pub enum Output {
         to: Contact,
         /// What.
         request: Request,
+        /// When to give up.
+        deadline: Time,
+    },
+    /// Dial whoever asks at each of these endpoints over a new link, in any order, and see who is there;
+    /// say [`Input::DialledBack`] with what came of it, at the deadline at the latest.
+    DialBack {
+        /// To be named in the input.
+        id: RequestId,
+        /// Who should be there.
+        key: PublicKey,
+        /// Where; at least one, all at the IP address from where the caller called.
+        endpoints: Vec<SocketAddr>,
         /// When to give up.
         deadline: Time,
     },

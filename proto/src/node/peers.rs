@@ -63,6 +63,9 @@ impl Node {
                 self.answer_subscribe(turn, id, (&peer, group), grants, after)?;
             }
             Request::Fetch { ids } => self.answer_fetch(turn, id, &peer, &ids)?,
+            Request::DialBack { endpoints } => {
+                self.answer_dial_back(turn, id, (from, source), &endpoints);
+            }
         }
         Ok(())
     }

@@ -13,10 +13,12 @@ mod object;
 
 use bytes::Bytes;
 
+use crate::contact::ENDPOINTS_MAX;
 use crate::digest::{Digest, DigestError};
 use crate::envelope::EnvelopeId;
 use crate::message::{
-    CONTACTS_MAX, ENVELOPES_MAX, EnvelopeState, IDS_MAX, Push, Request, Response, Waiting,
+    CONTACTS_MAX, DialOutcome, ENVELOPES_MAX, EnvelopeState, IDS_MAX, Push, Request, Response,
+    Waiting,
 };
 use crate::rejection::Rejection;
 use crate::time::Time;
@@ -24,10 +26,11 @@ use crate::wire;
 use crate::wire::peer;
 
 use list::{at_least_one, at_most};
-use object::{address_of, endpoint, envelopes, ids};
+use object::{address_of, envelopes, ids};
 
 pub use object::{
-    acknowledgements, address, card, contact, endpoints, envelope, envelope_id, grants, receipts,
+    acknowledgements, address, card, contact, endpoint, endpoints, envelope, envelope_id, grants,
+    receipts,
 };
 
 /// Reads what a node asks (PROTOCOL §7).
@@ -63,6 +66,10 @@ pub fn request(message: peer::Request, now: Time) -> Result<Request, Rejection> 
             Ok(Request::Subscribe { grants, after: subscribe.after })
         }
         Wire::Fetch(fetch) => Ok(Request::Fetch { ids: some_ids(&fetch.ids, ENVELOPES_MAX)? }),
+        Wire::DialBack(back) => {
+            let some = at_least_one(&back.endpoints, "endpoints")?;
+            Ok(Request::DialBack { endpoints: endpoints(some)? })
+        }
     }
 }
 
@@ -103,6 +110,15 @@ pub fn response(
             more: page.more,
         },
         Wire::Fetched(fetched) => Response::Fetched { envelopes: envelopes(fetched.envelopes)? },
+        Wire::DialledBack(told) => {
+            let outcomes = at_most(&told.outcomes, ENDPOINTS_MAX, "outcomes")?;
+            Response::DialledBack {
+                outcomes: outcomes
+                    .iter()
+                    .map(|number| dial_outcome(i32::try_from(*number).unwrap_or(0)))
+                    .collect(),
+            }
+        }
     };
     Ok(Ok(answer))
 }
@@ -137,6 +153,21 @@ pub fn state(message: wire::client::State) -> Result<EnvelopeState, Rejection> {
         Wire::Expired(wire::client::Expired {}) => EnvelopeState::Expired,
         Wire::Cancelled(wire::client::Cancelled {}) => EnvelopeState::Cancelled,
     })
+}
+
+/// Reads what came of dialling back (PROTOCOL §5.1): what only newer nodes know is a failure all the same.
+pub fn dial_outcome(number: i32) -> DialOutcome {
+    use wire::object::DialOutcome as Wire;
+    match Wire::try_from(number).unwrap_or(Wire::Unspecified) {
+        Wire::Unspecified => DialOutcome::Failed,
+        Wire::Reached => DialOutcome::Reached,
+        Wire::Refused => DialOutcome::Refused,
+        Wire::TimedOut => DialOutcome::TimedOut,
+        Wire::OtherKey => DialOutcome::OtherKey,
+        Wire::NoNode => DialOutcome::NoNode,
+        Wire::NoRoute => DialOutcome::NoRoute,
+        Wire::NotTried => DialOutcome::NotTried,
+    }
 }
 
 fn digest_request(message: &peer::DigestRequest) -> Result<Request, Rejection> {

@@ -17,7 +17,8 @@ use crate::contact::Contact;
 use crate::envelope::{Envelope, EnvelopeId, VERSION};
 use crate::grant::Grant;
 use crate::message::{
-    EnvelopeState, Peer, PeerStatus, Push, Reachability, Request, Response, Status, Waiting,
+    DialOutcome, EnvelopeState, Peer, PeerStatus, Push, Reachability, Request, Response, Status,
+    Waiting,
 };
 use crate::receipt::Receipt;
 use crate::rejection::{Rejection, Retry};
@@ -58,6 +59,9 @@ impl From<Request> for peer::Request {
                 Wire::Subscribe(peer::Subscribe { grants: all_signed(&grants), after })
             }
             Request::Fetch { ids } => Wire::Fetch(peer::Fetch { ids: id_list(&ids) }),
+            Request::DialBack { endpoints } => {
+                Wire::DialBack(peer::DialBack { endpoints: all(&endpoints) })
+            }
         };
         Self { request: Some(request) }
     }
@@ -100,8 +104,26 @@ impl From<Response> for peer::Response {
             Response::Fetched { envelopes } => {
                 Wire::Fetched(peer::Fetched { envelopes: all(&envelopes) })
             }
+            Response::DialledBack { outcomes } => Wire::DialledBack(peer::DialledBack {
+                outcomes: outcomes.into_iter().map(dial_outcome).collect(),
+            }),
         };
         Self { response: Some(response) }
+    }
+}
+
+impl From<DialOutcome> for object::DialOutcome {
+    fn from(outcome: DialOutcome) -> Self {
+        match outcome {
+            DialOutcome::Failed => Self::Unspecified,
+            DialOutcome::Reached => Self::Reached,
+            DialOutcome::Refused => Self::Refused,
+            DialOutcome::TimedOut => Self::TimedOut,
+            DialOutcome::OtherKey => Self::OtherKey,
+            DialOutcome::NoNode => Self::NoNode,
+            DialOutcome::NoRoute => Self::NoRoute,
+            DialOutcome::NotTried => Self::NotTried,
+        }
     }
 }
 
@@ -319,6 +341,10 @@ fn envelope_id(id: &EnvelopeId) -> Bytes {
 
 fn address(address: &Address) -> Bytes {
     copy(address.as_bytes())
+}
+
+fn dial_outcome(outcome: DialOutcome) -> u32 {
+    object::DialOutcome::from(outcome) as u32
 }
 
 fn copy(bytes: &[u8]) -> Bytes {

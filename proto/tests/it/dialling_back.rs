@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use comm_proto::key::KeyPair;
 use comm_proto::message::{
-    ClientRequest, ClientResponse, Peer, PeerStatus, Reachability, Request, Response, Status,
+    ClientRequest, ClientResponse, DialOutcome, Peer, PeerStatus, Reachability, Request, Response,
+    Status,
 };
 use comm_proto::node::Config;
 use comm_proto::time::Span;
@@ -158,6 +159,69 @@ fn dials_back_have_a_bound_for_each_source_and_one_for_all() {
     };
     assert_eq!(dialled(true), 0, "the source has had its minute's worth");
     assert_eq!(dialled(false), 1);
+}
+
+/// What a node is told that asks host 0 from `source` to dial it back there, and where that has dialled.
+fn told(
+    world: &mut World,
+    (source, key): (SocketAddr, &KeyPair),
+    endpoints: &[SocketAddr],
+) -> (Vec<DialOutcome>, Vec<SocketAddr>) {
+    world.dialled.clear();
+    let request = Request::DialBack { endpoints: endpoints.to_vec() };
+    let id = world.ask_from(source, key.public(), 0, request);
+    world.run_for(Span::from_secs(20));
+    let Some(Ok(Response::DialledBack { outcomes })) = world.answer(id) else {
+        panic!("no answer")
+    };
+    (outcomes.clone(), world.dialled.clone())
+}
+
+#[test]
+fn whoever_asks_is_told_of_each_endpoint_what_came_of_dialling_it() {
+    let mut world = World::of(9, 3);
+    let key = world.host(1).key().clone();
+    let [own, silent, other] = [endpoint(1), endpoint(9), endpoint(2)];
+    let refused = SocketAddr::new(own.ip(), 1);
+    let source = SocketAddr::new(own.ip(), 5_000);
+    let (outcomes, dialled) = told(&mut world, (source, &key), &[refused, own, silent, other]);
+    use DialOutcome::{NotTried, Reached, Refused};
+    assert_eq!(outcomes, [Refused, Reached, NotTried, NotTried], "others are none of its business");
+    assert_eq!(dialled, [refused, own]);
+    world.part(&[&[0, 2], &[1]]);
+    let (outcomes, _) = told(&mut world, (source, &key), &[own]);
+    assert_eq!(outcomes, [DialOutcome::TimedOut]);
+    world.heal();
+    let (outcomes, _) = told(&mut world, (source, &stranger(0)), &[own]);
+    assert_eq!(outcomes, [DialOutcome::OtherKey]);
+}
+
+/// Else a relay could be made to look for open ports at others'.
+#[test]
+fn whoever_asks_makes_a_node_dial_the_address_of_the_call_and_that_not_often() {
+    let mut world = World::of(10, 1);
+    let from = |text: &str| place(text);
+    for (source, named) in [
+        ("192.0.2.1:5000", "192.0.2.2:7667"),
+        ("10.0.0.1:5000", "10.0.0.2:22"),
+        ("127.0.0.1:5000", "127.0.0.2:22"),
+        ("[fd00::1]:5000", "[fd00::2]:22"),
+        ("192.0.2.1:5000", "192.0.2.1:0"),
+    ] {
+        let came = told(&mut world, (from(source), &stranger(0)), &[from(named)]);
+        assert_eq!(came, (vec![DialOutcome::NotTried], Vec::new()), "{named} from {source}");
+    }
+    world.run_for(Span::from_mins(2));
+    world.dialled.clear();
+    let source = from("192.0.2.1:5000");
+    for n in 0..100 {
+        let endpoints = (1..=4).map(|port| SocketAddr::new(source.ip(), port)).collect();
+        world.ask_from(source, stranger(n).public(), 0, Request::DialBack { endpoints });
+    }
+    assert_eq!(world.dialled.len(), 64, "those of one minute");
+    world.run_for(Span::from_mins(2));
+    let (outcomes, _) = told(&mut world, (source, &stranger(0)), &[from("192.0.2.1:9")]);
+    assert_eq!(outcomes, [DialOutcome::Refused], "places come back");
 }
 
 fn status(world: &mut World, host: At) -> Status {

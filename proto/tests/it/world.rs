@@ -16,7 +16,7 @@ use comm_proto::address::Address;
 use comm_proto::contact::Contact;
 use comm_proto::key::{KeyPair, PublicKey};
 use comm_proto::message::{
-    ClientPush, ClientRequest, ClientResponse, EnvelopeState, Push, Request, Response,
+    ClientPush, ClientRequest, ClientResponse, DialOutcome, EnvelopeState, Push, Request, Response,
 };
 use comm_proto::node::{
     Command, Config, Event, Family, Input, Output, RequestId, SessionId, Stats,
@@ -65,6 +65,8 @@ enum Happening {
     Opening { from: At, to: At },
     /// A push reaches its subscriber.
     Pushed { from: At, to: At, push: Push },
+    /// A host has dialled a caller back.
+    DialledBack { host: At, boot: u32, id: RequestId, outcomes: Vec<DialOutcome> },
 }
 
 /// Nodes, clients and everything between them.
@@ -82,6 +84,8 @@ pub(crate) struct World {
     steps_now: u32,
     /// Every request of a node to another; tests clear it.
     pub(crate) sent: Vec<Sent>,
+    /// Every endpoint that a caller wanted to be dialled back at, and was.
+    pub(crate) dialled: Vec<SocketAddr>,
     /// Every push over an open stream; tests clear it.
     pub(crate) pushed: Vec<Push>,
     /// Every event of a node; tests clear it.
@@ -107,6 +111,7 @@ impl World {
             serial: 0,
             steps_now: 0,
             sent: Vec::new(),
+            dialled: Vec::new(),
             pushed: Vec::new(),
             events: Vec::new(),
             trace: None,
@@ -421,6 +426,11 @@ impl World {
                     self.input(asked.from, Input::Response { id, result });
                 }
             }
+            Happening::DialledBack { host, boot, id, outcomes } => {
+                if self.hosts[host].boots() == boot {
+                    self.input(host, Input::DialledBack { id, outcomes });
+                }
+            }
             Happening::Opening { from, to } => self.open_stream(from, to),
             Happening::Pushed { from, to, push } => {
                 if self.links.reach(from, to) {
@@ -453,6 +463,14 @@ impl World {
                 let asked = links::Asked { from: host, boot, call: id };
                 let patience = deadline.since(self.hosts[host].clock(self.now));
                 self.send_call(asked, &to, request, patience);
+            }
+            Output::DialBack { id, key, endpoints, deadline } => {
+                let boot = self.hosts[host].boots();
+                let patience = deadline.since(self.hosts[host].clock(self.now));
+                let outcomes = self.dial_back(host, &key, &endpoints);
+                let happening = Happening::DialledBack { host, boot, id, outcomes };
+                self.later(patience.min(Span::from_secs(1)), happening);
+                self.dialled.extend(endpoints);
             }
             Output::Reply { id, result } => match self.hosts[host].asked.remove(&id) {
                 Some(asked) => self.send_answer(host, asked, result),

@@ -69,7 +69,8 @@ pub(super) fn thrown_away(scene: &mut Scene<'_>, request: &Request) -> Reaction 
         | Request::PutCard { .. }
         | Request::GetCard { .. }
         | Request::PublishCard { .. }
-        | Request::FindCard { .. } => return Reaction::Pass,
+        | Request::FindCard { .. }
+        | Request::DialBack { .. } => return Reaction::Pass,
     };
     Reaction::Answer(Box::new(Ok(answer)))
 }

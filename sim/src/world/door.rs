@@ -28,7 +28,8 @@ pub(super) fn request(request: &Request, now: Time) -> Result<(), Rejection> {
         | Request::Deliver { .. }
         | Request::GetCard { .. }
         | Request::FindCard { .. }
-        | Request::Fetch { .. } => Ok(()),
+        | Request::Fetch { .. }
+        | Request::DialBack { .. } => Ok(()),
     }
 }
 
@@ -64,7 +65,8 @@ pub(super) fn response(response: &Response, now: Time) -> Result<(), Rejection> 
         | Response::Nodes { .. }
         | Response::Done
         | Response::Subscribed { .. }
-        | Response::Fetched { .. } => Ok(()),
+        | Response::Fetched { .. }
+        | Response::DialledBack { .. } => Ok(()),
     }
 }
 

@@ -3,9 +3,12 @@
 //! Links prove keys, as the real ones do: a call reaches whoever listens at the endpoint and fails if
 //! that one has another key.
 
+use std::net::SocketAddr;
+
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
-use comm_proto::message::{Push, Request, Response};
+use comm_proto::key::PublicKey;
+use comm_proto::message::{DialOutcome, Push, Request, Response};
 use comm_proto::node::{Input, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::{Span, Time};
@@ -98,6 +101,22 @@ impl World {
         let is_own = self.hosts.get(at).is_some_and(|host| host.contact().key() == to.key());
         let proves = is_own || self.identities.get(&to.address()) == Some(&at);
         (proves && !self.is_lost(from, at) && !self.faults.is_cut(from, at, self.now)).then_some(at)
+    }
+
+    /// Who is at these endpoints, for a host that dials a caller back. Here nothing refuses: whoever is
+    /// not there is silent.
+    pub(super) fn dial_back(
+        &mut self,
+        from: At,
+        key: &PublicKey,
+        endpoints: &[SocketAddr],
+    ) -> Vec<DialOutcome> {
+        let mut outcome = |endpoint: &SocketAddr| {
+            let there = self.way_to(from, &Contact::new(*key, [*endpoint]));
+            let is_up = there.is_some_and(|at| self.hosts[at].is_up());
+            if is_up { DialOutcome::Reached } else { DialOutcome::TimedOut }
+        };
+        endpoints.iter().map(&mut outcome).collect()
     }
 
     /// Whether a dial fails at once, or one has failed and it is too early for the next.
@@ -341,7 +360,7 @@ impl World {
 }
 
 /// All kinds of messages between nodes.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "ping",
     "find node",
     "offer",
@@ -355,6 +374,7 @@ pub const KINDS: [&str; 16] = [
     "find card",
     "subscribe",
     "fetch",
+    "dial back",
     "push waiting",
     "push acknowledgements",
     "push receipts",
@@ -375,6 +395,7 @@ const fn kind_of_call(request: &Request) -> &'static str {
         Request::FindCard { .. } => "find card",
         Request::Subscribe { .. } => "subscribe",
         Request::Fetch { .. } => "fetch",
+        Request::DialBack { .. } => "dial back",
     }
 }
 

@@ -140,7 +140,11 @@ pub fn endpoints(messages: &[object::Endpoint]) -> Result<Vec<SocketAddr>, Rejec
     messages.iter().map(endpoint).collect()
 }
 
-pub(super) fn endpoint(message: &object::Endpoint) -> Result<SocketAddr, Rejection> {
+/// Reads one endpoint; an IPv4 address that is mapped into IPv6 counts as IPv4.
+///
+/// # Errors
+/// [`Rejection::Malformed`] when it has no port or no IP.
+pub fn endpoint(message: &object::Endpoint) -> Result<SocketAddr, Rejection> {
     let ip = match message.ip.len() {
         4 => IpAddr::from(fixed::<4>(&message.ip, "ip")?),
         _ => Ipv6Addr::from(fixed::<16>(&message.ip, "ip")?).to_canonical(),

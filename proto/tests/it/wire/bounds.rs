@@ -194,6 +194,12 @@ fn contacts_and_endpoints_are_bounded() {
         request(WireRequest::Ping(peer::Ping { endpoints }))
     });
     assert_bound(ENDPOINTS_MAX, "endpoints", wire_endpoint(), |endpoints| {
+        request(WireRequest::DialBack(peer::DialBack { endpoints }))
+    });
+    assert_bound(ENDPOINTS_MAX, "outcomes", 1, |outcomes| {
+        response(WireResponse::DialledBack(peer::DialledBack { outcomes }))
+    });
+    assert_bound(ENDPOINTS_MAX, "endpoints", wire_endpoint(), |endpoints| {
         let contacts = vec![wire_contact(), object::Contact { endpoints, ..wire_contact() }];
         response(WireResponse::Nodes(peer::Nodes { contacts }))
     });
@@ -268,6 +274,8 @@ fn questions_about_nothing_are_malformed() {
     assert_eq!(request(WireRequest::Fetch(peer::Fetch::default())), ids);
     let deliver = request(WireRequest::Deliver(peer::Deliver::default()));
     assert_eq!(deliver, Some(Rejection::Malformed("envelopes")));
+    let dial_back = request(WireRequest::DialBack(peer::DialBack::default()));
+    assert_eq!(dial_back, Some(Rejection::Malformed("endpoints")));
     let put = request(WireRequest::PutCard(peer::PutCard::default()));
     assert_eq!(put, Some(Rejection::Malformed("card")));
     let publish = request(WireRequest::PublishCard(peer::PublishCard::default()));

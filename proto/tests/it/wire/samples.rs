@@ -11,7 +11,7 @@ use comm_proto::digest::Digest;
 use comm_proto::envelope::{Envelope, EnvelopeId, Header, SizeClass, Suite, TTL_DEFAULT, TTL_MAX};
 use comm_proto::grant::Grant;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{Push, Request, Response, Waiting};
+use comm_proto::message::{DialOutcome, Push, Request, Response, Waiting};
 use comm_proto::prekey::Prekey;
 use comm_proto::receipt::Receipt;
 use comm_proto::rejection::Rejection;
@@ -107,6 +107,7 @@ fn requests() -> Vec<Request> {
         Request::FindCard { owner: mailbox().address() },
         Request::Subscribe { grants: vec![signed_grant()], after: 7 },
         Request::Fetch { ids: ids() },
+        Request::DialBack { endpoints: endpoints() },
     ]
 }
 
@@ -129,6 +130,7 @@ fn responses() -> Vec<Response> {
         Response::Card { card: Some(Box::new(card())) },
         Response::Subscribed { waiting: vec![waiting()], cursor: 300, more: true },
         Response::Fetched { envelopes: vec![envelope()] },
+        Response::DialledBack { outcomes: vec![DialOutcome::Reached, DialOutcome::TimedOut] },
     ]
 }
 

@@ -12,7 +12,7 @@ use comm_proto::envelope::{
 };
 use comm_proto::grant::Grant;
 use comm_proto::key::KeyPair;
-use comm_proto::message::{EnvelopeState, Push, Request, Response, Waiting};
+use comm_proto::message::{DialOutcome, EnvelopeState, Push, Request, Response, Waiting};
 use comm_proto::prekey::Prekey;
 use comm_proto::receipt::Receipt;
 use comm_proto::rejection::Rejection;
@@ -25,6 +25,17 @@ use rand_core::SeedableRng;
 
 use super::samples::NOW;
 
+/// All that can come of dialling a node back.
+const OUTCOMES: [DialOutcome; 8] = [
+    DialOutcome::Failed,
+    DialOutcome::Reached,
+    DialOutcome::Refused,
+    DialOutcome::TimedOut,
+    DialOutcome::OtherKey,
+    DialOutcome::NoNode,
+    DialOutcome::NoRoute,
+    DialOutcome::NotTried,
+];
 /// Lists are short here; their bounds have tests of their own.
 const ITEMS_MAX: usize = 4;
 
@@ -47,6 +58,8 @@ pub(super) fn any_request() -> impl Strategy<Value = Request> {
         (any_grants(), any::<u64>())
             .prop_map(|(grants, after)| Request::Subscribe { grants, after }),
         any_ids(1).prop_map(|ids| Request::Fetch { ids }),
+        vec(any_endpoint(), 1..=ENDPOINTS_MAX)
+            .prop_map(|endpoints| Request::DialBack { endpoints }),
     ]
 }
 
@@ -78,6 +91,8 @@ pub(super) fn any_response() -> impl Strategy<Value = Response> {
         (vec(any_waiting(), 0..=ITEMS_MAX), any::<(u64, bool)>())
             .prop_map(|(waiting, (cursor, more))| Response::Subscribed { waiting, cursor, more }),
         vec(any_envelope(), 0..=ITEMS_MAX).prop_map(|envelopes| Response::Fetched { envelopes }),
+        vec(prop::sample::select(&OUTCOMES), 0..=ENDPOINTS_MAX)
+            .prop_map(|outcomes| Response::DialledBack { outcomes }),
     ]
 }
 

@@ -95,7 +95,7 @@ fn every_message_between_nodes_is_recorded_and_nothing_else() {
     let files = fs::read_dir(directory()).unwrap();
     let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(files.collect::<BTreeSet<_>>(), names.collect());
-    assert_eq!(samples::all().len(), 13 + 10 + 3);
+    assert_eq!(samples::all().len(), 14 + 11 + 3);
 }
 
 #[test]

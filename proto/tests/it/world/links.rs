@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
-use comm_proto::message::{Push, Request, Response};
+use comm_proto::key::PublicKey;
+use comm_proto::message::{DialOutcome, Push, Request, Response};
 use comm_proto::node::{CallId, Input};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
@@ -114,6 +115,22 @@ impl World {
             let latency = self.latency();
             self.later(latency, Happening::Asked { asked, to: at, request });
         }
+    }
+
+    /// Who is at these endpoints, for a host that dials a caller back.
+    pub(super) fn dial_back(
+        &self,
+        from: At,
+        key: &PublicKey,
+        endpoints: &[SocketAddr],
+    ) -> Vec<DialOutcome> {
+        let outcome = |endpoint: &SocketAddr| match listener(endpoint) {
+            None => DialOutcome::Refused,
+            Some(at) if !self.is_up(at) || !self.links.reach(from, at) => DialOutcome::TimedOut,
+            Some(at) if self.address(at) == key.address() => DialOutcome::Reached,
+            Some(_) => DialOutcome::OtherKey,
+        };
+        endpoints.iter().map(outcome).collect()
     }
 
     pub(super) fn deliver_request(&mut self, asked: Asked, to: At, request: Request) {
