@@ -161,6 +161,58 @@ impl Client {
         }
     }
 
+    /// Says something that answers a message, to whom that was from or to; it waits for `ttl` at most.
+    ///
+    /// # Errors
+    /// When there is no such message or the text is impossible, or the client has ended.
+    pub async fn reply(
+        &self,
+        to: MessageNumber,
+        text: impl Into<String>,
+        ttl: Span,
+    ) -> Result<Entry, ClientError> {
+        let text = text.into();
+        match self.command(Command::Reply { to, text, ttl }).await? {
+            Outcome::Queued(entry) => Ok(entry),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Gives one of our own messages another text (PROTOCOL §4.9). Returns it as it is now, and the number that the
+    /// edit goes by on its way.
+    ///
+    /// # Errors
+    /// When it is no text of ours that is there, the text is impossible, or the client has ended.
+    pub async fn edit(
+        &self,
+        number: MessageNumber,
+        text: impl Into<String>,
+        ttl: Span,
+    ) -> Result<(Entry, MessageNumber), ClientError> {
+        let text = text.into();
+        match self.command(Command::Edit { number, text, ttl }).await? {
+            Outcome::Edited { entry, notice } => Ok((entry, notice)),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Removes one of our own messages here, and has it removed there (PROTOCOL §4.9). Returns what is left of
+    /// it, and the number that the removal goes by on its way: none if the message had never left this
+    /// machine. Whoever has read it may have kept it.
+    ///
+    /// # Errors
+    /// When it is no message of ours that is there, or the client has ended.
+    pub async fn delete(
+        &self,
+        number: MessageNumber,
+        ttl: Span,
+    ) -> Result<(Entry, Option<MessageNumber>), ClientError> {
+        match self.command(Command::Delete { number, ttl }).await? {
+            Outcome::Deleted { entry, notice } => Ok((entry, notice)),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
     /// Gives an address a name, or another name. `key` is taken if it belongs to the address; without
     /// one the network is asked when it is needed.
     ///
@@ -275,6 +327,16 @@ impl Client {
     /// When the disk or the client has ended.
     pub async fn message(&self, number: MessageNumber) -> Result<Option<Entry>, ClientError> {
         Ok(self.ask(|reply| Ask::Message { number, reply }).await??)
+    }
+
+    /// The message that `reply` answers, as it is now; none if it is not here or nothing is answered.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn answered(&self, reply: &Entry) -> Result<Option<Entry>, ClientError> {
+        let Some(id) = reply.answers else { return Ok(None) };
+        let contact = reply.contact;
+        Ok(self.ask(|reply| Ask::MessageById { contact, id, reply }).await??)
     }
 
     /// Until when one of our messages waits to be delivered; none if it does so no more.

@@ -5,12 +5,14 @@
 //! requests of PROTOCOL §8; no key and no text ever leaves it. Like a node it opens no socket and
 //! reads no clock ([`Input`], [`Output`]).
 //!
-//! `contacts` knows people, `outbox` brings messages on their way, `inbox` takes them in,
-//! `mailboxes` says where both happen, `cards` publishes and looks up prekeys, `history` remembers in
-//! the order that `received` finds.
+//! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
+//! and take back, `outbox` brings it on its way, `inbox` takes it in, `mailboxes` says where both happen,
+//! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds.
 
 mod cards;
+mod commands;
 mod contacts;
+mod entry;
 mod history;
 mod inbox;
 mod io;
@@ -18,6 +20,7 @@ mod mailboxes;
 mod outbox;
 mod received;
 mod records;
+mod saying;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -38,9 +41,10 @@ use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
 
+pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 pub use io::{
-    Author, CallId, Command, CommandError, CommandId, Contact, Drawer, Entry, Event, Input,
-    MessageNumber, MessageState, Newest, Outcome, Output, Place, Standing, Timer,
+    CallId, Command, CommandError, CommandId, Contact, Drawer, Event, Input, Newest, Outcome,
+    Output, Standing, Timer,
 };
 
 /// Above every key of every drawer.
@@ -96,6 +100,7 @@ enum Promise {
 enum Purpose {
     Submit(MessageNumber),
     Cancel(MessageNumber, CommandId),
+    Withdraw,
     Watch,
     Subscribe,
     Acknowledge,
@@ -300,9 +305,10 @@ impl Agent {
                 Ok(())
             }
             // Lost acknowledgements are made good when the envelope is pushed again, refused
-            // watches when the envelope is submitted again.
+            // watches when the envelope is submitted again. Of what was withdrawn nothing is here any more.
             (
                 Purpose::Watch
+                | Purpose::Withdraw
                 | Purpose::Subscribe
                 | Purpose::Acknowledge
                 | Purpose::PublishCard

@@ -15,6 +15,7 @@ use comm_proto::agent::{
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
+use comm_proto::payload::MessageId;
 use comm_proto::rejection::Rejection;
 use comm_proto::store::StoreError;
 use comm_proto::time::Time;
@@ -57,6 +58,11 @@ pub(super) enum Ask {
     },
     Message {
         number: MessageNumber,
+        reply: oneshot::Sender<Result<Option<Entry>, StoreError>>,
+    },
+    MessageById {
+        contact: Address,
+        id: MessageId,
         reply: oneshot::Sender<Result<Option<Entry>, StoreError>>,
     },
     WaitsUntil {
@@ -203,6 +209,9 @@ impl Driver {
             }
             Ask::Message { number, reply } => {
                 drop(reply.send(self.agent.message(&self.store, number)));
+            }
+            Ask::MessageById { contact, id, reply } => {
+                drop(reply.send(self.agent.message_by_id(&self.store, &contact, &id)));
             }
             Ask::WaitsUntil { number, reply } => drop(reply.send(self.agent.waits_until(number))),
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),

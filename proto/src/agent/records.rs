@@ -4,6 +4,7 @@
 
 use crate::address::Address;
 use crate::card::{CARD_LEN_MAX, Card};
+use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeId};
 use crate::key::PublicKey;
 use crate::payload::{ContentType, MessageId};
@@ -12,7 +13,7 @@ use crate::store::StoreError;
 use crate::time::Time;
 use crate::verified::Verified;
 
-use super::io::{Author, Entry, MessageNumber, MessageState, Place};
+use super::entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 use super::received::Received;
 
 /// No field on disk is longer.
@@ -22,7 +23,10 @@ const CONTACT: &[u8] = b"comm/agent/contact/v2\0";
 /// The layout before notes and removal.
 const CONTACT_V1: &[u8] = b"comm/agent/contact/v1\0";
 const OUTGOING: &[u8] = b"comm/agent/outgoing/v1\0";
-const ENTRY: &[u8] = b"comm/agent/entry/v1\0";
+const ENTRY: &[u8] = b"comm/agent/entry/v2\0";
+/// The layout before replies, edits and removals.
+const ENTRY_V1: &[u8] = b"comm/agent/entry/v1\0";
+const REVISION: &[u8] = b"comm/agent/revision/v1\0";
 
 /// Somebody we know, and where the conversation with them stands.
 #[derive(Clone, Debug)]
@@ -58,6 +62,25 @@ pub(super) struct Outgoing {
     pub(super) state: MessageState,
     /// Once sealed: the same envelope is submitted however often it takes.
     pub(super) envelope: Option<Envelope>,
+}
+
+/// A change of a message of somebody else that came before the message itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Revision {
+    /// Its place in its author's order.
+    pub(super) sequence: u64,
+    /// When it came.
+    pub(super) at: Time,
+    pub(super) change: Change,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It has this text.
+    Text(Vec<u8>),
+    /// It is removed.
+    Removed,
 }
 
 impl ContactRecord {
@@ -96,7 +119,7 @@ impl ContactRecord {
             .u64(self.sent)
             .bytes(message_id(&self.previous))
             .bytes(self.note.as_bytes())
-            .u64(self.removed_at.map_or(0, Time::as_millis));
+            .u64(millis(self.removed_at));
         self.received.write(start).finish()
     }
 
@@ -124,7 +147,7 @@ impl ContactRecord {
             return Ok(record);
         }
         record.note = text(&mut fields)?;
-        record.removed_at = Some(fields.u64()?).filter(|at| *at > 0).map(Time::from_millis);
+        record.removed_at = read_time(&mut fields)?;
         record.received = Received::read(&mut fields)?;
         Ok(record)
     }
@@ -169,20 +192,58 @@ impl Outgoing {
     }
 }
 
+impl Revision {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let (kind, text) = match &self.change {
+            Change::Text(text) => (1, &text[..]),
+            Change::Removed => (2, &[][..]),
+        };
+        let start = SignedBytes::new(REVISION).u64(self.sequence).u64(self.at.as_millis());
+        start.u8(kind).bytes(text).finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::read(bytes).map_err(|_| StoreError::Damaged("waiting"))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = FieldReader::new(bytes);
+        fields.context(REVISION)?;
+        let (sequence, at) = (fields.u64()?, Time::from_millis(fields.u64()?));
+        let (kind, text) = (fields.u8()?, fields.bytes(FIELD_MAX)?);
+        let change = if kind == 1 { Change::Text(text.to_vec()) } else { Change::Removed };
+        Ok(Self { sequence, at, change })
+    }
+}
+
 /// A line of history as it is kept; the contact stands in its key.
 pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
+    let Marks { edited, deleted_at } = entry.marks;
     let start = SignedBytes::new(ENTRY)
         .array(entry.contact.as_bytes())
         .u16(entry.content_type.0)
         .bytes(&entry.body)
         .u64(entry.sequence)
         .u64(entry.sent_at.as_millis())
-        .u64(entry.stored_at.as_millis());
+        .u64(entry.stored_at.as_millis())
+        .bytes(message_id(&entry.id))
+        .bytes(message_id(&entry.answers))
+        .u64(edited.map_or(0, |edited| edited.sequence))
+        .u64(millis(edited.map(|edited| edited.at)))
+        .u64(millis(deleted_at));
     match entry.author {
         Author::Us { state, envelope } => {
             let (code, value) = state_fields(state);
             let envelope = envelope.map(|id| *id.as_bytes());
-            start.u8(1).u8(code).u64(value).bytes(envelope.as_ref().map_or(&[], |id| &id[..]))
+            start
+                .u8(1)
+                .u8(code)
+                .u64(value)
+                .bytes(envelope.as_ref().map_or(&[], |id| &id[..]))
+                .u64(millis(entry.steps.accepted_at))
+                .u64(millis(entry.steps.stored_at))
+                .u32(entry.steps.copies)
+                .u64(millis(entry.steps.ended_at))
         }
         // Before which it belongs is told by its key.
         Author::Them { missing_before, place } => {
@@ -194,28 +255,78 @@ pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
 
 /// Reads [`entry_to_bytes`] back.
 pub(super) fn entry_from_bytes(number: MessageNumber, bytes: &[u8]) -> Result<Entry, StoreError> {
-    read_entry(number, bytes).map_err(|_| StoreError::Damaged("history"))
+    let mut fields = FieldReader::new(bytes);
+    let read = match fields.context(ENTRY_V1) {
+        Ok(()) => read_first_entry(number, &mut fields),
+        Err(_) => fields.context(ENTRY).and_then(|()| read_entry(number, &mut fields)),
+    };
+    read.map_err(|_| StoreError::Damaged("history"))
 }
 
-fn read_entry(number: MessageNumber, bytes: &[u8]) -> Result<Entry, FieldError> {
-    let mut fields = FieldReader::new(bytes);
-    fields.context(ENTRY)?;
-    let contact = Address::from_bytes(fields.array()?);
-    let content_type = ContentType(fields.u16()?);
-    let body = fields.bytes(FIELD_MAX)?.to_vec();
-    let sequence = fields.u64()?;
-    let sent_at = Time::from_millis(fields.u64()?);
-    let stored_at = Time::from_millis(fields.u64()?);
-    let author = if fields.u8()? == 1 {
-        let state = read_state(&mut fields)?;
+fn read_entry(number: MessageNumber, fields: &mut FieldReader<'_>) -> Result<Entry, FieldError> {
+    let mut entry = read_entry_head(number, fields)?;
+    (entry.id, entry.answers) = (read_message_id(fields)?, read_message_id(fields)?);
+    let (sequence, at) = (fields.u64()?, fields.u64()?);
+    let edited = Edited { sequence, at: Time::from_millis(at) };
+    entry.marks.edited = Some(edited).filter(|edited| edited.sequence > 0);
+    entry.marks.deleted_at = read_time(fields)?;
+    entry.author = read_author(fields)?;
+    if let Author::Us { .. } = entry.author {
+        let (accepted_at, stored_at) = (read_time(fields)?, read_time(fields)?);
+        let (copies, ended_at) = (fields.u32()?, read_time(fields)?);
+        entry.steps = Steps { accepted_at, stored_at, copies, ended_at };
+    }
+    Ok(entry)
+}
+
+/// What the older program kept as unsupported is read as this one reads it.
+fn read_first_entry(
+    number: MessageNumber,
+    fields: &mut FieldReader<'_>,
+) -> Result<Entry, FieldError> {
+    let mut entry = read_entry_head(number, fields)?;
+    entry.author = read_author(fields)?;
+    let body = std::mem::take(&mut entry.body);
+    match Content::read(entry.content_type, body) {
+        Content::Text(text) => {
+            entry.content_type = ContentType::TEXT;
+            (entry.body, entry.answers) = (text.text, text.answers);
+        }
+        other => (entry.content_type, entry.body) = other.write(),
+    }
+    Ok(entry)
+}
+
+/// What both layouts begin with.
+fn read_entry_head(
+    number: MessageNumber,
+    fields: &mut FieldReader<'_>,
+) -> Result<Entry, FieldError> {
+    Ok(Entry {
+        number,
+        contact: Address::from_bytes(fields.array()?),
+        author: Author::Them { missing_before: 0, place: Place::InTurn },
+        content_type: ContentType(fields.u16()?),
+        body: fields.bytes(FIELD_MAX)?.to_vec(),
+        sequence: fields.u64()?,
+        sent_at: Time::from_millis(fields.u64()?),
+        stored_at: Time::from_millis(fields.u64()?),
+        id: None,
+        answers: None,
+        marks: Marks::default(),
+        steps: Steps::default(),
+    })
+}
+
+fn read_author(fields: &mut FieldReader<'_>) -> Result<Author, FieldError> {
+    if fields.u8()? == 1 {
+        let state = read_state(fields)?;
         let envelope = fields.bytes(EnvelopeId::LEN)?.try_into().ok();
-        Author::Us { state, envelope: envelope.map(EnvelopeId::from_bytes) }
-    } else {
-        let missing_before = fields.u64()?;
-        let place = if fields.u8()? == 1 { Place::Unknown } else { Place::InTurn };
-        Author::Them { missing_before, place }
-    };
-    Ok(Entry { number, contact, author, content_type, body, sequence, sent_at, stored_at })
+        return Ok(Author::Us { state, envelope: envelope.map(EnvelopeId::from_bytes) });
+    }
+    let missing_before = fields.u64()?;
+    let place = if fields.u8()? == 1 { Place::Unknown } else { Place::InTurn };
+    Ok(Author::Them { missing_before, place })
 }
 
 const fn state_fields(state: MessageState) -> (u8, u64) {
@@ -243,6 +354,15 @@ fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> 
 
 fn text(fields: &mut FieldReader<'_>) -> Result<String, FieldError> {
     Ok(String::from_utf8_lossy(fields.bytes(FIELD_MAX)?).into_owned())
+}
+
+/// 0 for none.
+fn millis(at: Option<Time>) -> u64 {
+    at.map_or(0, Time::as_millis)
+}
+
+fn read_time(fields: &mut FieldReader<'_>) -> Result<Option<Time>, FieldError> {
+    Ok(Some(fields.u64()?).filter(|at| *at > 0).map(Time::from_millis))
 }
 
 fn message_id(id: &Option<MessageId>) -> &[u8] {
@@ -289,6 +409,12 @@ mod tests {
             state: MessageState::Delivered { at: Time::from_millis(9) },
             envelope: Some(EnvelopeId::from_bytes([3; 32])),
         };
+        let steps = Steps {
+            accepted_at: Some(Time::from_millis(13)),
+            stored_at: Some(Time::from_millis(14)),
+            copies: 15,
+            ended_at: Some(Time::from_millis(16)),
+        };
         for author in [ours, Author::Them { missing_before: 2, place: Place::Unknown }] {
             let entry = Entry {
                 number: MessageNumber(4),
@@ -299,9 +425,28 @@ mod tests {
                 sequence: 5,
                 sent_at: Time::from_millis(6),
                 stored_at: Time::from_millis(7),
+                id: Some(MessageId::from_bytes([8; 32])),
+                answers: Some(MessageId::from_bytes([9; 32])),
+                marks: Marks {
+                    edited: Some(Edited { sequence: 10, at: Time::from_millis(11) }),
+                    deleted_at: Some(Time::from_millis(12)),
+                },
+                steps: match author {
+                    Author::Us { .. } => steps,
+                    Author::Them { .. } => Steps::default(),
+                },
             };
             assert_eq!(entry_from_bytes(MessageNumber(4), &entry_to_bytes(&entry)), Ok(entry));
         }
         assert_eq!(entry_from_bytes(MessageNumber(4), b"x"), Err(StoreError::Damaged("history")));
+    }
+
+    #[test]
+    fn revisions_read_back() {
+        for change in [Change::Text(b"text".to_vec()), Change::Removed] {
+            let revision = Revision { sequence: 3, at: Time::from_millis(4), change };
+            assert_eq!(Revision::from_bytes(&revision.to_bytes()), Ok(revision));
+        }
+        assert_eq!(Revision::from_bytes(b"x"), Err(StoreError::Damaged("waiting")));
     }
 }

@@ -4,8 +4,10 @@
 //! a failure is the agent's.
 
 mod contacts;
+mod older;
 mod order;
 mod prekeys;
+mod revising;
 
 use std::collections::{BTreeMap, VecDeque};
 

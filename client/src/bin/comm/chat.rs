@@ -187,7 +187,10 @@ impl Chat {
             Line::RemoveContact(who) => self.remove_contact(&who).await?,
             Line::Contacts => Shown::Contacts(self.client.conversations().await.map_err(text)?),
             Line::History { who, count } => self.history(who.as_ref(), count).await?,
-            Line::Status(number) => self.message(number).await?,
+            Line::Reply { to, text } => self.reply(to, text).await?,
+            Line::Edit { number, text } => self.edit(number, text).await?,
+            Line::Delete(number) => self.delete(number).await?,
+            Line::Info(number) => self.message(number).await?,
             Line::Cancel(number) => {
                 let copies_may_exist = self.client.cancel(number).await.map_err(text)?;
                 self.staying.remove(&number);
@@ -213,7 +216,26 @@ impl Chat {
         let message = Message { ttl: self.ttl, ..Message::text(to, message) };
         let entry = self.client.send(message).await.map_err(text)?;
         self.staying.insert(entry.number);
-        Ok(Shown::Queued { name: self.name(to).await, entry })
+        Ok(Shown::Queued(self.said(entry).await))
+    }
+
+    async fn reply(&mut self, to: MessageNumber, answer: String) -> Result<Shown, String> {
+        let entry = self.client.reply(to, answer, self.ttl).await.map_err(text)?;
+        self.staying.insert(entry.number);
+        Ok(Shown::Queued(self.said(entry).await))
+    }
+
+    async fn edit(&mut self, number: MessageNumber, new: String) -> Result<Shown, String> {
+        let (entry, notice) = self.client.edit(number, new, self.ttl).await.map_err(text)?;
+        self.staying.insert(notice);
+        Ok(Shown::Edited { said: self.said(entry).await, notice })
+    }
+
+    async fn delete(&mut self, number: MessageNumber) -> Result<Shown, String> {
+        let (entry, notice) = self.client.delete(number, self.ttl).await.map_err(text)?;
+        self.staying.remove(&number);
+        self.staying.extend(notice);
+        Ok(Shown::Deleted { said: self.said(entry).await, notice })
     }
 
     async fn add_contact(
@@ -316,6 +338,9 @@ impl Chat {
                 let said = self.said(entry.clone()).await;
                 Shown::Received { said, is_stranger, belongs_before }
             }
+            Event::Agent(agent::Event::Revised(entry)) => {
+                Shown::Revised(self.said(entry.clone()).await)
+            }
             Event::Agent(agent::Event::Missing { contact, messages }) => {
                 let (name, contact) = (self.name(*contact).await, *contact);
                 Shown::Missing { name, contact, messages: *messages }
@@ -384,7 +409,8 @@ impl Chat {
     }
 
     async fn said(&mut self, entry: Entry) -> Said {
-        Said { name: self.name(entry.contact).await, entry }
+        let answered = self.client.answered(&entry).await.ok().flatten().map(Box::new);
+        Said { name: self.name(entry.contact).await, entry, answered }
     }
 
     async fn is_new_stranger(&mut self, address: Address) -> bool {

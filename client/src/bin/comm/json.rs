@@ -4,13 +4,13 @@
 //! and ids are hexadecimal. A body that is no text is in `body_hex` instead of `text`.
 
 use comm::{NodeStatus, PeerLine, Reach};
-use comm_proto::agent::{Author, Contact, Entry, MessageState, Place};
+use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, Steps};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use comm_proto::time::Time;
 use serde_json::{Map, Value, json};
 
-use crate::line::HELP;
+use crate::line::{Group, HELP};
 use crate::moment::written_at;
 use crate::shown::{Said, Shown};
 
@@ -31,9 +31,15 @@ fn object(shown: &Shown) -> Value {
         Shown::Received { said, is_stranger, .. } => {
             with("stranger", json!(is_stranger), said_object("received", said))
         }
-        Shown::Queued { name, entry } => {
-            let said = Said { name: name.clone(), entry: entry.clone() };
-            Value::Object(said_object("queued", &said))
+        Shown::Queued(said) => Value::Object(said_object("queued", said)),
+        Shown::Revised(said) => Value::Object(said_object("revised", said)),
+        Shown::Edited { said, notice } => {
+            with("notice", json!(notice.0), said_object("edited", said))
+        }
+        Shown::Deleted { said, notice } => {
+            let mut object = said_object("deleted", said);
+            object.insert("may_be_kept".to_owned(), json!(notice.is_some()));
+            with("notice", json!(notice.map(|notice| notice.0)), object)
         }
         Shown::Missing { name, contact, messages } => json!({
             "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
@@ -77,11 +83,18 @@ fn object(shown: &Shown) -> Value {
             let said = |said| Value::Object(said_object("entry", said));
             json!({ "type": "history", "entries": entries.iter().map(said).collect::<Vec<_>>() })
         }
-        Shown::Help => {
-            let line = |(usage, meaning): &(&str, &str)| json!({ "usage": usage, "does": meaning });
-            json!({ "type": "help", "commands": HELP.iter().map(line).collect::<Vec<_>>() })
-        }
+        Shown::Help => help(),
     }
+}
+
+fn help() -> Value {
+    let group = |(group, commands): &Group| -> Vec<Value> {
+        let line = |(usage, meaning): &(&str, &str)| {
+            json!({ "usage": usage, "does": meaning, "group": group })
+        };
+        commands.iter().map(line).collect()
+    };
+    json!({ "type": "help", "commands": HELP.iter().flat_map(group).collect::<Vec<_>>() })
 }
 
 /// An object whose only list is named as its kind is.
@@ -111,7 +124,7 @@ fn object_of(kind: &str, fields: Value) -> Map<String, Value> {
 }
 
 fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
-    let Said { name, entry } = said;
+    let Said { name, entry, answered } = said;
     let mut object = object_of(
         kind,
         json!({
@@ -123,6 +136,11 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
             "sent_at": entry.sent_at.as_millis(),
             "stored_at": entry.stored_at.as_millis(),
             "written_at": written_at(entry).as_millis(),
+            "id": entry.id.map(|id| id.to_string()),
+            "answers": entry.answers.map(|id| id.to_string()),
+            "answers_number": answered.as_ref().map(|entry| entry.number.0),
+            "edited_at": entry.marks.edited.map(|edited| edited.at.as_millis()),
+            "deleted_at": entry.marks.deleted_at.map(Time::as_millis),
         }),
     );
     body_into(&mut object, entry);
@@ -130,6 +148,8 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
         Author::Us { state, envelope } => {
             object.insert("author".to_owned(), json!("us"));
             object.insert("envelope".to_owned(), json!(envelope.map(|id| id.to_string())));
+            object.insert("recipients".to_owned(), json!([entry.contact.to_string()]));
+            steps_into(&mut object, &entry.steps);
             state_into(&mut object, state);
         }
         Author::Them { missing_before, place } => {
@@ -146,8 +166,21 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
     object
 }
 
+fn steps_into(object: &mut Map<String, Value>, steps: &Steps) {
+    let at = |at: Option<Time>| json!(at.map(Time::as_millis));
+    object.insert("accepted_at".to_owned(), at(steps.accepted_at));
+    object.insert("first_stored_at".to_owned(), at(steps.stored_at));
+    object.insert("copies".to_owned(), json!(steps.copies));
+    object.insert("ended_at".to_owned(), at(steps.ended_at));
+}
+
 fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
     let is_text = entry.content_type == ContentType::TEXT;
+    if entry.marks.deleted_at.is_some() {
+        object.insert("text".to_owned(), Value::Null);
+        object.insert("supported".to_owned(), json!(true));
+        return;
+    }
     match std::str::from_utf8(&entry.body) {
         Ok(text) if is_text => object.insert("text".to_owned(), json!(text)),
         _ => object.insert("body_hex".to_owned(), json!(hex::encode(&entry.body))),
@@ -237,7 +270,7 @@ fn conversation((who, reach): &(Contact, Reach)) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
-    use comm_proto::agent::MessageNumber;
+    use comm_proto::agent::{Marks, MessageNumber};
 
     use super::*;
 
@@ -251,8 +284,12 @@ mod tests {
             sequence: 3,
             sent_at: Time::from_millis(1_000),
             stored_at: Time::from_millis(2_000),
+            id: None,
+            answers: None,
+            marks: Marks::default(),
+            steps: Steps::default(),
         };
-        let said = Said { name: "ann".to_owned(), entry };
+        let said = Said { name: "ann".to_owned(), entry, answered: None };
         let line = render(&Shown::Received { said, is_stranger: false, belongs_before: None });
         assert_eq!(line.lines().count(), 1, "{line}");
         serde_json::from_str(&line).unwrap()
@@ -322,6 +359,8 @@ mod tests {
     #[test]
     fn help_is_a_list_of_all_commands() {
         let help: Value = serde_json::from_str(&render(&Shown::Help)).unwrap();
-        assert_eq!(help["commands"].as_array().map(Vec::len), Some(HELP.len()));
+        let all = HELP.iter().map(|(_, commands)| commands.len()).sum();
+        assert_eq!(help["commands"].as_array().map(Vec::len), Some(all));
+        assert_eq!(help["commands"][0]["group"], "messages");
     }
 }

@@ -19,27 +19,51 @@ const HISTORY_MAX: usize = 10_000;
 /// From how many hexadecimal digits on a word is meant to be an address.
 const LIKE_ADDRESS: usize = 24;
 
-/// Every command with what it does, in the order in which help shows them.
-pub(crate) const HELP: &[(&str, &str)] = &[
-    ("ADDRESS TEXT", "say TEXT to whoever has the address of 40 digits"),
-    ("NAME: TEXT", "say TEXT to a contact"),
-    ("/msg NAME TEXT", "the same"),
-    ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
-    ("/contact note NAME [NOTE]", "remember NOTE about NAME; without one, forget it"),
-    ("/contact remove NAME", "remove NAME and all that you said to each other"),
-    ("/contacts", "everybody you know, and how well you are connected"),
-    ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
-    ("/status ID", "how far your message #ID has come"),
-    ("/cancel ID", "take back your message #ID unless it was delivered"),
-    ("/verify NAME", "the number to compare with NAME by voice"),
-    ("/whoami", "your address, your node, what waits to be delivered"),
-    ("/peers", "the nodes that your node knows"),
-    ("/ttl [TIME]", "how long what you write from now on waits, e.g. 90m, 12h or 14d"),
-    ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
-    ("/offline", "leave the network; what you say waits"),
-    ("/online", "come back"),
-    ("/help", "this list"),
-    ("/quit", "end the program"),
+/// Commands that belong together, each with what it does.
+pub(crate) type Group = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// Every command, in the order in which help shows them.
+pub(crate) const HELP: &[Group] = &[
+    (
+        "messages",
+        &[
+            ("ADDRESS TEXT", "say TEXT to whoever has the address of 40 digits"),
+            ("NAME: TEXT", "say TEXT to a contact"),
+            ("/msg NAME TEXT", "the same"),
+            ("/reply ID TEXT", "say TEXT as an answer to message #ID"),
+            ("/edit ID TEXT", "give your message #ID the text TEXT"),
+            ("/delete ID", "remove your message #ID, here and there"),
+            ("/cancel ID", "take back your message #ID unless it was delivered"),
+            ("/info ID", "all that is known of message #ID, and how far yours has come"),
+            ("/status ID", "the same"),
+            ("/ttl [TIME]", "how long what you write from now on waits, e.g. 90m, 12h or 14d"),
+        ],
+    ),
+    (
+        "conversations",
+        &[("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody")],
+    ),
+    (
+        "contacts",
+        &[
+            ("/contacts", "everybody you know, and how well you are connected"),
+            ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
+            ("/contact note NAME [NOTE]", "remember NOTE about NAME; without one, forget it"),
+            ("/contact remove NAME", "remove NAME and all that you said to each other"),
+            ("/verify NAME", "the number to compare with NAME by voice"),
+        ],
+    ),
+    (
+        "you and the network",
+        &[
+            ("/whoami", "your address, your node, what waits to be delivered"),
+            ("/peers", "the nodes that your node knows"),
+            ("/offline", "leave the network; what you say waits"),
+            ("/online", "come back"),
+            ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
+        ],
+    ),
+    ("the program", &[("/help", "this list"), ("/quit", "end the program")]),
 ];
 
 /// A line that means something.
@@ -51,6 +75,15 @@ pub(crate) enum Line {
         to: Who,
         text: String,
     },
+    Reply {
+        to: MessageNumber,
+        text: String,
+    },
+    Edit {
+        number: MessageNumber,
+        text: String,
+    },
+    Delete(MessageNumber),
     AddContact {
         name: String,
         address: Address,
@@ -66,7 +99,7 @@ pub(crate) enum Line {
         who: Option<Who>,
         count: usize,
     },
-    Status(MessageNumber),
+    Info(MessageNumber),
     Cancel(MessageNumber),
     Verify(Who),
     WhoAmI,
@@ -165,10 +198,9 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
         // A name of a file may have spaces.
         ("backup", _) => Ok(Line::Backup(rest.trim().into())),
         ("history", words) => parse_history(words),
-        ("status", [id]) => number(id).map(Line::Status).ok_or(LineError::Usage("/status ID")),
-        ("status", _) => Err(LineError::Usage("/status ID")),
-        ("cancel", [id]) => number(id).map(Line::Cancel).ok_or(LineError::Usage("/cancel ID")),
-        ("cancel", _) => Err(LineError::Usage("/cancel ID")),
+        ("reply" | "edit" | "delete" | "info" | "status" | "cancel", _) => {
+            parse_about(command, rest)
+        }
         ("verify", [name]) => Ok(Line::Verify(who(name))),
         ("verify", _) => Err(LineError::Usage("/verify NAME")),
         (command, []) => parse_word(command),
@@ -197,6 +229,28 @@ fn parse_msg(rest: &str) -> Result<Line, LineError> {
         Some((name, text)) if !name.is_empty() => send(who(name), text),
         _ => Err(LineError::Usage("/msg NAME TEXT")),
     }
+}
+
+/// What is about one message. A text behind its number is taken as it is.
+fn parse_about(command: &str, rest: &str) -> Result<Line, LineError> {
+    let rest = rest.trim_start();
+    let (id, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    let has_text = !text.trim().is_empty();
+    let (line, usage) = match (command, number(id)) {
+        ("reply", to) => {
+            let reply = |to| Line::Reply { to, text: text.to_owned() };
+            (to.filter(|_| has_text).map(reply), "/reply ID TEXT")
+        }
+        ("edit", number) => {
+            let edit = |number| Line::Edit { number, text: text.to_owned() };
+            (number.filter(|_| has_text).map(edit), "/edit ID TEXT")
+        }
+        ("delete", id) => (id.filter(|_| !has_text).map(Line::Delete), "/delete ID"),
+        ("cancel", id) => (id.filter(|_| !has_text).map(Line::Cancel), "/cancel ID"),
+        ("status", id) => (id.filter(|_| !has_text).map(Line::Info), "/status ID"),
+        (_, id) => (id.filter(|_| !has_text).map(Line::Info), "/info ID"),
+    };
+    line.ok_or(LineError::Usage(usage))
 }
 
 /// A note is the rest of its line.
@@ -291,7 +345,7 @@ mod tests {
                 .replace("ID", "#7")
                 .replace("[TIME]", "90m")
         };
-        for (usage, _) in HELP {
+        for (usage, _) in HELP.iter().flat_map(|(_, commands)| commands.iter()) {
             assert!(parse(&line(usage)).is_ok(), "{usage}");
         }
     }
@@ -341,11 +395,26 @@ mod tests {
 
     #[test]
     fn a_number_may_have_its_mark() {
-        assert_eq!(parse("/status 7"), Ok(Line::Status(MessageNumber(7))));
+        assert_eq!(parse("/status 7"), Ok(Line::Info(MessageNumber(7))));
+        assert_eq!(parse("/info  7 "), Ok(Line::Info(MessageNumber(7))));
+        assert_eq!(parse("/delete #7"), Ok(Line::Delete(MessageNumber(7))));
         assert_eq!(parse("/cancel #7"), Ok(Line::Cancel(MessageNumber(7))));
         for wrong in ["/status", "/status 0", "/status x", "/status 1 2", "/status -1"] {
             assert_eq!(parse(wrong), Err(LineError::Usage("/status ID")), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_answer_and_an_edit_have_a_number_and_a_text_that_is_taken_as_it_is() {
+        let text = " two  spaces ".to_owned();
+        let to = MessageNumber(7);
+        assert_eq!(parse("/reply #7  two  spaces "), Ok(Line::Reply { to, text: text.clone() }));
+        assert_eq!(parse("/edit 7  two  spaces "), Ok(Line::Edit { number: to, text }));
+        for wrong in ["/reply", "/reply 7", "/reply 7  ", "/reply x hi"] {
+            assert_eq!(parse(wrong), Err(LineError::Usage("/reply ID TEXT")), "{wrong}");
+        }
+        assert_eq!(parse("/edit 7"), Err(LineError::Usage("/edit ID TEXT")));
+        assert_eq!(parse("/delete 7 please"), Err(LineError::Usage("/delete ID")));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) fn written_at(entry: &Entry) -> Time {
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
-    use comm_proto::agent::{MessageNumber, Place};
+    use comm_proto::agent::{Marks, MessageNumber, Place, Steps};
     use comm_proto::payload::ContentType;
     use comm_proto::time::Span;
 
@@ -74,6 +74,10 @@ mod tests {
             sequence: 1,
             sent_at,
             stored_at,
+            id: None,
+            answers: None,
+            marks: Marks::default(),
+            steps: Steps::default(),
         }
     }
 

@@ -27,10 +27,24 @@ pub(crate) enum Shown {
         /// When the message was written that it belongs before, if it came late.
         belongs_before: Option<Time>,
     },
+    /// Somebody has given a message of theirs another text, or removed it.
+    Revised(Said),
+    /// We have given one of ours another text.
+    Edited {
+        said: Said,
+        /// What the edit goes by on its way.
+        notice: MessageNumber,
+    },
+    /// We have removed one of ours.
+    Deleted {
+        said: Said,
+        /// What the removal goes by on its way, if the message can be elsewhere.
+        notice: Option<MessageNumber>,
+    },
     /// How many messages of somebody are missing has changed.
     Missing { name: String, contact: Address, messages: u64 },
     /// What we said is on disk.
-    Queued { name: String, entry: Entry },
+    Queued(Said),
     /// One of our messages moved on.
     State { number: MessageNumber, name: String, contact: Address, state: MessageState },
     /// Something came that cannot be read.
@@ -55,7 +69,7 @@ pub(crate) enum Shown {
     Contacts(Vec<(Contact, Reach)>),
     /// What was said.
     History(Vec<Said>),
-    /// One of our messages, or of somebody else's.
+    /// One of our messages, or of somebody else's, with all that is known of it.
     Message {
         said: Said,
         /// Until when it waits to be delivered, if it does.
@@ -80,4 +94,6 @@ pub(crate) enum Shown {
 pub(crate) struct Said {
     pub(crate) name: String,
     pub(crate) entry: Entry,
+    /// The message that it answers, if it answers one and that is here.
+    pub(crate) answered: Option<Box<Entry>>,
 }

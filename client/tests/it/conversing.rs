@@ -1,0 +1,108 @@
+//! What two people do in a conversation, besides saying something.
+
+use serde_json::{Value, json};
+
+use crate::person::{Home, Person, assert_sealed, two};
+
+/// Ann and Bob, whose names are known to each other.
+fn acquainted(ann_home: &Home, bob_home: &Home) -> (Person, Person) {
+    let (mut ann, mut bob) = two(ann_home, bob_home);
+    for (person, name, home) in [(&mut ann, "bob", bob_home), (&mut bob, "ann", ann_home)] {
+        person.say(&format!("/contact add {name} {}", home.address()));
+        person.wait_for_object("contact", &json!({ "name": name }));
+    }
+    (ann, bob)
+}
+
+fn history(person: &mut Person, name: &str) -> Vec<Value> {
+    person.say(&format!("/history {name}"));
+    person.wait_for_object("history", &json!({}))["entries"].as_array().unwrap().clone()
+}
+
+fn refusal(person: &mut Person, line: &str) -> String {
+    person.say(line);
+    person.wait_for_object("error", &json!({}))["text"].as_str().unwrap().to_owned()
+}
+
+/// E20, E28, E30: by commands, in both directions, over a restart.
+#[test]
+fn messages_are_answered_edited_and_deleted_in_the_chat() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = acquainted(&ann_home, &bob_home);
+    let asked = ann.sends(bob_home.address(), "tea or cofee?");
+    let heard = bob.hears(ann_home.address(), "tea or cofee?");
+    ann.sees(asked, "delivered");
+    bob.say(&format!("/reply {} tea", heard["number"]));
+    bob.wait_for_object("queued", &json!({ "text": "tea", "answers_number": heard["number"] }));
+    let answer = ann.hears(bob_home.address(), "tea");
+    assert_eq!((&answer["answers_number"], &answer["answers"]), (&json!(asked), &heard["id"]));
+
+    ann.say(&format!("/edit #{asked} tea or coffee?"));
+    let edited = ann.wait_for_object("edited", &json!({ "number": asked }));
+    ann.sees(edited["notice"].as_u64().unwrap(), "delivered");
+    let revised = bob.wait_for_object("revised", &json!({ "number": heard["number"] }));
+    assert_eq!(revised["text"], "tea or coffee?");
+    assert!(revised["edited_at"].is_u64() && revised["deleted_at"].is_null(), "{revised}");
+
+    ann.say(&format!("/info {asked}"));
+    let info = ann.wait_for_object("message", &json!({ "number": asked, "state": "delivered" }));
+    assert_eq!(info["recipients"], json!([bob_home.address().to_string()]));
+    assert!(info["accepted_at"].is_u64() && info["ended_at"].is_u64(), "{info}");
+
+    ann.say(&format!("/delete {asked}"));
+    let deleted = ann.wait_for_object("deleted", &json!({ "number": asked, "may_be_kept": true }));
+    ann.sees(deleted["notice"].as_u64().unwrap(), "delivered");
+    let revised = bob.wait_for_object("revised", &json!({ "text": null }));
+    assert!(revised["deleted_at"].is_u64(), "{revised}");
+    for wrong in [format!("/edit {asked} x"), format!("/delete {asked}")] {
+        assert!(refusal(&mut ann, &wrong).contains("was removed"));
+    }
+    let theirs = format!("/delete {}", answer["number"]);
+    assert!(refusal(&mut ann, &theirs).contains("is not yours"));
+    assert!(refusal(&mut ann, "/reply 99 x").contains("no message #99"));
+    ann.quits();
+    bob.quits();
+    for home in [&ann_home, &bob_home] {
+        assert_sealed(&home.data(), b"coffee");
+    }
+    let mut bob = bob_home.start(None);
+    bob.started();
+    let texts: Vec<_> = history(&mut bob, "ann").iter().map(|e| e["text"].clone()).collect();
+    assert_eq!(texts, [json!(null), json!("tea")]);
+    bob.quits();
+}
+
+/// E28, E30: the same as people read it.
+#[test]
+fn answers_edits_and_removals_are_told_in_words() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = ann_home.start(None);
+    let place = ann.started();
+    let mut command = bob_home.comm();
+    command.args([&bob_home.secret(), "127.0.0.1:0", &place]);
+    let mut bob = Person::start(command);
+    bob.wait_for_text("your node");
+    bob.say(&format!("/contact add ann {}", ann_home.address()));
+    let asked = ann.sends(bob_home.address(), "tea?");
+    let line = bob.wait_for_text("tea?");
+    let number = line.split_once('#').unwrap().1.split_once(' ').unwrap().0;
+    bob.say(&format!("/reply {number} yes"));
+    let queued = bob.wait_for_text("to ann: queued");
+    let own = queued.split_once(' ').unwrap().0.to_owned();
+    let answer = ann.hears(bob_home.address(), "yes");
+    bob.wait_for_text(&format!("{own} to ann: delivered at"));
+    ann.say(&format!("/reply {} green?", answer["number"]));
+    assert!(bob.wait_for_text("green?").contains("ann, answering #"));
+    ann.say(&format!("/edit {asked} coffee?"));
+    assert!(bob.wait_for_text("has edited").contains(&format!("#{number}")));
+    ann.say(&format!("/delete {asked}"));
+    bob.wait_for_text(&format!("ann has deleted #{number}"));
+    bob.say(&format!("/info {own}"));
+    bob.wait_for_text("recipients: ann");
+    bob.say(&format!("/delete {own}"));
+    bob.wait_for_text("but may have kept it");
+    bob.say("/help");
+    bob.wait_for_text("messages:");
+    ann.quits();
+    bob.quits();
+}
