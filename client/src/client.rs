@@ -213,6 +213,23 @@ impl Client {
         }
     }
 
+    /// Has what is said with `contact` from now on disappear after a time, on both sides, or stay (PROTOCOL §4.10).
+    /// Returns the message that tells them so.
+    ///
+    /// # Errors
+    /// When the time is impossible, or the client has ended.
+    pub async fn set_timer(
+        &self,
+        contact: Address,
+        lifetime: Option<Span>,
+        ttl: Span,
+    ) -> Result<Entry, ClientError> {
+        match self.command(Command::SetTimer { contact, lifetime, ttl }).await? {
+            Outcome::Queued(entry) => Ok(entry),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
     /// Gives an address a name, or another name. `key` is taken if it belongs to the address; without
     /// one the network is asked when it is needed.
     ///

@@ -172,6 +172,7 @@ mod tests {
             key: None,
             is_named: true,
             note: String::new(),
+                lifetime: None,
         };
         let number = MessageNumber(7);
         let newest = state.map(|state| Newest { number, state, sent_at: NOW - GRACE });

@@ -7,12 +7,14 @@
 //!
 //! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
 //! and take back, `outbox` brings it on its way, `inbox` takes it in, `mailboxes` says where both happen,
-//! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds.
+//! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
+//! removes what is to disappear.
 
 mod cards;
 mod commands;
 mod contacts;
 mod entry;
+mod fading;
 mod history;
 mod inbox;
 mod io;
@@ -37,6 +39,7 @@ use crate::time::Time;
 
 use cards::Publishing;
 use contacts::People;
+use fading::Fading;
 use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
@@ -68,6 +71,7 @@ pub struct Agent {
     inbox: Inbox,
     mailboxes: Mailboxes,
     prekeys: PrekeyRing,
+    fading: Fading,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -140,6 +144,7 @@ impl Agent {
             inbox: Inbox::default(),
             mailboxes: Mailboxes::default(),
             prekeys: cards::read_prekeys(turn)?,
+            fading: Fading::read(turn)?,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -171,6 +176,8 @@ impl Agent {
             }
             Input::Command { id, command } => self.on_command(turn, id, command)?,
             Input::Connected { node, entries, rotating_entry } => {
+                // With a new connection the clock may have been set back.
+                self.fading_due(turn)?;
                 self.on_connected(turn, Node { address: node, entries, rotating_entry });
             }
             Input::Entries { entries, rotating_entry } => {
@@ -203,6 +210,7 @@ impl Agent {
             Some((self.mailboxes.next(), Timer::Mailboxes)),
             connected.then(|| (self.publishing.next(), Timer::Card)),
             self.prekeys_next().map(|at| (at, Timer::Prekeys)),
+            self.fading.next().map(|at| (at, Timer::Fading)),
         ]
         .into_iter()
         .flatten()
@@ -220,6 +228,7 @@ impl Agent {
     }
 
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        self.fading_due(turn)?;
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
         self.prekeys_due(turn);

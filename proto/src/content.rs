@@ -38,6 +38,8 @@ pub enum Content {
         target: MessageId,
         /// The new text, 1 byte or more.
         text: String,
+        /// After which time from the writing of the edit its message disappears.
+        lifetime: Option<Span>,
     },
     /// An earlier message of the same author is to be removed.
     Delete {
@@ -98,8 +100,9 @@ impl Content {
     pub fn write(self) -> (ContentType, Vec<u8>) {
         match self {
             Self::Text(text) => text.write(),
-            Self::Edit { target, text } => {
-                let fields = [(CONCERNS, target.as_bytes().to_vec())];
+            Self::Edit { target, text, lifetime } => {
+                let mut fields: Vec<_> = lifetime.map(lifetime_field).into_iter().collect();
+                fields.push((CONCERNS, target.as_bytes().to_vec()));
                 (ContentType::EDIT, write_fields(&fields, text.as_bytes()))
             }
             Self::Delete { target } => {
@@ -125,13 +128,16 @@ impl Text {
     fn write(self) -> (ContentType, Vec<u8>) {
         let mut fields = Vec::new();
         fields.extend(self.answers.map(|id| (ANSWERS, id.as_bytes().to_vec())));
-        let lifetime = |lifetime: Span| (LIFETIME, lifetime.as_millis().to_be_bytes().to_vec());
-        fields.extend(self.lifetime.map(lifetime));
+        fields.extend(self.lifetime.map(lifetime_field));
         if fields.is_empty() {
             return (ContentType::TEXT, self.text);
         }
         (ContentType::MARKED_TEXT, write_fields(&fields, &self.text))
     }
+}
+
+fn lifetime_field(lifetime: Span) -> (u8, Vec<u8>) {
+    (LIFETIME, lifetime.as_millis().to_be_bytes().to_vec())
 }
 
 /// Number of fields, then each with its tag and its length, then what stands behind them.
@@ -192,8 +198,9 @@ fn read_text(body: &[u8]) -> Option<Content> {
 fn read_edit(body: &[u8]) -> Option<Content> {
     let fields = read_fields(body)?;
     let text = text(fields.rest)?.to_owned();
-    let target = fields.only_concerns().and_then(single)?;
-    Some(Content::Edit { target, text })
+    let target = fields.concerns.filter(|_| fields.answers.is_none()).and_then(single)?;
+    let lifetime = fields.lifetime.map(|millis| lifetime(millis).ok_or(())).transpose().ok()?;
+    Some(Content::Edit { target, text, lifetime })
 }
 
 fn read_delete(body: &[u8]) -> Option<Content> {
@@ -269,7 +276,8 @@ mod tests {
                 answers,
                 lifetime,
             })),
-            (any_id(), ".{1,40}").prop_map(|(target, text)| Content::Edit { target, text }),
+            (any_id(), ".{1,40}", lifetime())
+                .prop_map(|(target, text, lifetime)| Content::Edit { target, text, lifetime }),
             any_id().prop_map(|target| Content::Delete { target }),
             lifetime().prop_map(Content::Timer),
             prop::collection::vec(any_id(), 1..=RECEIPT_IDS_MAX).prop_map(Content::Receipt),
@@ -292,8 +300,10 @@ mod tests {
         let minute = Some(Span::from_mins(1));
         let timed = format!("02010020{id}020008000000000000ea606869");
         assert_eq!(bytes(text(Some(ID), minute)), (6, timed));
-        let edit = Content::Edit { target: ID, text: "hi".to_owned() };
-        assert_eq!(bytes(edit), (7, format!("01030020{id}6869")));
+        let edit = |lifetime| Content::Edit { target: ID, text: "hi".to_owned(), lifetime };
+        assert_eq!(bytes(edit(None)), (7, format!("01030020{id}6869")));
+        let timed = format!("02020008000000000000ea60030020{id}6869");
+        assert_eq!(bytes(edit(minute)), (7, timed));
         assert_eq!(bytes(Content::Delete { target: ID }), (8, format!("01030020{id}")));
         assert_eq!(bytes(Content::Timer(minute)), (9, "01020008000000000000ea60".to_owned()));
         assert_eq!(bytes(Content::Timer(None)), (9, "010200080000000000000000".to_owned()));

@@ -137,6 +137,8 @@ impl Driver {
 
     async fn drive(&mut self) -> Result<(), StoreError> {
         self.drain().await?;
+        // Before anything is asked: what was to disappear meanwhile must not be seen.
+        self.handle(Input::Tick).await?;
         loop {
             if let Some(id) = self.refused.pop_front() {
                 let result = Err(Rejection::Busy);

@@ -106,3 +106,37 @@ fn answers_edits_and_removals_are_told_in_words() {
     ann.quits();
     bob.quits();
 }
+
+/// E29: on both disks, in the chat, and when the program was not running at the time.
+#[test]
+fn messages_disappear_on_both_sides_also_while_the_program_is_off() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = acquainted(&ann_home, &bob_home);
+    ann.sends(bob_home.address(), "this stays");
+    bob.hears(ann_home.address(), "this stays");
+    ann.say("/timer bob 6s");
+    ann.wait_for_object("queued", &json!({ "disappears_after": 6_000 }));
+    bob.wait_for_object("received", &json!({ "disappears_after": 6_000 }));
+    bob.say("/timer ann");
+    bob.wait_for_object("timer", &json!({ "disappears_after": 6_000 }));
+    let number = ann.sends(bob_home.address(), "for six seconds");
+    let heard = bob.hears(ann_home.address(), "for six seconds");
+    assert!(heard["disappears_at"].is_u64(), "{heard}");
+    ann.sees(number, "delivered");
+    bob.quits();
+    ann.wait_for_object("disappeared", &json!({ "number": number }));
+    ann.say("/timer bob off");
+    ann.wait_for_object("queued", &json!({ "disappears_after": null }));
+    ann.quits();
+    let mut bob = bob_home.start(None);
+    bob.started();
+    for (mut person, name) in [(bob, "ann"), (ann_home.start(None), "bob")] {
+        let texts: Vec<_> = history(&mut person, name).iter().map(|e| e["text"].clone()).collect();
+        assert!(texts.contains(&json!("this stays")), "{texts:?}");
+        assert!(!texts.contains(&json!("for six seconds")), "{texts:?}");
+        person.quits();
+    }
+    for home in [&ann_home, &bob_home] {
+        assert_sealed(&home.data(), b"for six seconds");
+    }
+}

@@ -44,6 +44,9 @@ impl Agent {
             Command::Reply { to, text, ttl } => Outcome::Queued(self.reply(turn, to, text, ttl)?),
             Command::Edit { number, text, ttl } => self.edit(turn, number, text, ttl)?,
             Command::Delete { number, ttl } => self.delete(turn, number, ttl)?,
+            Command::SetTimer { contact, lifetime, ttl } => {
+                Outcome::Queued(self.set_timer(turn, contact, lifetime, ttl)?)
+            }
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;
                 return Ok(None);

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::time::{Span, Time};
 
 use super::io::{CommandError, Contact, Drawer, NOTE_MAX, Outcome, Standing};
-use super::records::ContactRecord;
+use super::records::{ContactRecord, Timing};
 use super::{Agent, Turn, read_all};
 
 /// The most contacts.
@@ -303,6 +303,7 @@ impl Agent {
             note: String::new(),
             removed_at: Some(turn.now.max(Time::from_millis(1))),
             card: None,
+            timer: Timing::default(),
             ..record.clone()
         };
         self.write_contact(number, changed);
@@ -341,6 +342,7 @@ fn shown(record: &ContactRecord) -> Contact {
         key: record.key,
         is_named: record.is_named,
         note: record.note.clone(),
+        lifetime: record.timer.lifetime,
     }
 }
 

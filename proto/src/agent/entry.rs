@@ -74,6 +74,8 @@ pub struct Marks {
     pub edited: Option<Edited>,
     /// When its author has removed it, by our clock. Its body is empty then.
     pub deleted_at: Option<Time>,
+    /// When it is to be gone, whatever became of it before.
+    pub disappears_at: Option<Time>,
 }
 
 /// The edit whose text a message has.

@@ -147,6 +147,15 @@ impl Agent {
         self.journal.put_readable(Drawer::History, key, entry_to_bytes(entry));
     }
 
+    /// Deletes an entry and all that leads to it.
+    pub(super) fn remove_entry(&mut self, contact: u32, key: Vec<u8>, entry: &Entry) {
+        self.journal.delete_readable(Drawer::History, key);
+        self.journal.delete_readable(Drawer::History, pointer_key(contact, entry.number));
+        if let Some(id) = &entry.id {
+            self.journal.delete_readable(Drawer::Ids, id_key(contact, id));
+        }
+    }
+
     /// Deletes all that was said with a contact.
     pub(super) fn forget_history(&mut self, contact: u32) {
         let next = contact.saturating_add(1);

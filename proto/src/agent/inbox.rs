@@ -182,27 +182,40 @@ impl Agent {
         });
         self.people.note_heard(contact, turn.now);
         let author = opened.sender.address();
-        let revision = |change| Revision { sequence, at: turn.now, change };
+        let revision = |change| Revision::new(sequence, turn.now, change);
         match Content::read(opened.payload.content_type, opened.payload.body.clone()) {
-            Content::Edit { target, text } => {
-                let revision = revision(Change::Text(text.into_bytes()));
+            Content::Edit { target, text, lifetime } => {
+                let mut revision = revision(Change::Text(text.into_bytes()));
+                revision.is_short_lived = lifetime.is_some();
                 self.on_revision(turn, contact, &target, revision)?;
             }
             Content::Delete { target } => {
                 self.on_revision(turn, contact, &target, revision(Change::Removed))?;
             }
             content => {
+                if let Content::Timer(lifetime) = content {
+                    self.on_timer(turn, contact, lifetime, opened.payload.sent_at);
+                }
                 let mut entry = entry_of(number, opened, content, turn.now);
                 entry.author = Author::Them { missing_before, place };
                 self.catch_up(turn, contact, &mut entry)?;
-                self.write_entry(contact, &entry);
-                self.promise_event(Event::Received(entry));
+                self.show_received(turn, contact, entry);
             }
         }
         if missing != were_missing {
             self.promise_event(Event::Missing { contact: author, messages: missing });
         }
         Ok(())
+    }
+
+    /// A message is written down and told, unless its time is over already.
+    fn show_received(&mut self, turn: Turn<'_>, contact: u32, entry: Entry) {
+        if entry.marks.disappears_at.is_some_and(|end| end <= turn.now) {
+            return self.promise_event(Event::Overdue { contact: entry.contact });
+        }
+        self.write_entry(contact, &entry);
+        self.note_fading(turn, contact, &entry);
+        self.promise_event(Event::Received(entry));
     }
 
     pub(super) fn promise_event(&mut self, event: Event) {
@@ -236,10 +249,13 @@ fn seen_key(expires_at: Time, id: &MessageId) -> Vec<u8> {
 /// A message as it is shown. Its place among others is still to be said.
 fn entry_of(number: MessageNumber, opened: Opened, content: Content, now: Time) -> Entry {
     let payload = opened.payload;
-    let (content_type, body, answers) = match content {
-        Content::Text(text) => (ContentType::TEXT, text.text, text.answers),
-        _ => (payload.content_type, payload.body, None),
+    let (content_type, body, answers, lifetime) = match content {
+        Content::Text(text) => (ContentType::TEXT, text.text, text.answers, text.lifetime),
+        _ => (payload.content_type, payload.body, None, None),
     };
+    // By the author's clock, unless that is ahead: nobody's clock makes a message stay.
+    let begins = payload.sent_at.min(now);
+    let disappears_at = lifetime.map(|lifetime| begins + lifetime);
     Entry {
         number,
         contact: opened.sender.address(),
@@ -251,7 +267,7 @@ fn entry_of(number: MessageNumber, opened: Opened, content: Content, now: Time) 
         stored_at: now,
         id: Some(opened.message_id),
         answers,
-        marks: Marks::default(),
+        marks: Marks { disappears_at, ..Marks::default() },
         steps: Steps::default(),
     }
 }

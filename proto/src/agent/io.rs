@@ -36,11 +36,13 @@ pub enum Drawer {
     Ids,
     /// Contact number ‖ message id → what becomes of that message once it comes.
     Waiting,
+    /// Time ‖ contact number ‖ message number → when it was noted that this one disappears then.
+    Fading,
 }
 
 impl Drawer {
     /// All tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Contacts,
         Self::History,
         Self::Outbox,
@@ -48,6 +50,7 @@ impl Drawer {
         Self::Meta,
         Self::Ids,
         Self::Waiting,
+        Self::Fading,
     ];
 
     /// A stable name, for stores that name their tables.
@@ -60,6 +63,7 @@ impl Drawer {
             Self::Meta => "meta",
             Self::Ids => "ids",
             Self::Waiting => "waiting",
+            Self::Fading => "fading",
         }
     }
 }
@@ -173,6 +177,15 @@ pub enum Command {
         /// How long the removal may wait for them.
         ttl: Span,
     },
+    /// Has what is said in a conversation from now on disappear after a time, on both sides (PROTOCOL §4.10).
+    SetTimer {
+        /// With whom; becomes a contact if it is none.
+        contact: Address,
+        /// After which time; none, that it stays.
+        lifetime: Option<Span>,
+        /// How long the word of it may wait for them.
+        ttl: Span,
+    },
     /// Takes back what has not been delivered.
     Cancel(MessageNumber),
 }
@@ -260,6 +273,9 @@ pub enum CommandError {
     /// Kinds of content that mean something to the conversation have commands of their own.
     #[error("content of type {} is not sent by itself", .0.0)]
     Kind(ContentType),
+    /// The time after which messages are to disappear is out of bounds.
+    #[error("messages disappear after 5 seconds to 366 days")]
+    Lifetime,
     /// There is no such message.
     #[error("there is no message #{}", .0.0)]
     NoMessage(MessageNumber),
@@ -319,6 +335,18 @@ pub enum Event {
     Received(Entry),
     /// The author of a message has given it another text or removed it; it is on disk as it is here.
     Revised(Entry),
+    /// A message of somebody came after the time when it was to be gone: it is not shown and not kept.
+    Overdue {
+        /// Whose.
+        contact: Address,
+    },
+    /// A message has disappeared from this disk, as it was to.
+    Disappeared {
+        /// Which.
+        number: MessageNumber,
+        /// With whom.
+        contact: Address,
+    },
     /// How many of their messages are missing has changed: one that came showed that others before it
     /// have not, or came late itself.
     Missing {
@@ -358,6 +386,8 @@ pub struct Contact {
     pub is_named: bool,
     /// What we want to remember of them.
     pub note: String,
+    /// After which time what is said with them disappears; none, that it stays.
+    pub lifetime: Option<Span>,
 }
 
 /// Where a conversation stands, as far as this store knows.
@@ -394,4 +424,6 @@ pub enum Timer {
     Card,
     /// The time of a prekey's secret ends.
     Prekeys,
+    /// A message is to disappear.
+    Fading,
 }

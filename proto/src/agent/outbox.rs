@@ -13,7 +13,7 @@ use crate::content::Content;
 use crate::conversation::Direction;
 use crate::envelope::{Envelope, EnvelopeId, Header, SizeClass, TTL_MAX, TTL_MIN};
 use crate::message::{ClientRequest, ClientResponse, EnvelopeState, IDS_MAX};
-use crate::payload::{self, MessageId, Payload};
+use crate::payload::{self, ContentType, MessageId, Payload};
 use crate::rejection::{Rejection, Retry};
 use crate::sealing::{self, SealTarget};
 use crate::store::StoreError;
@@ -70,6 +70,19 @@ impl Outbox {
     /// One of our messages that is on its way.
     pub(super) fn get(&self, number: MessageNumber) -> Option<&Outgoing> {
         self.messages.get(&number)
+    }
+
+    /// Edits of the message `id` that are on their way to a contact.
+    pub(super) fn edits(&self, contact: u32, id: Option<MessageId>) -> Vec<MessageNumber> {
+        let is_edit = |message: &&Outgoing| {
+            message.contact == contact && message.content_type == ContentType::EDIT
+        };
+        let concerns = |message: &Outgoing| {
+            let content = Content::read(message.content_type, message.body.clone());
+            matches!(content, Content::Edit { target, .. } if Some(target) == id)
+        };
+        let edits = self.messages.iter().filter(|(_, message)| is_edit(message));
+        edits.filter(|(_, message)| concerns(message)).map(|(number, _)| *number).collect()
     }
 
     /// When something here expires, or wants another try.

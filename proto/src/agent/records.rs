@@ -10,7 +10,7 @@ use crate::key::PublicKey;
 use crate::payload::{ContentType, MessageId};
 use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 use crate::store::StoreError;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::verified::Verified;
 
 use super::entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
@@ -19,7 +19,9 @@ use super::received::Received;
 /// No field on disk is longer.
 const FIELD_MAX: usize = 1 << 17;
 
-const CONTACT: &[u8] = b"comm/agent/contact/v2\0";
+const CONTACT: &[u8] = b"comm/agent/contact/v3\0";
+/// The layout before timers.
+const CONTACT_V2: &[u8] = b"comm/agent/contact/v2\0";
 /// The layout before notes and removal.
 const CONTACT_V1: &[u8] = b"comm/agent/contact/v1\0";
 const OUTGOING: &[u8] = b"comm/agent/outgoing/v1\0";
@@ -47,6 +49,19 @@ pub(super) struct ContactRecord {
     pub(super) sent: u64,
     pub(super) previous: Option<MessageId>,
     pub(super) received: Received,
+    /// After which time what is said from now on disappears.
+    pub(super) timer: Timing,
+}
+
+/// A conversation's timer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Timing {
+    /// None, that what is said stays.
+    pub(super) lifetime: Option<Span>,
+    /// When it was set, by the clock of whoever did.
+    pub(super) set_at: Time,
+    /// By whom: of two who set it at once the one with the higher address counts.
+    pub(super) set_by: Option<Address>,
 }
 
 /// One of our messages that is still on its way.
@@ -72,6 +87,8 @@ pub(super) struct Revision {
     /// When it came.
     pub(super) at: Time,
     pub(super) change: Change,
+    /// Its message disappears, so that it waits for none. Not kept.
+    pub(super) is_short_lived: bool,
 }
 
 /// What becomes of a message.
@@ -104,6 +121,7 @@ impl ContactRecord {
             sent: 0,
             previous: None,
             received: Received::default(),
+            timer: Timing::default(),
         }
     }
 
@@ -120,7 +138,13 @@ impl ContactRecord {
             .bytes(message_id(&self.previous))
             .bytes(self.note.as_bytes())
             .u64(millis(self.removed_at));
-        self.received.write(start).finish()
+        let set_by = self.timer.set_by.map(|address| *address.as_bytes());
+        self.received
+            .write(start)
+            .u64(self.timer.lifetime.map_or(0, Span::as_millis))
+            .u64(self.timer.set_at.as_millis())
+            .bytes(set_by.as_ref().map_or(&[], |address| &address[..]))
+            .finish()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
@@ -130,7 +154,8 @@ impl ContactRecord {
     fn read(bytes: &[u8]) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(bytes);
         let is_first_layout = fields.context(CONTACT_V1).is_ok();
-        if !is_first_layout {
+        let is_second_layout = !is_first_layout && fields.context(CONTACT_V2).is_ok();
+        if !is_first_layout && !is_second_layout {
             fields.context(CONTACT)?;
         }
         let mut record = Self::new(Address::from_bytes(fields.array()?), String::new());
@@ -149,6 +174,9 @@ impl ContactRecord {
         record.note = text(&mut fields)?;
         record.removed_at = read_time(&mut fields)?;
         record.received = Received::read(&mut fields)?;
+        if !is_second_layout {
+            record.timer = read_timing(&mut fields)?;
+        }
         Ok(record)
     }
 }
@@ -212,13 +240,13 @@ impl Revision {
         let (sequence, at) = (fields.u64()?, Time::from_millis(fields.u64()?));
         let (kind, text) = (fields.u8()?, fields.bytes(FIELD_MAX)?);
         let change = if kind == 1 { Change::Text(text.to_vec()) } else { Change::Removed };
-        Ok(Self { sequence, at, change })
+        Ok(Self::new(sequence, at, change))
     }
 }
 
 /// A line of history as it is kept; the contact stands in its key.
 pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
-    let Marks { edited, deleted_at } = entry.marks;
+    let Marks { edited, deleted_at, disappears_at } = entry.marks;
     let start = SignedBytes::new(ENTRY)
         .array(entry.contact.as_bytes())
         .u16(entry.content_type.0)
@@ -230,7 +258,8 @@ pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
         .bytes(message_id(&entry.answers))
         .u64(edited.map_or(0, |edited| edited.sequence))
         .u64(millis(edited.map(|edited| edited.at)))
-        .u64(millis(deleted_at));
+        .u64(millis(deleted_at))
+        .u64(millis(disappears_at));
     match entry.author {
         Author::Us { state, envelope } => {
             let (code, value) = state_fields(state);
@@ -270,6 +299,7 @@ fn read_entry(number: MessageNumber, fields: &mut FieldReader<'_>) -> Result<Ent
     let edited = Edited { sequence, at: Time::from_millis(at) };
     entry.marks.edited = Some(edited).filter(|edited| edited.sequence > 0);
     entry.marks.deleted_at = read_time(fields)?;
+    entry.marks.disappears_at = read_time(fields)?;
     entry.author = read_author(fields)?;
     if let Author::Us { .. } = entry.author {
         let (accepted_at, stored_at) = (read_time(fields)?, read_time(fields)?);
@@ -352,6 +382,13 @@ fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> 
     })
 }
 
+fn read_timing(fields: &mut FieldReader<'_>) -> Result<Timing, FieldError> {
+    let lifetime = Some(fields.u64()?).filter(|millis| *millis > 0).map(Span::from_millis);
+    let set_at = Time::from_millis(fields.u64()?);
+    let set_by = fields.bytes(Address::LEN)?.try_into().ok().map(Address::from_bytes);
+    Ok(Timing { lifetime, set_at, set_by })
+}
+
 fn text(fields: &mut FieldReader<'_>) -> Result<String, FieldError> {
     Ok(String::from_utf8_lossy(fields.bytes(FIELD_MAX)?).into_owned())
 }
@@ -378,7 +415,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contact_of_the_first_layout_is_read_and_written_in_the_second() {
+    fn a_contact_is_read_back_with_its_timer() {
+        let mut record = ContactRecord::new(Address::from_bytes([1; 20]), "ann".to_owned());
+        for set_by in [None, Some(Address::from_bytes([2; 20]))] {
+            let lifetime = set_by.map(|_| Span::HOUR);
+            record.timer = Timing { lifetime, set_at: Time::from_millis(3), set_by };
+            assert_eq!(ContactRecord::from_bytes(&record.to_bytes()).unwrap().timer, record.timer);
+        }
+    }
+
+    #[test]
+    fn a_contact_of_the_first_layout_is_read_and_written_in_the_latest() {
         let (address, key) = (Address::from_bytes([1; 20]), [3; 32]);
         let first = SignedBytes::new(CONTACT_V1)
             .array(address.as_bytes())
@@ -430,6 +477,7 @@ mod tests {
                 marks: Marks {
                     edited: Some(Edited { sequence: 10, at: Time::from_millis(11) }),
                     deleted_at: Some(Time::from_millis(12)),
+                    disappears_at: Some(Time::from_millis(17)),
                 },
                 steps: match author {
                     Author::Us { .. } => steps,
@@ -444,7 +492,7 @@ mod tests {
     #[test]
     fn revisions_read_back() {
         for change in [Change::Text(b"text".to_vec()), Change::Removed] {
-            let revision = Revision { sequence: 3, at: Time::from_millis(4), change };
+            let revision = Revision::new(3, Time::from_millis(4), change);
             assert_eq!(Revision::from_bytes(&revision.to_bytes()), Ok(revision));
         }
         assert_eq!(Revision::from_bytes(b"x"), Err(StoreError::Damaged("waiting")));

@@ -1,7 +1,7 @@
 //! What we say, reply, edit and remove; which edits and removals of others count (PROTOCOL §4.9).
 
 use crate::address::Address;
-use crate::content::{Content, Text};
+use crate::content::{Content, LIFETIME_MIN, Text};
 use crate::message::ClientRequest;
 use crate::payload::{ContentType, MessageId};
 use crate::store::StoreError;
@@ -68,12 +68,14 @@ impl Agent {
         }
         let target = entry.id.ok_or(CommandError::Nameless(number))?;
         let length = text.len();
-        let content = Content::Edit { target, text: text.clone() };
+        // Where the message disappears its edit is of no use any more either.
+        let left = entry.marks.disappears_at.map(|end| end.since(turn.now).max(LIFETIME_MIN));
+        let content = Content::Edit { target, text: text.clone(), lifetime: left };
         let added = content.clone().write().1.len() - length;
         self.check_message(length, added, ttl)?;
         let sent = self.prepare(turn, contact, content, ttl)?;
         let change = Change::Text(text.into_bytes());
-        Revision { sequence: sent.message.sequence, at: turn.now, change }.apply(&mut entry);
+        Revision::new(sent.message.sequence, turn.now, change).apply(&mut entry);
         self.rewrite(key, &entry);
         let notice = sent.number;
         self.launch(turn, sent);
@@ -99,9 +101,10 @@ impl Agent {
             }
         };
         self.withdraw(turn, number)?;
+        self.withdraw_edits(turn, contact, &entry)?;
         // As it is once it has been taken back.
         let (_, key, mut entry) = self.locate(turn, number)?;
-        Revision { sequence: 0, at: turn.now, change: Change::Removed }.apply(&mut entry);
+        Revision::new(0, turn.now, Change::Removed).apply(&mut entry);
         self.rewrite(key, &entry);
         let number = notice.as_ref().map(|sent| sent.number);
         if let Some(sent) = notice {
@@ -123,6 +126,22 @@ impl Agent {
         self.move_on(turn, number, MessageState::Cancelled)
     }
 
+    /// Takes edits of one of our messages from their way: they have its text.
+    pub(super) fn withdraw_edits(
+        &mut self,
+        turn: Turn<'_>,
+        contact: u32,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        if entry.marks.edited.is_none() {
+            return Ok(());
+        }
+        for number in self.outbox.edits(contact, entry.id) {
+            self.withdraw(turn, number)?;
+        }
+        Ok(())
+    }
+
     /// The author of a message, as far as we know, wants it changed. Only their own messages are looked at.
     pub(super) fn on_revision(
         &mut self,
@@ -134,6 +153,8 @@ impl Agent {
         let number = self.number_by_id(turn, contact, target)?;
         let known = number.map(|number| self.read_at(turn, contact, number)).transpose()?.flatten();
         match known {
+            // Its text must not wait for a message that has disappeared.
+            None if revision.is_short_lived => Ok(()),
             None => self.wait_for(turn, contact, target, revision),
             Some((key, mut entry)) => {
                 let is_theirs = matches!(entry.author, Author::Them { .. });
@@ -209,6 +230,8 @@ impl Agent {
         text: Text,
         ttl: Span,
     ) -> Result<Entry, CommandError> {
+        let known = self.people.number_of(&to).and_then(|contact| self.people.get(contact));
+        let text = Text { lifetime: known.and_then(|record| record.timer.lifetime), ..text };
         let length = text.text.len();
         let added = Content::Text(text.clone()).write().1.len() - length;
         self.check_message(length, added, ttl)?;
@@ -218,7 +241,7 @@ impl Agent {
     }
 
     /// Writes down what was said, as it is shown, and brings it on its way.
-    fn keep_and_launch(
+    pub(super) fn keep_and_launch(
         &mut self,
         turn: Turn<'_>,
         sent: Sent,
@@ -236,10 +259,14 @@ impl Agent {
             stored_at: turn.now,
             id: Some(sent.id),
             answers: text.answers,
-            marks: Marks::default(),
+            marks: Marks {
+                disappears_at: text.lifetime.map(|lifetime| turn.now + lifetime),
+                ..Marks::default()
+            },
             steps: Steps::default(),
         };
         self.write_entry(sent.message.contact, &entry);
+        self.note_fading(turn, sent.message.contact, &entry);
         self.launch(turn, sent);
         entry
     }
@@ -276,6 +303,10 @@ impl Agent {
 }
 
 impl Revision {
+    pub(super) const fn new(sequence: u64, at: Time, change: Change) -> Self {
+        Self { sequence, at, change, is_short_lived: false }
+    }
+
     /// Changes a message by its author's will; whether it is another one now.
     fn apply(self, entry: &mut Entry) -> bool {
         if entry.marks.deleted_at.is_some() {
@@ -283,7 +314,7 @@ impl Revision {
         }
         match self.change {
             Change::Removed => {
-                entry.marks = Marks { edited: None, deleted_at: Some(self.at) };
+                (entry.marks.edited, entry.marks.deleted_at) = (None, Some(self.at));
                 (entry.body, entry.answers) = (Vec::new(), None);
                 true
             }

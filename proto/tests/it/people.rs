@@ -4,6 +4,7 @@
 //! a failure is the agent's.
 
 mod contacts;
+mod fading;
 mod older;
 mod order;
 mod prekeys;

@@ -21,7 +21,7 @@ use crate::input::Typed;
 use crate::line::{Line, Who};
 use crate::moment::written_at;
 use crate::screen::Screen;
-use crate::shown::{Said, Shown};
+use crate::shown::{Said, Shown, Talk};
 use crate::stop::Stop;
 
 /// How long the first connection may take before the chat begins without one.
@@ -190,11 +190,25 @@ impl Chat {
             Line::Reply { to, text } => self.reply(to, text).await?,
             Line::Edit { number, text } => self.edit(number, text).await?,
             Line::Delete(number) => self.delete(number).await?,
+            Line::Timer(who) => {
+                let contact = self.find(&who).await?;
+                // The other side may have set it since they became a contact.
+                self.refresh_contacts().await;
+                let lifetime = self.contact(contact).await.and_then(|contact| contact.lifetime);
+                Talk::Timer { name: self.name(contact).await, contact, lifetime }.into()
+            }
+            Line::SetTimer { who, lifetime } => {
+                let contact = self.find(&who).await?;
+                let set = self.client.set_timer(contact, lifetime, self.ttl).await;
+                let entry = set.map_err(text)?;
+                self.staying.insert(entry.number);
+                Talk::Queued(self.said(entry).await).into()
+            }
             Line::Info(number) => self.message(number).await?,
             Line::Cancel(number) => {
                 let copies_may_exist = self.client.cancel(number).await.map_err(text)?;
                 self.staying.remove(&number);
-                Shown::Cancelled { number, copies_may_exist }
+                Talk::Cancelled { number, copies_may_exist }.into()
             }
             Line::Verify(who) => self.verify(&who).await?,
             Line::WhoAmI => self.who_am_i().await?,
@@ -216,26 +230,26 @@ impl Chat {
         let message = Message { ttl: self.ttl, ..Message::text(to, message) };
         let entry = self.client.send(message).await.map_err(text)?;
         self.staying.insert(entry.number);
-        Ok(Shown::Queued(self.said(entry).await))
+        Ok(Talk::Queued(self.said(entry).await).into())
     }
 
     async fn reply(&mut self, to: MessageNumber, answer: String) -> Result<Shown, String> {
         let entry = self.client.reply(to, answer, self.ttl).await.map_err(text)?;
         self.staying.insert(entry.number);
-        Ok(Shown::Queued(self.said(entry).await))
+        Ok(Talk::Queued(self.said(entry).await).into())
     }
 
     async fn edit(&mut self, number: MessageNumber, new: String) -> Result<Shown, String> {
         let (entry, notice) = self.client.edit(number, new, self.ttl).await.map_err(text)?;
         self.staying.insert(notice);
-        Ok(Shown::Edited { said: self.said(entry).await, notice })
+        Ok(Talk::Edited { said: self.said(entry).await, notice }.into())
     }
 
     async fn delete(&mut self, number: MessageNumber) -> Result<Shown, String> {
         let (entry, notice) = self.client.delete(number, self.ttl).await.map_err(text)?;
         self.staying.remove(&number);
         self.staying.extend(notice);
-        Ok(Shown::Deleted { said: self.said(entry).await, notice })
+        Ok(Talk::Deleted { said: self.said(entry).await, notice }.into())
     }
 
     async fn add_contact(
@@ -302,14 +316,14 @@ impl Chat {
         for entry in entries {
             said.push(self.said(entry).await);
         }
-        Ok(Shown::History(said))
+        Ok(Talk::History(said).into())
     }
 
     async fn message(&mut self, number: MessageNumber) -> Result<Shown, String> {
         let entry = self.client.message(number).await.map_err(text)?;
         let entry = entry.ok_or_else(|| format!("there is no message #{}", number.0))?;
         let waits_until = self.client.waits_until(number).await.map_err(text)?;
-        Ok(Shown::Message { said: self.said(entry).await, waits_until })
+        Ok(Talk::Message { said: self.said(entry).await, waits_until }.into())
     }
 
     async fn verify(&mut self, who: &Who) -> Result<Shown, String> {
@@ -332,27 +346,7 @@ impl Chat {
 
     async fn on_event(&mut self, event: &Event) {
         let shown = match event {
-            Event::Agent(agent::Event::Received(entry)) => {
-                let is_stranger = self.is_new_stranger(entry.contact).await;
-                let belongs_before = self.belongs_before(entry).await;
-                let said = self.said(entry.clone()).await;
-                Shown::Received { said, is_stranger, belongs_before }
-            }
-            Event::Agent(agent::Event::Revised(entry)) => {
-                Shown::Revised(self.said(entry.clone()).await)
-            }
-            Event::Agent(agent::Event::Missing { contact, messages }) => {
-                let (name, contact) = (self.name(*contact).await, *contact);
-                Shown::Missing { name, contact, messages: *messages }
-            }
-            Event::Agent(agent::Event::State { number, contact, state }) => {
-                self.note_state(*number, *state);
-                let (number, contact, state) = (*number, *contact, *state);
-                Shown::State { number, name: self.name(contact).await, contact, state }
-            }
-            Event::Agent(agent::Event::Unreadable { envelope, reason }) => {
-                Shown::Unreadable { envelope: *envelope, reason: reason.clone() }
-            }
+            Event::Agent(event) => Shown::Talk(self.talk(event).await),
             Event::Online { node } => {
                 self.offline_because = None;
                 Shown::Online { node: *node }
@@ -366,6 +360,38 @@ impl Chat {
             Event::Lagged { missed } => Shown::Lagged { missed: *missed },
         };
         self.screen.show(&shown).await;
+    }
+
+    /// What an event of a conversation tells.
+    async fn talk(&mut self, event: &agent::Event) -> Talk {
+        match event {
+            agent::Event::Received(entry) => {
+                let is_stranger = self.is_new_stranger(entry.contact).await;
+                let belongs_before = self.belongs_before(entry).await;
+                let said = self.said(entry.clone()).await;
+                Talk::Received { said, is_stranger, belongs_before }
+            }
+            agent::Event::Revised(entry) => Talk::Revised(self.said(entry.clone()).await),
+            agent::Event::Overdue { contact } => {
+                Talk::Overdue { name: self.name(*contact).await, contact: *contact }
+            }
+            agent::Event::Disappeared { number, contact } => {
+                let (number, contact) = (*number, *contact);
+                Talk::Disappeared { number, name: self.name(contact).await, contact }
+            }
+            agent::Event::Missing { contact, messages } => {
+                let (name, contact) = (self.name(*contact).await, *contact);
+                Talk::Missing { name, contact, messages: *messages }
+            }
+            agent::Event::State { number, contact, state } => {
+                self.note_state(*number, *state);
+                let (number, contact, state) = (*number, *contact, *state);
+                Talk::State { number, name: self.name(contact).await, contact, state }
+            }
+            agent::Event::Unreadable { envelope, reason } => {
+                Talk::Unreadable { envelope: *envelope, reason: reason.clone() }
+            }
+        }
     }
 
     fn note_state(&mut self, number: MessageNumber, state: MessageState) {

@@ -7,12 +7,12 @@ use comm::{NodeStatus, PeerLine, Reach};
 use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, Steps};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
 use serde_json::{Map, Value, json};
 
 use crate::line::{Group, HELP};
 use crate::moment::written_at;
-use crate::shown::{Said, Shown};
+use crate::shown::{Said, Shown, Talk, timer};
 
 /// One line without its end.
 pub(crate) fn render(shown: &Shown) -> String {
@@ -21,6 +21,7 @@ pub(crate) fn render(shown: &Shown) -> String {
 
 fn object(shown: &Shown) -> Value {
     match shown {
+        Shown::Talk(talk) => told(talk),
         Shown::Started { address, node } => {
             with_node("started", json!({ "address": address.to_string() }), node)
         }
@@ -28,31 +29,6 @@ fn object(shown: &Shown) -> Value {
             let plain = json!({ "address": address.to_string(), "pending": pending });
             with_node("whoami", plain, node)
         }
-        Shown::Received { said, is_stranger, .. } => {
-            with("stranger", json!(is_stranger), said_object("received", said))
-        }
-        Shown::Queued(said) => Value::Object(said_object("queued", said)),
-        Shown::Revised(said) => Value::Object(said_object("revised", said)),
-        Shown::Edited { said, notice } => {
-            with("notice", json!(notice.0), said_object("edited", said))
-        }
-        Shown::Deleted { said, notice } => {
-            let mut object = said_object("deleted", said);
-            object.insert("may_be_kept".to_owned(), json!(notice.is_some()));
-            with("notice", json!(notice.map(|notice| notice.0)), object)
-        }
-        Shown::Missing { name, contact, messages } => json!({
-            "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
-        }),
-        Shown::State { number, name, contact, state } => {
-            let plain = json!({ "number": number.0, "name": name, "address": contact.to_string() });
-            let mut object = object_of("state", plain);
-            state_into(&mut object, state);
-            Value::Object(object)
-        }
-        Shown::Unreadable { envelope, reason } => json!({
-            "type": "unreadable", "envelope": envelope.to_string(), "reason": reason
-        }),
         Shown::Online { node } => json!({ "type": "online", "node": node.to_string() }),
         Shown::Offline { reason } => json!({ "type": "offline", "reason": reason }),
         Shown::Lagged { missed } => json!({ "type": "lagged", "missed": missed }),
@@ -67,23 +43,64 @@ fn object(shown: &Shown) -> Value {
         Shown::Backup { file, bytes } => json!({
             "type": "backup", "file": file.display().to_string(), "bytes": bytes
         }),
-        Shown::Message { said, waits_until } => {
-            let until = json!(waits_until.map(Time::as_millis));
-            with("waits_until", until, said_object("message", said))
-        }
-        Shown::Cancelled { number, copies_may_exist } => json!({
-            "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
-        }),
         Shown::Verify { name, contact, digits } => json!({
             "type": "verify", "name": name, "address": contact.to_string(), "digits": digits
         }),
         Shown::Peers(peers) => list("peers", peers, peer),
         Shown::Contacts(contacts) => list("contacts", contacts, conversation),
-        Shown::History(entries) => {
+        Shown::Help => help(),
+    }
+}
+
+fn told(talk: &Talk) -> Value {
+    match talk {
+        Talk::Received { said, is_stranger, .. } => {
+            with("stranger", json!(is_stranger), said_object("received", said))
+        }
+        Talk::Queued(said) => Value::Object(said_object("queued", said)),
+        Talk::Revised(said) => Value::Object(said_object("revised", said)),
+        Talk::Edited { said, notice } => {
+            with("notice", json!(notice.0), said_object("edited", said))
+        }
+        Talk::Deleted { said, notice } => {
+            let mut object = said_object("deleted", said);
+            object.insert("may_be_kept".to_owned(), json!(notice.is_some()));
+            with("notice", json!(notice.map(|notice| notice.0)), object)
+        }
+        Talk::Timer { name, contact, lifetime } => json!({
+            "type": "timer", "name": name, "address": contact.to_string(),
+            "disappears_after": lifetime.map(Span::as_millis)
+        }),
+        Talk::Overdue { name, contact } => json!({
+            "type": "overdue", "name": name, "address": contact.to_string()
+        }),
+        Talk::Disappeared { number, name, contact } => json!({
+            "type": "disappeared", "number": number.0, "name": name,
+            "address": contact.to_string()
+        }),
+        Talk::Missing { name, contact, messages } => json!({
+            "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
+        }),
+        Talk::State { number, name, contact, state } => {
+            let plain = json!({ "number": number.0, "name": name, "address": contact.to_string() });
+            let mut object = object_of("state", plain);
+            state_into(&mut object, state);
+            Value::Object(object)
+        }
+        Talk::Unreadable { envelope, reason } => json!({
+            "type": "unreadable", "envelope": envelope.to_string(), "reason": reason
+        }),
+        Talk::Message { said, waits_until } => {
+            let until = json!(waits_until.map(Time::as_millis));
+            with("waits_until", until, said_object("message", said))
+        }
+        Talk::Cancelled { number, copies_may_exist } => json!({
+            "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
+        }),
+        Talk::History(entries) => {
             let said = |said| Value::Object(said_object("entry", said));
             json!({ "type": "history", "entries": entries.iter().map(said).collect::<Vec<_>>() })
         }
-        Shown::Help => help(),
     }
 }
 
@@ -141,6 +158,7 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
             "answers_number": answered.as_ref().map(|entry| entry.number.0),
             "edited_at": entry.marks.edited.map(|edited| edited.at.as_millis()),
             "deleted_at": entry.marks.deleted_at.map(Time::as_millis),
+            "disappears_at": entry.marks.disappears_at.map(Time::as_millis),
         }),
     );
     body_into(&mut object, entry);
@@ -178,6 +196,11 @@ fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
     let is_text = entry.content_type == ContentType::TEXT;
     if entry.marks.deleted_at.is_some() {
         object.insert("text".to_owned(), Value::Null);
+        object.insert("supported".to_owned(), json!(true));
+        return;
+    }
+    if let Some(lifetime) = timer(entry) {
+        object.insert("disappears_after".to_owned(), json!(lifetime.map(Span::as_millis)));
         object.insert("supported".to_owned(), json!(true));
         return;
     }
@@ -253,6 +276,7 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "key": contact.key.map(|key| key.to_string()),
         "named": contact.is_named,
         "note": contact.note,
+        "disappears_after": contact.lifetime.map(Span::as_millis),
     });
     match fields {
         Value::Object(object) => object,
@@ -290,7 +314,8 @@ mod tests {
             steps: Steps::default(),
         };
         let said = Said { name: "ann".to_owned(), entry, answered: None };
-        let line = render(&Shown::Received { said, is_stranger: false, belongs_before: None });
+        let line = told(&Talk::Received { said, is_stranger: false, belongs_before: None });
+        let line = line.to_string();
         assert_eq!(line.lines().count(), 1, "{line}");
         serde_json::from_str(&line).unwrap()
     }
@@ -319,7 +344,7 @@ mod tests {
         let state = |state| {
             let (number, name) = (MessageNumber(7), "ann".to_owned());
             let contact = Address::from_bytes([1; 20]);
-            let line = render(&Shown::State { number, name, contact, state });
+            let line = told(&Talk::State { number, name, contact, state }).to_string();
             serde_json::from_str::<Value>(&line).unwrap()
         };
         assert_eq!(state(MessageState::Stored(3))["relays"], 3);

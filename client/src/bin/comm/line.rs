@@ -41,7 +41,13 @@ pub(crate) const HELP: &[Group] = &[
     ),
     (
         "conversations",
-        &[("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody")],
+        &[
+            ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
+            (
+                "/timer NAME [TIME]",
+                "after which time what you both say disappears, e.g. 30s, 12h, 7d or off",
+            ),
+        ],
     ),
     (
         "contacts",
@@ -84,6 +90,12 @@ pub(crate) enum Line {
         text: String,
     },
     Delete(MessageNumber),
+    /// To be shown.
+    Timer(Who),
+    SetTimer {
+        who: Who,
+        lifetime: Option<Span>,
+    },
     AddContact {
         name: String,
         address: Address,
@@ -194,6 +206,11 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
             .map(|time| Line::Lifetime(Some(time)))
             .map_err(LineError::Lifetime),
         ("ttl", _) => Err(LineError::Usage("/ttl [TIME]")),
+        ("timer", [name]) => Ok(Line::Timer(who(name))),
+        ("timer", [name, time]) => lifetime::parse_stay(time)
+            .map(|lifetime| Line::SetTimer { who: who(name), lifetime })
+            .map_err(LineError::Lifetime),
+        ("timer", _) => Err(LineError::Usage("/timer NAME [TIME]")),
         ("backup", []) => Err(LineError::Usage("/backup FILE")),
         // A name of a file may have spaces.
         ("backup", _) => Ok(Line::Backup(rest.trim().into())),
@@ -391,6 +408,17 @@ mod tests {
         assert!(matches!(parse("/ttl 31d"), Err(LineError::Lifetime(_))));
         assert_eq!(parse("/backup my copy"), Ok(Line::Backup("my copy".into())));
         assert_eq!(parse("/backup"), Err(LineError::Usage("/backup FILE")));
+    }
+
+    #[test]
+    fn a_timer_is_shown_or_set_or_turned_off() {
+        let ann = || Who::Name("ann".to_owned());
+        assert_eq!(parse("/timer ann"), Ok(Line::Timer(ann())));
+        let lifetime = Some(Span::from_secs(30));
+        assert_eq!(parse("/timer ann 30s"), Ok(Line::SetTimer { who: ann(), lifetime }));
+        assert_eq!(parse("/timer ann off"), Ok(Line::SetTimer { who: ann(), lifetime: None }));
+        assert!(matches!(parse("/timer ann 1s"), Err(LineError::Lifetime(_))));
+        assert_eq!(parse("/timer"), Err(LineError::Usage("/timer NAME [TIME]")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use comm_proto::time::Time;
 use crate::lifetime;
 use crate::line::{Group, HELP};
 use crate::moment::{Moments, written_at};
-use crate::shown::{Said, Shown};
+use crate::shown::{Said, Shown, Talk, timer};
 
 /// What stands before the second and further lines of a text.
 const CONTINUED: &str = "\n    | ";
@@ -26,27 +26,9 @@ const BEGINNING_MAX: usize = 30;
 /// Lines without an end of line after the last.
 pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
     match shown {
+        Shown::Talk(talk) => told(talk, moments),
         Shown::Started { address, node } => {
             format!("your address: {address}\n{}\n/help lists what you can write", node_line(node))
-        }
-        Shown::Received { said, is_stranger, belongs_before } => {
-            received(said, *is_stranger, *belongs_before, moments)
-        }
-        Shown::Missing { name, messages, .. } => missing(&safe(name), *messages),
-        Shown::Revised(said) => revised(said, moments),
-        Shown::Edited { said, notice } => {
-            let (number, name, notice) = (said.entry.number.0, safe(&said.name), notice.0);
-            format!("#{number} to {name}: edited; the edit goes as #{notice}")
-        }
-        Shown::Deleted { said, notice } => deleted(said, *notice),
-        Shown::Queued(said) => {
-            format!("#{} to {}: queued", said.entry.number.0, safe(&said.name))
-        }
-        Shown::State { number, name, state, .. } => {
-            format!("#{} to {}: {}", number.0, safe(name), state_text(state, moments))
-        }
-        Shown::Unreadable { envelope, reason } => {
-            format!("something came that cannot be read: {} ({envelope})", safe(reason))
         }
         Shown::Online { node } => format!("online through node {node}"),
         Shown::Offline { reason } => format!("not connected: {}", safe(reason)),
@@ -68,11 +50,6 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         Shown::Contacts(contacts) => {
             or_none(contacts.iter().map(|(who, reach)| conversation(who, reach)), "no contacts yet")
         }
-        Shown::History(entries) => {
-            or_none(entries.iter().map(|said| history_line(said, moments)), "nothing was said yet")
-        }
-        Shown::Message { said, waits_until } => message(said, *waits_until, moments),
-        Shown::Cancelled { number, copies_may_exist } => cancelled(number.0, *copies_may_exist),
         Shown::Lifetime(span) => {
             format!("what you write from now on waits for {}", lifetime::show(*span))
         }
@@ -89,6 +66,49 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
             count(*waiting, "message")
         ),
         Shown::Error(text) => format!("error: {}", safe(text)),
+    }
+}
+
+fn told(talk: &Talk, moments: &Moments) -> String {
+    match talk {
+        Talk::Received { said, is_stranger, belongs_before } => {
+            received(said, *is_stranger, *belongs_before, moments)
+        }
+        Talk::Timer { name, lifetime, .. } => {
+            let name = safe(name);
+            match lifetime {
+                Some(time) => {
+                    format!("what you and {name} say disappears after {}", lifetime::show(*time))
+                }
+                None => format!("what you and {name} say stays"),
+            }
+        }
+        Talk::Overdue { name, .. } => {
+            let name = safe(name);
+            format!("(a message of {name} came when its time was over; it is not shown)")
+        }
+        Talk::Disappeared { number, .. } => format!("(#{} has disappeared)", number.0),
+        Talk::Missing { name, messages, .. } => missing(&safe(name), *messages),
+        Talk::Revised(said) => revised(said, moments),
+        Talk::Edited { said, notice } => {
+            let (number, name, notice) = (said.entry.number.0, safe(&said.name), notice.0);
+            format!("#{number} to {name}: edited; the edit goes as #{notice}")
+        }
+        Talk::Deleted { said, notice } => deleted(said, *notice),
+        Talk::Queued(said) => {
+            format!("#{} to {}: queued", said.entry.number.0, safe(&said.name))
+        }
+        Talk::State { number, name, state, .. } => {
+            format!("#{} to {}: {}", number.0, safe(name), state_text(state, moments))
+        }
+        Talk::Unreadable { envelope, reason } => {
+            format!("something came that cannot be read: {} ({envelope})", safe(reason))
+        }
+        Talk::History(entries) => {
+            or_none(entries.iter().map(|said| history_line(said, moments)), "nothing was said yet")
+        }
+        Talk::Message { said, waits_until } => message(said, *waits_until, moments),
+        Talk::Cancelled { number, copies_may_exist } => cancelled(number.0, *copies_may_exist),
     }
 }
 
@@ -191,6 +211,14 @@ fn body(entry: &Entry) -> String {
     if entry.marks.deleted_at.is_some() {
         return "(deleted)".to_owned();
     }
+    if let Some(lifetime) = timer(entry) {
+        return match lifetime {
+            Some(time) => {
+                format!("(what you both say from now on disappears after {})", lifetime::show(time))
+            }
+            None => "(what you both say from now on stays)".to_owned(),
+        };
+    }
     if entry.content_type != ContentType::TEXT {
         let (kind, length) = (entry.content_type.0, entry.body.len());
         return format!("(unsupported: content of type {kind}, {length} bytes)");
@@ -264,6 +292,7 @@ fn message(said: &Said, waits_until: Option<Time>, moments: &Moments) -> String 
         ("answers", entry.answers.map(|id| answers(said.answered.as_deref(), &id.to_string()))),
         ("edited", at(entry.marks.edited.map(|edited| edited.at))),
         ("deleted", at(entry.marks.deleted_at)),
+        ("disappears", at(entry.marks.disappears_at)),
         ("text", Some(body(entry))),
     ]);
     let facts = facts.iter().filter_map(|(what, fact)| Some((what, fact.as_ref()?)));
@@ -407,6 +436,7 @@ fn plural(number: u64, thing: &str) -> String {
 mod tests {
     use comm_proto::address::Address;
     use comm_proto::agent::{Edited, Marks, Steps};
+    use comm_proto::content::Content;
     use comm_proto::payload::MessageId;
     use comm_proto::time::Span;
 
@@ -445,8 +475,8 @@ mod tests {
     }
 
     fn show(said: Said) -> String {
-        let shown = Shown::Received { said, is_stranger: false, belongs_before: Some(NOON) };
-        render(&shown, &Moments::utc(NOON))
+        let shown = Talk::Received { said, is_stranger: false, belongs_before: Some(NOON) };
+        told(&shown, &Moments::utc(NOON))
     }
 
     #[test]
@@ -464,7 +494,7 @@ mod tests {
         assert_eq!(show(from(0, Place::Unknown, "x")), "[12:00:00] #7 ann: x (late)");
         let told = |messages| {
             let (name, contact) = ("ann".to_owned(), Address::from_bytes([1; 20]));
-            render(&Shown::Missing { name, contact, messages }, &Moments::utc(NOON))
+            told(&Talk::Missing { name, contact, messages }, &Moments::utc(NOON))
         };
         assert_eq!(told(1), "(1 message of ann is missing; /history shows where)");
         assert_eq!(told(2), "(2 messages of ann are missing; /history shows where)");
@@ -476,9 +506,9 @@ mod tests {
         let ours = entry(Author::Us { state: MessageState::Expired, envelope: None }, "b");
         let ours = said(ours);
         let late = Place::Before(MessageNumber(3));
-        let history = Shown::History(vec![in_turn("a"), ours, from(2, late, "c"), in_turn("d")]);
+        let history = Talk::History(vec![in_turn("a"), ours, from(2, late, "c"), in_turn("d")]);
         assert_eq!(
-            render(&history, &Moments::utc(NOON)),
+            told(&history, &Moments::utc(NOON)),
             "[12:00:00] #7 ann: a\n[12:00:00] #7 to ann: b (expired)\n    … 2 messages missing\n\
              [12:00:00] #7 ann: c\n[12:00:00] #7 ann: d"
         );
@@ -508,15 +538,28 @@ mod tests {
         let mut one = in_turn("new\u{7}");
         one.entry.marks.edited = Some(Edited { sequence: 4, at: NOON });
         assert_eq!(show(one.clone()), "[12:00:00] #7 ann: new\\u{7} (edited)");
-        let revised = |said| render(&Shown::Revised(said), &moments);
+        let revised = |said| told(&Talk::Revised(said), &moments);
         assert_eq!(revised(one.clone()), "ann has edited #7 of 12:00:00: new\\u{7}");
         one.entry.body = Vec::new();
-        one.entry.marks = Marks { edited: None, deleted_at: Some(NOON) };
+        one.entry.marks = Marks { deleted_at: Some(NOON), ..Marks::default() };
         assert_eq!(show(one.clone()), "[12:00:00] #7 ann: (deleted)");
         assert_eq!(revised(one.clone()), "ann has deleted #7 of 12:00:00");
-        let deleted = |notice| render(&Shown::Deleted { said: one.clone(), notice }, &moments);
+        let deleted = |notice| told(&Talk::Deleted { said: one.clone(), notice }, &moments);
         assert!(deleted(Some(MessageNumber(8))).contains("may have kept it"));
         assert!(deleted(None).contains("never left"));
+    }
+
+    #[test]
+    fn a_timer_is_told_in_words() {
+        let content = |lifetime| {
+            let (content_type, body) = Content::Timer(lifetime).write();
+            let mut said = in_turn("");
+            (said.entry.content_type, said.entry.body) = (content_type, body);
+            show(said)
+        };
+        let on = "[12:00:00] #7 ann: (what you both say from now on disappears after 30s)";
+        assert_eq!(content(Some(Span::from_secs(30))), on);
+        assert_eq!(content(None), "[12:00:00] #7 ann: (what you both say from now on stays)");
     }
 
     #[test]
@@ -529,10 +572,10 @@ mod tests {
             copies: 5,
             ended_at: Some(NOON + Span::from_secs(3)),
         };
-        let shown = Shown::Message { said: ours, waits_until: None };
+        let shown = Talk::Message { said: ours, waits_until: None };
         let address = "01".repeat(20);
         assert_eq!(
-            render(&shown, &Moments::utc(NOON)),
+            told(&shown, &Moments::utc(NOON)),
             format!(
                 "#7 to ann ({address})\n  recipients: ann ({address})\n  state: delivered at \
                  12:00:03\n  written: 12:00:00\n  accepted: 12:00:01\n  first stored: 12:00:02\n  \
@@ -544,8 +587,8 @@ mod tests {
     #[test]
     fn a_stranger_is_shown_with_their_address() {
         let said = in_turn("hi");
-        let shown = Shown::Received { said, is_stranger: true, belongs_before: None };
-        let text = render(&shown, &Moments::utc(NOON));
+        let shown = Talk::Received { said, is_stranger: true, belongs_before: None };
+        let text = told(&shown, &Moments::utc(NOON));
         assert!(text.contains(&Address::from_bytes([1; 20]).to_string()), "{text}");
         assert!(text.ends_with("\n[12:00:00] #7 ann: hi"), "{text}");
     }
@@ -578,7 +621,7 @@ mod tests {
         let line = |state| {
             let (number, name) = (MessageNumber(7), "ann".to_owned());
             let contact = Address::from_bytes([1; 20]);
-            render(&Shown::State { number, name, contact, state }, &Moments::utc(NOON))
+            told(&Talk::State { number, name, contact, state }, &Moments::utc(NOON))
         };
         assert_eq!(line(MessageState::Queued), "#7 to ann: queued");
         assert_eq!(line(MessageState::Accepted), "#7 to ann: accepted");

@@ -8,18 +8,54 @@ use std::path::PathBuf;
 use comm::{NodeStatus, PeerLine, Reach};
 use comm_proto::address::Address;
 use comm_proto::agent::{Contact, Entry, MessageNumber, MessageState};
+use comm_proto::content::Content;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::time::{Span, Time};
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
+    /// Of a conversation.
+    Talk(Talk),
     /// The program is ready.
     Started {
         address: Address,
         /// Or why nothing is known of it.
         node: Result<NodeStatus, String>,
     },
+    /// There is a connection to the node.
+    Online { node: Address },
+    /// There is none.
+    Offline { reason: String },
+    /// The program was too slow to show everything.
+    Lagged { missed: u64 },
+    /// What can be typed.
+    Help,
+    /// Who and where we are.
+    WhoAmI { address: Address, node: Result<NodeStatus, String>, pending: usize },
+    /// The node's table.
+    Peers(Vec<PeerLine>),
+    /// A contact as it is now.
+    Contact(Contact),
+    /// A contact is no more.
+    Removed { contact: Contact, on_their_way: usize },
+    /// Everybody we know.
+    Contacts(Vec<(Contact, Reach)>),
+    /// How long what is said from now on waits.
+    Lifetime(Span),
+    /// Everything has been copied.
+    Backup { file: PathBuf, bytes: u64 },
+    /// What to compare by voice.
+    Verify { name: String, contact: Address, digits: String },
+    /// The program ends and these have not left the machine.
+    Left { waiting: usize },
+    /// A line could not be obeyed.
+    Error(String),
+}
+
+/// What is told of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
     /// Somebody said something.
     Received {
         said: Said,
@@ -41,6 +77,12 @@ pub(crate) enum Shown {
         /// What the removal goes by on its way, if the message can be elsewhere.
         notice: Option<MessageNumber>,
     },
+    /// After which time what is said with somebody disappears.
+    Timer { name: String, contact: Address, lifetime: Option<Span> },
+    /// A message of somebody came after its time.
+    Overdue { name: String, contact: Address },
+    /// A message is gone, as it was to be.
+    Disappeared { number: MessageNumber, name: String, contact: Address },
     /// How many messages of somebody are missing has changed.
     Missing { name: String, contact: Address, messages: u64 },
     /// What we said is on disk.
@@ -49,24 +91,6 @@ pub(crate) enum Shown {
     State { number: MessageNumber, name: String, contact: Address, state: MessageState },
     /// Something came that cannot be read.
     Unreadable { envelope: EnvelopeId, reason: String },
-    /// There is a connection to the node.
-    Online { node: Address },
-    /// There is none.
-    Offline { reason: String },
-    /// The program was too slow to show everything.
-    Lagged { missed: u64 },
-    /// What can be typed.
-    Help,
-    /// Who and where we are.
-    WhoAmI { address: Address, node: Result<NodeStatus, String>, pending: usize },
-    /// The node's table.
-    Peers(Vec<PeerLine>),
-    /// A contact as it is now.
-    Contact(Contact),
-    /// A contact is no more.
-    Removed { contact: Contact, on_their_way: usize },
-    /// Everybody we know.
-    Contacts(Vec<(Contact, Reach)>),
     /// What was said.
     History(Vec<Said>),
     /// One of our messages, or of somebody else's, with all that is known of it.
@@ -77,16 +101,6 @@ pub(crate) enum Shown {
     },
     /// A message was taken back.
     Cancelled { number: MessageNumber, copies_may_exist: bool },
-    /// How long what is said from now on waits.
-    Lifetime(Span),
-    /// Everything has been copied.
-    Backup { file: PathBuf, bytes: u64 },
-    /// What to compare by voice.
-    Verify { name: String, contact: Address, digits: String },
-    /// The program ends and these have not left the machine.
-    Left { waiting: usize },
-    /// A line could not be obeyed.
-    Error(String),
 }
 
 /// An entry with the name of whoever it is with.
@@ -96,4 +110,18 @@ pub(crate) struct Said {
     pub(crate) entry: Entry,
     /// The message that it answers, if it answers one and that is here.
     pub(crate) answered: Option<Box<Entry>>,
+}
+
+impl From<Talk> for Shown {
+    fn from(talk: Talk) -> Self {
+        Self::Talk(talk)
+    }
+}
+
+/// To which time an entry sets the timer of its conversation, if it does; none, that what is said stays.
+pub(crate) fn timer(entry: &Entry) -> Option<Option<Span>> {
+    match Content::read(entry.content_type, entry.body.clone()) {
+        Content::Timer(lifetime) => Some(lifetime),
+        _ => None,
+    }
 }
