@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use comm_proto::address::Address;
-use comm_proto::agent::{Command, CommandError, Contact, Entry, MessageNumber, Outcome, Standing};
+use comm_proto::agent::{
+    Command, CommandError, Contact, Entry, MessageNumber, Outcome, ReceiptRule, Standing,
+};
 use comm_proto::envelope::TTL_DEFAULT;
 use comm_proto::identity::Identity;
 use comm_proto::key::PublicKey;
@@ -35,6 +37,8 @@ pub use events::{Event, Events};
 const ASKS_MAX: usize = 256;
 /// Events that a slow listener may be behind before it loses some.
 const EVENTS_MAX: usize = 1_024;
+/// Messages that are marked as read in one command.
+const READ_AT_ONCE: usize = 1_000;
 /// How long the node may take to say how it is connected.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -228,6 +232,51 @@ impl Client {
             Outcome::Queued(entry) => Ok(entry),
             _ => Err(ClientError::Closed),
         }
+    }
+
+    /// Notes that the person was shown messages of `contact`; those that are to tell so are told (PROTOCOL §4.11).
+    /// Returns how many of this contact's messages they were not shown.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn mark_read(
+        &self,
+        contact: Address,
+        numbers: &[MessageNumber],
+    ) -> Result<u64, ClientError> {
+        let mut left = 0;
+        for numbers in numbers.chunks(READ_AT_ONCE) {
+            let numbers = numbers.to_vec();
+            match self.command(Command::MarkRead { contact, numbers }).await? {
+                Outcome::Read { unread } => left = unread,
+                _ => return Err(ClientError::Closed),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Says whether `of` is told which of their messages the person was shown; without anybody, whether everybody is
+    /// who has no rule of their own. Nobody is at first.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn set_receipts(
+        &self,
+        of: Option<Address>,
+        rule: ReceiptRule,
+    ) -> Result<ReceiptRule, ClientError> {
+        match self.command(Command::SetReceipts { of, rule }).await? {
+            Outcome::Receipts(rule) => Ok(rule),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// What is done for everybody who has no rule of their own.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn receipts_for_all(&self) -> Result<ReceiptRule, ClientError> {
+        self.ask(Ask::Receipts).await
     }
 
     /// Gives an address a name, or another name. `key` is taken if it belongs to the address; without

@@ -8,7 +8,7 @@
 //! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
 //! and take back, `outbox` brings it on its way, `inbox` takes it in, `mailboxes` says where both happen,
 //! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
-//! removes what is to disappear.
+//! removes what is to disappear, `reading` knows what the person was shown.
 
 mod cards;
 mod commands;
@@ -20,6 +20,7 @@ mod inbox;
 mod io;
 mod mailboxes;
 mod outbox;
+mod reading;
 mod received;
 mod records;
 mod saying;
@@ -43,11 +44,12 @@ use fading::Fading;
 use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
+use reading::Reading;
 
 pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 pub use io::{
     CallId, Command, CommandError, CommandId, Contact, Drawer, Event, Input, Newest, Outcome,
-    Output, Standing, Timer,
+    Output, ReceiptRule, Standing, Timer,
 };
 
 /// Above every key of every drawer.
@@ -72,6 +74,7 @@ pub struct Agent {
     mailboxes: Mailboxes,
     prekeys: PrekeyRing,
     fading: Fading,
+    reading: Reading,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -145,6 +148,7 @@ impl Agent {
             mailboxes: Mailboxes::default(),
             prekeys: cards::read_prekeys(turn)?,
             fading: Fading::read(turn)?,
+            reading: Reading::read(turn)?,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -211,6 +215,7 @@ impl Agent {
             connected.then(|| (self.publishing.next(), Timer::Card)),
             self.prekeys_next().map(|at| (at, Timer::Prekeys)),
             self.fading.next().map(|at| (at, Timer::Fading)),
+            self.reading.next().map(|at| (at, Timer::Receipts)),
         ]
         .into_iter()
         .flatten()
@@ -222,13 +227,14 @@ impl Agent {
         self.identity.address()
     }
 
-    /// Messages that are neither delivered nor expired.
+    /// Messages that are neither delivered nor expired. Receipts are not counted.
     pub fn outbox_len(&self) -> usize {
-        self.outbox.len()
+        self.outbox.shown()
     }
 
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.fading_due(turn)?;
+        self.receipts_due(turn)?;
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
         self.prekeys_due(turn);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use comm_proto::address::Address;
 use comm_proto::agent::{
     Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Input, MessageNumber, Outcome,
-    Output, Standing,
+    Output, ReceiptRule, Standing,
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
@@ -70,6 +70,7 @@ pub(super) enum Ask {
         reply: oneshot::Sender<Option<Time>>,
     },
     Pending(oneshot::Sender<usize>),
+    Receipts(oneshot::Sender<ReceiptRule>),
     Node(NodeAsk),
     Switch {
         online: bool,
@@ -217,6 +218,7 @@ impl Driver {
             }
             Ask::WaitsUntil { number, reply } => drop(reply.send(self.agent.waits_until(number))),
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),
+            Ask::Receipts(reply) => drop(reply.send(self.agent.receipts_for_all())),
             Ask::Node(ask) => self.push_call(ask),
             Ask::Switch { online, reply } => {
                 if online != self.link.is_online() {

@@ -140,3 +140,50 @@ fn messages_disappear_on_both_sides_also_while_the_program_is_off() {
         assert_sealed(&home.data(), b"for six seconds");
     }
 }
+
+/// E21, F9: off at first; wanted, what is printed is told, and what goes to a log is not read.
+#[test]
+fn receipts_are_sent_if_wanted_for_what_was_shown() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = acquainted(&ann_home, &bob_home);
+    ann.sends(bob_home.address(), "unnoticed");
+    bob.hears(ann_home.address(), "unnoticed");
+    bob.say("/receipts");
+    bob.wait_for_object("receipts", &json!({ "name": null, "rule": "off" }));
+    bob.say("/receipts ann on");
+    bob.wait_for_object("receipts", &json!({ "name": "ann", "rule": "on" }));
+    let number = ann.sends(bob_home.address(), "noticed");
+    bob.hears(ann_home.address(), "noticed");
+    let read = ann.wait_for_object("read", &json!({ "name": "bob" }));
+    assert_eq!(read["number"], number, "the first was not told");
+    ann.say(&format!("/info {number}"));
+    assert!(ann.wait_for_object("message", &json!({}))["read_at"].is_u64());
+    ann.say("/receipts bob");
+    ann.wait_for_object("receipts", &json!({ "name": "bob", "rule": "default" }));
+    assert!(refusal(&mut ann, "/receipts bob maybe").contains("usage"));
+    bob.quits();
+
+    // A program that prints to a log shows nobody anything until it is asked.
+    let place = {
+        ann.say("/whoami");
+        let us = ann.wait_for_object("whoami", &json!({}));
+        us["node"]["endpoints"][0].as_str().unwrap().to_owned()
+    };
+    let mut command = bob_home.comm();
+    command.args(["--json", "--daemon", &bob_home.secret(), "127.0.0.1:0", &place]);
+    let mut bob = Person::start(command);
+    bob.started();
+    let number = ann.sends(bob_home.address(), "for the log");
+    bob.hears(ann_home.address(), "for the log");
+    let unread = |bob: &mut Person| {
+        bob.say("/contacts");
+        bob.wait_for_object("contacts", &json!({}))["contacts"][0]["unread"].clone()
+    };
+    assert_eq!(unread(&mut bob), 1);
+    assert_eq!(history(&mut bob, "ann").len(), 3);
+    let read = ann.wait_for_object("read", &json!({}));
+    assert_eq!(read["number"], number);
+    assert_eq!(unread(&mut bob), 0);
+    ann.quits();
+    bob.quits();
+}

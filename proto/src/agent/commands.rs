@@ -47,6 +47,8 @@ impl Agent {
             Command::SetTimer { contact, lifetime, ttl } => {
                 Outcome::Queued(self.set_timer(turn, contact, lifetime, ttl)?)
             }
+            Command::MarkRead { contact, numbers } => self.mark_read(turn, &contact, &numbers)?,
+            Command::SetReceipts { of, rule } => self.set_receipts(of, rule)?,
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;
                 return Ok(None);

@@ -13,7 +13,9 @@ use crate::key::PublicKey;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{CommandError, Contact, Drawer, NOTE_MAX, Outcome, Standing};
+use super::io::{
+    CommandError, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Standing,
+};
 use super::records::{ContactRecord, Timing};
 use super::{Agent, Turn, read_all};
 
@@ -304,11 +306,19 @@ impl Agent {
             removed_at: Some(turn.now.max(Time::from_millis(1))),
             card: None,
             timer: Timing::default(),
+            receipts: ReceiptRule::default(),
+            unread: 0,
             ..record.clone()
         };
         self.write_contact(number, changed);
         self.forget_history(number);
         Ok(Outcome::Removed { contact, on_their_way: self.on_their_way(number) })
+    }
+
+    /// The number of a contact that was not removed.
+    pub(super) fn number_of_present(&self, address: &Address) -> Result<u32, CommandError> {
+        let present = self.people.present(address).map(|(number, _)| number);
+        present.ok_or(CommandError::NoContact(*address))
     }
 
     /// Makes room for a new contact by the one that was removed first and is written nothing.
@@ -343,6 +353,8 @@ fn shown(record: &ContactRecord) -> Contact {
         is_named: record.is_named,
         note: record.note.clone(),
         lifetime: record.timer.lifetime,
+        unread: record.unread,
+        receipts: record.receipts,
     }
 }
 

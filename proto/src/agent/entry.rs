@@ -98,6 +98,8 @@ pub struct Steps {
     pub copies: u32,
     /// When it came to its end: delivered, expired or taken back.
     pub ended_at: Option<Time>,
+    /// When we learnt that its reader was shown it; none if they do not tell.
+    pub read_at: Option<Time>,
 }
 
 impl Steps {

@@ -155,6 +155,7 @@ impl Agent {
         }
         self.withdraw(turn, row.number)?;
         self.withdraw_edits(turn, row.contact, &entry)?;
+        self.forget_unread(turn, row.contact, row.number)?;
         self.remove_entry(row.contact, key, &entry);
         let (number, contact) = (row.number, entry.contact);
         self.promise_event(Event::Disappeared { number, contact });

@@ -159,7 +159,9 @@ impl Agent {
     /// Deletes all that was said with a contact.
     pub(super) fn forget_history(&mut self, contact: u32) {
         let next = contact.saturating_add(1);
-        for drawer in [Drawer::History, Drawer::Ids, Drawer::Waiting] {
+        let drawers =
+            [Drawer::History, Drawer::Ids, Drawer::Waiting, Drawer::Unread, Drawer::Receipts];
+        for drawer in drawers {
             self.journal.delete_range(drawer, key(contact, 0), key(next, 0));
         }
     }
@@ -212,7 +214,7 @@ fn place_of(
     Ok(place.unwrap_or_else(|| key(contact, number.0)))
 }
 
-fn key(contact: u32, number: u64) -> Vec<u8> {
+pub(super) fn key(contact: u32, number: u64) -> Vec<u8> {
     [&contact.to_be_bytes()[..], &number.to_be_bytes()].concat()
 }
 

@@ -192,6 +192,7 @@ impl Agent {
             Content::Delete { target } => {
                 self.on_revision(turn, contact, &target, revision(Change::Removed))?;
             }
+            Content::Receipt(ids) => self.on_receipt(turn, contact, &ids)?,
             content => {
                 if let Content::Timer(lifetime) = content {
                     self.on_timer(turn, contact, lifetime, opened.payload.sent_at);
@@ -215,6 +216,7 @@ impl Agent {
         }
         self.write_entry(contact, &entry);
         self.note_fading(turn, contact, &entry);
+        self.note_unread(contact, &entry);
         self.promise_event(Event::Received(entry));
     }
 

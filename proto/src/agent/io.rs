@@ -38,11 +38,15 @@ pub enum Drawer {
     Waiting,
     /// Time ‖ contact number ‖ message number → when it was noted that this one disappears then.
     Fading,
+    /// Contact number ‖ message number of what the person was not shown yet → nothing.
+    Unread,
+    /// Contact number ‖ message number → id of a message whose author is to be told that it was shown.
+    Receipts,
 }
 
 impl Drawer {
     /// All tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Contacts,
         Self::History,
         Self::Outbox,
@@ -51,6 +55,8 @@ impl Drawer {
         Self::Ids,
         Self::Waiting,
         Self::Fading,
+        Self::Unread,
+        Self::Receipts,
     ];
 
     /// A stable name, for stores that name their tables.
@@ -64,6 +70,8 @@ impl Drawer {
             Self::Ids => "ids",
             Self::Waiting => "waiting",
             Self::Fading => "fading",
+            Self::Unread => "unread",
+            Self::Receipts => "receipts",
         }
     }
 }
@@ -186,8 +194,34 @@ pub enum Command {
         /// How long the word of it may wait for them.
         ttl: Span,
     },
+    /// The person was shown messages of somebody. If they are to be told so, they will be (PROTOCOL §4.11).
+    MarkRead {
+        /// Whose.
+        contact: Address,
+        /// Which, at most 1,000.
+        numbers: Vec<MessageNumber>,
+    },
+    /// Says who is told which messages the person was shown.
+    SetReceipts {
+        /// Whom it is about; everybody who has no rule of their own, if nobody.
+        of: Option<Address>,
+        /// What is done. For everybody, [`ReceiptRule::AsForAll`] is to withhold.
+        rule: ReceiptRule,
+    },
     /// Takes back what has not been delivered.
     Cancel(MessageNumber),
+}
+
+/// Whether somebody is told which of their messages the person was shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceiptRule {
+    /// As everybody who has no rule of their own.
+    #[default]
+    AsForAll,
+    /// They are.
+    Send,
+    /// They are not.
+    Withhold,
 }
 
 /// What a command came to, once the disk has it.
@@ -219,6 +253,13 @@ pub enum Outcome {
         /// machine. Whoever has read it may have kept it all the same.
         notice: Option<MessageNumber>,
     },
+    /// Messages were shown.
+    Read {
+        /// How many of this contact's were not.
+        unread: u64,
+    },
+    /// What is done from now on about receipts.
+    Receipts(ReceiptRule),
     /// The message will not be relayed by our node any more.
     Cancelled {
         /// Whether copies had left.
@@ -276,6 +317,9 @@ pub enum CommandError {
     /// The time after which messages are to disappear is out of bounds.
     #[error("messages disappear after 5 seconds to 366 days")]
     Lifetime,
+    /// Too many messages at once.
+    #[error("at most {0} messages are marked as read at once")]
+    TooManyMessages(usize),
     /// There is no such message.
     #[error("there is no message #{}", .0.0)]
     NoMessage(MessageNumber),
@@ -335,6 +379,15 @@ pub enum Event {
     Received(Entry),
     /// The author of a message has given it another text or removed it; it is on disk as it is here.
     Revised(Entry),
+    /// Somebody was shown one of our messages, and tells us so.
+    Read {
+        /// Which.
+        number: MessageNumber,
+        /// By whom.
+        contact: Address,
+        /// When we learnt of it.
+        at: Time,
+    },
     /// A message of somebody came after the time when it was to be gone: it is not shown and not kept.
     Overdue {
         /// Whose.
@@ -388,6 +441,10 @@ pub struct Contact {
     pub note: String,
     /// After which time what is said with them disappears; none, that it stays.
     pub lifetime: Option<Span>,
+    /// How many of their messages the person was not shown.
+    pub unread: u64,
+    /// Whether they are told which they were shown.
+    pub receipts: ReceiptRule,
 }
 
 /// Where a conversation stands, as far as this store knows.
@@ -426,4 +483,6 @@ pub enum Timer {
     Prekeys,
     /// A message is to disappear.
     Fading,
+    /// Somebody is to be told what was read.
+    Receipts,
 }

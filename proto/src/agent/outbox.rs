@@ -67,6 +67,12 @@ impl Outbox {
         self.messages.len()
     }
 
+    /// How many of them the person knows of: all but receipts.
+    pub(super) fn shown(&self) -> usize {
+        let is_shown = |message: &&Outgoing| message.content_type != ContentType::RECEIPT;
+        self.messages.values().filter(is_shown).count()
+    }
+
     /// One of our messages that is on its way.
     pub(super) fn get(&self, number: MessageNumber) -> Option<&Outgoing> {
         self.messages.get(&number)
@@ -388,6 +394,7 @@ impl Agent {
             return Ok(());
         }
         let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
+        let content_type = message.content_type;
         self.change_entry(turn, contact, number, |entry| {
             if let Author::Us { state: known, .. } = &mut entry.author {
                 *known = state.max(*known);
@@ -412,7 +419,10 @@ impl Agent {
             }
             _ => {}
         }
-        if let Some(contact) = self.people.get(contact).map(|record| record.address) {
+        // Of receipts the person knows nothing.
+        let is_shown = content_type != ContentType::RECEIPT;
+        let known = self.people.get(contact).filter(|_| is_shown);
+        if let Some(contact) = known.map(|record| record.address) {
             let event = Event::State { number, contact, state };
             self.journal.promise(Promise::Output(Output::Event(event)));
         }

@@ -14,13 +14,14 @@ use crate::time::{Span, Time};
 use crate::verified::Verified;
 
 use super::entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
+use super::io::ReceiptRule;
 use super::received::Received;
 
 /// No field on disk is longer.
 const FIELD_MAX: usize = 1 << 17;
 
 const CONTACT: &[u8] = b"comm/agent/contact/v3\0";
-/// The layout before timers.
+/// The layout before timers, receipts and what is unread.
 const CONTACT_V2: &[u8] = b"comm/agent/contact/v2\0";
 /// The layout before notes and removal.
 const CONTACT_V1: &[u8] = b"comm/agent/contact/v1\0";
@@ -51,6 +52,10 @@ pub(super) struct ContactRecord {
     pub(super) received: Received,
     /// After which time what is said from now on disappears.
     pub(super) timer: Timing,
+    /// Whether they are told which messages we were shown.
+    pub(super) receipts: ReceiptRule,
+    /// How many of their messages we were not shown.
+    pub(super) unread: u64,
 }
 
 /// A conversation's timer.
@@ -122,6 +127,8 @@ impl ContactRecord {
             previous: None,
             received: Received::default(),
             timer: Timing::default(),
+            receipts: ReceiptRule::default(),
+            unread: 0,
         }
     }
 
@@ -144,6 +151,12 @@ impl ContactRecord {
             .u64(self.timer.lifetime.map_or(0, Span::as_millis))
             .u64(self.timer.set_at.as_millis())
             .bytes(set_by.as_ref().map_or(&[], |address| &address[..]))
+            .u8(match self.receipts {
+                ReceiptRule::AsForAll => 0,
+                ReceiptRule::Send => 1,
+                ReceiptRule::Withhold => 2,
+            })
+            .u64(self.unread)
             .finish()
     }
 
@@ -176,6 +189,12 @@ impl ContactRecord {
         record.received = Received::read(&mut fields)?;
         if !is_second_layout {
             record.timer = read_timing(&mut fields)?;
+            record.receipts = match fields.u8()? {
+                1 => ReceiptRule::Send,
+                2 => ReceiptRule::Withhold,
+                _ => ReceiptRule::AsForAll,
+            };
+            record.unread = fields.u64()?;
         }
         Ok(record)
     }
@@ -273,6 +292,7 @@ pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
                 .u64(millis(entry.steps.stored_at))
                 .u32(entry.steps.copies)
                 .u64(millis(entry.steps.ended_at))
+                .u64(millis(entry.steps.read_at))
         }
         // Before which it belongs is told by its key.
         Author::Them { missing_before, place } => {
@@ -304,7 +324,8 @@ fn read_entry(number: MessageNumber, fields: &mut FieldReader<'_>) -> Result<Ent
     if let Author::Us { .. } = entry.author {
         let (accepted_at, stored_at) = (read_time(fields)?, read_time(fields)?);
         let (copies, ended_at) = (fields.u32()?, read_time(fields)?);
-        entry.steps = Steps { accepted_at, stored_at, copies, ended_at };
+        let read_at = read_time(fields)?;
+        entry.steps = Steps { accepted_at, stored_at, copies, ended_at, read_at };
     }
     Ok(entry)
 }
@@ -461,6 +482,7 @@ mod tests {
             stored_at: Some(Time::from_millis(14)),
             copies: 15,
             ended_at: Some(Time::from_millis(16)),
+            read_at: Some(Time::from_millis(18)),
         };
         for author in [ours, Author::Them { missing_before: 2, place: Place::Unknown }] {
             let entry = Entry {

@@ -159,6 +159,9 @@ impl Agent {
             Some((key, mut entry)) => {
                 let is_theirs = matches!(entry.author, Author::Them { .. });
                 if is_theirs && revision.apply(&mut entry) {
+                    if entry.marks.deleted_at.is_some() {
+                        self.forget_unread(turn, contact, entry.number)?;
+                    }
                     self.rewrite(key, &entry);
                     self.promise_event(Event::Revised(entry));
                 }

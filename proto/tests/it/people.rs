@@ -8,6 +8,7 @@ mod fading;
 mod older;
 mod order;
 mod prekeys;
+mod reading;
 mod revising;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -39,6 +40,8 @@ struct Town {
     next_id: u64,
     /// Whether the node loses acknowledgements.
     drops_acknowledgements: bool,
+    /// Envelopes that people have submitted.
+    submitted: usize,
     /// Whose envelopes wait until the test hands them over, and these.
     held: Option<(&'static str, Vec<ClientPush>)>,
 }
@@ -67,6 +70,7 @@ impl Town {
             asked: BTreeMap::new(),
             next_id: 0,
             drops_acknowledgements: false,
+            submitted: 0,
             held: None,
         }
     }
@@ -225,6 +229,7 @@ impl Town {
             return;
         }
         let session = person.session;
+        self.submitted += usize::from(matches!(request, ClientRequest::Submit { .. }));
         self.next_id += 1;
         self.asked.insert(self.next_id, (name, id));
         let id = RequestId(self.next_id);

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use comm::{Client, ClientError, Config, Event, Events, Message};
 use comm_proto::address::Address;
-use comm_proto::agent::{self, Author, Contact, Entry, MessageNumber, MessageState, Place};
+use comm_proto::agent::{
+    self, Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule,
+};
 use comm_proto::identity::{Identity, safety_number};
 use comm_proto::time::{Span, Time};
 use tokio::sync::mpsc;
@@ -45,11 +47,20 @@ pub(crate) struct Chat {
     ttl: Span,
     /// Copies that are being made.
     backups: JoinSet<Shown>,
+    /// Messages that are being printed.
+    printing: JoinSet<Option<Displayed>>,
+    /// Messages that are shown next.
+    to_be_printed: Vec<Displayed>,
+    /// Whether somebody is supposed to read what is printed as it comes.
+    is_watched: bool,
     /// Messages that are on our node's disk count as left when the node is not ours.
     accepted_is_left: bool,
     /// Why there is no connection, as it was last shown: each attempt fails for the same reason.
     offline_because: Option<String>,
 }
+
+/// Messages of one person that were printed.
+type Displayed = (Address, Vec<MessageNumber>);
 
 /// How it goes on after a line.
 #[derive(PartialEq, Eq)]
@@ -77,6 +88,9 @@ impl Chat {
             staying: BTreeSet::new(),
             ttl,
             backups: JoinSet::new(),
+            printing: JoinSet::new(),
+            to_be_printed: Vec::new(),
+            is_watched: true,
             accepted_is_left,
             offline_because: None,
         };
@@ -94,6 +108,8 @@ impl Chat {
         stays: bool,
     ) -> Result<(), Failure> {
         let mut has_input = true;
+        // What goes to a log is read when the person asks for it.
+        self.is_watched = !stays;
         loop {
             tokio::select! {
                 event = self.events.next() => match event {
@@ -114,6 +130,7 @@ impl Chat {
                     }
                 },
                 Some(copied) = self.backups.join_next() => self.show_copied(copied).await,
+                Some(printed) = self.printing.join_next() => self.mark_read(printed).await,
                 () = stop.wanted() => break,
             }
         }
@@ -170,7 +187,23 @@ impl Chat {
         if let Some(shown) = shown {
             self.screen.show(&shown).await;
         }
+        self.follow_printing().await;
         Next::GoOn
+    }
+
+    /// What was just shown counts as read once it is printed, not before.
+    async fn follow_printing(&mut self) {
+        for displayed in std::mem::take(&mut self.to_be_printed) {
+            let printed = self.screen.printed().await;
+            self.printing.spawn(async move { printed.await.ok().map(|()| displayed) });
+        }
+    }
+
+    async fn mark_read(&mut self, printed: Result<Option<Displayed>, JoinError>) {
+        if let Ok(Some((contact, numbers))) = printed {
+            // They may have been removed meanwhile.
+            let _gone = self.client.mark_read(contact, &numbers).await;
+        }
     }
 
     async fn obey(&mut self, line: Line) -> Result<Option<Shown>, String> {
@@ -190,6 +223,8 @@ impl Chat {
             Line::Reply { to, text } => self.reply(to, text).await?,
             Line::Edit { number, text } => self.edit(number, text).await?,
             Line::Delete(number) => self.delete(number).await?,
+            Line::Receipts(of) => self.receipts(of.as_ref()).await?,
+            Line::SetReceipts { of, rule } => self.set_receipts(of.as_ref(), rule).await?,
             Line::Timer(who) => {
                 let contact = self.find(&who).await?;
                 // The other side may have set it since they became a contact.
@@ -237,6 +272,30 @@ impl Chat {
         let entry = self.client.reply(to, answer, self.ttl).await.map_err(text)?;
         self.staying.insert(entry.number);
         Ok(Talk::Queued(self.said(entry).await).into())
+    }
+
+    async fn receipts(&mut self, of: Option<&Who>) -> Result<Shown, String> {
+        let Some(of) = of else {
+            let rule = self.client.receipts_for_all().await.map_err(text)?;
+            return Ok(Talk::Receipts { of: None, rule }.into());
+        };
+        let address = self.find(of).await?;
+        self.refresh_contacts().await;
+        let rule = self.contact(address).await.map_or(ReceiptRule::AsForAll, |one| one.receipts);
+        Ok(Talk::Receipts { of: Some((self.name(address).await, address)), rule }.into())
+    }
+
+    async fn set_receipts(&mut self, of: Option<&Who>, rule: ReceiptRule) -> Result<Shown, String> {
+        let of = match of {
+            Some(who) => Some(self.find(who).await?),
+            None => None,
+        };
+        let rule = self.client.set_receipts(of, rule).await.map_err(text)?;
+        let of = match of {
+            Some(address) => Some((self.name(address).await, address)),
+            None => None,
+        };
+        Ok(Talk::Receipts { of, rule }.into())
     }
 
     async fn edit(&mut self, number: MessageNumber, new: String) -> Result<Shown, String> {
@@ -312,10 +371,15 @@ impl Chat {
             let surplus = entries.len().saturating_sub(count);
             entries.drain(..surplus);
         }
+        let mut read: BTreeMap<Address, Vec<MessageNumber>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| matches!(entry.author, Author::Them { .. })) {
+            read.entry(entry.contact).or_default().push(entry.number);
+        }
         let mut said = Vec::new();
         for entry in entries {
             said.push(self.said(entry).await);
         }
+        self.to_be_printed.extend(read);
         Ok(Talk::History(said).into())
     }
 
@@ -360,6 +424,10 @@ impl Chat {
             Event::Lagged { missed } => Shown::Lagged { missed: *missed },
         };
         self.screen.show(&shown).await;
+        if let (Event::Agent(agent::Event::Received(entry)), true) = (event, self.is_watched) {
+            self.to_be_printed.push((entry.contact, vec![entry.number]));
+            self.follow_printing().await;
+        }
     }
 
     /// What an event of a conversation tells.
@@ -372,6 +440,10 @@ impl Chat {
                 Talk::Received { said, is_stranger, belongs_before }
             }
             agent::Event::Revised(entry) => Talk::Revised(self.said(entry.clone()).await),
+            agent::Event::Read { number, contact, at } => {
+                let (number, contact, at) = (*number, *contact, *at);
+                Talk::Read { number, name: self.name(contact).await, contact, at }
+            }
             agent::Event::Overdue { contact } => {
                 Talk::Overdue { name: self.name(*contact).await, contact: *contact }
             }

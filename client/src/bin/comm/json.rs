@@ -4,7 +4,7 @@
 //! and ids are hexadecimal. A body that is no text is in `body_hex` instead of `text`.
 
 use comm::{NodeStatus, PeerLine, Reach};
-use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, Steps};
+use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, ReceiptRule, Steps};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use comm_proto::time::{Span, Time};
@@ -71,6 +71,16 @@ fn told(talk: &Talk) -> Value {
             "type": "timer", "name": name, "address": contact.to_string(),
             "disappears_after": lifetime.map(Span::as_millis)
         }),
+        Talk::Read { number, name, contact, at } => json!({
+            "type": "read", "number": number.0, "name": name, "address": contact.to_string(),
+            "read_at": at.as_millis()
+        }),
+        Talk::Receipts { of, rule } => json!({
+            "type": "receipts",
+            "name": of.as_ref().map(|(name, _)| name),
+            "address": of.as_ref().map(|(_, address)| address.to_string()),
+            "rule": receipt_rule(*rule),
+        }),
         Talk::Overdue { name, contact } => json!({
             "type": "overdue", "name": name, "address": contact.to_string()
         }),
@@ -101,6 +111,14 @@ fn told(talk: &Talk) -> Value {
             let said = |said| Value::Object(said_object("entry", said));
             json!({ "type": "history", "entries": entries.iter().map(said).collect::<Vec<_>>() })
         }
+    }
+}
+
+fn receipt_rule(rule: ReceiptRule) -> &'static str {
+    match rule {
+        ReceiptRule::AsForAll => "default",
+        ReceiptRule::Send => "on",
+        ReceiptRule::Withhold => "off",
     }
 }
 
@@ -190,6 +208,7 @@ fn steps_into(object: &mut Map<String, Value>, steps: &Steps) {
     object.insert("first_stored_at".to_owned(), at(steps.stored_at));
     object.insert("copies".to_owned(), json!(steps.copies));
     object.insert("ended_at".to_owned(), at(steps.ended_at));
+    object.insert("read_at".to_owned(), at(steps.read_at));
 }
 
 fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
@@ -277,6 +296,8 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "named": contact.is_named,
         "note": contact.note,
         "disappears_after": contact.lifetime.map(Span::as_millis),
+        "unread": contact.unread,
+        "receipts": receipt_rule(contact.receipts),
     });
     match fields {
         Value::Object(object) => object,

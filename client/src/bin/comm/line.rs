@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use comm_proto::address::{Address, ParseAddressError};
-use comm_proto::agent::MessageNumber;
+use comm_proto::agent::{MessageNumber, ReceiptRule};
 use comm_proto::time::Span;
 use thiserror::Error;
 
@@ -46,6 +46,10 @@ pub(crate) const HELP: &[Group] = &[
             (
                 "/timer NAME [TIME]",
                 "after which time what you both say disappears, e.g. 30s, 12h, 7d or off",
+            ),
+            (
+                "/receipts [NAME] [on|off]",
+                "whether NAME, or everybody, is told which messages you were shown",
             ),
         ],
     ),
@@ -90,6 +94,12 @@ pub(crate) enum Line {
         text: String,
     },
     Delete(MessageNumber),
+    /// To be shown; of everybody, if of nobody.
+    Receipts(Option<Who>),
+    SetReceipts {
+        of: Option<Who>,
+        rule: ReceiptRule,
+    },
     /// To be shown.
     Timer(Who),
     SetTimer {
@@ -206,6 +216,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
             .map(|time| Line::Lifetime(Some(time)))
             .map_err(LineError::Lifetime),
         ("ttl", _) => Err(LineError::Usage("/ttl [TIME]")),
+        ("receipts", words) => parse_receipts(words),
         ("timer", [name]) => Ok(Line::Timer(who(name))),
         ("timer", [name, time]) => lifetime::parse_stay(time)
             .map(|lifetime| Line::SetTimer { who: who(name), lifetime })
@@ -245,6 +256,31 @@ fn parse_msg(rest: &str) -> Result<Line, LineError> {
     match rest.split_once(' ') {
         Some((name, text)) if !name.is_empty() => send(who(name), text),
         _ => Err(LineError::Usage("/msg NAME TEXT")),
+    }
+}
+
+/// A lone `on` or `off` is about everybody.
+fn parse_receipts(words: &[&str]) -> Result<Line, LineError> {
+    let usage = LineError::Usage("/receipts [NAME] [on|off|default]");
+    let rule = |word: &str| match word {
+        "on" => Some(ReceiptRule::Send),
+        "off" => Some(ReceiptRule::Withhold),
+        _ => None,
+    };
+    match words {
+        [] => Ok(Line::Receipts(None)),
+        [word] => Ok(match rule(word) {
+            Some(rule) => Line::SetReceipts { of: None, rule },
+            None => Line::Receipts(Some(who(word))),
+        }),
+        [name, "default"] => {
+            Ok(Line::SetReceipts { of: Some(who(name)), rule: ReceiptRule::AsForAll })
+        }
+        [name, word] => {
+            let rule = rule(word).ok_or(usage)?;
+            Ok(Line::SetReceipts { of: Some(who(name)), rule })
+        }
+        _ => Err(usage),
     }
 }
 
@@ -361,6 +397,7 @@ mod tests {
                 .replace("TEXT", "hi")
                 .replace("ID", "#7")
                 .replace("[TIME]", "90m")
+                .replace("[on|off]", "on")
         };
         for (usage, _) in HELP.iter().flat_map(|(_, commands)| commands.iter()) {
             assert!(parse(&line(usage)).is_ok(), "{usage}");
@@ -408,6 +445,19 @@ mod tests {
         assert!(matches!(parse("/ttl 31d"), Err(LineError::Lifetime(_))));
         assert_eq!(parse("/backup my copy"), Ok(Line::Backup("my copy".into())));
         assert_eq!(parse("/backup"), Err(LineError::Usage("/backup FILE")));
+    }
+
+    #[test]
+    fn receipts_are_about_somebody_or_everybody() {
+        let ann = || Some(Who::Name("ann".to_owned()));
+        let set = |of, rule| Ok(Line::SetReceipts { of, rule });
+        assert_eq!(parse("/receipts"), Ok(Line::Receipts(None)));
+        assert_eq!(parse("/receipts ann"), Ok(Line::Receipts(ann())));
+        assert_eq!(parse("/receipts on"), set(None, ReceiptRule::Send));
+        assert_eq!(parse("/receipts off"), set(None, ReceiptRule::Withhold));
+        assert_eq!(parse("/receipts ann on"), set(ann(), ReceiptRule::Send));
+        assert_eq!(parse("/receipts ann default"), set(ann(), ReceiptRule::AsForAll));
+        assert!(matches!(parse("/receipts ann maybe"), Err(LineError::Usage(_))));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use comm::{NodeStatus, PeerLine, Reach};
-use comm_proto::agent::{Author, Contact, Entry, MessageNumber, MessageState, Place};
+use comm_proto::agent::{
+    Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule,
+};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use comm_proto::time::Time;
@@ -83,6 +85,10 @@ fn told(talk: &Talk, moments: &Moments) -> String {
                 None => format!("what you and {name} say stays"),
             }
         }
+        Talk::Read { number, name, at, .. } => {
+            format!("#{} to {}: read by {}", number.0, safe(name), moments.show(*at))
+        }
+        Talk::Receipts { of, rule } => receipts(of.as_ref().map(|(name, _)| safe(name)), *rule),
         Talk::Overdue { name, .. } => {
             let name = safe(name);
             format!("(a message of {name} came when its time was over; it is not shown)")
@@ -235,6 +241,15 @@ fn revised(said: &Said, moments: &Moments) -> String {
     }
 }
 
+fn receipts(of: Option<String>, rule: ReceiptRule) -> String {
+    let who = of.as_deref().unwrap_or("who has no rule of their own");
+    match rule {
+        ReceiptRule::Send => format!("{who} is told which messages you were shown"),
+        ReceiptRule::Withhold => format!("{who} is not told which messages you were shown"),
+        ReceiptRule::AsForAll => format!("{who} has no rule of their own; see /receipts"),
+    }
+}
+
 fn deleted(said: &Said, notice: Option<MessageNumber>) -> String {
     let (number, name) = (said.entry.number.0, safe(&said.name));
     match notice {
@@ -277,6 +292,7 @@ fn message(said: &Said, waits_until: Option<Time>, moments: &Moments) -> String 
                 ("first stored", at(entry.steps.stored_at)),
                 ("most copies", copies),
                 ("ended", at(entry.steps.ended_at)),
+                ("read", at(entry.steps.read_at)),
                 ("envelope", Some(envelope.map_or_else(not_sealed, |id| id.to_string()))),
             ]);
             format!("#{number} to {name} ({contact})")
@@ -571,6 +587,7 @@ mod tests {
             stored_at: Some(NOON + Span::from_secs(2)),
             copies: 5,
             ended_at: Some(NOON + Span::from_secs(3)),
+            read_at: Some(NOON + Span::from_secs(4)),
         };
         let shown = Talk::Message { said: ours, waits_until: None };
         let address = "01".repeat(20);
@@ -579,7 +596,7 @@ mod tests {
             format!(
                 "#7 to ann ({address})\n  recipients: ann ({address})\n  state: delivered at \
                  12:00:03\n  written: 12:00:00\n  accepted: 12:00:01\n  first stored: 12:00:02\n  \
-                 most copies: 5 relays\n  ended: 12:00:03\n  envelope: not sealed yet\n  text: hi"
+                 most copies: 5 relays\n  ended: 12:00:03\n  read: 12:00:04\n  envelope: not sealed yet\n  text: hi"
             )
         );
     }

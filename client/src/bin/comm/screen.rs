@@ -66,6 +66,13 @@ impl Screen {
         let _unread = self.prints.send(Print::Text(text + "\n")).await;
     }
 
+    /// Tells when all that was shown so far is printed; an error, that it never will be.
+    pub(crate) async fn printed(&self) -> oneshot::Receiver<()> {
+        let (printed, all) = oneshot::channel();
+        let _unread = self.prints.send(Print::Flush(printed)).await;
+        all
+    }
+
     /// Whether a person edits lines here.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal.is_some()

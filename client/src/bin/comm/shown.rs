@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use comm::{NodeStatus, PeerLine, Reach};
 use comm_proto::address::Address;
-use comm_proto::agent::{Contact, Entry, MessageNumber, MessageState};
+use comm_proto::agent::{Contact, Entry, MessageNumber, MessageState, ReceiptRule};
 use comm_proto::content::Content;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::time::{Span, Time};
@@ -79,6 +79,10 @@ pub(crate) enum Talk {
     },
     /// After which time what is said with somebody disappears.
     Timer { name: String, contact: Address, lifetime: Option<Span> },
+    /// Somebody was shown one of our messages.
+    Read { number: MessageNumber, name: String, contact: Address, at: Time },
+    /// Whether somebody is told what we were shown, or everybody.
+    Receipts { of: Option<(String, Address)>, rule: ReceiptRule },
     /// A message of somebody came after its time.
     Overdue { name: String, contact: Address },
     /// A message is gone, as it was to be.
