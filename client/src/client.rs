@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use comm_proto::address::Address;
 use comm_proto::agent::{
-    Command, CommandError, Contact, Entry, MessageNumber, Outcome, ReceiptRule, Standing,
+    Command, CommandError, Contact, Entry, MessageNumber, Outcome, ReceiptRule, Standing, Summary,
+    Words,
 };
 use comm_proto::envelope::TTL_DEFAULT;
 use comm_proto::identity::Identity;
@@ -39,6 +40,8 @@ const ASKS_MAX: usize = 256;
 const EVENTS_MAX: usize = 1_024;
 /// Messages that are marked as read in one command.
 const READ_AT_ONCE: usize = 1_000;
+/// Messages of a page.
+const PAGE: usize = 128;
 /// How long the node may take to say how it is connected.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -73,6 +76,15 @@ pub struct Client {
     /// Weak, so that listeners learn when the driver has ended.
     events: broadcast::WeakSender<events::Shared>,
     driver: JoinHandle<Result<(), StoreError>>,
+}
+
+/// All that was said with somebody, page by page.
+#[derive(Debug)]
+pub struct Pages {
+    asks: mpsc::Sender<Ask>,
+    contact: Address,
+    /// The last message of the page before.
+    after: Option<MessageNumber>,
 }
 
 /// Why a client cannot start.
@@ -363,6 +375,56 @@ impl Client {
         Ok(standings.into_iter().map(reach).collect())
     }
 
+    /// Every conversation with what was said last and how much is unread, the newest first.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn summaries(&self) -> Result<Vec<Summary>, ClientError> {
+        Ok(self.ask(Ask::Summaries).await??)
+    }
+
+    /// Says whether the person wants no sound and no notice of what `contact` says; events carry it.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn mute(&self, contact: Address, muted: bool) -> Result<Contact, ClientError> {
+        match self.command(Command::Mute { contact, muted }).await? {
+            Outcome::Contact(contact) => Ok(contact),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// The newest `limit` messages with `contact` that have all `words`, in the order of their authors. What
+    /// else is asked is answered meanwhile.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn search(
+        &self,
+        contact: Address,
+        words: &Words,
+        limit: usize,
+    ) -> Result<Vec<Entry>, ClientError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let words = words.clone();
+            let step = self.ask(|reply| Ask::Search { contact, words, from, reply }).await??;
+            found.extend(step.entries);
+            from = step.next;
+            if from.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                found.reverse();
+                return Ok(found);
+            }
+        }
+    }
+
+    /// All that was said with `contact`, page by page from the beginning. The client does not end before this
+    /// is dropped.
+    pub fn pages(&self, contact: Address) -> Pages {
+        Pages { asks: self.asks.clone(), contact, after: None }
+    }
+
     /// Everything that is on disk now, to be saved with [`Snapshot::save`] while the client goes on. A
     /// copy that is used beside the original is a second device: what one of them reads the other
     /// never gets, and both number their messages alike.
@@ -486,8 +548,29 @@ impl Client {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, ClientError> {
-        let (reply, answer) = oneshot::channel();
-        self.asks.send(ask(reply)).await.map_err(|_| ClientError::Closed)?;
-        answer.await.map_err(|_| ClientError::Closed)
+        ask_driver(&self.asks, ask).await
     }
+}
+
+impl Pages {
+    /// The next page, empty at the end.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn next(&mut self) -> Result<Vec<Entry>, ClientError> {
+        let (contact, after) = (self.contact, self.after);
+        let ask = |reply| Ask::Page { contact, after, limit: PAGE, reply };
+        let page = ask_driver(&self.asks, ask).await??;
+        self.after = page.last().map(|entry| entry.number).or(self.after);
+        Ok(page)
+    }
+}
+
+async fn ask_driver<T>(
+    asks: &mpsc::Sender<Ask>,
+    ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Result<T, ClientError> {
+    let (reply, answer) = oneshot::channel();
+    asks.send(ask(reply)).await.map_err(|_| ClientError::Closed)?;
+    answer.await.map_err(|_| ClientError::Closed)
 }

@@ -172,9 +172,10 @@ mod tests {
             key: None,
             is_named: true,
             note: String::new(),
-                lifetime: None,
-                unread: 0,
-                receipts: ReceiptRule::AsForAll,
+            lifetime: None,
+            unread: 0,
+            receipts: ReceiptRule::AsForAll,
+            muted: false,
         };
         let number = MessageNumber(7);
         let newest = state.map(|state| Newest { number, state, sent_at: NOW - GRACE });

@@ -24,6 +24,7 @@ mod reading;
 mod received;
 mod records;
 mod saying;
+mod search;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -49,8 +50,9 @@ use reading::Reading;
 pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 pub use io::{
     CallId, Command, CommandError, CommandId, Contact, Drawer, Event, Input, Newest, Outcome,
-    Output, ReceiptRule, Standing, Timer,
+    Output, ReceiptRule, Standing, Summary, Timer,
 };
+pub use search::{Found, Place as SearchPlace, Words};
 
 /// Above every key of every drawer.
 const HIGHEST: &[u8] = &[0xff; 48];

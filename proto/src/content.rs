@@ -276,8 +276,11 @@ mod tests {
                 answers,
                 lifetime,
             })),
-            (any_id(), ".{1,40}", lifetime())
-                .prop_map(|(target, text, lifetime)| Content::Edit { target, text, lifetime }),
+            (any_id(), ".{1,40}", lifetime()).prop_map(|(target, text, lifetime)| Content::Edit {
+                target,
+                text,
+                lifetime
+            }),
             any_id().prop_map(|target| Content::Delete { target }),
             lifetime().prop_map(Content::Timer),
             prop::collection::vec(any_id(), 1..=RECEIPT_IDS_MAX).prop_map(Content::Receipt),
@@ -292,9 +295,8 @@ mod tests {
             let (content_type, body) = content.write();
             (content_type.0, hex::encode(body))
         };
-        let text = |answers, lifetime| {
-            Content::Text(Text { text: b"hi".to_vec(), answers, lifetime })
-        };
+        let text =
+            |answers, lifetime| Content::Text(Text { text: b"hi".to_vec(), answers, lifetime });
         assert_eq!(bytes(text(None, None)), (1, "6869".to_owned()));
         assert_eq!(bytes(text(Some(ID), None)), (6, format!("01010020{id}6869")));
         let minute = Some(Span::from_mins(1));
@@ -336,7 +338,9 @@ mod tests {
         for digits in texts {
             assert!(is_other(&read(ContentType::MARKED_TEXT, &digits)), "{digits}");
         }
-        for digits in [format!("01030020{id}"), format!("01030040{id}{id}6869"), "006869".to_owned()] {
+        for digits in
+            [format!("01030020{id}"), format!("01030040{id}{id}6869"), "006869".to_owned()]
+        {
             assert!(is_other(&read(ContentType::EDIT, &digits)), "{digits}");
         }
         for digits in [format!("01030020{id}00"), "00".to_owned(), "01030000".to_owned()] {

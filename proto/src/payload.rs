@@ -118,10 +118,7 @@ impl ContentType {
     /// Whether bodies of this kind mean something to a conversation (PROTOCOL §4.9), so that programs
     /// leave it to the agent to write them.
     pub const fn is_of_conversations(self) -> bool {
-        matches!(
-            self,
-            Self::RECEIPT | Self::MARKED_TEXT | Self::EDIT | Self::DELETE | Self::TIMER
-        )
+        matches!(self, Self::RECEIPT | Self::MARKED_TEXT | Self::EDIT | Self::DELETE | Self::TIMER)
     }
 }
 

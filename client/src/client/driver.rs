@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use comm_proto::address::Address;
 use comm_proto::agent::{
-    Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Input, MessageNumber, Outcome,
-    Output, ReceiptRule, Standing,
+    Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Found, Input, MessageNumber,
+    Outcome, Output, ReceiptRule, SearchPlace, Standing, Summary, Words,
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
@@ -56,6 +56,19 @@ pub(super) enum Ask {
         limit: usize,
         reply: oneshot::Sender<Result<Vec<Entry>, StoreError>>,
     },
+    Page {
+        contact: Address,
+        after: Option<MessageNumber>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<Entry>, StoreError>>,
+    },
+    Search {
+        contact: Address,
+        words: Words,
+        from: Option<SearchPlace>,
+        reply: oneshot::Sender<Result<Found, StoreError>>,
+    },
+    Summaries(oneshot::Sender<Result<Vec<Summary>, StoreError>>),
     Message {
         number: MessageNumber,
         reply: oneshot::Sender<Result<Option<Entry>, StoreError>>,
@@ -196,6 +209,14 @@ impl Driver {
     async fn on_ask(&mut self, ask: Ask) -> Result<(), StoreError> {
         // Whoever does not wait for an answer any more need not get one.
         match ask {
+            Ask::Page { contact, after, limit, reply } => {
+                let page = self.agent.history_after(&self.store, &contact, after, limit);
+                drop(reply.send(page));
+            }
+            Ask::Search { contact, words, from, reply } => {
+                drop(reply.send(self.agent.search(&self.store, &contact, &words, from)));
+            }
+            Ask::Summaries(reply) => drop(reply.send(self.agent.summaries(&self.store))),
             Ask::Command { command, reply } => {
                 self.next_command += 1;
                 let id = CommandId(self.next_command);

@@ -10,9 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use comm_proto::agent::Drawer;
-use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableError,
-};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
 use thiserror::Error;
 
 use super::{

@@ -1,5 +1,8 @@
 //! What two people do in a conversation, besides saying something.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::person::{Home, Person, assert_sealed, two};
@@ -186,4 +189,87 @@ fn receipts_are_sent_if_wanted_for_what_was_shown() {
     assert_eq!(unread(&mut bob), 0);
     ann.quits();
     bob.quits();
+}
+
+/// E27, F9, F11: by commands; a file is written once, for its owner alone.
+#[test]
+fn conversations_are_listed_searched_muted_and_exported_in_the_chat() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = acquainted(&ann_home, &bob_home);
+    ann.sends(bob_home.address(), "meet me at the Old Mill");
+    bob.hears(ann_home.address(), "meet me at the Old Mill");
+    bob.sends(ann_home.address(), "the new mill?");
+    ann.hears(bob_home.address(), "the new mill?");
+    ann.say("/search mill old");
+    let found = ann.wait_for_object("found", &json!({}));
+    assert_eq!(found["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(found["entries"][0]["text"], "meet me at the Old Mill");
+    ann.say("/mute bob");
+    ann.wait_for_object("contact", &json!({ "name": "bob", "muted": true }));
+    bob.sends(ann_home.address(), "never mind");
+    assert_eq!(ann.hears(bob_home.address(), "never mind")["muted"], true);
+    ann.say("/conversations");
+    let list = ann.wait_for_object("conversations", &json!({}))["conversations"].clone();
+    assert_eq!((&list[0]["name"], &list[0]["last"]["text"]), (&json!("bob"), &json!("never mind")));
+    ann.say("/timer bob 1h");
+    ann.wait_for_object("queued", &json!({ "disappears_after": 3_600_000 }));
+    ann.sends(bob_home.address(), "for an hour");
+
+    let file = |name: &str| ann_home.path().join(name);
+    for (name, messages) in [("bob.json", 4), ("bob.txt", 4)] {
+        let path = file(name);
+        ann.say(&format!("/export bob {}", path.display()));
+        let exported = ann.wait_for_object("exported", &json!({ "left_out": 1 }));
+        assert_eq!(exported["messages"], messages);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(
+            refusal(&mut ann, &format!("/export bob {}", path.display())).contains("there already")
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        assert!(before.contains("never mind") && !before.contains("for an hour"), "{before}");
+    }
+    let document: Value = serde_json::from_slice(&fs::read(file("bob.json")).unwrap()).unwrap();
+    assert_eq!(document["format"], "comm/conversation/v1");
+    assert_eq!(document["with"]["address"], bob_home.address().to_string());
+    let texts: Vec<_> =
+        document["messages"].as_array().unwrap().iter().map(|m| m["text"].clone()).collect();
+    let said = ["meet me at the Old Mill", "the new mill?", "never mind"];
+    assert_eq!(texts[..3], said.map(Value::from));
+    assert_eq!(document["messages"][1]["author"], "them");
+    let lines = fs::read_to_string(file("bob.txt")).unwrap();
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    assert!(refusal(&mut ann, "/export bob /nowhere/at/all").contains("cannot make"));
+    assert!(refusal(&mut ann, "/export eve x").contains("nobody is called eve"));
+    ann.quits();
+    bob.quits();
+}
+
+/// E31: what is passed on says nothing of whom it comes from, unless that is wanted.
+#[test]
+fn a_text_that_is_passed_on_names_its_author_only_if_asked_to() {
+    let homes = [Home::new(1), Home::new(2), Home::new(3)];
+    let (mut ann, mut bob) = acquainted(&homes[0], &homes[1]);
+    let number = ann.sends(homes[1].address(), "the mill is closed");
+    let heard = bob.hears(homes[0].address(), "the mill is closed");
+    ann.sees(number, "delivered");
+    ann.say("/whoami");
+    let us = ann.wait_for_object("whoami", &json!({}));
+    let mut carol = homes[2].start(us["node"]["endpoints"][0].as_str());
+    carol.started();
+    let carol_is = homes[2].address();
+    bob.say(&format!("/forward {} {carol_is}", heard["number"]));
+    let plain = carol.hears(homes[1].address(), "the mill is closed");
+    assert_eq!((&plain["answers"], &plain["content_type"]), (&json!(null), &json!(1)));
+    bob.say(&format!("/forward {} {carol_is} named", heard["number"]));
+    let named = format!("{} wrote:\nthe mill is closed", homes[0].address());
+    carol.hears(homes[1].address(), &named);
+    assert!(refusal(&mut bob, &format!("/forward 99 {carol_is}")).contains("no message #99"));
+    bob.say("/timer ann 1h");
+    let timer = bob.wait_for_object("queued", &json!({ "disappears_after": 3_600_000 }));
+    let no_text = format!("/forward {} {carol_is}", timer["number"]);
+    assert!(refusal(&mut bob, &no_text).contains("is no text"));
+    let number = bob.sends(homes[0].address(), "for an hour");
+    assert!(refusal(&mut bob, &format!("/forward {number} {carol_is}")).contains("to disappear"));
+    [ann, bob, carol].into_iter().for_each(Person::quits);
 }

@@ -49,6 +49,7 @@ impl Agent {
             }
             Command::MarkRead { contact, numbers } => self.mark_read(turn, &contact, &numbers)?,
             Command::SetReceipts { of, rule } => self.set_receipts(of, rule)?,
+            Command::Mute { contact, muted } => Outcome::Contact(self.mute(&contact, muted)?),
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;
                 return Ok(None);

@@ -13,9 +13,7 @@ use crate::key::PublicKey;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{
-    CommandError, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Standing,
-};
+use super::io::{CommandError, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Standing};
 use super::records::{ContactRecord, Timing};
 use super::{Agent, Turn, read_all};
 
@@ -276,7 +274,11 @@ impl Agent {
         self.people.get(number).map(shown).ok_or(CommandError::Own)
     }
 
-    pub(super) fn note_contact(&mut self, address: &Address, note: String) -> Result<Contact, CommandError> {
+    pub(super) fn note_contact(
+        &mut self,
+        address: &Address,
+        note: String,
+    ) -> Result<Contact, CommandError> {
         if note.chars().count() > NOTE_MAX || note.chars().any(char::is_control) {
             return Err(CommandError::Note);
         }
@@ -284,6 +286,13 @@ impl Agent {
             return Err(CommandError::NoContact(*address));
         };
         self.change_contact(number, |record| record.note = note);
+        self.contact(address).ok_or(CommandError::NoContact(*address))
+    }
+
+    /// Wants no notice of what somebody says any more, or wants it again.
+    pub(super) fn mute(&mut self, address: &Address, muted: bool) -> Result<Contact, CommandError> {
+        let contact = self.number_of_present(address)?;
+        self.change_contact(contact, |record| record.muted = muted);
         self.contact(address).ok_or(CommandError::NoContact(*address))
     }
 
@@ -308,6 +317,7 @@ impl Agent {
             timer: Timing::default(),
             receipts: ReceiptRule::default(),
             unread: 0,
+            muted: false,
             ..record.clone()
         };
         self.write_contact(number, changed);
@@ -355,6 +365,7 @@ fn shown(record: &ContactRecord) -> Contact {
         lifetime: record.timer.lifetime,
         unread: record.unread,
         receipts: record.receipts,
+        muted: record.muted,
     }
 }
 

@@ -18,12 +18,12 @@ use crate::payload::MessageId;
 use crate::store::{ScanBack, Store, StoreError};
 
 use super::entry::{Author, Entry, MessageNumber, Place};
-use super::io::Drawer;
+use super::io::{Drawer, Summary};
 use super::records::{entry_from_bytes, entry_to_bytes};
 use super::{Agent, Turn};
 
 /// What stands for a number of a message above all others.
-const PLACES: u64 = u64::MAX;
+pub(super) const PLACES: u64 = u64::MAX;
 
 impl Agent {
     /// The last `limit` entries with `contact` before number `before` (all, if none), in the order
@@ -48,6 +48,47 @@ impl Agent {
         let mut page = page.collect::<Result<Vec<_>, _>>()?;
         self.mark_gaps(number, &mut page);
         Ok(page)
+    }
+
+    /// The first `limit` entries with `contact` after number `after` (all, if none), in the order of their
+    /// authors.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn history_after(
+        &self,
+        store: &dyn Store<Drawer>,
+        contact: &Address,
+        after: Option<MessageNumber>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let Some(number) = self.people.number_of(contact) else { return Ok(Vec::new()) };
+        let from = match after {
+            // The least key above its own.
+            Some(after) => [&place_of(store, number, after)?[..], &[0]].concat(),
+            None => key(number, 0),
+        };
+        let rows = store.scan(Drawer::History, &from, &key(number, PLACES), limit)?;
+        let page = rows.iter().map(|(key, value)| self.entry(number, key, value));
+        let mut page = page.collect::<Result<Vec<_>, _>>()?;
+        self.mark_gaps(number, &mut page);
+        Ok(page)
+    }
+
+    /// Every conversation with what was said last, the one where that is newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn summaries(&self, store: &dyn ScanBack<Drawer>) -> Result<Vec<Summary>, StoreError> {
+        let mut summaries = Vec::new();
+        for contact in self.contacts() {
+            let last = self.history(store, &contact.address, None, 1)?.pop();
+            summaries.push(Summary { contact, last });
+        }
+        let newest = |summary: &Summary| summary.last.as_ref().map(|entry| entry.number);
+        // Stable: those with whom nothing was said stay in the order of their names.
+        summaries.sort_by_key(|summary| std::cmp::Reverse(newest(summary)));
+        Ok(summaries)
     }
 
     /// One entry, whoever it is with.
@@ -180,7 +221,9 @@ impl Agent {
     /// Between what is shown, others of theirs have come that are not: edits, removals. What is missing
     /// before those is missing before the next that is shown.
     fn mark_gaps(&self, contact: u32, page: &mut [Entry]) {
-        let Some(received) = self.people.get(contact).map(|record| &record.received) else { return };
+        let Some(received) = self.people.get(contact).map(|record| &record.received) else {
+            return;
+        };
         let mut shown = None;
         for entry in page {
             let Author::Them { missing_before, .. } = &mut entry.author else { continue };
@@ -192,7 +235,12 @@ impl Agent {
     }
 
     /// An entry as it is now: what is missing before it may have come since it was stored.
-    fn entry(&self, contact: u32, key: &[u8], value: &[u8]) -> Result<Entry, StoreError> {
+    pub(super) fn entry(
+        &self,
+        contact: u32,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Entry, StoreError> {
         let mut entry = entry_from_bytes(parse_number(key)?, value)?;
         if let Author::Them { missing_before, place } = &mut entry.author {
             let received = self.people.get(contact).map(|record| &record.received);

@@ -217,7 +217,8 @@ impl Agent {
         self.write_entry(contact, &entry);
         self.note_fading(turn, contact, &entry);
         self.note_unread(contact, &entry);
-        self.promise_event(Event::Received(entry));
+        let is_muted = self.people.get(contact).is_some_and(|record| record.muted);
+        self.promise_event(Event::Received { entry, is_muted });
     }
 
     pub(super) fn promise_event(&mut self, event: Event) {

@@ -208,6 +208,13 @@ pub enum Command {
         /// What is done. For everybody, [`ReceiptRule::AsForAll`] is to withhold.
         rule: ReceiptRule,
     },
+    /// Says whether the person wants no sound and no notice of what somebody says.
+    Mute {
+        /// Who.
+        contact: Address,
+        /// Whether they are to be silent.
+        muted: bool,
+    },
     /// Takes back what has not been delivered.
     Cancel(MessageNumber),
 }
@@ -376,7 +383,12 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody said something; it is on disk.
-    Received(Entry),
+    Received {
+        /// What.
+        entry: Entry,
+        /// Whether the person wants no sound and no notice of it.
+        is_muted: bool,
+    },
     /// The author of a message has given it another text or removed it; it is on disk as it is here.
     Revised(Entry),
     /// Somebody was shown one of our messages, and tells us so.
@@ -445,6 +457,17 @@ pub struct Contact {
     pub unread: u64,
     /// Whether they are told which they were shown.
     pub receipts: ReceiptRule,
+    /// Whether the person wants no sound and no notice of what they say.
+    pub muted: bool,
+}
+
+/// A conversation as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// With whom; it says how much is unread.
+    pub contact: Contact,
+    /// What was said last, if anything was.
+    pub last: Option<Entry>,
 }
 
 /// Where a conversation stands, as far as this store knows.

@@ -173,8 +173,7 @@ impl Agent {
     /// Texts alone have receipts: nobody is told that a receipt was read.
     fn gather_receipt(&mut self, turn: Turn<'_>, contact: u32, entry: &Entry) {
         let Some(id) = entry.id.filter(|_| entry.content_type == ContentType::TEXT) else { return };
-        let (at, waiting) =
-            self.reading.due.entry(contact).or_insert((turn.now + GATHERED_FOR, 0));
+        let (at, waiting) = self.reading.due.entry(contact).or_insert((turn.now + GATHERED_FOR, 0));
         if entry.marks.deleted_at.is_some() || *waiting >= GATHERED_MAX {
             return;
         }
@@ -193,9 +192,9 @@ impl Agent {
         let ids: Vec<_> = rows.iter().filter_map(|(_, value)| value[..].try_into().ok()).collect();
         let ids: Vec<_> = ids.into_iter().map(MessageId::from_bytes).collect();
         if self.tells(contact) && !ids.is_empty() {
-            let ready = self.check_outbox(TTL_DEFAULT).and_then(|()| {
-                self.prepare(turn, contact, Content::Receipt(ids), TTL_DEFAULT)
-            });
+            let ready = self
+                .check_outbox(TTL_DEFAULT)
+                .and_then(|()| self.prepare(turn, contact, Content::Receipt(ids), TTL_DEFAULT));
             match ready {
                 Ok(sent) => self.launch(turn, sent),
                 // There is no room for it now.

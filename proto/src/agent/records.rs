@@ -56,6 +56,8 @@ pub(super) struct ContactRecord {
     pub(super) receipts: ReceiptRule,
     /// How many of their messages we were not shown.
     pub(super) unread: u64,
+    /// The person wants no notice of what they say.
+    pub(super) muted: bool,
 }
 
 /// A conversation's timer.
@@ -129,6 +131,7 @@ impl ContactRecord {
             timer: Timing::default(),
             receipts: ReceiptRule::default(),
             unread: 0,
+            muted: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl ContactRecord {
                 ReceiptRule::Withhold => 2,
             })
             .u64(self.unread)
+            .u8(u8::from(self.muted))
             .finish()
     }
 
@@ -195,6 +199,7 @@ impl ContactRecord {
                 _ => ReceiptRule::AsForAll,
             };
             record.unread = fields.u64()?;
+            record.muted = fields.u8()? == 1;
         }
         Ok(record)
     }

@@ -10,6 +10,7 @@ mod order;
 mod prekeys;
 mod reading;
 mod revising;
+mod searching;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -163,7 +164,7 @@ impl Town {
         let events = self.people[name].events.iter();
         events
             .filter_map(|event| match event {
-                Event::Received(entry) => Some(entry.clone()),
+                Event::Received { entry, .. } => Some(entry.clone()),
                 _ => None,
             })
             .collect()

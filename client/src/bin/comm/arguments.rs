@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 use crate::lifetime;
 use crate::secret::{SECRET_ENV, Source};
+use crate::shown::Bell;
 use crate::whose::{Whose, WhoseArguments};
 
 const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP]
@@ -134,6 +135,9 @@ struct ChatArguments {
     /// Keep running when the input ends.
     #[arg(long)]
     daemon: bool,
+    /// Ring no bell when a message comes; `/bell on` in the chat rings it again.
+    #[arg(long)]
+    no_bell: bool,
     /// Log to standard error: -v problems with other nodes, -vv every step.
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -156,6 +160,7 @@ pub(crate) struct Plan {
     pub(crate) secret: Source,
     pub(crate) json: bool,
     pub(crate) daemon: bool,
+    pub(crate) bell: Bell,
     pub(crate) verbose: u8,
     pub(crate) ttl: Span,
     place: Place,
@@ -214,8 +219,9 @@ impl ChatArguments {
         if !words.is_empty() {
             return Err(Failure::misused(left_over(&secret)));
         }
-        let Self { json, daemon, verbose, ttl, data_dir, .. } = self;
-        Ok(Plan { secret, json, daemon, verbose, ttl, place, data_dir })
+        let Self { json, daemon, no_bell, verbose, ttl, data_dir, .. } = self;
+        let bell = if no_bell { Bell::Off } else { Bell::On };
+        Ok(Plan { secret, json, daemon, bell, verbose, ttl, place, data_dir })
     }
 }
 

@@ -3,15 +3,15 @@
 //! Entry type is [`Chat`]. It knows what a line wants and what an event means to a person; everything
 //! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
 
+mod conversation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use comm::{Client, ClientError, Config, Event, Events, Message};
 use comm_proto::address::Address;
-use comm_proto::agent::{
-    self, Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule,
-};
+use comm_proto::agent::{self, Author, Contact, Entry, MessageNumber, MessageState, Place};
 use comm_proto::identity::{Identity, safety_number};
 use comm_proto::time::{Span, Time};
 use tokio::sync::mpsc;
@@ -45,8 +45,8 @@ pub(crate) struct Chat {
     staying: BTreeSet<MessageNumber>,
     /// How long what is said waits.
     ttl: Span,
-    /// Copies that are being made.
-    backups: JoinSet<Shown>,
+    /// Backups and files of conversations that are being written.
+    copies: JoinSet<Shown>,
     /// Messages that are being printed.
     printing: JoinSet<Option<Displayed>>,
     /// Messages that are shown next.
@@ -87,7 +87,7 @@ impl Chat {
             introduced: BTreeSet::new(),
             staying: BTreeSet::new(),
             ttl,
-            backups: JoinSet::new(),
+            copies: JoinSet::new(),
             printing: JoinSet::new(),
             to_be_printed: Vec::new(),
             is_watched: true,
@@ -129,12 +129,12 @@ impl Chat {
                         break;
                     }
                 },
-                Some(copied) = self.backups.join_next() => self.show_copied(copied).await,
+                Some(copied) = self.copies.join_next() => self.show_copied(copied).await,
                 Some(printed) = self.printing.join_next() => self.mark_read(printed).await,
                 () = stop.wanted() => break,
             }
         }
-        while let Some(copied) = self.backups.join_next().await {
+        while let Some(copied) = self.copies.join_next().await {
             self.show_copied(copied).await;
         }
         let Self { client, screen, .. } = self;
@@ -221,24 +221,21 @@ impl Chat {
             Line::Contacts => Shown::Contacts(self.client.conversations().await.map_err(text)?),
             Line::History { who, count } => self.history(who.as_ref(), count).await?,
             Line::Reply { to, text } => self.reply(to, text).await?,
+            Line::Forward { number, to, origin } => self.forward(number, &to, origin).await?,
             Line::Edit { number, text } => self.edit(number, text).await?,
             Line::Delete(number) => self.delete(number).await?,
+            Line::Conversations => self.conversations().await?,
+            Line::Search(words) => self.search(&words).await?,
+            Line::Export { who, file } => return self.export(&who, file).await.map(|()| None),
+            Line::Mute { who, muted } => self.mute(&who, muted).await?,
+            Line::Bell(bell) => {
+                self.screen.set_bell(bell.unwrap_or(self.screen.bell()));
+                Shown::Bell(self.screen.bell())
+            }
             Line::Receipts(of) => self.receipts(of.as_ref()).await?,
             Line::SetReceipts { of, rule } => self.set_receipts(of.as_ref(), rule).await?,
-            Line::Timer(who) => {
-                let contact = self.find(&who).await?;
-                // The other side may have set it since they became a contact.
-                self.refresh_contacts().await;
-                let lifetime = self.contact(contact).await.and_then(|contact| contact.lifetime);
-                Talk::Timer { name: self.name(contact).await, contact, lifetime }.into()
-            }
-            Line::SetTimer { who, lifetime } => {
-                let contact = self.find(&who).await?;
-                let set = self.client.set_timer(contact, lifetime, self.ttl).await;
-                let entry = set.map_err(text)?;
-                self.staying.insert(entry.number);
-                Talk::Queued(self.said(entry).await).into()
-            }
+            Line::Timer(who) => self.timer(&who).await?,
+            Line::SetTimer { who, lifetime } => self.set_timer(&who, lifetime).await?,
             Line::Info(number) => self.message(number).await?,
             Line::Cancel(number) => {
                 let copies_may_exist = self.client.cancel(number).await.map_err(text)?;
@@ -272,30 +269,6 @@ impl Chat {
         let entry = self.client.reply(to, answer, self.ttl).await.map_err(text)?;
         self.staying.insert(entry.number);
         Ok(Talk::Queued(self.said(entry).await).into())
-    }
-
-    async fn receipts(&mut self, of: Option<&Who>) -> Result<Shown, String> {
-        let Some(of) = of else {
-            let rule = self.client.receipts_for_all().await.map_err(text)?;
-            return Ok(Talk::Receipts { of: None, rule }.into());
-        };
-        let address = self.find(of).await?;
-        self.refresh_contacts().await;
-        let rule = self.contact(address).await.map_or(ReceiptRule::AsForAll, |one| one.receipts);
-        Ok(Talk::Receipts { of: Some((self.name(address).await, address)), rule }.into())
-    }
-
-    async fn set_receipts(&mut self, of: Option<&Who>, rule: ReceiptRule) -> Result<Shown, String> {
-        let of = match of {
-            Some(who) => Some(self.find(who).await?),
-            None => None,
-        };
-        let rule = self.client.set_receipts(of, rule).await.map_err(text)?;
-        let of = match of {
-            Some(address) => Some((self.name(address).await, address)),
-            None => None,
-        };
-        Ok(Talk::Receipts { of, rule }.into())
     }
 
     async fn edit(&mut self, number: MessageNumber, new: String) -> Result<Shown, String> {
@@ -343,7 +316,7 @@ impl Chat {
     /// Begins to copy what is on disk now; the chat goes on meanwhile.
     async fn back_up(&mut self, file: PathBuf) -> Result<(), String> {
         let snapshot = self.client.snapshot().await.map_err(text)?;
-        self.backups.spawn_blocking(move || match snapshot.save(&file) {
+        self.copies.spawn_blocking(move || match snapshot.save(&file) {
             Ok(bytes) => Shown::Backup { file, bytes },
             Err(error) => Shown::Error(error.to_string()),
         });
@@ -351,36 +324,8 @@ impl Chat {
     }
 
     async fn show_copied(&self, copied: Result<Shown, JoinError>) {
-        let shown = copied.unwrap_or_else(|error| Shown::Error(format!("no backup: {error}")));
+        let shown = copied.unwrap_or_else(|error| Shown::Error(format!("no copy: {error}")));
         self.screen.show(&shown).await;
-    }
-
-    async fn history(&mut self, who: Option<&Who>, count: usize) -> Result<Shown, String> {
-        let contacts = match who {
-            Some(who) => vec![self.find(who).await?],
-            None => {
-                let contacts = self.client.contacts().await.map_err(text)?;
-                contacts.into_iter().map(|contact| contact.address).collect()
-            }
-        };
-        let mut entries = Vec::new();
-        for contact in contacts {
-            entries.extend(self.client.history(contact, None, count).await.map_err(text)?);
-            // Stable: late messages of one person stay in their order.
-            entries.sort_by_key(place);
-            let surplus = entries.len().saturating_sub(count);
-            entries.drain(..surplus);
-        }
-        let mut read: BTreeMap<Address, Vec<MessageNumber>> = BTreeMap::new();
-        for entry in entries.iter().filter(|entry| matches!(entry.author, Author::Them { .. })) {
-            read.entry(entry.contact).or_default().push(entry.number);
-        }
-        let mut said = Vec::new();
-        for entry in entries {
-            said.push(self.said(entry).await);
-        }
-        self.to_be_printed.extend(read);
-        Ok(Talk::History(said).into())
     }
 
     async fn message(&mut self, number: MessageNumber) -> Result<Shown, String> {
@@ -423,8 +368,14 @@ impl Chat {
             }
             Event::Lagged { missed } => Shown::Lagged { missed: *missed },
         };
-        self.screen.show(&shown).await;
-        if let (Event::Agent(agent::Event::Received(entry)), true) = (event, self.is_watched) {
+        match shown {
+            Shown::Talk(Talk::Received { is_muted: false, .. }) => {
+                self.screen.show_aloud(&shown).await;
+            }
+            _ => self.screen.show(&shown).await,
+        }
+        if let (Event::Agent(agent::Event::Received { entry, .. }), true) = (event, self.is_watched)
+        {
             self.to_be_printed.push((entry.contact, vec![entry.number]));
             self.follow_printing().await;
         }
@@ -433,11 +384,11 @@ impl Chat {
     /// What an event of a conversation tells.
     async fn talk(&mut self, event: &agent::Event) -> Talk {
         match event {
-            agent::Event::Received(entry) => {
+            agent::Event::Received { entry, is_muted } => {
                 let is_stranger = self.is_new_stranger(entry.contact).await;
                 let belongs_before = self.belongs_before(entry).await;
                 let said = self.said(entry.clone()).await;
-                Talk::Received { said, is_stranger, belongs_before }
+                Talk::Received { said, is_stranger, is_muted: *is_muted, belongs_before }
             }
             agent::Event::Revised(entry) => Talk::Revised(self.said(entry.clone()).await),
             agent::Event::Read { number, contact, at } => {
@@ -555,15 +506,6 @@ impl Chat {
             self.contacts =
                 contacts.into_iter().map(|contact| (contact.address, contact)).collect();
         }
-    }
-}
-
-/// Where an entry belongs among those of all people: a late one directly before the one that showed
-/// that it was missing.
-fn place(entry: &Entry) -> (MessageNumber, bool) {
-    match entry.author {
-        Author::Them { place: Place::Before(later), .. } => (later, false),
-        _ => (entry.number, true),
     }
 }
 

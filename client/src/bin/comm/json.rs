@@ -4,6 +4,7 @@
 //! and ids are hexadecimal. A body that is no text is in `body_hex` instead of `text`.
 
 use comm::{NodeStatus, PeerLine, Reach};
+use comm_proto::address::Address;
 use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, ReceiptRule, Steps};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::line::{Group, HELP};
 use crate::moment::written_at;
-use crate::shown::{Said, Shown, Talk, timer};
+use crate::shown::{Bell, Said, Shown, Talk, timer};
 
 /// One line without its end.
 pub(crate) fn render(shown: &Shown) -> String {
@@ -39,6 +40,7 @@ fn object(shown: &Shown) -> Value {
             let object = object_of("removed", Value::Object(contact(one)));
             with("on_their_way", json!(on_their_way), object)
         }
+        Shown::Bell(bell) => json!({ "type": "bell", "on": *bell == Bell::On }),
         Shown::Lifetime(span) => json!({ "type": "ttl", "milliseconds": span.as_millis() }),
         Shown::Backup { file, bytes } => json!({
             "type": "backup", "file": file.display().to_string(), "bytes": bytes
@@ -54,8 +56,10 @@ fn object(shown: &Shown) -> Value {
 
 fn told(talk: &Talk) -> Value {
     match talk {
-        Talk::Received { said, is_stranger, .. } => {
-            with("stranger", json!(is_stranger), said_object("received", said))
+        Talk::Received { said, is_stranger, is_muted, .. } => {
+            let mut object = said_object("received", said);
+            object.insert("muted".to_owned(), json!(is_muted));
+            with("stranger", json!(is_stranger), object)
         }
         Talk::Queued(said) => Value::Object(said_object("queued", said)),
         Talk::Revised(said) => Value::Object(said_object("revised", said)),
@@ -70,6 +74,12 @@ fn told(talk: &Talk) -> Value {
         Talk::Timer { name, contact, lifetime } => json!({
             "type": "timer", "name": name, "address": contact.to_string(),
             "disappears_after": lifetime.map(Span::as_millis)
+        }),
+        Talk::Found(found) => entries("found", found),
+        Talk::Conversations(all) => list("conversations", all, summary),
+        Talk::Exported { name, contact, file, messages, left_out } => json!({
+            "type": "exported", "name": name, "address": contact.to_string(),
+            "file": file.display().to_string(), "messages": messages, "left_out": left_out
         }),
         Talk::Read { number, name, contact, at } => json!({
             "type": "read", "number": number.0, "name": name, "address": contact.to_string(),
@@ -107,10 +117,7 @@ fn told(talk: &Talk) -> Value {
         Talk::Cancelled { number, copies_may_exist } => json!({
             "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
         }),
-        Talk::History(entries) => {
-            let said = |said| Value::Object(said_object("entry", said));
-            json!({ "type": "history", "entries": entries.iter().map(said).collect::<Vec<_>>() })
-        }
+        Talk::History(said) => entries("history", said),
     }
 }
 
@@ -124,12 +131,36 @@ fn receipt_rule(rule: ReceiptRule) -> &'static str {
 
 fn help() -> Value {
     let group = |(group, commands): &Group| -> Vec<Value> {
-        let line = |(usage, meaning): &(&str, &str)| {
-            json!({ "usage": usage, "does": meaning, "group": group })
-        };
+        let line = |(usage, meaning): &(&str, &str)| json!({ "usage": usage, "does": meaning, "group": group });
         commands.iter().map(line).collect()
     };
     json!({ "type": "help", "commands": HELP.iter().flat_map(group).collect::<Vec<_>>() })
+}
+
+/// What an exported conversation begins with; messages follow, and [`EXPORT_END`].
+pub(crate) fn export_head(name: &str, contact: Address) -> String {
+    let with = json!({ "name": name, "address": contact.to_string() });
+    format!("{{\"format\":\"comm/conversation/v1\",\"with\":{with},\"messages\":[\n")
+}
+
+/// What an exported conversation ends with.
+pub(crate) const EXPORT_END: &str = "\n]}\n";
+
+/// One message of an exported conversation.
+pub(crate) fn exported(said: &Said) -> String {
+    Value::Object(said_object("message", said)).to_string()
+}
+
+fn entries(kind: &str, entries: &[Said]) -> Value {
+    let said = |said| Value::Object(said_object("entry", said));
+    json!({ "type": kind, "entries": entries.iter().map(said).collect::<Vec<_>>() })
+}
+
+fn summary((one, last): &(Contact, Option<Said>)) -> Map<String, Value> {
+    let mut object = contact(one);
+    let last = last.as_ref().map(|said| Value::Object(said_object("entry", said)));
+    object.insert("last".to_owned(), json!(last));
+    object
 }
 
 /// An object whose only list is named as its kind is.
@@ -298,6 +329,7 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "disappears_after": contact.lifetime.map(Span::as_millis),
         "unread": contact.unread,
         "receipts": receipt_rule(contact.receipts),
+        "muted": contact.muted,
     });
     match fields {
         Value::Object(object) => object,
@@ -314,7 +346,6 @@ fn conversation((who, reach): &(Contact, Reach)) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use comm_proto::address::Address;
     use comm_proto::agent::{Marks, MessageNumber};
 
     use super::*;
@@ -335,7 +366,12 @@ mod tests {
             steps: Steps::default(),
         };
         let said = Said { name: "ann".to_owned(), entry, answered: None };
-        let line = told(&Talk::Received { said, is_stranger: false, belongs_before: None });
+        let line = told(&Talk::Received {
+            said,
+            is_stranger: false,
+            is_muted: false,
+            belongs_before: None,
+        });
         let line = line.to_string();
         assert_eq!(line.lines().count(), 1, "{line}");
         serde_json::from_str(&line).unwrap()

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use comm_proto::address::{Address, ParseAddressError};
-use comm_proto::agent::{MessageNumber, ReceiptRule};
+use comm_proto::agent::{MessageNumber, ReceiptRule, Words};
 use comm_proto::time::Span;
 use thiserror::Error;
 
 use crate::lifetime;
+use crate::shown::Bell;
 
 /// Entries of a history when no number is given, and the most of one.
 const HISTORY_DEFAULT: usize = 20;
@@ -31,6 +32,10 @@ pub(crate) const HELP: &[Group] = &[
             ("NAME: TEXT", "say TEXT to a contact"),
             ("/msg NAME TEXT", "the same"),
             ("/reply ID TEXT", "say TEXT as an answer to message #ID"),
+            (
+                "/forward ID NAME [named]",
+                "say the text of #ID to NAME, and with named who wrote it",
+            ),
             ("/edit ID TEXT", "give your message #ID the text TEXT"),
             ("/delete ID", "remove your message #ID, here and there"),
             ("/cancel ID", "take back your message #ID unless it was delivered"),
@@ -42,7 +47,19 @@ pub(crate) const HELP: &[Group] = &[
     (
         "conversations",
         &[
+            (
+                "/conversations",
+                "what was said last with everybody, and how much you were not shown",
+            ),
             ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
+            ("/search WORDS", "the newest messages that have all WORDS"),
+            (
+                "/export NAME FILE",
+                "write all that was said to a new FILE; as JSON if it ends in .json",
+            ),
+            ("/mute NAME", "ring no bell when NAME writes"),
+            ("/unmute NAME", "ring it again"),
+            ("/bell [on|off]", "whether a message rings the bell of the terminal"),
             (
                 "/timer NAME [TIME]",
                 "after which time what you both say disappears, e.g. 30s, 12h, 7d or off",
@@ -89,11 +106,28 @@ pub(crate) enum Line {
         to: MessageNumber,
         text: String,
     },
+    Forward {
+        number: MessageNumber,
+        to: Who,
+        origin: Origin,
+    },
     Edit {
         number: MessageNumber,
         text: String,
     },
     Delete(MessageNumber),
+    Conversations,
+    Search(Words),
+    Export {
+        who: Who,
+        file: PathBuf,
+    },
+    Mute {
+        who: Who,
+        muted: bool,
+    },
+    /// To be shown, if it is not set.
+    Bell(Option<Bell>),
     /// To be shown; of everybody, if of nobody.
     Receipts(Option<Who>),
     SetReceipts {
@@ -134,6 +168,13 @@ pub(crate) enum Line {
     Quit,
 }
 
+/// Whether it is said whose text is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Named,
+    Hidden,
+}
+
 /// Somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -158,6 +199,8 @@ pub(crate) enum LineError {
     Alone(String),
     #[error("{0}")]
     Lifetime(String),
+    #[error("write /search with 1 to 16 words, at most 256 bytes")]
+    Words,
 }
 
 impl FromStr for Line {
@@ -216,6 +259,10 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
             .map(|time| Line::Lifetime(Some(time)))
             .map_err(LineError::Lifetime),
         ("ttl", _) => Err(LineError::Usage("/ttl [TIME]")),
+        ("search" | "export" | "mute" | "unmute" | "bell", words) => {
+            parse_conversation(command, rest, words)
+        }
+        ("forward", words) => parse_forward(words),
         ("receipts", words) => parse_receipts(words),
         ("timer", [name]) => Ok(Line::Timer(who(name))),
         ("timer", [name, time]) => lifetime::parse_stay(time)
@@ -242,6 +289,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
 fn parse_word(command: &str) -> Result<Line, LineError> {
     match command {
         "contacts" => Ok(Line::Contacts),
+        "conversations" => Ok(Line::Conversations),
         "whoami" => Ok(Line::WhoAmI),
         "peers" => Ok(Line::Peers),
         "offline" => Ok(Line::Offline),
@@ -257,6 +305,37 @@ fn parse_msg(rest: &str) -> Result<Line, LineError> {
         Some((name, text)) if !name.is_empty() => send(who(name), text),
         _ => Err(LineError::Usage("/msg NAME TEXT")),
     }
+}
+
+/// A name of a file may have spaces.
+fn parse_conversation(command: &str, rest: &str, words: &[&str]) -> Result<Line, LineError> {
+    match (command, words) {
+        ("search", _) => Words::new(rest).map(Line::Search).ok_or(LineError::Words),
+        ("export", [name, _, ..]) => {
+            let file = split_word(rest).1.trim_end().into();
+            Ok(Line::Export { who: who(name), file })
+        }
+        ("export", _) => Err(LineError::Usage("/export NAME FILE")),
+        ("mute", [name]) => Ok(Line::Mute { who: who(name), muted: true }),
+        ("mute", _) => Err(LineError::Usage("/mute NAME")),
+        ("unmute", [name]) => Ok(Line::Mute { who: who(name), muted: false }),
+        ("unmute", _) => Err(LineError::Usage("/unmute NAME")),
+        (_, []) => Ok(Line::Bell(None)),
+        (_, ["on"]) => Ok(Line::Bell(Some(Bell::On))),
+        (_, ["off"]) => Ok(Line::Bell(Some(Bell::Off))),
+        _ => Err(LineError::Usage("/bell [on|off]")),
+    }
+}
+
+fn parse_forward(words: &[&str]) -> Result<Line, LineError> {
+    let usage = LineError::Usage("/forward ID NAME [named]");
+    let (id, name, origin) = match words {
+        [id, name] => (id, name, Origin::Hidden),
+        [id, name, "named"] => (id, name, Origin::Named),
+        _ => return Err(usage),
+    };
+    let number = number(id).ok_or(usage)?;
+    Ok(Line::Forward { number, to: who(name), origin })
 }
 
 /// A lone `on` or `off` is about everybody.
@@ -392,12 +471,15 @@ mod tests {
             usage
                 .replace("ADDRESS", ADDRESS)
                 .replace("[NAME]", "ann")
+                .replace("[named]", "named")
                 .replace("[N]", "5")
                 .replace("NAME", "ann")
                 .replace("TEXT", "hi")
                 .replace("ID", "#7")
                 .replace("[TIME]", "90m")
                 .replace("[on|off]", "on")
+                .replace("WORDS", "hi")
+                .replace("FILE", "a file")
         };
         for (usage, _) in HELP.iter().flat_map(|(_, commands)| commands.iter()) {
             assert!(parse(&line(usage)).is_ok(), "{usage}");
@@ -445,6 +527,35 @@ mod tests {
         assert!(matches!(parse("/ttl 31d"), Err(LineError::Lifetime(_))));
         assert_eq!(parse("/backup my copy"), Ok(Line::Backup("my copy".into())));
         assert_eq!(parse("/backup"), Err(LineError::Usage("/backup FILE")));
+    }
+
+    #[test]
+    fn conversations_are_searched_exported_and_muted() {
+        let ann = || Who::Name("ann".to_owned());
+        assert_eq!(parse("/search Old mill"), Ok(Line::Search(Words::new("old MILL").unwrap())));
+        assert_eq!(parse("/search"), Err(LineError::Words));
+        let file = "my notes.json".into();
+        assert_eq!(parse("/export ann  my notes.json "), Ok(Line::Export { who: ann(), file }));
+        assert_eq!(parse("/export ann"), Err(LineError::Usage("/export NAME FILE")));
+        assert_eq!(parse("/mute ann"), Ok(Line::Mute { who: ann(), muted: true }));
+        assert_eq!(parse("/unmute ann"), Ok(Line::Mute { who: ann(), muted: false }));
+        assert_eq!(parse("/bell off"), Ok(Line::Bell(Some(Bell::Off))));
+        assert_eq!(parse("/bell"), Ok(Line::Bell(None)));
+        assert_eq!(parse("/bell loud"), Err(LineError::Usage("/bell [on|off]")));
+        assert_eq!(parse("/conversations"), Ok(Line::Conversations));
+    }
+
+    #[test]
+    fn what_is_passed_on_may_name_its_author() {
+        let forward = |origin| {
+            let (number, to) = (MessageNumber(7), Who::Name("ann".to_owned()));
+            Ok(Line::Forward { number, to, origin })
+        };
+        assert_eq!(parse("/forward #7 ann"), forward(Origin::Hidden));
+        assert_eq!(parse("/forward 7 ann named"), forward(Origin::Named));
+        for wrong in ["/forward", "/forward 7", "/forward ann 7", "/forward 7 ann bob"] {
+            assert_eq!(parse(wrong), Err(LineError::Usage("/forward ID NAME [named]")), "{wrong}");
+        }
     }
 
     #[test]

@@ -22,6 +22,11 @@ impl Moments {
         Self { zone: TimeZone::system(), now: Time::from_millis(millis) }
     }
 
+    /// Each with its date, in the zone of this machine.
+    pub(crate) fn dated() -> Self {
+        Self { zone: TimeZone::system(), now: Time::ZERO }
+    }
+
     /// As seen from `now`, in UTC.
     #[cfg(test)]
     pub(crate) fn utc(now: Time) -> Self {

@@ -8,9 +8,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use comm::{NodeStatus, PeerLine, Reach};
-use comm_proto::agent::{
-    Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule,
-};
+use comm_proto::agent::{Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use comm_proto::time::Time;
@@ -18,7 +16,7 @@ use comm_proto::time::Time;
 use crate::lifetime;
 use crate::line::{Group, HELP};
 use crate::moment::{Moments, written_at};
-use crate::shown::{Said, Shown, Talk, timer};
+use crate::shown::{Bell, Said, Shown, Talk, timer};
 
 /// What stands before the second and further lines of a text.
 const CONTINUED: &str = "\n    | ";
@@ -52,6 +50,8 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         Shown::Contacts(contacts) => {
             or_none(contacts.iter().map(|(who, reach)| conversation(who, reach)), "no contacts yet")
         }
+        Shown::Bell(Bell::On) => "a message rings the bell of the terminal".to_owned(),
+        Shown::Bell(Bell::Off) => "no message rings the bell".to_owned(),
         Shown::Lifetime(span) => {
             format!("what you write from now on waits for {}", lifetime::show(*span))
         }
@@ -73,7 +73,7 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
 
 fn told(talk: &Talk, moments: &Moments) -> String {
     match talk {
-        Talk::Received { said, is_stranger, belongs_before } => {
+        Talk::Received { said, is_stranger, belongs_before, .. } => {
             received(said, *is_stranger, *belongs_before, moments)
         }
         Talk::Timer { name, lifetime, .. } => {
@@ -84,6 +84,18 @@ fn told(talk: &Talk, moments: &Moments) -> String {
                 }
                 None => format!("what you and {name} say stays"),
             }
+        }
+        Talk::Found(found) => {
+            or_none(found.iter().map(|said| history_line(said, moments)), "nothing has these words")
+        }
+        Talk::Conversations(all) => {
+            let line = |(contact, last): &(Contact, Option<Said>)| {
+                conversation_line(contact, last.as_ref(), moments)
+            };
+            or_none(all.iter().map(line), "no conversations yet")
+        }
+        Talk::Exported { name, file, messages, left_out, .. } => {
+            exported(&safe(name), &file.display().to_string(), *messages, *left_out)
         }
         Talk::Read { number, name, at, .. } => {
             format!("#{} to {}: read by {}", number.0, safe(name), moments.show(*at))
@@ -241,6 +253,31 @@ fn revised(said: &Said, moments: &Moments) -> String {
     }
 }
 
+fn conversation_line(contact: &Contact, last: Option<&Said>, moments: &Moments) -> String {
+    let unread = match contact.unread {
+        0 => String::new(),
+        unread => format!(", {unread} not shown yet"),
+    };
+    let muted = if contact.muted { ", muted" } else { "" };
+    let last = last.map(|said| {
+        let at = moments.show(written_at(&said.entry));
+        format!("\n    [{at}] {}: {}", safe(&author(said)), beginning(&body(&said.entry)))
+    });
+    let name = safe(&contact.name);
+    format!(
+        "{name}{unread}{muted}{}",
+        last.unwrap_or_else(|| "\n    nothing was said yet".to_owned())
+    )
+}
+
+fn exported(name: &str, file: &str, messages: u64, left_out: u64) -> String {
+    let written = format!("{} with {name} in {}", count_of(messages, "message"), safe(file));
+    match left_out {
+        0 => written,
+        some => format!("{written}; {some} left out, which are to disappear"),
+    }
+}
+
 fn receipts(of: Option<String>, rule: ReceiptRule) -> String {
     let who = of.as_deref().unwrap_or("who has no rule of their own");
     match rule {
@@ -261,7 +298,7 @@ fn deleted(said: &Said, notice: Option<MessageNumber>) -> String {
     }
 }
 
-fn history_line(said: &Said, moments: &Moments) -> String {
+pub(crate) fn history_line(said: &Said, moments: &Moments) -> String {
     let line = line_of(&author(said), said, moments);
     match &said.entry.author {
         Author::Us { state, .. } => format!("{line} ({})", state_text(state, moments)),
@@ -382,7 +419,8 @@ fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {
 }
 
 fn contact(contact: &Contact) -> String {
-    with_note(format!("{} {}", contact.address, safe(&contact.name)), contact)
+    let muted = if contact.muted { " (muted)" } else { "" };
+    with_note(format!("{} {}{muted}", contact.address, safe(&contact.name)), contact)
 }
 
 fn conversation(contact: &Contact, reach: &Reach) -> String {
@@ -491,7 +529,12 @@ mod tests {
     }
 
     fn show(said: Said) -> String {
-        let shown = Talk::Received { said, is_stranger: false, belongs_before: Some(NOON) };
+        let shown = Talk::Received {
+            said,
+            is_stranger: false,
+            is_muted: false,
+            belongs_before: Some(NOON),
+        };
         told(&shown, &Moments::utc(NOON))
     }
 
@@ -604,7 +647,8 @@ mod tests {
     #[test]
     fn a_stranger_is_shown_with_their_address() {
         let said = in_turn("hi");
-        let shown = Talk::Received { said, is_stranger: true, belongs_before: None };
+        let shown =
+            Talk::Received { said, is_stranger: true, is_muted: true, belongs_before: None };
         let text = told(&shown, &Moments::utc(NOON));
         assert!(text.contains(&Address::from_bytes([1; 20]).to_string()), "{text}");
         assert!(text.ends_with("\n[12:00:00] #7 ann: hi"), "{text}");

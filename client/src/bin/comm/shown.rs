@@ -43,6 +43,8 @@ pub(crate) enum Shown {
     Contacts(Vec<(Contact, Reach)>),
     /// How long what is said from now on waits.
     Lifetime(Span),
+    /// Whether the bell rings.
+    Bell(Bell),
     /// Everything has been copied.
     Backup { file: PathBuf, bytes: u64 },
     /// What to compare by voice.
@@ -60,6 +62,8 @@ pub(crate) enum Talk {
     Received {
         said: Said,
         is_stranger: bool,
+        /// Whether we want no sound and no notice of it.
+        is_muted: bool,
         /// When the message was written that it belongs before, if it came late.
         belongs_before: Option<Time>,
     },
@@ -81,6 +85,19 @@ pub(crate) enum Talk {
     Timer { name: String, contact: Address, lifetime: Option<Span> },
     /// Somebody was shown one of our messages.
     Read { number: MessageNumber, name: String, contact: Address, at: Time },
+    /// What has the words that were searched for.
+    Found(Vec<Said>),
+    /// Every conversation, the newest first.
+    Conversations(Vec<(Contact, Option<Said>)>),
+    /// All that was said with somebody is in a file.
+    Exported {
+        name: String,
+        contact: Address,
+        file: PathBuf,
+        messages: u64,
+        /// Messages that were left out since they are to disappear.
+        left_out: u64,
+    },
     /// Whether somebody is told what we were shown, or everybody.
     Receipts { of: Option<(String, Address)>, rule: ReceiptRule },
     /// A message of somebody came after its time.
@@ -105,6 +122,13 @@ pub(crate) enum Talk {
     },
     /// A message was taken back.
     Cancelled { number: MessageNumber, copies_may_exist: bool },
+}
+
+/// Whether a message that comes rings the bell of the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bell {
+    On,
+    Off,
 }
 
 /// An entry with the name of whoever it is with.

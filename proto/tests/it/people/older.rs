@@ -55,8 +55,15 @@ fn a_store_of_an_older_program_is_read_with_all_that_was_said() {
     let lines: Vec<_> = entries.iter().map(|entry| (body(entry), line(entry))).collect();
     let texts: Vec<_> = lines.iter().map(|(text, _)| text.as_str()).collect();
     let expected = [
-        "hello", "one", "two", "four", "\0\u{fffd}", "an answer", "never mind",
-        "waits at the relay", "waits here",
+        "hello",
+        "one",
+        "two",
+        "four",
+        "\0\u{fffd}",
+        "an answer",
+        "never mind",
+        "waits at the relay",
+        "waits here",
     ];
     assert_eq!(texts, expected);
     assert_eq!(lines[3].1.1, 1, "three is missing before four");

@@ -97,11 +97,10 @@ fn an_answer_names_the_message_that_it_answers() {
     reply(&mut town, "ann", heard.number, "green or black?");
     town.wait(Span::from_secs(1));
     assert_eq!(town.received("bob").pop().unwrap().answers, heard.id);
-    let none = town.command("bob", Command::Reply {
-        to: MessageNumber(99),
-        text: "x".to_owned(),
-        ttl: TTL_DEFAULT,
-    });
+    let none = town.command(
+        "bob",
+        Command::Reply { to: MessageNumber(99), text: "x".to_owned(), ttl: TTL_DEFAULT },
+    );
     assert_eq!(none, Err(CommandError::NoMessage(MessageNumber(99))));
 }
 
@@ -226,7 +225,8 @@ fn a_deleted_message_leaves_a_mark_and_no_text_on_either_disk() {
     town.wait(Span::from_secs(1));
     edit(&mut town, "ann", number, "burn after reading, please").unwrap();
     town.wait(Span::from_secs(1));
-    let Ok(Outcome::Deleted { entry, notice: Some(notice) }) = delete(&mut town, "ann", number) else {
+    let Ok(Outcome::Deleted { entry, notice: Some(notice) }) = delete(&mut town, "ann", number)
+    else {
         panic!("it is deleted");
     };
     assert!(entry.body.is_empty() && entry.marks.deleted_at.is_some());
