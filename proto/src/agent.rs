@@ -95,7 +95,7 @@ struct Node {
 #[derive(Debug)]
 enum Promise {
     /// This output.
-    Output(Output),
+    Output(Box<Output>),
     /// An envelope has been stored or is not worth it: it may end.
     Acknowledge(inbox::Read),
     /// The card may be published: the secret of its prekey is safe.
@@ -371,7 +371,7 @@ impl Agent {
 
     fn keep(&mut self, turn: Turn<'_>, promise: Promise) {
         match promise {
-            Promise::Output(output) => self.outputs.push_back(output),
+            Promise::Output(output) => self.outputs.push_back(*output),
             Promise::Acknowledge(read) => self.inbox.may_end(read),
             Promise::PublishCard => self.send_card(turn),
             Promise::Submit(number) => self.submit(number),

@@ -19,7 +19,7 @@ impl Agent {
             Err(Refusal::Command(error)) => Err(error),
             Err(Refusal::Store(error)) => return Err(error),
         };
-        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        self.journal.promise(Promise::Output(Box::new(Output::Done { id, result })));
         Ok(())
     }
 

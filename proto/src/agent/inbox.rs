@@ -222,7 +222,7 @@ impl Agent {
     }
 
     pub(super) fn promise_event(&mut self, event: Event) {
-        self.journal.promise(Promise::Output(Output::Event(event)));
+        self.journal.promise(Promise::Output(Box::new(Output::Event(event))));
     }
 
     /// What no key of ours opens stays where it is: another device of ours may have the key. What

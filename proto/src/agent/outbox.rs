@@ -187,7 +187,7 @@ impl Agent {
         if result.is_ok() {
             self.move_on(turn, number, MessageState::Cancelled)?;
         }
-        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        self.journal.promise(Promise::Output(Box::new(Output::Done { id, result })));
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl Agent {
             !matches!(result, Ok(ClientResponse::Cancelled { copies_may_exist: false }));
         self.move_on(turn, number, MessageState::Cancelled)?;
         let result = Ok(Outcome::Cancelled { copies_may_exist });
-        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        self.journal.promise(Promise::Output(Box::new(Output::Done { id, result })));
         Ok(())
     }
 
@@ -424,7 +424,7 @@ impl Agent {
         let known = self.people.get(contact).filter(|_| is_shown);
         if let Some(contact) = known.map(|record| record.address) {
             let event = Event::State { number, contact, state };
-            self.journal.promise(Promise::Output(Output::Event(event)));
+            self.journal.promise(Promise::Output(Box::new(Output::Event(event))));
         }
         Ok(())
     }

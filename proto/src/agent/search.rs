@@ -2,8 +2,8 @@
 //!
 //! Entry types are [`Words`] and [`Found`]. There is no index: what is on disk is sealed, and an index would be a
 //! second copy of all that was said, which had to be kept true when messages are edited, removed and
-//! disappear. A hundred thousand messages are opened and looked at in well under a second, page by page from the newest,
-//! so that memory holds one page.
+//! disappear. What is stored is opened and looked at page by page from the newest, so that memory holds one
+//! page.
 
 use crate::address::Address;
 use crate::payload::ContentType;
