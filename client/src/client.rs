@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use comm_proto::address::Address;
-use comm_proto::agent::{Command, CommandError, Contact, Entry, MessageNumber, Outcome, Standing};
+use comm_proto::agent::{
+    Command, CommandError, Contact, Entry, MessageNumber, Outcome, ReceiptRule, Standing, Summary,
+    Words,
+};
 use comm_proto::envelope::TTL_DEFAULT;
 use comm_proto::identity::Identity;
 use comm_proto::key::PublicKey;
@@ -35,6 +38,10 @@ pub use events::{Event, Events};
 const ASKS_MAX: usize = 256;
 /// Events that a slow listener may be behind before it loses some.
 const EVENTS_MAX: usize = 1_024;
+/// Messages that are marked as read in one command.
+const READ_AT_ONCE: usize = 1_000;
+/// Messages of a page.
+const PAGE: usize = 128;
 /// How long the node may take to say how it is connected.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -69,6 +76,15 @@ pub struct Client {
     /// Weak, so that listeners learn when the driver has ended.
     events: broadcast::WeakSender<events::Shared>,
     driver: JoinHandle<Result<(), StoreError>>,
+}
+
+/// All that was said with somebody, page by page.
+#[derive(Debug)]
+pub struct Pages {
+    asks: mpsc::Sender<Ask>,
+    contact: Address,
+    /// The last message of the page before.
+    after: Option<MessageNumber>,
 }
 
 /// Why a client cannot start.
@@ -161,6 +177,120 @@ impl Client {
         }
     }
 
+    /// Says something that answers a message, to whom that was from or to; it waits for `ttl` at most.
+    ///
+    /// # Errors
+    /// When there is no such message or the text is impossible, or the client has ended.
+    pub async fn reply(
+        &self,
+        to: MessageNumber,
+        text: impl Into<String>,
+        ttl: Span,
+    ) -> Result<Entry, ClientError> {
+        let text = text.into();
+        match self.command(Command::Reply { to, text, ttl }).await? {
+            Outcome::Queued(entry) => Ok(entry),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Gives one of our own messages another text (PROTOCOL §4.9). Returns it as it is now, and the number that the
+    /// edit goes by on its way.
+    ///
+    /// # Errors
+    /// When it is no text of ours that is there, the text is impossible, or the client has ended.
+    pub async fn edit(
+        &self,
+        number: MessageNumber,
+        text: impl Into<String>,
+        ttl: Span,
+    ) -> Result<(Entry, MessageNumber), ClientError> {
+        let text = text.into();
+        match self.command(Command::Edit { number, text, ttl }).await? {
+            Outcome::Edited { entry, notice } => Ok((entry, notice)),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Removes one of our own messages here, and has it removed there (PROTOCOL §4.9). Returns what is left of
+    /// it, and the number that the removal goes by on its way: none if the message had never left this
+    /// machine. Whoever has read it may have kept it.
+    ///
+    /// # Errors
+    /// When it is no message of ours that is there, or the client has ended.
+    pub async fn delete(
+        &self,
+        number: MessageNumber,
+        ttl: Span,
+    ) -> Result<(Entry, Option<MessageNumber>), ClientError> {
+        match self.command(Command::Delete { number, ttl }).await? {
+            Outcome::Deleted { entry, notice } => Ok((entry, notice)),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Has what is said with `contact` from now on disappear after a time, on both sides, or stay (PROTOCOL §4.10).
+    /// Returns the message that tells them so.
+    ///
+    /// # Errors
+    /// When the time is impossible, or the client has ended.
+    pub async fn set_timer(
+        &self,
+        contact: Address,
+        lifetime: Option<Span>,
+        ttl: Span,
+    ) -> Result<Entry, ClientError> {
+        match self.command(Command::SetTimer { contact, lifetime, ttl }).await? {
+            Outcome::Queued(entry) => Ok(entry),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// Notes that the person was shown messages of `contact`; those that are to tell so are told (PROTOCOL §4.11).
+    /// Returns how many of this contact's messages they were not shown.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn mark_read(
+        &self,
+        contact: Address,
+        numbers: &[MessageNumber],
+    ) -> Result<u64, ClientError> {
+        let mut left = 0;
+        for numbers in numbers.chunks(READ_AT_ONCE) {
+            let numbers = numbers.to_vec();
+            match self.command(Command::MarkRead { contact, numbers }).await? {
+                Outcome::Read { unread } => left = unread,
+                _ => return Err(ClientError::Closed),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Says whether `of` is told which of their messages the person was shown; without anybody, whether everybody is
+    /// who has no rule of their own. Nobody is at first.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn set_receipts(
+        &self,
+        of: Option<Address>,
+        rule: ReceiptRule,
+    ) -> Result<ReceiptRule, ClientError> {
+        match self.command(Command::SetReceipts { of, rule }).await? {
+            Outcome::Receipts(rule) => Ok(rule),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// What is done for everybody who has no rule of their own.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn receipts_for_all(&self) -> Result<ReceiptRule, ClientError> {
+        self.ask(Ask::Receipts).await
+    }
+
     /// Gives an address a name, or another name. `key` is taken if it belongs to the address; without
     /// one the network is asked when it is needed.
     ///
@@ -245,6 +375,56 @@ impl Client {
         Ok(standings.into_iter().map(reach).collect())
     }
 
+    /// Every conversation with what was said last and how much is unread, the newest first.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn summaries(&self) -> Result<Vec<Summary>, ClientError> {
+        Ok(self.ask(Ask::Summaries).await??)
+    }
+
+    /// Says whether the person wants no sound and no notice of what `contact` says; events carry it.
+    ///
+    /// # Errors
+    /// When nobody with this address is a contact, or the client has ended.
+    pub async fn mute(&self, contact: Address, muted: bool) -> Result<Contact, ClientError> {
+        match self.command(Command::Mute { contact, muted }).await? {
+            Outcome::Contact(contact) => Ok(contact),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// The newest `limit` messages with `contact` that have all `words`, in the order of their authors. What
+    /// else is asked is answered meanwhile.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn search(
+        &self,
+        contact: Address,
+        words: &Words,
+        limit: usize,
+    ) -> Result<Vec<Entry>, ClientError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let words = words.clone();
+            let step = self.ask(|reply| Ask::Search { contact, words, from, reply }).await??;
+            found.extend(step.entries);
+            from = step.next;
+            if from.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                found.reverse();
+                return Ok(found);
+            }
+        }
+    }
+
+    /// All that was said with `contact`, page by page from the beginning. The client does not end before this
+    /// is dropped.
+    pub fn pages(&self, contact: Address) -> Pages {
+        Pages { asks: self.asks.clone(), contact, after: None }
+    }
+
     /// Everything that is on disk now, to be saved with [`Snapshot::save`] while the client goes on. A
     /// copy that is used beside the original is a second device: what one of them reads the other
     /// never gets, and both number their messages alike.
@@ -275,6 +455,16 @@ impl Client {
     /// When the disk or the client has ended.
     pub async fn message(&self, number: MessageNumber) -> Result<Option<Entry>, ClientError> {
         Ok(self.ask(|reply| Ask::Message { number, reply }).await??)
+    }
+
+    /// The message that `reply` answers, as it is now; none if it is not here or nothing is answered.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn answered(&self, reply: &Entry) -> Result<Option<Entry>, ClientError> {
+        let Some(id) = reply.answers else { return Ok(None) };
+        let contact = reply.contact;
+        Ok(self.ask(|reply| Ask::MessageById { contact, id, reply }).await??)
     }
 
     /// Until when one of our messages waits to be delivered; none if it does so no more.
@@ -358,8 +548,29 @@ impl Client {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, ClientError> {
-        let (reply, answer) = oneshot::channel();
-        self.asks.send(ask(reply)).await.map_err(|_| ClientError::Closed)?;
-        answer.await.map_err(|_| ClientError::Closed)
+        ask_driver(&self.asks, ask).await
     }
+}
+
+impl Pages {
+    /// The next page, empty at the end.
+    ///
+    /// # Errors
+    /// When the disk or the client has ended.
+    pub async fn next(&mut self) -> Result<Vec<Entry>, ClientError> {
+        let (contact, after) = (self.contact, self.after);
+        let ask = |reply| Ask::Page { contact, after, limit: PAGE, reply };
+        let page = ask_driver(&self.asks, ask).await??;
+        self.after = page.last().map(|entry| entry.number).or(self.after);
+        Ok(page)
+    }
+}
+
+async fn ask_driver<T>(
+    asks: &mpsc::Sender<Ask>,
+    ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Result<T, ClientError> {
+    let (reply, answer) = oneshot::channel();
+    asks.send(ask(reply)).await.map_err(|_| ClientError::Closed)?;
+    answer.await.map_err(|_| ClientError::Closed)
 }

@@ -36,6 +36,6 @@ pub mod reach;
 mod rpc;
 pub mod store;
 
-pub use client::{Client, ClientError, Config, Event, Events, Message, StartError};
+pub use client::{Client, ClientError, Config, Event, Events, Message, Pages, StartError};
 pub use link::{Endpoint, Node, NodeStatus, PeerLine};
 pub use reach::Reach;

@@ -158,7 +158,7 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
-    use comm_proto::agent::{Contact, Newest};
+    use comm_proto::agent::{Contact, Newest, ReceiptRule};
     use comm_proto::message::Reachability;
 
     use super::*;
@@ -172,6 +172,10 @@ mod tests {
             key: None,
             is_named: true,
             note: String::new(),
+            lifetime: None,
+            unread: 0,
+            receipts: ReceiptRule::AsForAll,
+            muted: false,
         };
         let number = MessageNumber(7);
         let newest = state.map(|state| Newest { number, state, sent_at: NOW - GRACE });

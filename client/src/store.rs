@@ -7,6 +7,7 @@
 
 mod backup;
 mod directory;
+mod scrub;
 mod seal;
 mod writer;
 
@@ -24,6 +25,7 @@ use redb::{
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use scrub::scrub;
 use seal::Seal;
 use writer::{Work, Writer};
 
@@ -37,8 +39,9 @@ const CACHE_BYTES: usize = 16 << 20;
 const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
 ///
-/// 2: contacts have notes, histories the order of their authors. What 1 wrote is read as it is.
-const SCHEMA: u32 = 2;
+/// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. What
+/// 1 and 2 wrote is read as it is.
+const SCHEMA: u32 = 3;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// A sealed row by which the right key is told from a wrong one.
@@ -51,6 +54,7 @@ pub struct SealedStore {
     seal: Arc<Seal>,
     fresh: Fresh,
     writer: Writer,
+    path: PathBuf,
 }
 
 /// What was applied and is not on disk yet; a deleted key is there with no value.
@@ -107,9 +111,11 @@ impl SealedStore {
         })?;
         let seal = Seal::new(key);
         check(dir, &db, &seal)?;
+        let path = dir.join(FILE_NAME);
+        let db = if scrub::is_due(&db).map_err(disk(dir))? { scrub(db, &path) } else { db };
         let (db, seal) = (Arc::new(db), Arc::new(seal));
         let writer = Writer::start(Arc::clone(&db), Arc::clone(&seal));
-        Ok(Self { db, seal, fresh: Fresh::new(), writer })
+        Ok(Self { db, seal, fresh: Fresh::new(), writer, path })
     }
 
     /// Makes a batch visible to reads, and durable soon. Waits while too many are under way.
@@ -141,12 +147,21 @@ impl SealedStore {
         self.fresh.retain(|_, (written, _)| *written > seq);
     }
 
-    /// Waits until everything applied is on disk, and closes the file.
+    /// Waits until everything applied is on disk, and closes the file. If something that was said has been
+    /// deleted, the file is written anew first, without it.
     ///
     /// # Errors
     /// When the disk has failed.
     pub async fn close(self) -> Result<(), StoreError> {
-        self.writer.finish().await
+        let Self { db, writer, path, .. } = self;
+        writer.finish().await?;
+        // A snapshot that is being saved still reads it.
+        let Some(db) = Arc::into_inner(db) else { return Ok(()) };
+        if !scrub::is_due(&db).map_err(|error| failed(&error))? {
+            return Ok(());
+        }
+        let scrubbed = tokio::task::spawn_blocking(move || drop(scrub(db, &path))).await;
+        scrubbed.map_err(|_| StoreError::Disk("the store was not written anew".to_owned()))
     }
 
     fn show(&mut self, seq: Seq, write: &Write<Drawer>) -> Result<(), StoreError> {
@@ -319,6 +334,9 @@ fn known_layout(path: &Path, schema: &[u8]) -> Result<u32, OpenError> {
 fn note_layout(db: &Database) -> Result<(), redb::Error> {
     let write = db.begin_write()?;
     write.open_table(ABOUT)?.insert("schema", &SCHEMA.to_be_bytes()[..])?;
+    for drawer in Drawer::ALL {
+        write.open_table(definition(drawer))?;
+    }
     write.commit()?;
     Ok(())
 }

@@ -5,19 +5,26 @@
 //! requests of PROTOCOL §8; no key and no text ever leaves it. Like a node it opens no socket and
 //! reads no clock ([`Input`], [`Output`]).
 //!
-//! `contacts` knows people, `outbox` brings messages on their way, `inbox` takes them in,
-//! `mailboxes` says where both happen, `cards` publishes and looks up prekeys, `history` remembers in
-//! the order that `received` finds.
+//! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
+//! and take back, `outbox` brings it on its way, `inbox` takes it in, `mailboxes` says where both happen,
+//! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
+//! removes what is to disappear, `reading` knows what the person was shown.
 
 mod cards;
+mod commands;
 mod contacts;
+mod entry;
+mod fading;
 mod history;
 mod inbox;
 mod io;
 mod mailboxes;
 mod outbox;
+mod reading;
 mod received;
 mod records;
+mod saying;
+mod search;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,14 +41,18 @@ use crate::time::Time;
 
 use cards::Publishing;
 use contacts::People;
+use fading::Fading;
 use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
+use reading::Reading;
 
+pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 pub use io::{
-    Author, CallId, Command, CommandError, CommandId, Contact, Drawer, Entry, Event, Input,
-    MessageNumber, MessageState, Newest, Outcome, Output, Place, Standing, Timer,
+    CallId, Command, CommandError, CommandId, Contact, Drawer, Event, Input, Newest, Outcome,
+    Output, ReceiptRule, Standing, Summary, Timer,
 };
+pub use search::{Found, Place as SearchPlace, Words};
 
 /// Above every key of every drawer.
 const HIGHEST: &[u8] = &[0xff; 48];
@@ -64,6 +75,8 @@ pub struct Agent {
     inbox: Inbox,
     mailboxes: Mailboxes,
     prekeys: PrekeyRing,
+    fading: Fading,
+    reading: Reading,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -82,7 +95,7 @@ struct Node {
 #[derive(Debug)]
 enum Promise {
     /// This output.
-    Output(Output),
+    Output(Box<Output>),
     /// An envelope has been stored or is not worth it: it may end.
     Acknowledge(inbox::Read),
     /// The card may be published: the secret of its prekey is safe.
@@ -96,6 +109,7 @@ enum Promise {
 enum Purpose {
     Submit(MessageNumber),
     Cancel(MessageNumber, CommandId),
+    Withdraw,
     Watch,
     Subscribe,
     Acknowledge,
@@ -135,6 +149,8 @@ impl Agent {
             inbox: Inbox::default(),
             mailboxes: Mailboxes::default(),
             prekeys: cards::read_prekeys(turn)?,
+            fading: Fading::read(turn)?,
+            reading: Reading::read(turn)?,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -166,6 +182,8 @@ impl Agent {
             }
             Input::Command { id, command } => self.on_command(turn, id, command)?,
             Input::Connected { node, entries, rotating_entry } => {
+                // With a new connection the clock may have been set back.
+                self.fading_due(turn)?;
                 self.on_connected(turn, Node { address: node, entries, rotating_entry });
             }
             Input::Entries { entries, rotating_entry } => {
@@ -198,6 +216,8 @@ impl Agent {
             Some((self.mailboxes.next(), Timer::Mailboxes)),
             connected.then(|| (self.publishing.next(), Timer::Card)),
             self.prekeys_next().map(|at| (at, Timer::Prekeys)),
+            self.fading.next().map(|at| (at, Timer::Fading)),
+            self.reading.next().map(|at| (at, Timer::Receipts)),
         ]
         .into_iter()
         .flatten()
@@ -209,12 +229,14 @@ impl Agent {
         self.identity.address()
     }
 
-    /// Messages that are neither delivered nor expired.
+    /// Messages that are neither delivered nor expired. Receipts are not counted.
     pub fn outbox_len(&self) -> usize {
-        self.outbox.len()
+        self.outbox.shown()
     }
 
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
+        self.fading_due(turn)?;
+        self.receipts_due(turn)?;
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
         self.prekeys_due(turn);
@@ -300,9 +322,10 @@ impl Agent {
                 Ok(())
             }
             // Lost acknowledgements are made good when the envelope is pushed again, refused
-            // watches when the envelope is submitted again.
+            // watches when the envelope is submitted again. Of what was withdrawn nothing is here any more.
             (
                 Purpose::Watch
+                | Purpose::Withdraw
                 | Purpose::Subscribe
                 | Purpose::Acknowledge
                 | Purpose::PublishCard
@@ -348,7 +371,7 @@ impl Agent {
 
     fn keep(&mut self, turn: Turn<'_>, promise: Promise) {
         match promise {
-            Promise::Output(output) => self.outputs.push_back(output),
+            Promise::Output(output) => self.outputs.push_back(*output),
             Promise::Acknowledge(read) => self.inbox.may_end(read),
             Promise::PublishCard => self.send_card(turn),
             Promise::Submit(number) => self.submit(number),

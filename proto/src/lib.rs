@@ -8,6 +8,7 @@ pub mod address;
 pub mod agent;
 pub mod card;
 pub mod contact;
+pub mod content;
 pub mod conversation;
 pub mod digest;
 pub mod envelope;

@@ -100,12 +100,26 @@ impl ContentType {
     pub const ROOM: Self = Self(2);
     /// Reserved for files.
     pub const FILE: Self = Self(3);
-    /// Reserved for receipts of the reader.
+    /// Which messages their reader was shown.
     pub const RECEIPT: Self = Self(4);
     /// Reserved for profiles.
     pub const PROFILE: Self = Self(5);
+    /// Text that answers another message or disappears.
+    pub const MARKED_TEXT: Self = Self(6);
+    /// Another text for an earlier message.
+    pub const EDIT: Self = Self(7);
+    /// The removal of an earlier message.
+    pub const DELETE: Self = Self(8);
+    /// After which time what is said disappears.
+    pub const TIMER: Self = Self(9);
     /// A message to oneself that tests the way; never shown.
     pub const CANARY: Self = Self(0x7000);
+
+    /// Whether bodies of this kind mean something to a conversation (PROTOCOL §4.9), so that programs
+    /// leave it to the agent to write them.
+    pub const fn is_of_conversations(self) -> bool {
+        matches!(self, Self::RECEIPT | Self::MARKED_TEXT | Self::EDIT | Self::DELETE | Self::TIMER)
+    }
 }
 
 impl MessageId {

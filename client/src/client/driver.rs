@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use comm_proto::address::Address;
 use comm_proto::agent::{
-    Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Input, MessageNumber, Outcome,
-    Output, Standing,
+    Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Found, Input, MessageNumber,
+    Outcome, Output, ReceiptRule, SearchPlace, Standing, Summary, Words,
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
+use comm_proto::payload::MessageId;
 use comm_proto::rejection::Rejection;
 use comm_proto::store::StoreError;
 use comm_proto::time::Time;
@@ -55,8 +56,26 @@ pub(super) enum Ask {
         limit: usize,
         reply: oneshot::Sender<Result<Vec<Entry>, StoreError>>,
     },
+    Page {
+        contact: Address,
+        after: Option<MessageNumber>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<Entry>, StoreError>>,
+    },
+    Search {
+        contact: Address,
+        words: Words,
+        from: Option<SearchPlace>,
+        reply: oneshot::Sender<Result<Found, StoreError>>,
+    },
+    Summaries(oneshot::Sender<Result<Vec<Summary>, StoreError>>),
     Message {
         number: MessageNumber,
+        reply: oneshot::Sender<Result<Option<Entry>, StoreError>>,
+    },
+    MessageById {
+        contact: Address,
+        id: MessageId,
         reply: oneshot::Sender<Result<Option<Entry>, StoreError>>,
     },
     WaitsUntil {
@@ -64,6 +83,7 @@ pub(super) enum Ask {
         reply: oneshot::Sender<Option<Time>>,
     },
     Pending(oneshot::Sender<usize>),
+    Receipts(oneshot::Sender<ReceiptRule>),
     Node(NodeAsk),
     Switch {
         online: bool,
@@ -131,6 +151,8 @@ impl Driver {
 
     async fn drive(&mut self) -> Result<(), StoreError> {
         self.drain().await?;
+        // Before anything is asked: what was to disappear meanwhile must not be seen.
+        self.handle(Input::Tick).await?;
         loop {
             if let Some(id) = self.refused.pop_front() {
                 let result = Err(Rejection::Busy);
@@ -187,6 +209,14 @@ impl Driver {
     async fn on_ask(&mut self, ask: Ask) -> Result<(), StoreError> {
         // Whoever does not wait for an answer any more need not get one.
         match ask {
+            Ask::Page { contact, after, limit, reply } => {
+                let page = self.agent.history_after(&self.store, &contact, after, limit);
+                drop(reply.send(page));
+            }
+            Ask::Search { contact, words, from, reply } => {
+                drop(reply.send(self.agent.search(&self.store, &contact, &words, from)));
+            }
+            Ask::Summaries(reply) => drop(reply.send(self.agent.summaries(&self.store))),
             Ask::Command { command, reply } => {
                 self.next_command += 1;
                 let id = CommandId(self.next_command);
@@ -204,8 +234,12 @@ impl Driver {
             Ask::Message { number, reply } => {
                 drop(reply.send(self.agent.message(&self.store, number)));
             }
+            Ask::MessageById { contact, id, reply } => {
+                drop(reply.send(self.agent.message_by_id(&self.store, &contact, &id)));
+            }
             Ask::WaitsUntil { number, reply } => drop(reply.send(self.agent.waits_until(number))),
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),
+            Ask::Receipts(reply) => drop(reply.send(self.agent.receipts_for_all())),
             Ask::Node(ask) => self.push_call(ask),
             Ask::Switch { online, reply } => {
                 if online != self.link.is_online() {

@@ -10,10 +10,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use comm_proto::agent::Drawer;
-use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
 use thiserror::Error;
 
-use super::{ABOUT, DirectoryError, FILE_NAME, OpenError, definition, directory, known_layout};
+use super::{
+    ABOUT, DirectoryError, FILE_NAME, OpenError, definition, directory, known_layout, scrub,
+};
 
 /// Everything that was on disk at one moment, while the store goes on.
 pub struct Snapshot(ReadTransaction);
@@ -80,25 +82,36 @@ impl Snapshot {
     }
 
     fn copy(&self, file: File) -> Result<(), redb::Error> {
-        let copy = Database::builder().create_file(file)?;
-        let write = copy.begin_write()?;
-        {
-            let mut about = write.open_table(ABOUT)?;
-            for row in self.0.open_table(ABOUT)?.iter()? {
-                let (name, value) = row?;
+        copy_rows(&self.0, &Database::builder().create_file(file)?)
+    }
+}
+
+/// Copies everything that is there into a store that is new. What was deleted is not there.
+pub(super) fn copy_rows(read: &ReadTransaction, copy: &Database) -> Result<(), redb::Error> {
+    let write = copy.begin_write()?;
+    {
+        let mut about = write.open_table(ABOUT)?;
+        for row in read.open_table(ABOUT)?.iter()? {
+            let (name, value) = row?;
+            if name.value() != scrub::DUE {
                 about.insert(name.value(), value.value())?;
             }
-            for drawer in Drawer::ALL {
-                let mut rows = write.open_table(definition(drawer))?;
-                for row in self.0.open_table(definition(drawer))?.iter()? {
-                    let (key, sealed) = row?;
-                    rows.insert(key.value(), sealed.value())?;
-                }
+        }
+        for drawer in Drawer::ALL {
+            let mut rows = write.open_table(definition(drawer))?;
+            let known = match read.open_table(definition(drawer)) {
+                // An older program, whose store had no such table.
+                Err(TableError::TableDoesNotExist(_)) => continue,
+                known => known?,
+            };
+            for row in known.iter()? {
+                let (key, sealed) = row?;
+                rows.insert(key.value(), sealed.value())?;
             }
         }
-        write.commit()?;
-        Ok(())
     }
+    write.commit()?;
+    Ok(())
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -235,7 +248,7 @@ fn name(part: &Path, path: &Path) -> Result<(), BackupError> {
     }
 }
 
-fn sync_parent(path: &Path) -> Result<(), BackupError> {
+pub(super) fn sync_parent(path: &Path) -> Result<(), BackupError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let synced = File::open(parent).and_then(|parent| parent.sync_all());

@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::seal::Seal;
-use super::{Snapshot, definition, failed};
+use super::{Snapshot, definition, failed, scrub};
 
 /// Batches that may wait, and the most that one commit takes.
 const BATCHES_MAX: usize = 256;
@@ -126,6 +126,9 @@ fn commit(db: &Database, seal: &Seal, group: &[Batch<Drawer>]) -> Result<(), red
     let transaction = db.begin_write()?;
     for write in group.iter().flat_map(|batch| &batch.writes) {
         apply(&transaction, seal, write)?;
+    }
+    if group.iter().flat_map(|batch| &batch.writes).any(scrub::removes) {
+        scrub::note_due(&transaction)?;
     }
     transaction.commit()?;
     Ok(())

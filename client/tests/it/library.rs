@@ -39,7 +39,7 @@ async fn next(events: &mut Events) -> Arc<Event> {
 
 async fn received(events: &mut Events) -> Entry {
     loop {
-        if let Event::Agent(agent::Event::Received(entry)) = &*next(events).await {
+        if let Event::Agent(agent::Event::Received { entry, .. }) = &*next(events).await {
             return entry.clone();
         }
     }

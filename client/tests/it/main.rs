@@ -5,6 +5,7 @@
 
 mod alone;
 mod chatting;
+mod conversing;
 mod cut;
 mod demo;
 mod identities;

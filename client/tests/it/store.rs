@@ -179,9 +179,9 @@ async fn a_snapshot_has_all_that_was_applied_before_it_and_nothing_after() {
     store.close().await.unwrap();
 }
 
-/// The layout before this one is read as it is, and from then on refused by older programs.
+/// Layouts before this one are read as they are, and from then on refused by older programs.
 #[tokio::test]
-async fn a_store_of_the_first_layout_is_opened_and_becomes_one_of_the_second() {
+async fn a_store_of_an_older_layout_is_opened_and_becomes_one_of_this() {
     let dir = private_dir();
     SealedStore::open(dir.path(), &KEY).unwrap().close().await.unwrap();
     let path = dir.path().join("person.redb");
@@ -197,11 +197,85 @@ async fn a_store_of_the_first_layout_is_opened_and_becomes_one_of_the_second() {
         write.commit().unwrap();
         before
     };
-    set(1);
-    SealedStore::open(dir.path(), &KEY).unwrap().close().await.unwrap();
-    assert_eq!(set(3), Some(vec![0, 0, 0, 2]));
+    for older in [1, 2] {
+        set(older);
+        // Tables that the older program did not have.
+        let db = redb::Database::open(&path).unwrap();
+        let write = db.begin_write().unwrap();
+        for name in ["ids", "waiting"] {
+            let table = redb::TableDefinition::<&[u8], &[u8]>::new(name);
+            assert!(write.delete_table(table).unwrap());
+        }
+        write.commit().unwrap();
+        drop(db);
+        let copy = dir.path().join(format!("copy-{older}"));
+        comm::store::back_up(dir.path(), &copy).unwrap();
+        let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+        let write = Write::Put { table: Drawer::Ids, key: b"k".to_vec(), value: b"v".to_vec() };
+        store.apply(Batch { seq: Seq(1), writes: vec![write] }).await.unwrap();
+        store.close().await.unwrap();
+        let store = SealedStore::open(dir.path(), &KEY).unwrap();
+        assert_eq!(store.get(Drawer::Ids, b"k"), Ok(Some(b"v".to_vec())));
+        store.close().await.unwrap();
+        assert_eq!(set(3), Some(vec![0, 0, 0, 3]));
+    }
+    set(4);
     let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { schema: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { schema: 4, .. }), "{error}");
+}
+
+/// The sealed bytes of a row, as they stand in the file.
+fn sealed_row(path: &std::path::Path, key: &[u8]) -> Vec<u8> {
+    let db = redb::Database::open(path).unwrap();
+    let read = redb::ReadableDatabase::begin_read(&db).unwrap();
+    let rows = read.open_table(redb::TableDefinition::<&[u8], &[u8]>::new("history")).unwrap();
+    rows.get(key).unwrap().unwrap().value().to_vec()
+}
+
+/// E28: the database gives freed room to later writes and wipes nothing; the file is written anew.
+#[tokio::test]
+async fn what_was_deleted_leaves_no_sealed_copy_once_the_store_is_closed_or_opened() {
+    let dir = private_dir();
+    let path = dir.path().join("person.redb");
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    let texts = [b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+    let writes = texts.iter().map(|key| put(key, &[7; 2_000])).collect();
+    store.apply(Batch { seq: Seq(1), writes }).await.unwrap();
+    store.close().await.unwrap();
+    let sealed = [b"a", b"b", b"c"].map(|key| sealed_row(&path, key));
+    let has = |row: &[u8]| {
+        let file = fs::read(&path).unwrap();
+        file.windows(row.len()).any(|window| window == row)
+    };
+    assert!(sealed.iter().all(|row| has(row)));
+    let delete = |key: &[u8]| Write::Delete { table: Drawer::History, key: key.to_vec() };
+
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    store.apply(Batch { seq: Seq(1), writes: vec![delete(b"a")] }).await.unwrap();
+    durable(&mut store, 1).await;
+    assert!(has(&sealed[0]), "the test would show nothing");
+    store.close().await.unwrap();
+    assert!(!has(&sealed[0]) && has(&sealed[1]) && has(&sealed[2]));
+
+    // A program that is killed leaves it to the next.
+    let mut store = SealedStore::open(dir.path(), &KEY).unwrap();
+    let to = b"c".to_vec();
+    let writes = vec![Write::DeleteRange { table: Drawer::History, from: b"b".to_vec(), to }];
+    store.apply(Batch { seq: Seq(1), writes }).await.unwrap();
+    durable(&mut store, 1).await;
+    let killed = fs::read(&path).unwrap();
+    store.close().await.unwrap();
+    fs::write(&path, killed).unwrap();
+    // One that was killed while it wrote the file anew has left a part of it.
+    fs::write(dir.path().join("person.redb.new"), b"a part").unwrap();
+    let store = SealedStore::open(dir.path(), &KEY).unwrap();
+    assert!(!has(&sealed[1]) && has(&sealed[2]));
+    assert_eq!(store.get(Drawer::History, b"c"), Ok(Some(vec![7; 2_000])));
+    let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
+    assert!(matches!(error, OpenError::InUse(_)), "the new file is locked: {error}");
+    store.close().await.unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 fn any_write() -> impl Strategy<Value = Write<Drawer>> {

@@ -129,6 +129,39 @@ fn a_half_typed_line_stays_whole_when_a_message_arrives() {
     bob.quits();
 }
 
+/// F11: a message rings the bell, unless it is off or its author is muted.
+#[test]
+fn a_message_rings_the_bell_unless_it_is_off_or_its_author_muted() {
+    const BELL: char = '\u{7}';
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = Terminal::start(&ann_home, &[&ann_home.secret(), "127.0.0.1:0"]);
+    let place = listening(&mut ann);
+    let mut bob = bob_home.start(Some(&place));
+    bob.started();
+    ann.types(&format!("/contact add bob {}\r", bob_home.address()));
+    ann.wait_for(&format!("{} bob", bob_home.address()));
+    let rings = |ann: &mut Terminal, bob: &mut crate::person::Person, text: &str| {
+        bob.sends(ann_home.address(), text);
+        ann.wait_for(text).contains(BELL)
+    };
+    assert!(rings(&mut ann, &mut bob, "the first"));
+    let again = format!("{} bob", bob_home.address());
+    for (off, is_off, on, is_on) in [
+        ("/mute bob", "(muted)", "/unmute bob", again.as_str()),
+        ("/bell off", "no message rings", "/bell on", "a message rings"),
+    ] {
+        ann.types(&format!("{off}\r"));
+        ann.wait_for(is_off);
+        assert!(!rings(&mut ann, &mut bob, &format!("after {off}")), "{off}");
+        ann.types(&format!("{on}\r"));
+        ann.wait_for(is_on);
+        assert!(rings(&mut ann, &mut bob, &format!("after {on}")), "{on}");
+    }
+    ann.types("/quit\r");
+    ann.ends();
+    bob.quits();
+}
+
 #[test]
 fn the_end_of_input_on_a_terminal_ends_the_program_well() {
     let home = Home::new(1);

@@ -13,11 +13,9 @@ use crate::key::PublicKey;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{
-    Command, CommandError, CommandId, Contact, Drawer, NOTE_MAX, Outcome, Output, Standing,
-};
-use super::records::ContactRecord;
-use super::{Agent, Promise, Turn, read_all};
+use super::io::{CommandError, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Standing};
+use super::records::{ContactRecord, Timing};
+use super::{Agent, Turn, read_all};
 
 /// The most contacts.
 const CONTACTS_MAX: usize = 10_000;
@@ -199,30 +197,6 @@ impl Agent {
         self.contacts().into_iter().map(standing).collect()
     }
 
-    /// The person wants something.
-    pub(super) fn on_command(
-        &mut self,
-        turn: Turn<'_>,
-        id: CommandId,
-        command: Command,
-    ) -> Result<(), StoreError> {
-        let result = match command {
-            Command::AddContact { name, address, key } => {
-                self.add_contact(turn, name, address, key).map(Outcome::Contact)
-            }
-            Command::NoteContact { address, note } => {
-                self.note_contact(&address, note).map(Outcome::Contact)
-            }
-            Command::RemoveContact(address) => self.remove_contact(turn, &address),
-            Command::Send { to, content_type, body, ttl } => {
-                self.send(turn, to, content_type, body, ttl).map(Outcome::Queued)
-            }
-            Command::Cancel(number) => return self.on_cancel(turn, id, number),
-        };
-        self.journal.promise(Promise::Output(Output::Done { id, result }));
-        Ok(())
-    }
-
     /// The number of whoever has this address; they become a contact if they were none, or were
     /// removed.
     pub(super) fn know(&mut self, address: Address) -> Result<u32, CommandError> {
@@ -269,7 +243,7 @@ impl Agent {
         }
     }
 
-    fn add_contact(
+    pub(super) fn add_contact(
         &mut self,
         turn: Turn<'_>,
         name: String,
@@ -300,7 +274,11 @@ impl Agent {
         self.people.get(number).map(shown).ok_or(CommandError::Own)
     }
 
-    fn note_contact(&mut self, address: &Address, note: String) -> Result<Contact, CommandError> {
+    pub(super) fn note_contact(
+        &mut self,
+        address: &Address,
+        note: String,
+    ) -> Result<Contact, CommandError> {
         if note.chars().count() > NOTE_MAX || note.chars().any(char::is_control) {
             return Err(CommandError::Note);
         }
@@ -311,9 +289,16 @@ impl Agent {
         self.contact(address).ok_or(CommandError::NoContact(*address))
     }
 
+    /// Wants no notice of what somebody says any more, or wants it again.
+    pub(super) fn mute(&mut self, address: &Address, muted: bool) -> Result<Contact, CommandError> {
+        let contact = self.number_of_present(address)?;
+        self.change_contact(contact, |record| record.muted = muted);
+        self.contact(address).ok_or(CommandError::NoContact(*address))
+    }
+
     /// Name, note, card and history go at once. The key and the counts stay for as long as something
     /// they wrote can wait, so that it is read and acknowledged like a stranger's (PROTOCOL §4.8).
-    fn remove_contact(
+    pub(super) fn remove_contact(
         &mut self,
         turn: Turn<'_>,
         address: &Address,
@@ -329,11 +314,21 @@ impl Agent {
             note: String::new(),
             removed_at: Some(turn.now.max(Time::from_millis(1))),
             card: None,
+            timer: Timing::default(),
+            receipts: ReceiptRule::default(),
+            unread: 0,
+            muted: false,
             ..record.clone()
         };
         self.write_contact(number, changed);
         self.forget_history(number);
         Ok(Outcome::Removed { contact, on_their_way: self.on_their_way(number) })
+    }
+
+    /// The number of a contact that was not removed.
+    pub(super) fn number_of_present(&self, address: &Address) -> Result<u32, CommandError> {
+        let present = self.people.present(address).map(|(number, _)| number);
+        present.ok_or(CommandError::NoContact(*address))
     }
 
     /// Makes room for a new contact by the one that was removed first and is written nothing.
@@ -367,6 +362,10 @@ fn shown(record: &ContactRecord) -> Contact {
         key: record.key,
         is_named: record.is_named,
         note: record.note.clone(),
+        lifetime: record.timer.lifetime,
+        unread: record.unread,
+        receipts: record.receipts,
+        muted: record.muted,
     }
 }
 

@@ -10,16 +10,20 @@
 //! | message number | a message that came in turn |
 //! | number it belongs before less 1 ‖ sequence number ‖ message number | one that came late |
 //! | 2^64 − 1 ‖ message number | where that one stands |
+//!
+//! The drawer of ids leads from a contact's number ‖ message id to the message's number.
 
 use crate::address::Address;
+use crate::payload::MessageId;
 use crate::store::{ScanBack, Store, StoreError};
 
-use super::io::{Author, Drawer, Entry, MessageNumber, Place};
+use super::entry::{Author, Entry, MessageNumber, Place};
+use super::io::{Drawer, Summary};
 use super::records::{entry_from_bytes, entry_to_bytes};
 use super::{Agent, Turn};
 
 /// What stands for a number of a message above all others.
-const PLACES: u64 = u64::MAX;
+pub(super) const PLACES: u64 = u64::MAX;
 
 impl Agent {
     /// The last `limit` entries with `contact` before number `before` (all, if none), in the order
@@ -40,7 +44,51 @@ impl Agent {
             None => key(number, PLACES),
         };
         let rows = store.scan_back(Drawer::History, &key(number, 0), &end, limit)?;
-        rows.iter().rev().map(|(key, value)| self.entry(number, key, value)).collect()
+        let page = rows.iter().rev().map(|(key, value)| self.entry(number, key, value));
+        let mut page = page.collect::<Result<Vec<_>, _>>()?;
+        self.mark_gaps(number, &mut page);
+        Ok(page)
+    }
+
+    /// The first `limit` entries with `contact` after number `after` (all, if none), in the order of their
+    /// authors.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn history_after(
+        &self,
+        store: &dyn Store<Drawer>,
+        contact: &Address,
+        after: Option<MessageNumber>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let Some(number) = self.people.number_of(contact) else { return Ok(Vec::new()) };
+        let from = match after {
+            // The least key above its own.
+            Some(after) => [&place_of(store, number, after)?[..], &[0]].concat(),
+            None => key(number, 0),
+        };
+        let rows = store.scan(Drawer::History, &from, &key(number, PLACES), limit)?;
+        let page = rows.iter().map(|(key, value)| self.entry(number, key, value));
+        let mut page = page.collect::<Result<Vec<_>, _>>()?;
+        self.mark_gaps(number, &mut page);
+        Ok(page)
+    }
+
+    /// Every conversation with what was said last, the one where that is newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn summaries(&self, store: &dyn ScanBack<Drawer>) -> Result<Vec<Summary>, StoreError> {
+        let mut summaries = Vec::new();
+        for contact in self.contacts() {
+            let last = self.history(store, &contact.address, None, 1)?.pop();
+            summaries.push(Summary { contact, last });
+        }
+        let newest = |summary: &Summary| summary.last.as_ref().map(|entry| entry.number);
+        // Stable: those with whom nothing was said stay in the order of their names.
+        summaries.sort_by_key(|summary| std::cmp::Reverse(newest(summary)));
+        Ok(summaries)
     }
 
     /// One entry, whoever it is with.
@@ -53,12 +101,30 @@ impl Agent {
         number: MessageNumber,
     ) -> Result<Option<Entry>, StoreError> {
         for contact in self.people.numbers() {
-            let key = place_of(store, contact, number)?;
-            if let Some(value) = store.get(Drawer::History, &key)? {
-                return self.entry(contact, &key, &value).map(Some);
+            if let Some(entry) = self.entry_of(store, contact, number)? {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
+    }
+
+    /// The message with `contact` that its author calls `id`, whoever of the two that is; none if it
+    /// has not come or is here no more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn message_by_id(
+        &self,
+        store: &dyn Store<Drawer>,
+        contact: &Address,
+        id: &MessageId,
+    ) -> Result<Option<Entry>, StoreError> {
+        let Some(contact) = self.people.number_of(contact) else { return Ok(None) };
+        let number = store.get(Drawer::Ids, &id_key(contact, id))?;
+        match number.map(|number| parse_number(&number)).transpose()? {
+            Some(number) => self.entry_of(store, contact, number),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn write_entry(&mut self, contact: u32, entry: &Entry) {
@@ -66,10 +132,14 @@ impl Agent {
         let mut place = key(contact, number);
         if let Author::Them { place: Place::Before(later), .. } = entry.author {
             place = late_key(contact, later, entry.sequence, entry.number);
-            let pointer = [&key(contact, PLACES)[..], &number.to_be_bytes()].concat();
-            self.journal.put(Drawer::History, pointer, place.clone());
+            let pointer = pointer_key(contact, entry.number);
+            self.journal.put_readable(Drawer::History, pointer, place.clone());
         }
         self.journal.put_readable(Drawer::History, place, entry_to_bytes(entry));
+        if let Some(id) = &entry.id {
+            let number = number.to_be_bytes().to_vec();
+            self.journal.put_readable(Drawer::Ids, id_key(contact, id), number);
+        }
     }
 
     /// One of our own entries, which are all in turn.
@@ -83,14 +153,94 @@ impl Agent {
         value.map(|value| entry_from_bytes(number, &value)).transpose()
     }
 
+    /// An entry with the key under which it is kept, as [`Self::rewrite`] wants it.
+    pub(super) fn read_at(
+        &self,
+        turn: Turn<'_>,
+        contact: u32,
+        number: MessageNumber,
+    ) -> Result<Option<(Vec<u8>, Entry)>, StoreError> {
+        let pointer = pointer_key(contact, number);
+        let place = self.journal.get(turn.store, Drawer::History, &pointer)?;
+        let key = place.unwrap_or_else(|| key(contact, number.0));
+        let value = self.journal.get(turn.store, Drawer::History, &key)?;
+        let entry = value.map(|value| entry_from_bytes(number, &value)).transpose()?;
+        Ok(entry.map(|entry| (key, entry)))
+    }
+
+    /// The number of the message with this contact that its author calls `id`.
+    pub(super) fn number_by_id(
+        &self,
+        turn: Turn<'_>,
+        contact: u32,
+        id: &MessageId,
+    ) -> Result<Option<MessageNumber>, StoreError> {
+        let number = self.journal.get(turn.store, Drawer::Ids, &id_key(contact, id))?;
+        number.map(|number| parse_number(&number)).transpose()
+    }
+
+    /// Writes an entry anew where it stands. What a host keeps of earlier ones is of no use any more: it is
+    /// told so by a deletion.
+    pub(super) fn rewrite(&mut self, key: Vec<u8>, entry: &Entry) {
+        if entry.marks.deleted_at.is_some() {
+            self.journal.delete(Drawer::History, key.clone());
+        }
+        self.journal.put_readable(Drawer::History, key, entry_to_bytes(entry));
+    }
+
+    /// Deletes an entry and all that leads to it.
+    pub(super) fn remove_entry(&mut self, contact: u32, key: Vec<u8>, entry: &Entry) {
+        self.journal.delete_readable(Drawer::History, key);
+        self.journal.delete_readable(Drawer::History, pointer_key(contact, entry.number));
+        if let Some(id) = &entry.id {
+            self.journal.delete_readable(Drawer::Ids, id_key(contact, id));
+        }
+    }
+
     /// Deletes all that was said with a contact.
     pub(super) fn forget_history(&mut self, contact: u32) {
-        let end = key(contact.saturating_add(1), 0);
-        self.journal.delete_range(Drawer::History, key(contact, 0), end);
+        let next = contact.saturating_add(1);
+        let drawers =
+            [Drawer::History, Drawer::Ids, Drawer::Waiting, Drawer::Unread, Drawer::Receipts];
+        for drawer in drawers {
+            self.journal.delete_range(drawer, key(contact, 0), key(next, 0));
+        }
+    }
+
+    fn entry_of(
+        &self,
+        store: &dyn Store<Drawer>,
+        contact: u32,
+        number: MessageNumber,
+    ) -> Result<Option<Entry>, StoreError> {
+        let key = place_of(store, contact, number)?;
+        let value = store.get(Drawer::History, &key)?;
+        value.map(|value| self.entry(contact, &key, &value)).transpose()
+    }
+
+    /// Between what is shown, others of theirs have come that are not: edits, removals. What is missing
+    /// before those is missing before the next that is shown.
+    fn mark_gaps(&self, contact: u32, page: &mut [Entry]) {
+        let Some(received) = self.people.get(contact).map(|record| &record.received) else {
+            return;
+        };
+        let mut shown = None;
+        for entry in page {
+            let Author::Them { missing_before, .. } = &mut entry.author else { continue };
+            if let Some(after) = shown.filter(|after| *after < entry.sequence) {
+                *missing_before = received.missing_between(after, entry.sequence);
+            }
+            shown = shown.max(Some(entry.sequence));
+        }
     }
 
     /// An entry as it is now: what is missing before it may have come since it was stored.
-    fn entry(&self, contact: u32, key: &[u8], value: &[u8]) -> Result<Entry, StoreError> {
+    pub(super) fn entry(
+        &self,
+        contact: u32,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Entry, StoreError> {
         let mut entry = entry_from_bytes(parse_number(key)?, value)?;
         if let Author::Them { missing_before, place } = &mut entry.author {
             let received = self.people.get(contact).map(|record| &record.received);
@@ -107,13 +257,21 @@ fn place_of(
     contact: u32,
     number: MessageNumber,
 ) -> Result<Vec<u8>, StoreError> {
-    let pointer = [&key(contact, PLACES)[..], &number.0.to_be_bytes()].concat();
+    let pointer = pointer_key(contact, number);
     let place = store.get(Drawer::History, &pointer)?;
     Ok(place.unwrap_or_else(|| key(contact, number.0)))
 }
 
-fn key(contact: u32, number: u64) -> Vec<u8> {
+pub(super) fn key(contact: u32, number: u64) -> Vec<u8> {
     [&contact.to_be_bytes()[..], &number.to_be_bytes()].concat()
+}
+
+fn pointer_key(contact: u32, number: MessageNumber) -> Vec<u8> {
+    [&key(contact, PLACES)[..], &number.0.to_be_bytes()].concat()
+}
+
+pub(super) fn id_key(contact: u32, id: &MessageId) -> Vec<u8> {
+    [&contact.to_be_bytes()[..], id.as_bytes()].concat()
 }
 
 /// Directly below the key of `later`, in the order of sequence numbers.

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 
 use crate::acknowledgement::{Acknowledgement, IDS_MAX, KEPT_AFTER_EXPIRY};
 use crate::address::Address;
+use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeId};
 use crate::message::{ClientRequest, SIGNED_MAX};
-use crate::payload::{ExpiryError, MessageId};
+use crate::payload::{ContentType, ExpiryError, MessageId};
 use crate::sealing::{self, OpenError, Opened};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{Author, Drawer, Entry, Event, Output, Place};
+use super::entry::{Author, Entry, Marks, MessageNumber, Place, Steps};
+use super::io::{Drawer, Event, Output};
 use super::mailboxes::CREDIT;
+use super::records::{Change, Revision};
 use super::{Agent, Promise, Purpose, Turn};
 
 /// How long after its expiry a message is remembered as seen.
@@ -157,11 +160,16 @@ impl Agent {
         self.journal.promise(Promise::Acknowledge(read));
         self.journal.put_readable(Drawer::Seen, seen, Vec::new());
         self.learn_key(turn, contact, opened.sender);
-        self.store_message(turn, contact, opened);
-        Ok(())
+        self.on_message(turn, contact, opened)
     }
 
-    fn store_message(&mut self, turn: Turn<'_>, contact: u32, opened: Opened) {
+    /// A message that was not here before: something to show, or something about another message.
+    fn on_message(
+        &mut self,
+        turn: Turn<'_>,
+        contact: u32,
+        opened: Opened,
+    ) -> Result<(), StoreError> {
         let (sequence, number) = (opened.payload.sequence.get(), self.take_number());
         let (mut place, mut missing_before) = (Place::Unknown, 0);
         let (mut missing, mut were_missing) = (0, 0);
@@ -173,26 +181,48 @@ impl Agent {
             missing = record.received.missing();
         });
         self.people.note_heard(contact, turn.now);
-        let entry = Entry {
-            number,
-            contact: opened.sender.address(),
-            author: Author::Them { missing_before, place },
-            content_type: opened.payload.content_type,
-            body: opened.payload.body,
-            sequence,
-            sent_at: opened.payload.sent_at,
-            stored_at: turn.now,
-        };
-        self.write_entry(contact, &entry);
-        let changed = Event::Missing { contact: entry.contact, messages: missing };
-        self.promise_event(Event::Received(entry));
-        if missing != were_missing {
-            self.promise_event(changed);
+        let author = opened.sender.address();
+        let revision = |change| Revision::new(sequence, turn.now, change);
+        match Content::read(opened.payload.content_type, opened.payload.body.clone()) {
+            Content::Edit { target, text, lifetime } => {
+                let mut revision = revision(Change::Text(text.into_bytes()));
+                revision.is_short_lived = lifetime.is_some();
+                self.on_revision(turn, contact, &target, revision)?;
+            }
+            Content::Delete { target } => {
+                self.on_revision(turn, contact, &target, revision(Change::Removed))?;
+            }
+            Content::Receipt(ids) => self.on_receipt(turn, contact, &ids)?,
+            content => {
+                if let Content::Timer(lifetime) = content {
+                    self.on_timer(turn, contact, lifetime, opened.payload.sent_at);
+                }
+                let mut entry = entry_of(number, opened, content, turn.now);
+                entry.author = Author::Them { missing_before, place };
+                self.catch_up(turn, contact, &mut entry)?;
+                self.show_received(turn, contact, entry);
+            }
         }
+        if missing != were_missing {
+            self.promise_event(Event::Missing { contact: author, messages: missing });
+        }
+        Ok(())
     }
 
-    fn promise_event(&mut self, event: Event) {
-        self.journal.promise(Promise::Output(Output::Event(event)));
+    /// A message is written down and told, unless its time is over already.
+    fn show_received(&mut self, turn: Turn<'_>, contact: u32, entry: Entry) {
+        if entry.marks.disappears_at.is_some_and(|end| end <= turn.now) {
+            return self.promise_event(Event::Overdue { contact: entry.contact });
+        }
+        self.write_entry(contact, &entry);
+        self.note_fading(turn, contact, &entry);
+        self.note_unread(contact, &entry);
+        let is_muted = self.people.get(contact).is_some_and(|record| record.muted);
+        self.promise_event(Event::Received { entry, is_muted });
+    }
+
+    pub(super) fn promise_event(&mut self, event: Event) {
+        self.journal.promise(Promise::Output(Box::new(Output::Event(event))));
     }
 
     /// What no key of ours opens stays where it is: another device of ours may have the key. What
@@ -217,4 +247,30 @@ impl Agent {
 /// By day of expiry, so that what cannot come again is forgotten by the day.
 fn seen_key(expires_at: Time, id: &MessageId) -> Vec<u8> {
     [&expires_at.day().to_be_bytes()[..], id.as_bytes()].concat()
+}
+
+/// A message as it is shown. Its place among others is still to be said.
+fn entry_of(number: MessageNumber, opened: Opened, content: Content, now: Time) -> Entry {
+    let payload = opened.payload;
+    let (content_type, body, answers, lifetime) = match content {
+        Content::Text(text) => (ContentType::TEXT, text.text, text.answers, text.lifetime),
+        _ => (payload.content_type, payload.body, None, None),
+    };
+    // By the author's clock, unless that is ahead: nobody's clock makes a message stay.
+    let begins = payload.sent_at.min(now);
+    let disappears_at = lifetime.map(|lifetime| begins + lifetime);
+    Entry {
+        number,
+        contact: opened.sender.address(),
+        author: Author::Them { missing_before: 0, place: Place::Unknown },
+        content_type,
+        body,
+        sequence: payload.sequence.get(),
+        sent_at: payload.sent_at,
+        stored_at: now,
+        id: Some(opened.message_id),
+        answers,
+        marks: Marks { disappears_at, ..Marks::default() },
+        steps: Steps::default(),
+    }
 }

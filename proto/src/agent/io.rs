@@ -10,8 +10,10 @@ use crate::key::PublicKey;
 use crate::message::{ClientPush, ClientRequest, ClientResponse};
 use crate::payload::ContentType;
 use crate::rejection::Rejection;
-use crate::store::{Batch, Seq};
+use crate::store::{Batch, Seq, StoreError};
 use crate::time::{Span, Time};
+
+use super::entry::{Entry, MessageNumber, MessageState};
 
 /// The longest note in characters.
 pub(super) const NOTE_MAX: usize = 1_000;
@@ -30,12 +32,32 @@ pub enum Drawer {
     Seen,
     /// Name → prekeys and counters.
     Meta,
+    /// Contact number ‖ message id → the message's number.
+    Ids,
+    /// Contact number ‖ message id → what becomes of that message once it comes.
+    Waiting,
+    /// Time ‖ contact number ‖ message number → when it was noted that this one disappears then.
+    Fading,
+    /// Contact number ‖ message number of what the person was not shown yet → nothing.
+    Unread,
+    /// Contact number ‖ message number → id of a message whose author is to be told that it was shown.
+    Receipts,
 }
 
 impl Drawer {
     /// All tables.
-    pub const ALL: [Self; 5] =
-        [Self::Contacts, Self::History, Self::Outbox, Self::Seen, Self::Meta];
+    pub const ALL: [Self; 10] = [
+        Self::Contacts,
+        Self::History,
+        Self::Outbox,
+        Self::Seen,
+        Self::Meta,
+        Self::Ids,
+        Self::Waiting,
+        Self::Fading,
+        Self::Unread,
+        Self::Receipts,
+    ];
 
     /// A stable name, for stores that name their tables.
     pub const fn name(self) -> &'static str {
@@ -45,6 +67,11 @@ impl Drawer {
             Self::Outbox => "outbox",
             Self::Seen => "seen",
             Self::Meta => "meta",
+            Self::Ids => "ids",
+            Self::Waiting => "waiting",
+            Self::Fading => "fading",
+            Self::Unread => "unread",
+            Self::Receipts => "receipts",
         }
     }
 }
@@ -56,10 +83,6 @@ pub struct CommandId(pub u64);
 /// Pairs a request to the node with its answer. The agent draws it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
-
-/// A message's number in this store, from 1; what people call it by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MessageNumber(pub u64);
 
 /// What the host tells an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,8 +160,75 @@ pub enum Command {
         /// How long it may wait for them; 10 minutes to 30 days.
         ttl: Span,
     },
+    /// Says something that answers a message, to whom that was from or to.
+    Reply {
+        /// The message that is answered.
+        to: MessageNumber,
+        /// The text.
+        text: String,
+        /// How long it may wait for them.
+        ttl: Span,
+    },
+    /// Gives one of our messages another text (PROTOCOL §4.9).
+    Edit {
+        /// Which.
+        number: MessageNumber,
+        /// The new text.
+        text: String,
+        /// How long the edit may wait for them.
+        ttl: Span,
+    },
+    /// Removes one of our messages, here and there (PROTOCOL §4.9). One that is on its way is taken back.
+    Delete {
+        /// Which.
+        number: MessageNumber,
+        /// How long the removal may wait for them.
+        ttl: Span,
+    },
+    /// Has what is said in a conversation from now on disappear after a time, on both sides (PROTOCOL §4.10).
+    SetTimer {
+        /// With whom; becomes a contact if it is none.
+        contact: Address,
+        /// After which time; none, that it stays.
+        lifetime: Option<Span>,
+        /// How long the word of it may wait for them.
+        ttl: Span,
+    },
+    /// The person was shown messages of somebody. If they are to be told so, they will be (PROTOCOL §4.11).
+    MarkRead {
+        /// Whose.
+        contact: Address,
+        /// Which, at most 1,000.
+        numbers: Vec<MessageNumber>,
+    },
+    /// Says who is told which messages the person was shown.
+    SetReceipts {
+        /// Whom it is about; everybody who has no rule of their own, if nobody.
+        of: Option<Address>,
+        /// What is done. For everybody, [`ReceiptRule::AsForAll`] is to withhold.
+        rule: ReceiptRule,
+    },
+    /// Says whether the person wants no sound and no notice of what somebody says.
+    Mute {
+        /// Who.
+        contact: Address,
+        /// Whether they are to be silent.
+        muted: bool,
+    },
     /// Takes back what has not been delivered.
     Cancel(MessageNumber),
+}
+
+/// Whether somebody is told which of their messages the person was shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceiptRule {
+    /// As everybody who has no rule of their own.
+    #[default]
+    AsForAll,
+    /// They are.
+    Send,
+    /// They are not.
+    Withhold,
 }
 
 /// What a command came to, once the disk has it.
@@ -155,6 +245,28 @@ pub enum Outcome {
     },
     /// The message as it is now.
     Queued(Entry),
+    /// Our message has another text here, and the edit is on its way.
+    Edited {
+        /// As it is now.
+        entry: Entry,
+        /// The number that the edit goes by on its way.
+        notice: MessageNumber,
+    },
+    /// Our message is removed here.
+    Deleted {
+        /// What is left of it.
+        entry: Entry,
+        /// The number that the removal goes by on its way; none if the message had never left this
+        /// machine. Whoever has read it may have kept it all the same.
+        notice: Option<MessageNumber>,
+    },
+    /// Messages were shown.
+    Read {
+        /// How many of this contact's were not.
+        unread: u64,
+    },
+    /// What is done from now on about receipts.
+    Receipts(ReceiptRule),
     /// The message will not be relayed by our node any more.
     Cancelled {
         /// Whether copies had left.
@@ -206,9 +318,42 @@ pub enum CommandError {
     /// The node did not take it back; nothing has changed.
     #[error("the node did not answer; try again when it does")]
     NoAnswer,
+    /// Kinds of content that mean something to the conversation have commands of their own.
+    #[error("content of type {} is not sent by itself", .0.0)]
+    Kind(ContentType),
+    /// The time after which messages are to disappear is out of bounds.
+    #[error("messages disappear after 5 seconds to 366 days")]
+    Lifetime,
+    /// Too many messages at once.
+    #[error("at most {0} messages are marked as read at once")]
+    TooManyMessages(usize),
+    /// There is no such message.
+    #[error("there is no message #{}", .0.0)]
+    NoMessage(MessageNumber),
+    /// Only its author may change a message.
+    #[error("#{} is not yours; only its author can change it", .0.0)]
+    NotOurs(MessageNumber),
+    /// It was removed.
+    #[error("#{} was removed", .0.0)]
+    Removed(MessageNumber),
+    /// It is no text.
+    #[error("#{} is no text", .0.0)]
+    NoText(MessageNumber),
+    /// What it is called by its author was not kept.
+    #[error("#{} was stored by an older version of comm, which kept no id of it", .0.0)]
+    Nameless(MessageNumber),
     /// There is no such message on its way.
     #[error("no message #{} is on its way", .0.0)]
     NoSuchMessage(MessageNumber),
+}
+
+/// Why a step was not taken: the person asked for what cannot be, or the disk failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What an agent tells its host. Drain with `poll_output` until `None` after each input.
@@ -238,7 +383,35 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody said something; it is on disk.
-    Received(Entry),
+    Received {
+        /// What.
+        entry: Entry,
+        /// Whether the person wants no sound and no notice of it.
+        is_muted: bool,
+    },
+    /// The author of a message has given it another text or removed it; it is on disk as it is here.
+    Revised(Entry),
+    /// Somebody was shown one of our messages, and tells us so.
+    Read {
+        /// Which.
+        number: MessageNumber,
+        /// By whom.
+        contact: Address,
+        /// When we learnt of it.
+        at: Time,
+    },
+    /// A message of somebody came after the time when it was to be gone: it is not shown and not kept.
+    Overdue {
+        /// Whose.
+        contact: Address,
+    },
+    /// A message has disappeared from this disk, as it was to.
+    Disappeared {
+        /// Which.
+        number: MessageNumber,
+        /// With whom.
+        contact: Address,
+    },
     /// How many of their messages are missing has changed: one that came showed that others before it
     /// have not, or came late itself.
     Missing {
@@ -265,33 +438,6 @@ pub enum Event {
     },
 }
 
-/// How far one of our messages has come; it only ever moves down this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MessageState {
-    /// On our own disk only.
-    Queued,
-    /// On our node's disk.
-    Accepted,
-    /// On the disks of so many other relays.
-    Stored(u32),
-    /// Read by the recipient's program.
-    Delivered {
-        /// When we learnt of it.
-        at: Time,
-    },
-    /// Its time ended before it was read.
-    Expired,
-    /// Taken back.
-    Cancelled,
-}
-
-impl MessageState {
-    /// Whether nothing more will happen.
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::Expired | Self::Cancelled)
-    }
-}
-
 /// Somebody we know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
@@ -305,6 +451,23 @@ pub struct Contact {
     pub is_named: bool,
     /// What we want to remember of them.
     pub note: String,
+    /// After which time what is said with them disappears; none, that it stays.
+    pub lifetime: Option<Span>,
+    /// How many of their messages the person was not shown.
+    pub unread: u64,
+    /// Whether they are told which they were shown.
+    pub receipts: ReceiptRule,
+    /// Whether the person wants no sound and no notice of what they say.
+    pub muted: bool,
+}
+
+/// A conversation as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// With whom; it says how much is unread.
+    pub contact: Contact,
+    /// What was said last, if anything was.
+    pub last: Option<Entry>,
 }
 
 /// Where a conversation stands, as far as this store knows.
@@ -330,65 +493,6 @@ pub struct Newest {
     pub sent_at: Time,
 }
 
-/// One line of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its number in this store.
-    pub number: MessageNumber,
-    /// With whom.
-    pub contact: Address,
-    /// Who wrote it.
-    pub author: Author,
-    /// What kind of thing.
-    pub content_type: ContentType,
-    /// What was said.
-    pub body: Vec<u8>,
-    /// Its place in its author's order, from 1.
-    pub sequence: u64,
-    /// When it was written, by its author's clock.
-    pub sent_at: Time,
-    /// When it was stored here.
-    pub stored_at: Time,
-}
-
-/// Who wrote an [`Entry`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Author {
-    /// We did.
-    Us {
-        /// How far it has come.
-        state: MessageState,
-        /// Its envelope, once sealed.
-        envelope: Option<EnvelopeId>,
-    },
-    /// They did.
-    Them {
-        /// How many of theirs are missing directly before it: when it came, in an event; when it was
-        /// read, in a history.
-        missing_before: u64,
-        /// Where it belongs.
-        place: Place,
-    },
-}
-
-/// Where a message of somebody else belongs among those of theirs that had come before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// After all of them.
-    InTurn,
-    /// It came late and belongs before this one.
-    Before(MessageNumber),
-    /// It came late, and before which it belongs is not known any more.
-    Unknown,
-}
-
-impl Place {
-    /// Whether later ones had come before it.
-    pub const fn is_late(self) -> bool {
-        !matches!(self, Self::InTurn)
-    }
-}
-
 /// Why `poll_timeout` names the time it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
@@ -400,4 +504,8 @@ pub enum Timer {
     Card,
     /// The time of a prekey's secret ends.
     Prekeys,
+    /// A message is to disappear.
+    Fading,
+    /// Somebody is to be told what was read.
+    Receipts,
 }

@@ -9,19 +9,18 @@ use std::num::NonZeroU64;
 use bytes::Bytes;
 
 use crate::address::Address;
+use crate::content::Content;
 use crate::conversation::Direction;
 use crate::envelope::{Envelope, EnvelopeId, Header, SizeClass, TTL_MAX, TTL_MIN};
 use crate::message::{ClientRequest, ClientResponse, EnvelopeState, IDS_MAX};
-use crate::payload::{self, ContentType, Payload};
+use crate::payload::{self, ContentType, MessageId, Payload};
 use crate::rejection::{Rejection, Retry};
 use crate::sealing::{self, SealTarget};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{
-    Author, CommandError, CommandId, Drawer, Entry, Event, MessageNumber, MessageState, Newest,
-    Outcome, Output,
-};
+use super::entry::{Author, Entry, MessageNumber, MessageState};
+use super::io::{CommandError, CommandId, Drawer, Event, Newest, Outcome, Output};
 use super::records::Outgoing;
 use super::{Agent, Promise, Purpose, Turn, read_all};
 
@@ -43,6 +42,16 @@ pub(super) struct Outbox {
     again_at: Option<Time>,
 }
 
+/// A message that is ready to go.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) number: MessageNumber,
+    pub(super) message: Outgoing,
+    pub(super) id: MessageId,
+    /// To whom.
+    pub(super) to: Address,
+}
+
 impl Outbox {
     pub(super) fn read(turn: Turn<'_>) -> Result<Self, StoreError> {
         let mut outbox = Self::default();
@@ -56,6 +65,30 @@ impl Outbox {
 
     pub(super) fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    /// How many of them the person knows of: all but receipts.
+    pub(super) fn shown(&self) -> usize {
+        let is_shown = |message: &&Outgoing| message.content_type != ContentType::RECEIPT;
+        self.messages.values().filter(is_shown).count()
+    }
+
+    /// One of our messages that is on its way.
+    pub(super) fn get(&self, number: MessageNumber) -> Option<&Outgoing> {
+        self.messages.get(&number)
+    }
+
+    /// Edits of the message `id` that are on their way to a contact.
+    pub(super) fn edits(&self, contact: u32, id: Option<MessageId>) -> Vec<MessageNumber> {
+        let is_edit = |message: &&Outgoing| {
+            message.contact == contact && message.content_type == ContentType::EDIT
+        };
+        let concerns = |message: &Outgoing| {
+            let content = Content::read(message.content_type, message.body.clone());
+            matches!(content, Content::Edit { target, .. } if Some(target) == id)
+        };
+        let edits = self.messages.iter().filter(|(_, message)| is_edit(message));
+        edits.filter(|(_, message)| concerns(message)).map(|(number, _)| *number).collect()
     }
 
     /// When something here expires, or wants another try.
@@ -89,26 +122,24 @@ impl Outbox {
 }
 
 impl Agent {
-    /// Says something to somebody: it is on disk before anything else happens.
-    pub(super) fn send(
+    /// Makes the next message of a conversation, which [`Self::launch`] brings on its way. The caller
+    /// has checked that it is possible.
+    pub(super) fn prepare(
         &mut self,
         turn: Turn<'_>,
-        to: Address,
-        content_type: ContentType,
-        body: Vec<u8>,
+        contact: u32,
+        content: Content,
         ttl: Span,
-    ) -> Result<Entry, CommandError> {
-        self.check_message(&body, ttl)?;
-        let contact = self.know(to)?;
+    ) -> Result<Sent, CommandError> {
         let Some(record) = self.people.get(contact) else { return Err(CommandError::Own) };
-        let (sequence, previous) = (record.sent + 1, record.previous);
-        let was_chosen = record.is_chosen();
+        let (to, was_chosen) = (record.address, record.is_chosen());
+        let (content_type, body) = content.write();
         let message = Outgoing {
             contact,
             content_type,
             body,
-            sequence,
-            previous,
+            sequence: record.sent + 1,
+            previous: record.previous,
             sent_at: turn.now,
             expires_at: turn.now + ttl,
             state: MessageState::Queued,
@@ -116,19 +147,20 @@ impl Agent {
         };
         let id = payload_of(&message, to).id(self.identity.public());
         self.change_contact(contact, |record| {
-            record.sent = sequence;
+            record.sent = message.sequence;
             record.turned_away = false;
             record.previous = Some(id);
         });
         if !was_chosen {
             self.widen_collection(turn, contact);
         }
-        let number = self.take_number();
-        let entry = entry_of(number, to, &message, turn.now);
-        self.write_entry(contact, &entry);
-        self.write_message(number, message);
-        self.advance(turn, number);
-        Ok(entry)
+        Ok(Sent { number: self.take_number(), message, id, to })
+    }
+
+    /// Brings a message on its way. Whatever is shown of it has been written before.
+    pub(super) fn launch(&mut self, turn: Turn<'_>, sent: Sent) {
+        self.write_message(sent.number, sent.message);
+        self.advance(turn, sent.number);
     }
 
     /// Takes back what has not been delivered.
@@ -155,7 +187,7 @@ impl Agent {
         if result.is_ok() {
             self.move_on(turn, number, MessageState::Cancelled)?;
         }
-        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        self.journal.promise(Promise::Output(Box::new(Output::Done { id, result })));
         Ok(())
     }
 
@@ -177,7 +209,7 @@ impl Agent {
             !matches!(result, Ok(ClientResponse::Cancelled { copies_may_exist: false }));
         self.move_on(turn, number, MessageState::Cancelled)?;
         let result = Ok(Outcome::Cancelled { copies_may_exist });
-        self.journal.promise(Promise::Output(Output::Done { id, result }));
+        self.journal.promise(Promise::Output(Box::new(Output::Done { id, result })));
         Ok(())
     }
 
@@ -351,7 +383,7 @@ impl Agent {
     }
 
     /// Moves a message to a later state; never to an earlier one.
-    fn move_on(
+    pub(super) fn move_on(
         &mut self,
         turn: Turn<'_>,
         number: MessageNumber,
@@ -362,7 +394,13 @@ impl Agent {
             return Ok(());
         }
         let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
-        self.change_entry(turn, contact, number, |known, envelope| (known.max(state), envelope))?;
+        let content_type = message.content_type;
+        self.change_entry(turn, contact, number, |entry| {
+            if let Author::Us { state: known, .. } = &mut entry.author {
+                *known = state.max(*known);
+            }
+            entry.steps.note(state, turn.now);
+        })?;
         if state.is_final() {
             self.outbox.remove(number);
             self.journal.delete(Drawer::Outbox, number.0.to_be_bytes().to_vec());
@@ -381,9 +419,12 @@ impl Agent {
             }
             _ => {}
         }
-        if let Some(contact) = self.people.get(contact).map(|record| record.address) {
+        // Of receipts the person knows nothing.
+        let is_shown = content_type != ContentType::RECEIPT;
+        let known = self.people.get(contact).filter(|_| is_shown);
+        if let Some(contact) = known.map(|record| record.address) {
             let event = Event::State { number, contact, state };
-            self.journal.promise(Promise::Output(Output::Event(event)));
+            self.journal.promise(Promise::Output(Box::new(Output::Event(event))));
         }
         Ok(())
     }
@@ -411,7 +452,11 @@ impl Agent {
         let contact = self.outbox.messages.get(&number).map(|message| message.contact);
         if let Some(contact) = contact {
             // A damaged history entry must not keep a message from leaving.
-            let _ = self.change_entry(turn, contact, number, |state, _| (state, Some(id)));
+            let _ = self.change_entry(turn, contact, number, |entry| {
+                if let Author::Us { envelope, .. } = &mut entry.author {
+                    *envelope = Some(id);
+                }
+            });
         }
     }
 
@@ -420,14 +465,12 @@ impl Agent {
         turn: Turn<'_>,
         contact: u32,
         number: MessageNumber,
-        change: impl FnOnce(MessageState, Option<EnvelopeId>) -> (MessageState, Option<EnvelopeId>),
+        change: impl FnOnce(&mut Entry),
     ) -> Result<(), StoreError> {
+        // Removals and the like have a number on their way, and no entry.
         let Some(mut entry) = self.read_entry(turn, contact, number)? else { return Ok(()) };
-        if let Author::Us { state, envelope } = entry.author {
-            let (state, envelope) = change(state, envelope);
-            entry.author = Author::Us { state, envelope };
-            self.write_entry(contact, &entry);
-        }
+        change(&mut entry);
+        self.write_entry(contact, &entry);
         Ok(())
     }
 
@@ -441,14 +484,25 @@ impl Agent {
         self.outbox.again_at = Some(self.outbox.again_at.map_or(at, |known| known.min(at)));
     }
 
-    fn check_message(&self, body: &[u8], ttl: Span) -> Result<(), CommandError> {
-        let max = payload::capacity(SizeClass::K64);
-        if body.is_empty() {
+    /// Whether a message can be sent whose body has `length` bytes of its author's and `added` of ours.
+    pub(super) fn check_message(
+        &self,
+        length: usize,
+        added: usize,
+        ttl: Span,
+    ) -> Result<(), CommandError> {
+        let max = payload::capacity(SizeClass::K64) - added;
+        if length == 0 {
             return Err(CommandError::Empty);
         }
-        if body.len() > max {
-            return Err(CommandError::TooLong { length: body.len(), max });
+        if length > max {
+            return Err(CommandError::TooLong { length, max });
         }
+        self.check_outbox(ttl)
+    }
+
+    /// Whether anything can be sent that waits for this time.
+    pub(super) fn check_outbox(&self, ttl: Span) -> Result<(), CommandError> {
         if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
             return Err(CommandError::Ttl);
         }
@@ -474,18 +528,5 @@ fn payload_of(message: &Outgoing, recipient: Address) -> Payload {
         expires_at: message.expires_at,
         recipient,
         body: message.body.clone(),
-    }
-}
-
-fn entry_of(number: MessageNumber, contact: Address, message: &Outgoing, now: Time) -> Entry {
-    Entry {
-        number,
-        contact,
-        author: Author::Us { state: message.state, envelope: None },
-        content_type: message.content_type,
-        body: message.body.clone(),
-        sequence: message.sequence,
-        sent_at: message.sent_at,
-        stored_at: now,
     }
 }

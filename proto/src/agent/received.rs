@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 
-use super::io::{MessageNumber, Place};
+use super::entry::{MessageNumber, Place};
 
 /// Gaps remembered of one contact; of more the oldest are forgotten.
 pub(super) const GAPS_MAX: usize = 256;
@@ -51,6 +51,16 @@ impl Received {
     pub(super) fn missing_before(&self, sequence: u64) -> u64 {
         let below = self.gaps.range(..sequence).next_back();
         below.filter(|(_, gap)| gap.last == sequence - 1).map_or(0, |(first, _)| sequence - first)
+    }
+
+    /// How many are missing after number `after` and before number `sequence`.
+    pub(super) fn missing_between(&self, after: u64, sequence: u64) -> u64 {
+        let gaps = self.gaps.range(..sequence).rev().take_while(|(_, gap)| gap.last > after);
+        let lengths = gaps.map(|(first, gap)| {
+            let (first, last) = ((*first).max(after.saturating_add(1)), gap.last.min(sequence - 1));
+            (last - first).saturating_add(1)
+        });
+        lengths.fold(0, u64::saturating_add)
     }
 
     pub(super) fn write(&self, bytes: SignedBytes) -> SignedBytes {
@@ -132,6 +142,17 @@ mod tests {
         assert_eq!(received.missing(), 0);
         assert_eq!(received.note(5, number(14)), Place::InTurn);
         assert_eq!(received.missing(), 0);
+    }
+
+    #[test]
+    fn what_is_missing_between_two_is_counted_over_all_gaps() {
+        let mut received = Received::default();
+        for sequence in [1, 4, 5, 9] {
+            received.note(sequence, number(sequence));
+        }
+        let between = |after, sequence| received.missing_between(after, sequence);
+        assert_eq!([between(1, 9), between(4, 9), between(2, 7), between(0, 1)], [5, 3, 2, 0]);
+        assert_eq!([between(8, 9), between(4, 5), between(9, u64::MAX)], [0, 0, 0]);
     }
 
     #[test]

@@ -4,25 +4,32 @@
 
 use crate::address::Address;
 use crate::card::{CARD_LEN_MAX, Card};
+use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeId};
 use crate::key::PublicKey;
 use crate::payload::{ContentType, MessageId};
 use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 use crate::store::StoreError;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::verified::Verified;
 
-use super::io::{Author, Entry, MessageNumber, MessageState, Place};
+use super::entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
+use super::io::ReceiptRule;
 use super::received::Received;
 
 /// No field on disk is longer.
 const FIELD_MAX: usize = 1 << 17;
 
-const CONTACT: &[u8] = b"comm/agent/contact/v2\0";
+const CONTACT: &[u8] = b"comm/agent/contact/v3\0";
+/// The layout before timers, receipts and what is unread.
+const CONTACT_V2: &[u8] = b"comm/agent/contact/v2\0";
 /// The layout before notes and removal.
 const CONTACT_V1: &[u8] = b"comm/agent/contact/v1\0";
 const OUTGOING: &[u8] = b"comm/agent/outgoing/v1\0";
-const ENTRY: &[u8] = b"comm/agent/entry/v1\0";
+const ENTRY: &[u8] = b"comm/agent/entry/v2\0";
+/// The layout before replies, edits and removals.
+const ENTRY_V1: &[u8] = b"comm/agent/entry/v1\0";
+const REVISION: &[u8] = b"comm/agent/revision/v1\0";
 
 /// Somebody we know, and where the conversation with them stands.
 #[derive(Clone, Debug)]
@@ -43,6 +50,25 @@ pub(super) struct ContactRecord {
     pub(super) sent: u64,
     pub(super) previous: Option<MessageId>,
     pub(super) received: Received,
+    /// After which time what is said from now on disappears.
+    pub(super) timer: Timing,
+    /// Whether they are told which messages we were shown.
+    pub(super) receipts: ReceiptRule,
+    /// How many of their messages we were not shown.
+    pub(super) unread: u64,
+    /// The person wants no notice of what they say.
+    pub(super) muted: bool,
+}
+
+/// A conversation's timer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Timing {
+    /// None, that what is said stays.
+    pub(super) lifetime: Option<Span>,
+    /// When it was set, by the clock of whoever did.
+    pub(super) set_at: Time,
+    /// By whom: of two who set it at once the one with the higher address counts.
+    pub(super) set_by: Option<Address>,
 }
 
 /// One of our messages that is still on its way.
@@ -58,6 +84,27 @@ pub(super) struct Outgoing {
     pub(super) state: MessageState,
     /// Once sealed: the same envelope is submitted however often it takes.
     pub(super) envelope: Option<Envelope>,
+}
+
+/// A change of a message of somebody else that came before the message itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Revision {
+    /// Its place in its author's order.
+    pub(super) sequence: u64,
+    /// When it came.
+    pub(super) at: Time,
+    pub(super) change: Change,
+    /// Its message disappears, so that it waits for none. Not kept.
+    pub(super) is_short_lived: bool,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It has this text.
+    Text(Vec<u8>),
+    /// It is removed.
+    Removed,
 }
 
 impl ContactRecord {
@@ -81,6 +128,10 @@ impl ContactRecord {
             sent: 0,
             previous: None,
             received: Received::default(),
+            timer: Timing::default(),
+            receipts: ReceiptRule::default(),
+            unread: 0,
+            muted: false,
         }
     }
 
@@ -96,8 +147,21 @@ impl ContactRecord {
             .u64(self.sent)
             .bytes(message_id(&self.previous))
             .bytes(self.note.as_bytes())
-            .u64(self.removed_at.map_or(0, Time::as_millis));
-        self.received.write(start).finish()
+            .u64(millis(self.removed_at));
+        let set_by = self.timer.set_by.map(|address| *address.as_bytes());
+        self.received
+            .write(start)
+            .u64(self.timer.lifetime.map_or(0, Span::as_millis))
+            .u64(self.timer.set_at.as_millis())
+            .bytes(set_by.as_ref().map_or(&[], |address| &address[..]))
+            .u8(match self.receipts {
+                ReceiptRule::AsForAll => 0,
+                ReceiptRule::Send => 1,
+                ReceiptRule::Withhold => 2,
+            })
+            .u64(self.unread)
+            .u8(u8::from(self.muted))
+            .finish()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
@@ -107,7 +171,8 @@ impl ContactRecord {
     fn read(bytes: &[u8]) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(bytes);
         let is_first_layout = fields.context(CONTACT_V1).is_ok();
-        if !is_first_layout {
+        let is_second_layout = !is_first_layout && fields.context(CONTACT_V2).is_ok();
+        if !is_first_layout && !is_second_layout {
             fields.context(CONTACT)?;
         }
         let mut record = Self::new(Address::from_bytes(fields.array()?), String::new());
@@ -124,8 +189,18 @@ impl ContactRecord {
             return Ok(record);
         }
         record.note = text(&mut fields)?;
-        record.removed_at = Some(fields.u64()?).filter(|at| *at > 0).map(Time::from_millis);
+        record.removed_at = read_time(&mut fields)?;
         record.received = Received::read(&mut fields)?;
+        if !is_second_layout {
+            record.timer = read_timing(&mut fields)?;
+            record.receipts = match fields.u8()? {
+                1 => ReceiptRule::Send,
+                2 => ReceiptRule::Withhold,
+                _ => ReceiptRule::AsForAll,
+            };
+            record.unread = fields.u64()?;
+            record.muted = fields.u8()? == 1;
+        }
         Ok(record)
     }
 }
@@ -169,20 +244,60 @@ impl Outgoing {
     }
 }
 
+impl Revision {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let (kind, text) = match &self.change {
+            Change::Text(text) => (1, &text[..]),
+            Change::Removed => (2, &[][..]),
+        };
+        let start = SignedBytes::new(REVISION).u64(self.sequence).u64(self.at.as_millis());
+        start.u8(kind).bytes(text).finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::read(bytes).map_err(|_| StoreError::Damaged("waiting"))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, FieldError> {
+        let mut fields = FieldReader::new(bytes);
+        fields.context(REVISION)?;
+        let (sequence, at) = (fields.u64()?, Time::from_millis(fields.u64()?));
+        let (kind, text) = (fields.u8()?, fields.bytes(FIELD_MAX)?);
+        let change = if kind == 1 { Change::Text(text.to_vec()) } else { Change::Removed };
+        Ok(Self::new(sequence, at, change))
+    }
+}
+
 /// A line of history as it is kept; the contact stands in its key.
 pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
+    let Marks { edited, deleted_at, disappears_at } = entry.marks;
     let start = SignedBytes::new(ENTRY)
         .array(entry.contact.as_bytes())
         .u16(entry.content_type.0)
         .bytes(&entry.body)
         .u64(entry.sequence)
         .u64(entry.sent_at.as_millis())
-        .u64(entry.stored_at.as_millis());
+        .u64(entry.stored_at.as_millis())
+        .bytes(message_id(&entry.id))
+        .bytes(message_id(&entry.answers))
+        .u64(edited.map_or(0, |edited| edited.sequence))
+        .u64(millis(edited.map(|edited| edited.at)))
+        .u64(millis(deleted_at))
+        .u64(millis(disappears_at));
     match entry.author {
         Author::Us { state, envelope } => {
             let (code, value) = state_fields(state);
             let envelope = envelope.map(|id| *id.as_bytes());
-            start.u8(1).u8(code).u64(value).bytes(envelope.as_ref().map_or(&[], |id| &id[..]))
+            start
+                .u8(1)
+                .u8(code)
+                .u64(value)
+                .bytes(envelope.as_ref().map_or(&[], |id| &id[..]))
+                .u64(millis(entry.steps.accepted_at))
+                .u64(millis(entry.steps.stored_at))
+                .u32(entry.steps.copies)
+                .u64(millis(entry.steps.ended_at))
+                .u64(millis(entry.steps.read_at))
         }
         // Before which it belongs is told by its key.
         Author::Them { missing_before, place } => {
@@ -194,28 +309,80 @@ pub(super) fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
 
 /// Reads [`entry_to_bytes`] back.
 pub(super) fn entry_from_bytes(number: MessageNumber, bytes: &[u8]) -> Result<Entry, StoreError> {
-    read_entry(number, bytes).map_err(|_| StoreError::Damaged("history"))
+    let mut fields = FieldReader::new(bytes);
+    let read = match fields.context(ENTRY_V1) {
+        Ok(()) => read_first_entry(number, &mut fields),
+        Err(_) => fields.context(ENTRY).and_then(|()| read_entry(number, &mut fields)),
+    };
+    read.map_err(|_| StoreError::Damaged("history"))
 }
 
-fn read_entry(number: MessageNumber, bytes: &[u8]) -> Result<Entry, FieldError> {
-    let mut fields = FieldReader::new(bytes);
-    fields.context(ENTRY)?;
-    let contact = Address::from_bytes(fields.array()?);
-    let content_type = ContentType(fields.u16()?);
-    let body = fields.bytes(FIELD_MAX)?.to_vec();
-    let sequence = fields.u64()?;
-    let sent_at = Time::from_millis(fields.u64()?);
-    let stored_at = Time::from_millis(fields.u64()?);
-    let author = if fields.u8()? == 1 {
-        let state = read_state(&mut fields)?;
+fn read_entry(number: MessageNumber, fields: &mut FieldReader<'_>) -> Result<Entry, FieldError> {
+    let mut entry = read_entry_head(number, fields)?;
+    (entry.id, entry.answers) = (read_message_id(fields)?, read_message_id(fields)?);
+    let (sequence, at) = (fields.u64()?, fields.u64()?);
+    let edited = Edited { sequence, at: Time::from_millis(at) };
+    entry.marks.edited = Some(edited).filter(|edited| edited.sequence > 0);
+    entry.marks.deleted_at = read_time(fields)?;
+    entry.marks.disappears_at = read_time(fields)?;
+    entry.author = read_author(fields)?;
+    if let Author::Us { .. } = entry.author {
+        let (accepted_at, stored_at) = (read_time(fields)?, read_time(fields)?);
+        let (copies, ended_at) = (fields.u32()?, read_time(fields)?);
+        let read_at = read_time(fields)?;
+        entry.steps = Steps { accepted_at, stored_at, copies, ended_at, read_at };
+    }
+    Ok(entry)
+}
+
+/// What the older program kept as unsupported is read as this one reads it.
+fn read_first_entry(
+    number: MessageNumber,
+    fields: &mut FieldReader<'_>,
+) -> Result<Entry, FieldError> {
+    let mut entry = read_entry_head(number, fields)?;
+    entry.author = read_author(fields)?;
+    let body = std::mem::take(&mut entry.body);
+    match Content::read(entry.content_type, body) {
+        Content::Text(text) => {
+            entry.content_type = ContentType::TEXT;
+            (entry.body, entry.answers) = (text.text, text.answers);
+        }
+        other => (entry.content_type, entry.body) = other.write(),
+    }
+    Ok(entry)
+}
+
+/// What both layouts begin with.
+fn read_entry_head(
+    number: MessageNumber,
+    fields: &mut FieldReader<'_>,
+) -> Result<Entry, FieldError> {
+    Ok(Entry {
+        number,
+        contact: Address::from_bytes(fields.array()?),
+        author: Author::Them { missing_before: 0, place: Place::InTurn },
+        content_type: ContentType(fields.u16()?),
+        body: fields.bytes(FIELD_MAX)?.to_vec(),
+        sequence: fields.u64()?,
+        sent_at: Time::from_millis(fields.u64()?),
+        stored_at: Time::from_millis(fields.u64()?),
+        id: None,
+        answers: None,
+        marks: Marks::default(),
+        steps: Steps::default(),
+    })
+}
+
+fn read_author(fields: &mut FieldReader<'_>) -> Result<Author, FieldError> {
+    if fields.u8()? == 1 {
+        let state = read_state(fields)?;
         let envelope = fields.bytes(EnvelopeId::LEN)?.try_into().ok();
-        Author::Us { state, envelope: envelope.map(EnvelopeId::from_bytes) }
-    } else {
-        let missing_before = fields.u64()?;
-        let place = if fields.u8()? == 1 { Place::Unknown } else { Place::InTurn };
-        Author::Them { missing_before, place }
-    };
-    Ok(Entry { number, contact, author, content_type, body, sequence, sent_at, stored_at })
+        return Ok(Author::Us { state, envelope: envelope.map(EnvelopeId::from_bytes) });
+    }
+    let missing_before = fields.u64()?;
+    let place = if fields.u8()? == 1 { Place::Unknown } else { Place::InTurn };
+    Ok(Author::Them { missing_before, place })
 }
 
 const fn state_fields(state: MessageState) -> (u8, u64) {
@@ -241,8 +408,24 @@ fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> 
     })
 }
 
+fn read_timing(fields: &mut FieldReader<'_>) -> Result<Timing, FieldError> {
+    let lifetime = Some(fields.u64()?).filter(|millis| *millis > 0).map(Span::from_millis);
+    let set_at = Time::from_millis(fields.u64()?);
+    let set_by = fields.bytes(Address::LEN)?.try_into().ok().map(Address::from_bytes);
+    Ok(Timing { lifetime, set_at, set_by })
+}
+
 fn text(fields: &mut FieldReader<'_>) -> Result<String, FieldError> {
     Ok(String::from_utf8_lossy(fields.bytes(FIELD_MAX)?).into_owned())
+}
+
+/// 0 for none.
+fn millis(at: Option<Time>) -> u64 {
+    at.map_or(0, Time::as_millis)
+}
+
+fn read_time(fields: &mut FieldReader<'_>) -> Result<Option<Time>, FieldError> {
+    Ok(Some(fields.u64()?).filter(|at| *at > 0).map(Time::from_millis))
 }
 
 fn message_id(id: &Option<MessageId>) -> &[u8] {
@@ -258,7 +441,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contact_of_the_first_layout_is_read_and_written_in_the_second() {
+    fn a_contact_is_read_back_with_its_timer() {
+        let mut record = ContactRecord::new(Address::from_bytes([1; 20]), "ann".to_owned());
+        for set_by in [None, Some(Address::from_bytes([2; 20]))] {
+            let lifetime = set_by.map(|_| Span::HOUR);
+            record.timer = Timing { lifetime, set_at: Time::from_millis(3), set_by };
+            assert_eq!(ContactRecord::from_bytes(&record.to_bytes()).unwrap().timer, record.timer);
+        }
+    }
+
+    #[test]
+    fn a_contact_of_the_first_layout_is_read_and_written_in_the_latest() {
         let (address, key) = (Address::from_bytes([1; 20]), [3; 32]);
         let first = SignedBytes::new(CONTACT_V1)
             .array(address.as_bytes())
@@ -289,6 +482,13 @@ mod tests {
             state: MessageState::Delivered { at: Time::from_millis(9) },
             envelope: Some(EnvelopeId::from_bytes([3; 32])),
         };
+        let steps = Steps {
+            accepted_at: Some(Time::from_millis(13)),
+            stored_at: Some(Time::from_millis(14)),
+            copies: 15,
+            ended_at: Some(Time::from_millis(16)),
+            read_at: Some(Time::from_millis(18)),
+        };
         for author in [ours, Author::Them { missing_before: 2, place: Place::Unknown }] {
             let entry = Entry {
                 number: MessageNumber(4),
@@ -299,9 +499,29 @@ mod tests {
                 sequence: 5,
                 sent_at: Time::from_millis(6),
                 stored_at: Time::from_millis(7),
+                id: Some(MessageId::from_bytes([8; 32])),
+                answers: Some(MessageId::from_bytes([9; 32])),
+                marks: Marks {
+                    edited: Some(Edited { sequence: 10, at: Time::from_millis(11) }),
+                    deleted_at: Some(Time::from_millis(12)),
+                    disappears_at: Some(Time::from_millis(17)),
+                },
+                steps: match author {
+                    Author::Us { .. } => steps,
+                    Author::Them { .. } => Steps::default(),
+                },
             };
             assert_eq!(entry_from_bytes(MessageNumber(4), &entry_to_bytes(&entry)), Ok(entry));
         }
         assert_eq!(entry_from_bytes(MessageNumber(4), b"x"), Err(StoreError::Damaged("history")));
+    }
+
+    #[test]
+    fn revisions_read_back() {
+        for change in [Change::Text(b"text".to_vec()), Change::Removed] {
+            let revision = Revision::new(3, Time::from_millis(4), change);
+            assert_eq!(Revision::from_bytes(&revision.to_bytes()), Ok(revision));
+        }
+        assert_eq!(Revision::from_bytes(b"x"), Err(StoreError::Damaged("waiting")));
     }
 }

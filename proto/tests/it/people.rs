@@ -4,8 +4,13 @@
 //! a failure is the agent's.
 
 mod contacts;
+mod fading;
+mod older;
 mod order;
 mod prekeys;
+mod reading;
+mod revising;
+mod searching;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,6 +41,8 @@ struct Town {
     next_id: u64,
     /// Whether the node loses acknowledgements.
     drops_acknowledgements: bool,
+    /// Envelopes that people have submitted.
+    submitted: usize,
     /// Whose envelopes wait until the test hands them over, and these.
     held: Option<(&'static str, Vec<ClientPush>)>,
 }
@@ -64,6 +71,7 @@ impl Town {
             asked: BTreeMap::new(),
             next_id: 0,
             drops_acknowledgements: false,
+            submitted: 0,
             held: None,
         }
     }
@@ -156,7 +164,7 @@ impl Town {
         let events = self.people[name].events.iter();
         events
             .filter_map(|event| match event {
-                Event::Received(entry) => Some(entry.clone()),
+                Event::Received { entry, .. } => Some(entry.clone()),
                 _ => None,
             })
             .collect()
@@ -222,6 +230,7 @@ impl Town {
             return;
         }
         let session = person.session;
+        self.submitted += usize::from(matches!(request, ClientRequest::Submit { .. }));
         self.next_id += 1;
         self.asked.insert(self.next_id, (name, id));
         let id = RequestId(self.next_id);

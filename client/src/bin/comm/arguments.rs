@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::command_line::{Arguments, ChatArguments, Command};
 use crate::failure::Failure;
 use crate::secret::{SECRET_ENV, Source};
+use crate::shown::Bell;
 use crate::whose::Whose;
 
 /// What the program is to do.
@@ -34,6 +35,7 @@ pub(crate) struct Plan {
     pub(crate) secret: Source,
     pub(crate) json: bool,
     pub(crate) daemon: bool,
+    pub(crate) bell: Bell,
     pub(crate) verbose: u8,
     pub(crate) ttl: Span,
     place: Place,
@@ -92,8 +94,9 @@ impl ChatArguments {
         if !words.is_empty() {
             return Err(Failure::misused(left_over(&secret)));
         }
-        let Self { json, daemon, verbose, ttl, data_dir, .. } = self;
-        Ok(Plan { secret, json, daemon, verbose, ttl, place, data_dir })
+        let Self { json, daemon, no_bell, verbose, ttl, data_dir, .. } = self;
+        let bell = if no_bell { Bell::Off } else { Bell::On };
+        Ok(Plan { secret, json, daemon, bell, verbose, ttl, place, data_dir })
     }
 }
 

@@ -3,6 +3,8 @@
 //! Entry type is [`Chat`]. It knows what a line wants and what an event means to a person; everything
 //! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
 
+mod conversation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use crate::input::Typed;
 use crate::line::{Line, Who};
 use crate::moment::written_at;
 use crate::screen::Screen;
-use crate::shown::{Said, Shown};
+use crate::shown::{Said, Shown, Talk};
 use crate::stop::Stop;
 
 /// How long the first connection may take before the chat begins without one.
@@ -43,13 +45,22 @@ pub(crate) struct Chat {
     staying: BTreeSet<MessageNumber>,
     /// How long what is said waits.
     ttl: Span,
-    /// Copies that are being made.
-    backups: JoinSet<Shown>,
+    /// Backups and files of conversations that are being written.
+    copies: JoinSet<Shown>,
+    /// Messages that are being printed.
+    printing: JoinSet<Option<Displayed>>,
+    /// Messages that are shown next.
+    to_be_printed: Vec<Displayed>,
+    /// Whether somebody is supposed to read what is printed as it comes.
+    is_watched: bool,
     /// Messages that are on our node's disk count as left when the node is not ours.
     accepted_is_left: bool,
     /// Why there is no connection, as it was last shown: each attempt fails for the same reason.
     offline_because: Option<String>,
 }
+
+/// Messages of one person that were printed.
+type Displayed = (Address, Vec<MessageNumber>);
 
 /// How it goes on after a line.
 #[derive(PartialEq, Eq)]
@@ -76,7 +87,10 @@ impl Chat {
             introduced: BTreeSet::new(),
             staying: BTreeSet::new(),
             ttl,
-            backups: JoinSet::new(),
+            copies: JoinSet::new(),
+            printing: JoinSet::new(),
+            to_be_printed: Vec::new(),
+            is_watched: true,
             accepted_is_left,
             offline_because: None,
         };
@@ -94,6 +108,8 @@ impl Chat {
         stays: bool,
     ) -> Result<(), Failure> {
         let mut has_input = true;
+        // What goes to a log is read when the person asks for it.
+        self.is_watched = !stays;
         loop {
             tokio::select! {
                 event = self.events.next() => match event {
@@ -113,11 +129,12 @@ impl Chat {
                         break;
                     }
                 },
-                Some(copied) = self.backups.join_next() => self.show_copied(copied).await,
+                Some(copied) = self.copies.join_next() => self.show_copied(copied).await,
+                Some(printed) = self.printing.join_next() => self.mark_read(printed).await,
                 () = stop.wanted() => break,
             }
         }
-        while let Some(copied) = self.backups.join_next().await {
+        while let Some(copied) = self.copies.join_next().await {
             self.show_copied(copied).await;
         }
         let Self { client, screen, .. } = self;
@@ -170,7 +187,23 @@ impl Chat {
         if let Some(shown) = shown {
             self.screen.show(&shown).await;
         }
+        self.follow_printing().await;
         Next::GoOn
+    }
+
+    /// What was just shown counts as read once it is printed, not before.
+    async fn follow_printing(&mut self) {
+        for displayed in std::mem::take(&mut self.to_be_printed) {
+            let printed = self.screen.printed().await;
+            self.printing.spawn(async move { printed.await.ok().map(|()| displayed) });
+        }
+    }
+
+    async fn mark_read(&mut self, printed: Result<Option<Displayed>, JoinError>) {
+        if let Ok(Some((contact, numbers))) = printed {
+            // They may have been removed meanwhile.
+            let _gone = self.client.mark_read(contact, &numbers).await;
+        }
     }
 
     async fn obey(&mut self, line: Line) -> Result<Option<Shown>, String> {
@@ -187,11 +220,27 @@ impl Chat {
             Line::RemoveContact(who) => self.remove_contact(&who).await?,
             Line::Contacts => Shown::Contacts(self.client.conversations().await.map_err(text)?),
             Line::History { who, count } => self.history(who.as_ref(), count).await?,
-            Line::Status(number) => self.message(number).await?,
+            Line::Reply { to, text } => self.reply(to, text).await?,
+            Line::Forward { number, to, origin } => self.forward(number, &to, origin).await?,
+            Line::Edit { number, text } => self.edit(number, text).await?,
+            Line::Delete(number) => self.delete(number).await?,
+            Line::Conversations => self.conversations().await?,
+            Line::Search(words) => self.search(&words).await?,
+            Line::Export { who, file } => return self.export(&who, file).await.map(|()| None),
+            Line::Mute { who, muted } => self.mute(&who, muted).await?,
+            Line::Bell(bell) => {
+                self.screen.set_bell(bell.unwrap_or(self.screen.bell()));
+                Shown::Bell(self.screen.bell())
+            }
+            Line::Receipts(of) => self.receipts(of.as_ref()).await?,
+            Line::SetReceipts { of, rule } => self.set_receipts(of.as_ref(), rule).await?,
+            Line::Timer(who) => self.timer(&who).await?,
+            Line::SetTimer { who, lifetime } => self.set_timer(&who, lifetime).await?,
+            Line::Info(number) => self.message(number).await?,
             Line::Cancel(number) => {
                 let copies_may_exist = self.client.cancel(number).await.map_err(text)?;
                 self.staying.remove(&number);
-                Shown::Cancelled { number, copies_may_exist }
+                Talk::Cancelled { number, copies_may_exist }.into()
             }
             Line::Verify(who) => self.verify(&who).await?,
             Line::WhoAmI => self.who_am_i().await?,
@@ -213,7 +262,26 @@ impl Chat {
         let message = Message { ttl: self.ttl, ..Message::text(to, message) };
         let entry = self.client.send(message).await.map_err(text)?;
         self.staying.insert(entry.number);
-        Ok(Shown::Queued { name: self.name(to).await, entry })
+        Ok(Talk::Queued(self.said(entry).await).into())
+    }
+
+    async fn reply(&mut self, to: MessageNumber, answer: String) -> Result<Shown, String> {
+        let entry = self.client.reply(to, answer, self.ttl).await.map_err(text)?;
+        self.staying.insert(entry.number);
+        Ok(Talk::Queued(self.said(entry).await).into())
+    }
+
+    async fn edit(&mut self, number: MessageNumber, new: String) -> Result<Shown, String> {
+        let (entry, notice) = self.client.edit(number, new, self.ttl).await.map_err(text)?;
+        self.staying.insert(notice);
+        Ok(Talk::Edited { said: self.said(entry).await, notice }.into())
+    }
+
+    async fn delete(&mut self, number: MessageNumber) -> Result<Shown, String> {
+        let (entry, notice) = self.client.delete(number, self.ttl).await.map_err(text)?;
+        self.staying.remove(&number);
+        self.staying.extend(notice);
+        Ok(Talk::Deleted { said: self.said(entry).await, notice }.into())
     }
 
     async fn add_contact(
@@ -248,7 +316,7 @@ impl Chat {
     /// Begins to copy what is on disk now; the chat goes on meanwhile.
     async fn back_up(&mut self, file: PathBuf) -> Result<(), String> {
         let snapshot = self.client.snapshot().await.map_err(text)?;
-        self.backups.spawn_blocking(move || match snapshot.save(&file) {
+        self.copies.spawn_blocking(move || match snapshot.save(&file) {
             Ok(bytes) => Shown::Backup { file, bytes },
             Err(error) => Shown::Error(error.to_string()),
         });
@@ -256,38 +324,15 @@ impl Chat {
     }
 
     async fn show_copied(&self, copied: Result<Shown, JoinError>) {
-        let shown = copied.unwrap_or_else(|error| Shown::Error(format!("no backup: {error}")));
+        let shown = copied.unwrap_or_else(|error| Shown::Error(format!("no copy: {error}")));
         self.screen.show(&shown).await;
-    }
-
-    async fn history(&mut self, who: Option<&Who>, count: usize) -> Result<Shown, String> {
-        let contacts = match who {
-            Some(who) => vec![self.find(who).await?],
-            None => {
-                let contacts = self.client.contacts().await.map_err(text)?;
-                contacts.into_iter().map(|contact| contact.address).collect()
-            }
-        };
-        let mut entries = Vec::new();
-        for contact in contacts {
-            entries.extend(self.client.history(contact, None, count).await.map_err(text)?);
-            // Stable: late messages of one person stay in their order.
-            entries.sort_by_key(place);
-            let surplus = entries.len().saturating_sub(count);
-            entries.drain(..surplus);
-        }
-        let mut said = Vec::new();
-        for entry in entries {
-            said.push(self.said(entry).await);
-        }
-        Ok(Shown::History(said))
     }
 
     async fn message(&mut self, number: MessageNumber) -> Result<Shown, String> {
         let entry = self.client.message(number).await.map_err(text)?;
         let entry = entry.ok_or_else(|| format!("there is no message #{}", number.0))?;
         let waits_until = self.client.waits_until(number).await.map_err(text)?;
-        Ok(Shown::Message { said: self.said(entry).await, waits_until })
+        Ok(Talk::Message { said: self.said(entry).await, waits_until }.into())
     }
 
     async fn verify(&mut self, who: &Who) -> Result<Shown, String> {
@@ -310,24 +355,7 @@ impl Chat {
 
     async fn on_event(&mut self, event: &Event) {
         let shown = match event {
-            Event::Agent(agent::Event::Received(entry)) => {
-                let is_stranger = self.is_new_stranger(entry.contact).await;
-                let belongs_before = self.belongs_before(entry).await;
-                let said = self.said(entry.clone()).await;
-                Shown::Received { said, is_stranger, belongs_before }
-            }
-            Event::Agent(agent::Event::Missing { contact, messages }) => {
-                let (name, contact) = (self.name(*contact).await, *contact);
-                Shown::Missing { name, contact, messages: *messages }
-            }
-            Event::Agent(agent::Event::State { number, contact, state }) => {
-                self.note_state(*number, *state);
-                let (number, contact, state) = (*number, *contact, *state);
-                Shown::State { number, name: self.name(contact).await, contact, state }
-            }
-            Event::Agent(agent::Event::Unreadable { envelope, reason }) => {
-                Shown::Unreadable { envelope: *envelope, reason: reason.clone() }
-            }
+            Event::Agent(event) => Shown::Talk(self.talk(event).await),
             Event::Online { node } => {
                 self.offline_because = None;
                 Shown::Online { node: *node }
@@ -340,7 +368,53 @@ impl Chat {
             }
             Event::Lagged { missed } => Shown::Lagged { missed: *missed },
         };
-        self.screen.show(&shown).await;
+        match shown {
+            Shown::Talk(Talk::Received { is_muted: false, .. }) => {
+                self.screen.show_aloud(&shown).await;
+            }
+            _ => self.screen.show(&shown).await,
+        }
+        if let (Event::Agent(agent::Event::Received { entry, .. }), true) = (event, self.is_watched)
+        {
+            self.to_be_printed.push((entry.contact, vec![entry.number]));
+            self.follow_printing().await;
+        }
+    }
+
+    /// What an event of a conversation tells.
+    async fn talk(&mut self, event: &agent::Event) -> Talk {
+        match event {
+            agent::Event::Received { entry, is_muted } => {
+                let is_stranger = self.is_new_stranger(entry.contact).await;
+                let belongs_before = self.belongs_before(entry).await;
+                let said = self.said(entry.clone()).await;
+                Talk::Received { said, is_stranger, is_muted: *is_muted, belongs_before }
+            }
+            agent::Event::Revised(entry) => Talk::Revised(self.said(entry.clone()).await),
+            agent::Event::Read { number, contact, at } => {
+                let (number, contact, at) = (*number, *contact, *at);
+                Talk::Read { number, name: self.name(contact).await, contact, at }
+            }
+            agent::Event::Overdue { contact } => {
+                Talk::Overdue { name: self.name(*contact).await, contact: *contact }
+            }
+            agent::Event::Disappeared { number, contact } => {
+                let (number, contact) = (*number, *contact);
+                Talk::Disappeared { number, name: self.name(contact).await, contact }
+            }
+            agent::Event::Missing { contact, messages } => {
+                let (name, contact) = (self.name(*contact).await, *contact);
+                Talk::Missing { name, contact, messages: *messages }
+            }
+            agent::Event::State { number, contact, state } => {
+                self.note_state(*number, *state);
+                let (number, contact, state) = (*number, *contact, *state);
+                Talk::State { number, name: self.name(contact).await, contact, state }
+            }
+            agent::Event::Unreadable { envelope, reason } => {
+                Talk::Unreadable { envelope: *envelope, reason: reason.clone() }
+            }
+        }
     }
 
     fn note_state(&mut self, number: MessageNumber, state: MessageState) {
@@ -384,7 +458,8 @@ impl Chat {
     }
 
     async fn said(&mut self, entry: Entry) -> Said {
-        Said { name: self.name(entry.contact).await, entry }
+        let answered = self.client.answered(&entry).await.ok().flatten().map(Box::new);
+        Said { name: self.name(entry.contact).await, entry, answered }
     }
 
     async fn is_new_stranger(&mut self, address: Address) -> bool {
@@ -431,15 +506,6 @@ impl Chat {
             self.contacts =
                 contacts.into_iter().map(|contact| (contact.address, contact)).collect();
         }
-    }
-}
-
-/// Where an entry belongs among those of all people: a late one directly before the one that showed
-/// that it was missing.
-fn place(entry: &Entry) -> (MessageNumber, bool) {
-    match entry.author {
-        Author::Them { place: Place::Before(later), .. } => (later, false),
-        _ => (entry.number, true),
     }
 }
 

@@ -129,6 +129,9 @@ pub(crate) struct ChatArguments {
     /// Keep running when the input ends.
     #[arg(long)]
     pub(crate) daemon: bool,
+    /// Ring no bell when a message comes; `/bell on` in the chat rings it again.
+    #[arg(long)]
+    pub(crate) no_bell: bool,
     /// Log to standard error: -v problems with other nodes, -vv every step.
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,

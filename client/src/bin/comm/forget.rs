@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::said::say;
 
 /// The files of a person.
-const PERSON: [&str; 2] = ["person.redb", "person.redb.part"];
+const PERSON: [&str; 3] = ["person.redb", "person.redb.part", "person.redb.new"];
 /// The directory of the person's node, and its files.
 const NODE: &str = "node";
 const NODE_FILES: [&str; 6] =

@@ -4,15 +4,16 @@
 //! and ids are hexadecimal. A body that is no text is in `body_hex` instead of `text`.
 
 use comm::{NodeStatus, PeerLine, Reach};
-use comm_proto::agent::{Author, Contact, Entry, MessageState, Place};
+use comm_proto::address::Address;
+use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, ReceiptRule, Steps};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
-use comm_proto::time::Time;
+use comm_proto::time::{Span, Time};
 use serde_json::{Map, Value, json};
 
-use crate::line::HELP;
+use crate::line::{Group, HELP};
 use crate::moment::written_at;
-use crate::shown::{Said, Shown};
+use crate::shown::{Bell, Said, Shown, Talk, timer};
 
 /// One line without its end.
 pub(crate) fn render(shown: &Shown) -> String {
@@ -21,6 +22,7 @@ pub(crate) fn render(shown: &Shown) -> String {
 
 fn object(shown: &Shown) -> Value {
     match shown {
+        Shown::Talk(talk) => told(talk),
         Shown::Started { address, node } => {
             with_node("started", json!({ "address": address.to_string() }), node)
         }
@@ -28,25 +30,6 @@ fn object(shown: &Shown) -> Value {
             let plain = json!({ "address": address.to_string(), "pending": pending });
             with_node("whoami", plain, node)
         }
-        Shown::Received { said, is_stranger, .. } => {
-            with("stranger", json!(is_stranger), said_object("received", said))
-        }
-        Shown::Queued { name, entry } => {
-            let said = Said { name: name.clone(), entry: entry.clone() };
-            Value::Object(said_object("queued", &said))
-        }
-        Shown::Missing { name, contact, messages } => json!({
-            "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
-        }),
-        Shown::State { number, name, contact, state } => {
-            let plain = json!({ "number": number.0, "name": name, "address": contact.to_string() });
-            let mut object = object_of("state", plain);
-            state_into(&mut object, state);
-            Value::Object(object)
-        }
-        Shown::Unreadable { envelope, reason } => json!({
-            "type": "unreadable", "envelope": envelope.to_string(), "reason": reason
-        }),
         Shown::Online { node } => json!({ "type": "online", "node": node.to_string() }),
         Shown::Offline { reason } => json!({ "type": "offline", "reason": reason }),
         Shown::Lagged { missed } => json!({ "type": "lagged", "missed": missed }),
@@ -57,31 +40,127 @@ fn object(shown: &Shown) -> Value {
             let object = object_of("removed", Value::Object(contact(one)));
             with("on_their_way", json!(on_their_way), object)
         }
+        Shown::Bell(bell) => json!({ "type": "bell", "on": *bell == Bell::On }),
         Shown::Lifetime(span) => json!({ "type": "ttl", "milliseconds": span.as_millis() }),
         Shown::Backup { file, bytes } => json!({
             "type": "backup", "file": file.display().to_string(), "bytes": bytes
-        }),
-        Shown::Message { said, waits_until } => {
-            let until = json!(waits_until.map(Time::as_millis));
-            with("waits_until", until, said_object("message", said))
-        }
-        Shown::Cancelled { number, copies_may_exist } => json!({
-            "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
         }),
         Shown::Verify { name, contact, digits } => json!({
             "type": "verify", "name": name, "address": contact.to_string(), "digits": digits
         }),
         Shown::Peers(peers) => list("peers", peers, peer),
         Shown::Contacts(contacts) => list("contacts", contacts, conversation),
-        Shown::History(entries) => {
-            let said = |said| Value::Object(said_object("entry", said));
-            json!({ "type": "history", "entries": entries.iter().map(said).collect::<Vec<_>>() })
-        }
-        Shown::Help => {
-            let line = |(usage, meaning): &(&str, &str)| json!({ "usage": usage, "does": meaning });
-            json!({ "type": "help", "commands": HELP.iter().map(line).collect::<Vec<_>>() })
-        }
+        Shown::Help => help(),
     }
+}
+
+fn told(talk: &Talk) -> Value {
+    match talk {
+        Talk::Received { said, is_stranger, is_muted, .. } => {
+            let mut object = said_object("received", said);
+            object.insert("muted".to_owned(), json!(is_muted));
+            with("stranger", json!(is_stranger), object)
+        }
+        Talk::Queued(said) => Value::Object(said_object("queued", said)),
+        Talk::Revised(said) => Value::Object(said_object("revised", said)),
+        Talk::Edited { said, notice } => {
+            with("notice", json!(notice.0), said_object("edited", said))
+        }
+        Talk::Deleted { said, notice } => {
+            let mut object = said_object("deleted", said);
+            object.insert("may_be_kept".to_owned(), json!(notice.is_some()));
+            with("notice", json!(notice.map(|notice| notice.0)), object)
+        }
+        Talk::Timer { name, contact, lifetime } => json!({
+            "type": "timer", "name": name, "address": contact.to_string(),
+            "disappears_after": lifetime.map(Span::as_millis)
+        }),
+        Talk::Found(found) => entries("found", found),
+        Talk::Conversations(all) => list("conversations", all, summary),
+        Talk::Exported { name, contact, file, messages, left_out } => json!({
+            "type": "exported", "name": name, "address": contact.to_string(),
+            "file": file.display().to_string(), "messages": messages, "left_out": left_out
+        }),
+        Talk::Read { number, name, contact, at } => json!({
+            "type": "read", "number": number.0, "name": name, "address": contact.to_string(),
+            "read_at": at.as_millis()
+        }),
+        Talk::Receipts { of, rule } => json!({
+            "type": "receipts",
+            "name": of.as_ref().map(|(name, _)| name),
+            "address": of.as_ref().map(|(_, address)| address.to_string()),
+            "rule": receipt_rule(*rule),
+        }),
+        Talk::Overdue { name, contact } => json!({
+            "type": "overdue", "name": name, "address": contact.to_string()
+        }),
+        Talk::Disappeared { number, name, contact } => json!({
+            "type": "disappeared", "number": number.0, "name": name,
+            "address": contact.to_string()
+        }),
+        Talk::Missing { name, contact, messages } => json!({
+            "type": "missing", "name": name, "address": contact.to_string(), "messages": messages
+        }),
+        Talk::State { number, name, contact, state } => {
+            let plain = json!({ "number": number.0, "name": name, "address": contact.to_string() });
+            let mut object = object_of("state", plain);
+            state_into(&mut object, state);
+            Value::Object(object)
+        }
+        Talk::Unreadable { envelope, reason } => json!({
+            "type": "unreadable", "envelope": envelope.to_string(), "reason": reason
+        }),
+        Talk::Message { said, waits_until } => {
+            let until = json!(waits_until.map(Time::as_millis));
+            with("waits_until", until, said_object("message", said))
+        }
+        Talk::Cancelled { number, copies_may_exist } => json!({
+            "type": "cancelled", "number": number.0, "copies_may_exist": copies_may_exist
+        }),
+        Talk::History(said) => entries("history", said),
+    }
+}
+
+fn receipt_rule(rule: ReceiptRule) -> &'static str {
+    match rule {
+        ReceiptRule::AsForAll => "default",
+        ReceiptRule::Send => "on",
+        ReceiptRule::Withhold => "off",
+    }
+}
+
+fn help() -> Value {
+    let group = |(group, commands): &Group| -> Vec<Value> {
+        let line = |(usage, meaning): &(&str, &str)| json!({ "usage": usage, "does": meaning, "group": group });
+        commands.iter().map(line).collect()
+    };
+    json!({ "type": "help", "commands": HELP.iter().flat_map(group).collect::<Vec<_>>() })
+}
+
+/// What an exported conversation begins with; messages follow, and [`EXPORT_END`].
+pub(crate) fn export_head(name: &str, contact: Address) -> String {
+    let with = json!({ "name": name, "address": contact.to_string() });
+    format!("{{\"format\":\"comm/conversation/v1\",\"with\":{with},\"messages\":[\n")
+}
+
+/// What an exported conversation ends with.
+pub(crate) const EXPORT_END: &str = "\n]}\n";
+
+/// One message of an exported conversation.
+pub(crate) fn exported(said: &Said) -> String {
+    Value::Object(said_object("message", said)).to_string()
+}
+
+fn entries(kind: &str, entries: &[Said]) -> Value {
+    let said = |said| Value::Object(said_object("entry", said));
+    json!({ "type": kind, "entries": entries.iter().map(said).collect::<Vec<_>>() })
+}
+
+fn summary((one, last): &(Contact, Option<Said>)) -> Map<String, Value> {
+    let mut object = contact(one);
+    let last = last.as_ref().map(|said| Value::Object(said_object("entry", said)));
+    object.insert("last".to_owned(), json!(last));
+    object
 }
 
 /// An object whose only list is named as its kind is.
@@ -111,7 +190,7 @@ fn object_of(kind: &str, fields: Value) -> Map<String, Value> {
 }
 
 fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
-    let Said { name, entry } = said;
+    let Said { name, entry, answered } = said;
     let mut object = object_of(
         kind,
         json!({
@@ -123,6 +202,12 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
             "sent_at": entry.sent_at.as_millis(),
             "stored_at": entry.stored_at.as_millis(),
             "written_at": written_at(entry).as_millis(),
+            "id": entry.id.map(|id| id.to_string()),
+            "answers": entry.answers.map(|id| id.to_string()),
+            "answers_number": answered.as_ref().map(|entry| entry.number.0),
+            "edited_at": entry.marks.edited.map(|edited| edited.at.as_millis()),
+            "deleted_at": entry.marks.deleted_at.map(Time::as_millis),
+            "disappears_at": entry.marks.disappears_at.map(Time::as_millis),
         }),
     );
     body_into(&mut object, entry);
@@ -130,6 +215,8 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
         Author::Us { state, envelope } => {
             object.insert("author".to_owned(), json!("us"));
             object.insert("envelope".to_owned(), json!(envelope.map(|id| id.to_string())));
+            object.insert("recipients".to_owned(), json!([entry.contact.to_string()]));
+            steps_into(&mut object, &entry.steps);
             state_into(&mut object, state);
         }
         Author::Them { missing_before, place } => {
@@ -146,8 +233,27 @@ fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
     object
 }
 
+fn steps_into(object: &mut Map<String, Value>, steps: &Steps) {
+    let at = |at: Option<Time>| json!(at.map(Time::as_millis));
+    object.insert("accepted_at".to_owned(), at(steps.accepted_at));
+    object.insert("first_stored_at".to_owned(), at(steps.stored_at));
+    object.insert("copies".to_owned(), json!(steps.copies));
+    object.insert("ended_at".to_owned(), at(steps.ended_at));
+    object.insert("read_at".to_owned(), at(steps.read_at));
+}
+
 fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
     let is_text = entry.content_type == ContentType::TEXT;
+    if entry.marks.deleted_at.is_some() {
+        object.insert("text".to_owned(), Value::Null);
+        object.insert("supported".to_owned(), json!(true));
+        return;
+    }
+    if let Some(lifetime) = timer(entry) {
+        object.insert("disappears_after".to_owned(), json!(lifetime.map(Span::as_millis)));
+        object.insert("supported".to_owned(), json!(true));
+        return;
+    }
     match std::str::from_utf8(&entry.body) {
         Ok(text) if is_text => object.insert("text".to_owned(), json!(text)),
         _ => object.insert("body_hex".to_owned(), json!(hex::encode(&entry.body))),
@@ -220,6 +326,10 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "key": contact.key.map(|key| key.to_string()),
         "named": contact.is_named,
         "note": contact.note,
+        "disappears_after": contact.lifetime.map(Span::as_millis),
+        "unread": contact.unread,
+        "receipts": receipt_rule(contact.receipts),
+        "muted": contact.muted,
     });
     match fields {
         Value::Object(object) => object,
@@ -236,8 +346,7 @@ fn conversation((who, reach): &(Contact, Reach)) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use comm_proto::address::Address;
-    use comm_proto::agent::MessageNumber;
+    use comm_proto::agent::{Marks, MessageNumber};
 
     use super::*;
 
@@ -251,9 +360,19 @@ mod tests {
             sequence: 3,
             sent_at: Time::from_millis(1_000),
             stored_at: Time::from_millis(2_000),
+            id: None,
+            answers: None,
+            marks: Marks::default(),
+            steps: Steps::default(),
         };
-        let said = Said { name: "ann".to_owned(), entry };
-        let line = render(&Shown::Received { said, is_stranger: false, belongs_before: None });
+        let said = Said { name: "ann".to_owned(), entry, answered: None };
+        let line = told(&Talk::Received {
+            said,
+            is_stranger: false,
+            is_muted: false,
+            belongs_before: None,
+        });
+        let line = line.to_string();
         assert_eq!(line.lines().count(), 1, "{line}");
         serde_json::from_str(&line).unwrap()
     }
@@ -282,7 +401,7 @@ mod tests {
         let state = |state| {
             let (number, name) = (MessageNumber(7), "ann".to_owned());
             let contact = Address::from_bytes([1; 20]);
-            let line = render(&Shown::State { number, name, contact, state });
+            let line = told(&Talk::State { number, name, contact, state }).to_string();
             serde_json::from_str::<Value>(&line).unwrap()
         };
         assert_eq!(state(MessageState::Stored(3))["relays"], 3);
@@ -322,6 +441,8 @@ mod tests {
     #[test]
     fn help_is_a_list_of_all_commands() {
         let help: Value = serde_json::from_str(&render(&Shown::Help)).unwrap();
-        assert_eq!(help["commands"].as_array().map(Vec::len), Some(HELP.len()));
+        let all = HELP.iter().map(|(_, commands)| commands.len()).sum();
+        assert_eq!(help["commands"].as_array().map(Vec::len), Some(all));
+        assert_eq!(help["commands"][0]["group"], "messages");
     }
 }

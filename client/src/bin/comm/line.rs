@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use comm_proto::address::{Address, ParseAddressError};
-use comm_proto::agent::MessageNumber;
+use comm_proto::agent::{MessageNumber, ReceiptRule, Words};
 use comm_proto::time::Span;
 use thiserror::Error;
 
 use crate::lifetime;
+use crate::shown::Bell;
 
 /// Entries of a history when no number is given, and the most of one.
 const HISTORY_DEFAULT: usize = 20;
@@ -19,27 +20,77 @@ const HISTORY_MAX: usize = 10_000;
 /// From how many hexadecimal digits on a word is meant to be an address.
 const LIKE_ADDRESS: usize = 24;
 
-/// Every command with what it does, in the order in which help shows them.
-pub(crate) const HELP: &[(&str, &str)] = &[
-    ("ADDRESS TEXT", "say TEXT to whoever has the address of 40 digits"),
-    ("NAME: TEXT", "say TEXT to a contact"),
-    ("/msg NAME TEXT", "the same"),
-    ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
-    ("/contact note NAME [NOTE]", "remember NOTE about NAME; without one, forget it"),
-    ("/contact remove NAME", "remove NAME and all that you said to each other"),
-    ("/contacts", "everybody you know, and how well you are connected"),
-    ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
-    ("/status ID", "how far your message #ID has come"),
-    ("/cancel ID", "take back your message #ID unless it was delivered"),
-    ("/verify NAME", "the number to compare with NAME by voice"),
-    ("/whoami", "your address, your node, what waits to be delivered"),
-    ("/peers", "the nodes that your node knows"),
-    ("/ttl [TIME]", "how long what you write from now on waits, e.g. 90m, 12h or 14d"),
-    ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
-    ("/offline", "leave the network; what you say waits"),
-    ("/online", "come back"),
-    ("/help", "this list"),
-    ("/quit", "end the program"),
+/// Commands that belong together, each with what it does.
+pub(crate) type Group = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// Every command, in the order in which help shows them.
+pub(crate) const HELP: &[Group] = &[
+    (
+        "messages",
+        &[
+            ("ADDRESS TEXT", "say TEXT to whoever has the address of 40 digits"),
+            ("NAME: TEXT", "say TEXT to a contact"),
+            ("/msg NAME TEXT", "the same"),
+            ("/reply ID TEXT", "say TEXT as an answer to message #ID"),
+            (
+                "/forward ID NAME [named]",
+                "say the text of #ID to NAME, and with named who wrote it",
+            ),
+            ("/edit ID TEXT", "give your message #ID the text TEXT"),
+            ("/delete ID", "remove your message #ID, here and there"),
+            ("/cancel ID", "take back your message #ID unless it was delivered"),
+            ("/info ID", "all that is known of message #ID, and how far yours has come"),
+            ("/status ID", "the same"),
+            ("/ttl [TIME]", "how long what you write from now on waits, e.g. 90m, 12h or 14d"),
+        ],
+    ),
+    (
+        "conversations",
+        &[
+            (
+                "/conversations",
+                "what was said last with everybody, and how much you were not shown",
+            ),
+            ("/history [NAME] [N]", "the last N messages (20), with NAME or with everybody"),
+            ("/search WORDS", "the newest messages that have all WORDS"),
+            (
+                "/export NAME FILE",
+                "write all that was said to a new FILE; as JSON if it ends in .json",
+            ),
+            ("/mute NAME", "ring no bell when NAME writes"),
+            ("/unmute NAME", "ring it again"),
+            ("/bell [on|off]", "whether a message rings the bell of the terminal"),
+            (
+                "/timer NAME [TIME]",
+                "after which time what you both say disappears, e.g. 30s, 12h, 7d or off",
+            ),
+            (
+                "/receipts [NAME] [on|off]",
+                "whether NAME, or everybody, is told which messages you were shown",
+            ),
+        ],
+    ),
+    (
+        "contacts",
+        &[
+            ("/contacts", "everybody you know, and how well you are connected"),
+            ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
+            ("/contact note NAME [NOTE]", "remember NOTE about NAME; without one, forget it"),
+            ("/contact remove NAME", "remove NAME and all that you said to each other"),
+            ("/verify NAME", "the number to compare with NAME by voice"),
+        ],
+    ),
+    (
+        "you and the network",
+        &[
+            ("/whoami", "your address, your node, what waits to be delivered"),
+            ("/peers", "the nodes that your node knows"),
+            ("/offline", "leave the network; what you say waits"),
+            ("/online", "come back"),
+            ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
+        ],
+    ),
+    ("the program", &[("/help", "this list"), ("/quit", "end the program")]),
 ];
 
 /// A line that means something.
@@ -50,6 +101,44 @@ pub(crate) enum Line {
     Send {
         to: Who,
         text: String,
+    },
+    Reply {
+        to: MessageNumber,
+        text: String,
+    },
+    Forward {
+        number: MessageNumber,
+        to: Who,
+        origin: Origin,
+    },
+    Edit {
+        number: MessageNumber,
+        text: String,
+    },
+    Delete(MessageNumber),
+    Conversations,
+    Search(Words),
+    Export {
+        who: Who,
+        file: PathBuf,
+    },
+    Mute {
+        who: Who,
+        muted: bool,
+    },
+    /// To be shown, if it is not set.
+    Bell(Option<Bell>),
+    /// To be shown; of everybody, if of nobody.
+    Receipts(Option<Who>),
+    SetReceipts {
+        of: Option<Who>,
+        rule: ReceiptRule,
+    },
+    /// To be shown.
+    Timer(Who),
+    SetTimer {
+        who: Who,
+        lifetime: Option<Span>,
     },
     AddContact {
         name: String,
@@ -66,7 +155,7 @@ pub(crate) enum Line {
         who: Option<Who>,
         count: usize,
     },
-    Status(MessageNumber),
+    Info(MessageNumber),
     Cancel(MessageNumber),
     Verify(Who),
     WhoAmI,
@@ -77,6 +166,13 @@ pub(crate) enum Line {
     Online,
     Help,
     Quit,
+}
+
+/// Whether it is said whose text is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Named,
+    Hidden,
 }
 
 /// Somebody.
@@ -103,6 +199,8 @@ pub(crate) enum LineError {
     Alone(String),
     #[error("{0}")]
     Lifetime(String),
+    #[error("write /search with 1 to 16 words, at most 256 bytes")]
+    Words,
 }
 
 impl FromStr for Line {
@@ -161,14 +259,23 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
             .map(|time| Line::Lifetime(Some(time)))
             .map_err(LineError::Lifetime),
         ("ttl", _) => Err(LineError::Usage("/ttl [TIME]")),
+        ("search" | "export" | "mute" | "unmute" | "bell", words) => {
+            parse_conversation(command, rest, words)
+        }
+        ("forward", words) => parse_forward(words),
+        ("receipts", words) => parse_receipts(words),
+        ("timer", [name]) => Ok(Line::Timer(who(name))),
+        ("timer", [name, time]) => lifetime::parse_stay(time)
+            .map(|lifetime| Line::SetTimer { who: who(name), lifetime })
+            .map_err(LineError::Lifetime),
+        ("timer", _) => Err(LineError::Usage("/timer NAME [TIME]")),
         ("backup", []) => Err(LineError::Usage("/backup FILE")),
         // A name of a file may have spaces.
         ("backup", _) => Ok(Line::Backup(rest.trim().into())),
         ("history", words) => parse_history(words),
-        ("status", [id]) => number(id).map(Line::Status).ok_or(LineError::Usage("/status ID")),
-        ("status", _) => Err(LineError::Usage("/status ID")),
-        ("cancel", [id]) => number(id).map(Line::Cancel).ok_or(LineError::Usage("/cancel ID")),
-        ("cancel", _) => Err(LineError::Usage("/cancel ID")),
+        ("reply" | "edit" | "delete" | "info" | "status" | "cancel", _) => {
+            parse_about(command, rest)
+        }
         ("verify", [name]) => Ok(Line::Verify(who(name))),
         ("verify", _) => Err(LineError::Usage("/verify NAME")),
         (command, []) => parse_word(command),
@@ -182,6 +289,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
 fn parse_word(command: &str) -> Result<Line, LineError> {
     match command {
         "contacts" => Ok(Line::Contacts),
+        "conversations" => Ok(Line::Conversations),
         "whoami" => Ok(Line::WhoAmI),
         "peers" => Ok(Line::Peers),
         "offline" => Ok(Line::Offline),
@@ -197,6 +305,84 @@ fn parse_msg(rest: &str) -> Result<Line, LineError> {
         Some((name, text)) if !name.is_empty() => send(who(name), text),
         _ => Err(LineError::Usage("/msg NAME TEXT")),
     }
+}
+
+/// A name of a file may have spaces.
+fn parse_conversation(command: &str, rest: &str, words: &[&str]) -> Result<Line, LineError> {
+    match (command, words) {
+        ("search", _) => Words::new(rest).map(Line::Search).ok_or(LineError::Words),
+        ("export", [name, _, ..]) => {
+            let file = split_word(rest).1.trim_end().into();
+            Ok(Line::Export { who: who(name), file })
+        }
+        ("export", _) => Err(LineError::Usage("/export NAME FILE")),
+        ("mute", [name]) => Ok(Line::Mute { who: who(name), muted: true }),
+        ("mute", _) => Err(LineError::Usage("/mute NAME")),
+        ("unmute", [name]) => Ok(Line::Mute { who: who(name), muted: false }),
+        ("unmute", _) => Err(LineError::Usage("/unmute NAME")),
+        (_, []) => Ok(Line::Bell(None)),
+        (_, ["on"]) => Ok(Line::Bell(Some(Bell::On))),
+        (_, ["off"]) => Ok(Line::Bell(Some(Bell::Off))),
+        _ => Err(LineError::Usage("/bell [on|off]")),
+    }
+}
+
+fn parse_forward(words: &[&str]) -> Result<Line, LineError> {
+    let usage = LineError::Usage("/forward ID NAME [named]");
+    let (id, name, origin) = match words {
+        [id, name] => (id, name, Origin::Hidden),
+        [id, name, "named"] => (id, name, Origin::Named),
+        _ => return Err(usage),
+    };
+    let number = number(id).ok_or(usage)?;
+    Ok(Line::Forward { number, to: who(name), origin })
+}
+
+/// A lone `on` or `off` is about everybody.
+fn parse_receipts(words: &[&str]) -> Result<Line, LineError> {
+    let usage = LineError::Usage("/receipts [NAME] [on|off|default]");
+    let rule = |word: &str| match word {
+        "on" => Some(ReceiptRule::Send),
+        "off" => Some(ReceiptRule::Withhold),
+        _ => None,
+    };
+    match words {
+        [] => Ok(Line::Receipts(None)),
+        [word] => Ok(match rule(word) {
+            Some(rule) => Line::SetReceipts { of: None, rule },
+            None => Line::Receipts(Some(who(word))),
+        }),
+        [name, "default"] => {
+            Ok(Line::SetReceipts { of: Some(who(name)), rule: ReceiptRule::AsForAll })
+        }
+        [name, word] => {
+            let rule = rule(word).ok_or(usage)?;
+            Ok(Line::SetReceipts { of: Some(who(name)), rule })
+        }
+        _ => Err(usage),
+    }
+}
+
+/// What is about one message. A text behind its number is taken as it is.
+fn parse_about(command: &str, rest: &str) -> Result<Line, LineError> {
+    let rest = rest.trim_start();
+    let (id, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    let has_text = !text.trim().is_empty();
+    let (line, usage) = match (command, number(id)) {
+        ("reply", to) => {
+            let reply = |to| Line::Reply { to, text: text.to_owned() };
+            (to.filter(|_| has_text).map(reply), "/reply ID TEXT")
+        }
+        ("edit", number) => {
+            let edit = |number| Line::Edit { number, text: text.to_owned() };
+            (number.filter(|_| has_text).map(edit), "/edit ID TEXT")
+        }
+        ("delete", id) => (id.filter(|_| !has_text).map(Line::Delete), "/delete ID"),
+        ("cancel", id) => (id.filter(|_| !has_text).map(Line::Cancel), "/cancel ID"),
+        ("status", id) => (id.filter(|_| !has_text).map(Line::Info), "/status ID"),
+        (_, id) => (id.filter(|_| !has_text).map(Line::Info), "/info ID"),
+    };
+    line.ok_or(LineError::Usage(usage))
 }
 
 /// A note is the rest of its line.
@@ -285,13 +471,17 @@ mod tests {
             usage
                 .replace("ADDRESS", ADDRESS)
                 .replace("[NAME]", "ann")
+                .replace("[named]", "named")
                 .replace("[N]", "5")
                 .replace("NAME", "ann")
                 .replace("TEXT", "hi")
                 .replace("ID", "#7")
                 .replace("[TIME]", "90m")
+                .replace("[on|off]", "on")
+                .replace("WORDS", "hi")
+                .replace("FILE", "a file")
         };
-        for (usage, _) in HELP {
+        for (usage, _) in HELP.iter().flat_map(|(_, commands)| commands.iter()) {
             assert!(parse(&line(usage)).is_ok(), "{usage}");
         }
     }
@@ -340,12 +530,80 @@ mod tests {
     }
 
     #[test]
+    fn conversations_are_searched_exported_and_muted() {
+        let ann = || Who::Name("ann".to_owned());
+        assert_eq!(parse("/search Old mill"), Ok(Line::Search(Words::new("old MILL").unwrap())));
+        assert_eq!(parse("/search"), Err(LineError::Words));
+        let file = "my notes.json".into();
+        assert_eq!(parse("/export ann  my notes.json "), Ok(Line::Export { who: ann(), file }));
+        assert_eq!(parse("/export ann"), Err(LineError::Usage("/export NAME FILE")));
+        assert_eq!(parse("/mute ann"), Ok(Line::Mute { who: ann(), muted: true }));
+        assert_eq!(parse("/unmute ann"), Ok(Line::Mute { who: ann(), muted: false }));
+        assert_eq!(parse("/bell off"), Ok(Line::Bell(Some(Bell::Off))));
+        assert_eq!(parse("/bell"), Ok(Line::Bell(None)));
+        assert_eq!(parse("/bell loud"), Err(LineError::Usage("/bell [on|off]")));
+        assert_eq!(parse("/conversations"), Ok(Line::Conversations));
+    }
+
+    #[test]
+    fn what_is_passed_on_may_name_its_author() {
+        let forward = |origin| {
+            let (number, to) = (MessageNumber(7), Who::Name("ann".to_owned()));
+            Ok(Line::Forward { number, to, origin })
+        };
+        assert_eq!(parse("/forward #7 ann"), forward(Origin::Hidden));
+        assert_eq!(parse("/forward 7 ann named"), forward(Origin::Named));
+        for wrong in ["/forward", "/forward 7", "/forward ann 7", "/forward 7 ann bob"] {
+            assert_eq!(parse(wrong), Err(LineError::Usage("/forward ID NAME [named]")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn receipts_are_about_somebody_or_everybody() {
+        let ann = || Some(Who::Name("ann".to_owned()));
+        let set = |of, rule| Ok(Line::SetReceipts { of, rule });
+        assert_eq!(parse("/receipts"), Ok(Line::Receipts(None)));
+        assert_eq!(parse("/receipts ann"), Ok(Line::Receipts(ann())));
+        assert_eq!(parse("/receipts on"), set(None, ReceiptRule::Send));
+        assert_eq!(parse("/receipts off"), set(None, ReceiptRule::Withhold));
+        assert_eq!(parse("/receipts ann on"), set(ann(), ReceiptRule::Send));
+        assert_eq!(parse("/receipts ann default"), set(ann(), ReceiptRule::AsForAll));
+        assert!(matches!(parse("/receipts ann maybe"), Err(LineError::Usage(_))));
+    }
+
+    #[test]
+    fn a_timer_is_shown_or_set_or_turned_off() {
+        let ann = || Who::Name("ann".to_owned());
+        assert_eq!(parse("/timer ann"), Ok(Line::Timer(ann())));
+        let lifetime = Some(Span::from_secs(30));
+        assert_eq!(parse("/timer ann 30s"), Ok(Line::SetTimer { who: ann(), lifetime }));
+        assert_eq!(parse("/timer ann off"), Ok(Line::SetTimer { who: ann(), lifetime: None }));
+        assert!(matches!(parse("/timer ann 1s"), Err(LineError::Lifetime(_))));
+        assert_eq!(parse("/timer"), Err(LineError::Usage("/timer NAME [TIME]")));
+    }
+
+    #[test]
     fn a_number_may_have_its_mark() {
-        assert_eq!(parse("/status 7"), Ok(Line::Status(MessageNumber(7))));
+        assert_eq!(parse("/status 7"), Ok(Line::Info(MessageNumber(7))));
+        assert_eq!(parse("/info  7 "), Ok(Line::Info(MessageNumber(7))));
+        assert_eq!(parse("/delete #7"), Ok(Line::Delete(MessageNumber(7))));
         assert_eq!(parse("/cancel #7"), Ok(Line::Cancel(MessageNumber(7))));
         for wrong in ["/status", "/status 0", "/status x", "/status 1 2", "/status -1"] {
             assert_eq!(parse(wrong), Err(LineError::Usage("/status ID")), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_answer_and_an_edit_have_a_number_and_a_text_that_is_taken_as_it_is() {
+        let text = " two  spaces ".to_owned();
+        let to = MessageNumber(7);
+        assert_eq!(parse("/reply #7  two  spaces "), Ok(Line::Reply { to, text: text.clone() }));
+        assert_eq!(parse("/edit 7  two  spaces "), Ok(Line::Edit { number: to, text }));
+        for wrong in ["/reply", "/reply 7", "/reply 7  ", "/reply x hi"] {
+            assert_eq!(parse(wrong), Err(LineError::Usage("/reply ID TEXT")), "{wrong}");
+        }
+        assert_eq!(parse("/edit 7"), Err(LineError::Usage("/edit ID TEXT")));
+        assert_eq!(parse("/delete 7 please"), Err(LineError::Usage("/delete ID")));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod arguments;
 mod chat;
 mod command_line;
+mod export;
 mod failure;
 mod forget;
 mod input;
@@ -82,7 +83,8 @@ fn obey(order: Order) -> Result<(), Failure> {
 
 async fn chat(identity: Identity, plan: &Plan) -> Result<(), Failure> {
     let config = plan.config(identity.address())?;
-    let (screen, input) = Screen::open(plan.json);
+    let (mut screen, input) = Screen::open(plan.json);
+    screen.set_bell(plan.bell);
     logging::start(plan.verbose, &screen)?;
     let mut stop = Stop::new().map_err(Failure::failed)?;
     let chat = tokio::select! {

@@ -22,6 +22,11 @@ impl Moments {
         Self { zone: TimeZone::system(), now: Time::from_millis(millis) }
     }
 
+    /// Each with its date, in the zone of this machine.
+    pub(crate) fn dated() -> Self {
+        Self { zone: TimeZone::system(), now: Time::ZERO }
+    }
+
     /// As seen from `now`, in UTC.
     #[cfg(test)]
     pub(crate) fn utc(now: Time) -> Self {
@@ -58,7 +63,7 @@ pub(crate) fn written_at(entry: &Entry) -> Time {
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
-    use comm_proto::agent::{MessageNumber, Place};
+    use comm_proto::agent::{Marks, MessageNumber, Place, Steps};
     use comm_proto::payload::ContentType;
     use comm_proto::time::Span;
 
@@ -74,6 +79,10 @@ mod tests {
             sequence: 1,
             sent_at,
             stored_at,
+            id: None,
+            answers: None,
+            marks: Marks::default(),
+            steps: Steps::default(),
         }
     }
 

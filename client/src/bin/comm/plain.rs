@@ -8,37 +8,27 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use comm::{NodeStatus, PeerLine, Reach};
-use comm_proto::agent::{Author, Contact, Entry, MessageState, Place};
+use comm_proto::agent::{Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use comm_proto::time::Time;
 
 use crate::lifetime;
-use crate::line::HELP;
+use crate::line::{Group, HELP};
 use crate::moment::{Moments, written_at};
-use crate::shown::{Said, Shown};
+use crate::shown::{Bell, Said, Shown, Talk, timer};
 
 /// What stands before the second and further lines of a text.
 const CONTINUED: &str = "\n    | ";
+/// Characters of a message that are shown with its answer.
+const BEGINNING_MAX: usize = 30;
 
 /// Lines without an end of line after the last.
 pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
     match shown {
+        Shown::Talk(talk) => told(talk, moments),
         Shown::Started { address, node } => {
             format!("your address: {address}\n{}\n/help lists what you can write", node_line(node))
-        }
-        Shown::Received { said, is_stranger, belongs_before } => {
-            received(said, *is_stranger, *belongs_before, moments)
-        }
-        Shown::Missing { name, messages, .. } => missing(&safe(name), *messages),
-        Shown::Queued { name, entry } => {
-            format!("#{} to {}: queued", entry.number.0, safe(name))
-        }
-        Shown::State { number, name, state, .. } => {
-            format!("#{} to {}: {}", number.0, safe(name), state_text(state, moments))
-        }
-        Shown::Unreadable { envelope, reason } => {
-            format!("something came that cannot be read: {} ({envelope})", safe(reason))
         }
         Shown::Online { node } => format!("online through node {node}"),
         Shown::Offline { reason } => format!("not connected: {}", safe(reason)),
@@ -60,11 +50,8 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         Shown::Contacts(contacts) => {
             or_none(contacts.iter().map(|(who, reach)| conversation(who, reach)), "no contacts yet")
         }
-        Shown::History(entries) => {
-            or_none(entries.iter().map(|said| history_line(said, moments)), "nothing was said yet")
-        }
-        Shown::Message { said, waits_until } => message(said, *waits_until, moments),
-        Shown::Cancelled { number, copies_may_exist } => cancelled(number.0, *copies_may_exist),
+        Shown::Bell(Bell::On) => "a message rings the bell of the terminal".to_owned(),
+        Shown::Bell(Bell::Off) => "no message rings the bell".to_owned(),
         Shown::Lifetime(span) => {
             format!("what you write from now on waits for {}", lifetime::show(*span))
         }
@@ -81,6 +68,65 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
             count(*waiting, "message")
         ),
         Shown::Error(text) => format!("error: {}", safe(text)),
+    }
+}
+
+fn told(talk: &Talk, moments: &Moments) -> String {
+    match talk {
+        Talk::Received { said, is_stranger, belongs_before, .. } => {
+            received(said, *is_stranger, *belongs_before, moments)
+        }
+        Talk::Timer { name, lifetime, .. } => {
+            let name = safe(name);
+            match lifetime {
+                Some(time) => {
+                    format!("what you and {name} say disappears after {}", lifetime::show(*time))
+                }
+                None => format!("what you and {name} say stays"),
+            }
+        }
+        Talk::Found(found) => {
+            or_none(found.iter().map(|said| history_line(said, moments)), "nothing has these words")
+        }
+        Talk::Conversations(all) => {
+            let line = |(contact, last): &(Contact, Option<Said>)| {
+                conversation_line(contact, last.as_ref(), moments)
+            };
+            or_none(all.iter().map(line), "no conversations yet")
+        }
+        Talk::Exported { name, file, messages, left_out, .. } => {
+            exported(&safe(name), &file.display().to_string(), *messages, *left_out)
+        }
+        Talk::Read { number, name, at, .. } => {
+            format!("#{} to {}: read by {}", number.0, safe(name), moments.show(*at))
+        }
+        Talk::Receipts { of, rule } => receipts(of.as_ref().map(|(name, _)| safe(name)), *rule),
+        Talk::Overdue { name, .. } => {
+            let name = safe(name);
+            format!("(a message of {name} came when its time was over; it is not shown)")
+        }
+        Talk::Disappeared { number, .. } => format!("(#{} has disappeared)", number.0),
+        Talk::Missing { name, messages, .. } => missing(&safe(name), *messages),
+        Talk::Revised(said) => revised(said, moments),
+        Talk::Edited { said, notice } => {
+            let (number, name, notice) = (said.entry.number.0, safe(&said.name), notice.0);
+            format!("#{number} to {name}: edited; the edit goes as #{notice}")
+        }
+        Talk::Deleted { said, notice } => deleted(said, *notice),
+        Talk::Queued(said) => {
+            format!("#{} to {}: queued", said.entry.number.0, safe(&said.name))
+        }
+        Talk::State { number, name, state, .. } => {
+            format!("#{} to {}: {}", number.0, safe(name), state_text(state, moments))
+        }
+        Talk::Unreadable { envelope, reason } => {
+            format!("something came that cannot be read: {} ({envelope})", safe(reason))
+        }
+        Talk::History(entries) => {
+            or_none(entries.iter().map(|said| history_line(said, moments)), "nothing was said yet")
+        }
+        Talk::Message { said, waits_until } => message(said, *waits_until, moments),
+        Talk::Cancelled { number, copies_may_exist } => cancelled(number.0, *copies_may_exist),
     }
 }
 
@@ -114,13 +160,13 @@ fn received(
     belongs_before: Option<Time>,
     moments: &Moments,
 ) -> String {
-    let Said { name, entry } = said;
+    let Said { name, entry, .. } = said;
     let mut text = String::new();
     if is_stranger {
         let (name, address) = (safe(name), entry.contact);
         let _ = writeln!(text, "({name} is new: /contact add NAME {address} gives them a name)");
     }
-    text.push_str(&line_of(name, entry, moments));
+    text.push_str(&line_of(&author(said), said, moments));
     match (entry.author, belongs_before) {
         (Author::Them { place: Place::Before(number), .. }, Some(at)) => {
             let (number, at) = (number.0, moments.show(at));
@@ -140,13 +186,57 @@ fn missing(name: &str, messages: u64) -> String {
     }
 }
 
-fn line_of(author: &str, entry: &Entry, moments: &Moments) -> String {
-    let at = moments.show(written_at(entry));
-    format!("[{at}] {}: {}", safe(author), body(entry))
+/// Number and name of a message, as lines about it begin.
+fn author(said: &Said) -> String {
+    let (number, name) = (said.entry.number.0, &said.name);
+    match said.entry.author {
+        Author::Us { .. } => format!("#{number} to {name}"),
+        Author::Them { .. } => format!("#{number} {name}"),
+    }
+}
+
+fn line_of(author: &str, said: &Said, moments: &Moments) -> String {
+    let at = moments.show(written_at(&said.entry));
+    let edited = said.entry.marks.edited.map_or("", |_| " (edited)");
+    format!("[{at}] {}{}: {}{edited}", safe(author), answered(said), body(&said.entry))
+}
+
+/// What stands behind the name of whoever answers something.
+fn answered(said: &Said) -> String {
+    match (&said.answered, said.entry.answers) {
+        (Some(entry), _) => {
+            let (number, text) = (entry.number.0, beginning(&body(entry)));
+            format!(", answering #{number} \"{text}\"")
+        }
+        (None, Some(_)) => ", answering a message that is not here".to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+/// The first words of a text, on one line.
+fn beginning(text: &str) -> String {
+    let line = text.split(CONTINUED).next().unwrap_or_default();
+    let cut = line.char_indices().nth(BEGINNING_MAX).map(|(at, _)| at);
+    match cut {
+        Some(at) => format!("{}…", &line[..at]),
+        None if line.len() < text.len() => format!("{line} …"),
+        None => line.to_owned(),
+    }
 }
 
 /// What an entry says, as far as this program can show it.
 fn body(entry: &Entry) -> String {
+    if entry.marks.deleted_at.is_some() {
+        return "(deleted)".to_owned();
+    }
+    if let Some(lifetime) = timer(entry) {
+        return match lifetime {
+            Some(time) => {
+                format!("(what you both say from now on disappears after {})", lifetime::show(time))
+            }
+            None => "(what you both say from now on stays)".to_owned(),
+        };
+    }
     if entry.content_type != ContentType::TEXT {
         let (kind, length) = (entry.content_type.0, entry.body.len());
         return format!("(unsupported: content of type {kind}, {length} bytes)");
@@ -154,45 +244,119 @@ fn body(entry: &Entry) -> String {
     safe(&String::from_utf8_lossy(&entry.body))
 }
 
-fn history_line(said: &Said, moments: &Moments) -> String {
-    match &said.entry.author {
-        Author::Us { state, .. } => {
-            let to = format!("#{} to {}", said.entry.number.0, said.name);
-            let line = line_of(&to, &said.entry, moments);
-            format!("{line} ({})", state_text(state, moments))
-        }
-        Author::Them { missing_before: 0, .. } => line_of(&said.name, &said.entry, moments),
-        Author::Them { missing_before, .. } => format!(
-            "    … {} missing\n{}",
-            count_of(*missing_before, "message"),
-            line_of(&said.name, &said.entry, moments)
-        ),
+fn revised(said: &Said, moments: &Moments) -> String {
+    let (number, name) = (said.entry.number.0, safe(&said.name));
+    let at = moments.show(written_at(&said.entry));
+    match said.entry.marks.deleted_at {
+        Some(_) => format!("{name} has deleted #{number} of {at}"),
+        None => format!("{name} has edited #{number} of {at}: {}", body(&said.entry)),
     }
 }
 
-fn message(said: &Said, waits_until: Option<Time>, moments: &Moments) -> String {
-    let Said { name, entry } = said;
-    let (number, name) = (entry.number.0, safe(name));
-    let written = moments.show(written_at(entry));
-    match &entry.author {
-        Author::Us { state, envelope } => {
-            let envelope = envelope.map_or("not sealed yet".to_owned(), |id| id.to_string());
-            let until = waits_until.map(|at| format!("\n  waits until: {}", moments.show(at)));
-            format!(
-                "#{number} to {name} ({})\n  state: {}{}\n  written: {written}\n  envelope: \
-                 {envelope}\n  text: {}",
-                entry.contact,
-                state_text(state, moments),
-                until.unwrap_or_default(),
-                body(entry)
-            )
-        }
-        Author::Them { .. } => format!(
-            "#{number} from {name} ({})\n  written: {written}\n  came: {}\n  text: {}",
-            entry.contact,
-            moments.show(entry.stored_at),
-            body(entry)
+fn conversation_line(contact: &Contact, last: Option<&Said>, moments: &Moments) -> String {
+    let unread = match contact.unread {
+        0 => String::new(),
+        unread => format!(", {unread} not shown yet"),
+    };
+    let muted = if contact.muted { ", muted" } else { "" };
+    let last = last.map(|said| {
+        let at = moments.show(written_at(&said.entry));
+        format!("\n    [{at}] {}: {}", safe(&author(said)), beginning(&body(&said.entry)))
+    });
+    let name = safe(&contact.name);
+    format!(
+        "{name}{unread}{muted}{}",
+        last.unwrap_or_else(|| "\n    nothing was said yet".to_owned())
+    )
+}
+
+fn exported(name: &str, file: &str, messages: u64, left_out: u64) -> String {
+    let written = format!("{} with {name} in {}", count_of(messages, "message"), safe(file));
+    match left_out {
+        0 => written,
+        some => format!("{written}; {some} left out, which are to disappear"),
+    }
+}
+
+fn receipts(of: Option<String>, rule: ReceiptRule) -> String {
+    let who = of.as_deref().unwrap_or("who has no rule of their own");
+    match rule {
+        ReceiptRule::Send => format!("{who} is told which messages you were shown"),
+        ReceiptRule::Withhold => format!("{who} is not told which messages you were shown"),
+        ReceiptRule::AsForAll => format!("{who} has no rule of their own; see /receipts"),
+    }
+}
+
+fn deleted(said: &Said, notice: Option<MessageNumber>) -> String {
+    let (number, name) = (said.entry.number.0, safe(&said.name));
+    match notice {
+        Some(notice) => format!(
+            "#{number} to {name}: deleted here; {name} is asked to as #{}, but may have kept it",
+            notice.0
         ),
+        None => format!("#{number} to {name}: deleted; it had never left this machine"),
+    }
+}
+
+pub(crate) fn history_line(said: &Said, moments: &Moments) -> String {
+    let line = line_of(&author(said), said, moments);
+    match &said.entry.author {
+        Author::Us { state, .. } => format!("{line} ({})", state_text(state, moments)),
+        Author::Them { missing_before: 0, .. } => line,
+        Author::Them { missing_before, .. } => {
+            format!("    … {} missing\n{line}", count_of(*missing_before, "message"))
+        }
+    }
+}
+
+/// All that is known of a message, one thing a line.
+fn message(said: &Said, waits_until: Option<Time>, moments: &Moments) -> String {
+    let (entry, name) = (&said.entry, safe(&said.name));
+    let (number, contact) = (entry.number.0, entry.contact);
+    let at = |at: Option<Time>| at.map(|at| moments.show(at));
+    let mut facts: Vec<(&str, Option<String>)> = Vec::new();
+    let head = match &entry.author {
+        Author::Us { state, envelope } => {
+            let copies = u64::from(entry.steps.copies);
+            let copies = (copies > 0).then(|| format!("{copies} {}", plural(copies, "relay")));
+            let not_sealed = || "not sealed yet".to_owned();
+            facts.extend([
+                ("recipients", Some(format!("{name} ({contact})"))),
+                ("state", Some(state_text(state, moments))),
+                ("waits until", at(waits_until)),
+                ("written", at(Some(written_at(entry)))),
+                ("accepted", at(entry.steps.accepted_at)),
+                ("first stored", at(entry.steps.stored_at)),
+                ("most copies", copies),
+                ("ended", at(entry.steps.ended_at)),
+                ("read", at(entry.steps.read_at)),
+                ("envelope", Some(envelope.map_or_else(not_sealed, |id| id.to_string()))),
+            ]);
+            format!("#{number} to {name} ({contact})")
+        }
+        Author::Them { .. } => {
+            let written = at(Some(written_at(entry)));
+            facts.extend([("written", written), ("came", at(Some(entry.stored_at)))]);
+            format!("#{number} from {name} ({contact})")
+        }
+    };
+    facts.extend([
+        ("id", entry.id.map(|id| id.to_string())),
+        ("answers", entry.answers.map(|id| answers(said.answered.as_deref(), &id.to_string()))),
+        ("edited", at(entry.marks.edited.map(|edited| edited.at))),
+        ("deleted", at(entry.marks.deleted_at)),
+        ("disappears", at(entry.marks.disappears_at)),
+        ("text", Some(body(entry))),
+    ]);
+    let facts = facts.iter().filter_map(|(what, fact)| Some((what, fact.as_ref()?)));
+    let lines = facts.map(|(what, fact)| format!("\n  {what}: {fact}"));
+    lines.fold(head, |text, line| text + &line)
+}
+
+fn answers(answered: Option<&Entry>, id: &str) -> String {
+    match answered {
+        Some(entry) => format!("#{} ({id})", entry.number.0),
+        None => format!("a message that is not here ({id})"),
     }
 }
 
@@ -255,7 +419,8 @@ fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {
 }
 
 fn contact(contact: &Contact) -> String {
-    with_note(format!("{} {}", contact.address, safe(&contact.name)), contact)
+    let muted = if contact.muted { " (muted)" } else { "" };
+    with_note(format!("{} {}{muted}", contact.address, safe(&contact.name)), contact)
 }
 
 fn conversation(contact: &Contact, reach: &Reach) -> String {
@@ -290,9 +455,13 @@ fn cancelled(number: u64, copies_may_exist: bool) -> String {
 }
 
 fn help() -> String {
-    let width = HELP.iter().map(|(usage, _)| usage.len()).max().unwrap_or_default();
-    let lines = HELP.iter().map(|(usage, meaning)| format!("  {usage:width$}  {meaning}"));
-    lines.collect::<Vec<_>>().join("\n")
+    let all = || HELP.iter().flat_map(|(_, commands)| commands.iter());
+    let width = all().map(|(usage, _)| usage.len()).max().unwrap_or_default();
+    let group = |(name, commands): &Group| {
+        let lines = commands.iter().map(|(usage, meaning)| format!("  {usage:width$}  {meaning}"));
+        [vec![format!("{name}:")], lines.collect()].concat().join("\n")
+    };
+    HELP.iter().map(group).collect::<Vec<_>>().join("\n")
 }
 
 fn list(places: &[SocketAddr]) -> String {
@@ -320,7 +489,9 @@ fn plural(number: u64, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use comm_proto::address::Address;
-    use comm_proto::agent::MessageNumber;
+    use comm_proto::agent::{Edited, Marks, Steps};
+    use comm_proto::content::Content;
+    use comm_proto::payload::MessageId;
     use comm_proto::time::Span;
 
     use super::*;
@@ -337,12 +508,20 @@ mod tests {
             sequence: 1,
             sent_at: NOON,
             stored_at: NOON,
+            id: None,
+            answers: None,
+            marks: Marks::default(),
+            steps: Steps::default(),
         }
     }
 
     fn from(missing_before: u64, place: Place, text: &str) -> Said {
         let entry = entry(Author::Them { missing_before, place }, text);
-        Said { name: "ann".to_owned(), entry }
+        said(entry)
+    }
+
+    fn said(entry: Entry) -> Said {
+        Said { name: "ann".to_owned(), entry, answered: None }
     }
 
     fn in_turn(text: &str) -> Said {
@@ -350,26 +529,31 @@ mod tests {
     }
 
     fn show(said: Said) -> String {
-        let shown = Shown::Received { said, is_stranger: false, belongs_before: Some(NOON) };
-        render(&shown, &Moments::utc(NOON))
+        let shown = Talk::Received {
+            said,
+            is_stranger: false,
+            is_muted: false,
+            belongs_before: Some(NOON),
+        };
+        told(&shown, &Moments::utc(NOON))
     }
 
     #[test]
     fn a_message_is_shown_with_its_time_and_its_author() {
-        assert_eq!(show(in_turn("hi")), "[12:00:00] ann: hi");
+        assert_eq!(show(in_turn("hi")), "[12:00:00] #7 ann: hi");
     }
 
     #[test]
     fn gaps_and_late_messages_are_told() {
-        assert_eq!(show(from(1, Place::InTurn, "x")), "[12:00:00] ann: x");
+        assert_eq!(show(from(1, Place::InTurn, "x")), "[12:00:00] #7 ann: x");
         assert_eq!(
             show(from(1, Place::Before(MessageNumber(3)), "x")),
-            "[12:00:00] ann: x (late: it belongs before #3 of 12:00:00)"
+            "[12:00:00] #7 ann: x (late: it belongs before #3 of 12:00:00)"
         );
-        assert_eq!(show(from(0, Place::Unknown, "x")), "[12:00:00] ann: x (late)");
+        assert_eq!(show(from(0, Place::Unknown, "x")), "[12:00:00] #7 ann: x (late)");
         let told = |messages| {
             let (name, contact) = ("ann".to_owned(), Address::from_bytes([1; 20]));
-            render(&Shown::Missing { name, contact, messages }, &Moments::utc(NOON))
+            told(&Talk::Missing { name, contact, messages }, &Moments::utc(NOON))
         };
         assert_eq!(told(1), "(1 message of ann is missing; /history shows where)");
         assert_eq!(told(2), "(2 messages of ann are missing; /history shows where)");
@@ -379,23 +563,95 @@ mod tests {
     #[test]
     fn a_history_marks_its_gaps() {
         let ours = entry(Author::Us { state: MessageState::Expired, envelope: None }, "b");
-        let ours = Said { name: "ann".to_owned(), entry: ours };
+        let ours = said(ours);
         let late = Place::Before(MessageNumber(3));
-        let history = Shown::History(vec![in_turn("a"), ours, from(2, late, "c"), in_turn("d")]);
+        let history = Talk::History(vec![in_turn("a"), ours, from(2, late, "c"), in_turn("d")]);
         assert_eq!(
-            render(&history, &Moments::utc(NOON)),
-            "[12:00:00] ann: a\n[12:00:00] #7 to ann: b (expired)\n    … 2 messages missing\n\
-             [12:00:00] ann: c\n[12:00:00] ann: d"
+            told(&history, &Moments::utc(NOON)),
+            "[12:00:00] #7 ann: a\n[12:00:00] #7 to ann: b (expired)\n    … 2 messages missing\n\
+             [12:00:00] #7 ann: c\n[12:00:00] #7 ann: d"
+        );
+    }
+
+    #[test]
+    fn an_answer_shows_what_it_answers_whether_that_is_here_or_not() {
+        let mut answer = in_turn("yes");
+        answer.entry.answers = Some(MessageId::from_bytes([1; 32]));
+        assert_eq!(
+            show(answer.clone()),
+            "[12:00:00] #7 ann, answering a message that is not here: yes"
+        );
+        let mut asked = in_turn("are you coming to the mill on Sunday?\nAnd if not").entry;
+        asked.number = MessageNumber(3);
+        answer.answered = Some(Box::new(asked));
+        assert_eq!(
+            show(answer),
+            "[12:00:00] #7 ann, answering #3 \"are you coming to the mill on …\": yes"
+        );
+        assert_eq!([beginning("short"), beginning("one\n    | two")], ["short", "one …"]);
+    }
+
+    #[test]
+    fn what_was_edited_or_deleted_is_shown_as_such() {
+        let moments = Moments::utc(NOON);
+        let mut one = in_turn("new\u{7}");
+        one.entry.marks.edited = Some(Edited { sequence: 4, at: NOON });
+        assert_eq!(show(one.clone()), "[12:00:00] #7 ann: new\\u{7} (edited)");
+        let revised = |said| told(&Talk::Revised(said), &moments);
+        assert_eq!(revised(one.clone()), "ann has edited #7 of 12:00:00: new\\u{7}");
+        one.entry.body = Vec::new();
+        one.entry.marks = Marks { deleted_at: Some(NOON), ..Marks::default() };
+        assert_eq!(show(one.clone()), "[12:00:00] #7 ann: (deleted)");
+        assert_eq!(revised(one.clone()), "ann has deleted #7 of 12:00:00");
+        let deleted = |notice| told(&Talk::Deleted { said: one.clone(), notice }, &moments);
+        assert!(deleted(Some(MessageNumber(8))).contains("may have kept it"));
+        assert!(deleted(None).contains("never left"));
+    }
+
+    #[test]
+    fn a_timer_is_told_in_words() {
+        let content = |lifetime| {
+            let (content_type, body) = Content::Timer(lifetime).write();
+            let mut said = in_turn("");
+            (said.entry.content_type, said.entry.body) = (content_type, body);
+            show(said)
+        };
+        let on = "[12:00:00] #7 ann: (what you both say from now on disappears after 30s)";
+        assert_eq!(content(Some(Span::from_secs(30))), on);
+        assert_eq!(content(None), "[12:00:00] #7 ann: (what you both say from now on stays)");
+    }
+
+    #[test]
+    fn all_that_is_known_of_a_message_has_its_line() {
+        let state = MessageState::Delivered { at: NOON + Span::from_secs(3) };
+        let mut ours = said(entry(Author::Us { state, envelope: None }, "hi"));
+        ours.entry.steps = Steps {
+            accepted_at: Some(NOON + Span::from_secs(1)),
+            stored_at: Some(NOON + Span::from_secs(2)),
+            copies: 5,
+            ended_at: Some(NOON + Span::from_secs(3)),
+            read_at: Some(NOON + Span::from_secs(4)),
+        };
+        let shown = Talk::Message { said: ours, waits_until: None };
+        let address = "01".repeat(20);
+        assert_eq!(
+            told(&shown, &Moments::utc(NOON)),
+            format!(
+                "#7 to ann ({address})\n  recipients: ann ({address})\n  state: delivered at \
+                 12:00:03\n  written: 12:00:00\n  accepted: 12:00:01\n  first stored: 12:00:02\n  \
+                 most copies: 5 relays\n  ended: 12:00:03\n  read: 12:00:04\n  envelope: not sealed yet\n  text: hi"
+            )
         );
     }
 
     #[test]
     fn a_stranger_is_shown_with_their_address() {
         let said = in_turn("hi");
-        let shown = Shown::Received { said, is_stranger: true, belongs_before: None };
-        let text = render(&shown, &Moments::utc(NOON));
+        let shown =
+            Talk::Received { said, is_stranger: true, is_muted: true, belongs_before: None };
+        let text = told(&shown, &Moments::utc(NOON));
         assert!(text.contains(&Address::from_bytes([1; 20]).to_string()), "{text}");
-        assert!(text.ends_with("\n[12:00:00] ann: hi"), "{text}");
+        assert!(text.ends_with("\n[12:00:00] #7 ann: hi"), "{text}");
     }
 
     #[test]
@@ -403,7 +659,7 @@ mod tests {
         let text = show(in_turn("\x1b[2Jx\r[12:00:01] bob: y\u{7}\u{202e}\u{9b}"));
         assert!(!text.contains(|c: char| c.is_control() || turns_text(c)), "{text:?}");
         let text = show(in_turn("one\n[12:00:01] bob: two"));
-        assert_eq!(text, "[12:00:00] ann: one\n    | [12:00:01] bob: two");
+        assert_eq!(text, "[12:00:00] #7 ann: one\n    | [12:00:01] bob: two");
     }
 
     #[test]
@@ -418,7 +674,7 @@ mod tests {
     fn content_of_other_types_is_shown_as_unsupported() {
         let mut said = in_turn("\x1b[2J");
         said.entry.content_type = ContentType::FILE;
-        assert_eq!(show(said), "[12:00:00] ann: (unsupported: content of type 3, 4 bytes)");
+        assert_eq!(show(said), "[12:00:00] #7 ann: (unsupported: content of type 3, 4 bytes)");
     }
 
     #[test]
@@ -426,7 +682,7 @@ mod tests {
         let line = |state| {
             let (number, name) = (MessageNumber(7), "ann".to_owned());
             let contact = Address::from_bytes([1; 20]);
-            render(&Shown::State { number, name, contact, state }, &Moments::utc(NOON))
+            told(&Talk::State { number, name, contact, state }, &Moments::utc(NOON))
         };
         assert_eq!(line(MessageState::Queued), "#7 to ann: queued");
         assert_eq!(line(MessageState::Accepted), "#7 to ann: accepted");
@@ -473,7 +729,8 @@ mod tests {
     #[test]
     fn help_lists_every_command() {
         let text = render(&Shown::Help, &Moments::utc(NOON));
-        assert_eq!(text.lines().count(), HELP.len());
-        assert!(HELP.iter().all(|(usage, _)| text.contains(usage)));
+        let all: Vec<_> = HELP.iter().flat_map(|(_, commands)| commands.iter()).collect();
+        assert_eq!(text.lines().count(), HELP.len() + all.len());
+        assert!(all.iter().all(|(usage, _)| text.contains(usage)));
     }
 }

@@ -17,7 +17,7 @@ use crate::input::{Input, LineEditor};
 use crate::json;
 use crate::moment::Moments;
 use crate::plain;
-use crate::shown::Shown;
+use crate::shown::{Bell, Shown};
 
 /// Texts that wait to be printed.
 const PRINTS_MAX: usize = 256;
@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Screen {
     prints: mpsc::Sender<Print>,
     json: bool,
+    bell: Bell,
     /// How the terminal was before lines were edited on it.
     terminal: Option<Termios>,
 }
@@ -51,19 +52,50 @@ impl Screen {
         if let Some((editor, printer)) = (is_terminal && !json).then(edit).flatten() {
             let terminal = tcgetattr(io::stdin()).ok();
             let _printer = thread::spawn(move || print_beside(waiting, printer));
-            return (Self { prints, json, terminal }, Input::Editor(Box::new(editor)));
+            return (
+                Self { prints, json, bell: Bell::On, terminal },
+                Input::Editor(Box::new(editor)),
+            );
         }
         let _printer = thread::spawn(move || print_plainly(waiting));
-        (Self { prints, json, terminal: None }, Input::Pipe)
+        (Self { prints, json, bell: Bell::On, terminal: None }, Input::Pipe)
     }
 
     /// Prints one thing. Waits while too much is waiting; what nobody reads any more is lost.
     pub(crate) async fn show(&self, shown: &Shown) {
-        let text = match self.json {
+        let text = self.render(shown);
+        let _unread = self.prints.send(Print::Text(text + "\n")).await;
+    }
+
+    /// The same, and rings the bell of the terminal if there is one and it is on.
+    pub(crate) async fn show_aloud(&self, shown: &Shown) {
+        let bell = if self.is_terminal() && self.bell == Bell::On { "\x07" } else { "" };
+        let text = format!("{bell}{}\n", self.render(shown));
+        let _unread = self.prints.send(Print::Text(text)).await;
+    }
+
+    /// Whether the bell rings.
+    pub(crate) fn bell(&self) -> Bell {
+        self.bell
+    }
+
+    /// Turns the bell on or off.
+    pub(crate) fn set_bell(&mut self, bell: Bell) {
+        self.bell = bell;
+    }
+
+    fn render(&self, shown: &Shown) -> String {
+        match self.json {
             true => json::render(shown),
             false => plain::render(shown, &Moments::now()),
-        };
-        let _unread = self.prints.send(Print::Text(text + "\n")).await;
+        }
+    }
+
+    /// Tells when all that was shown so far is printed; an error, that it never will be.
+    pub(crate) async fn printed(&self) -> oneshot::Receiver<()> {
+        let (printed, all) = oneshot::channel();
+        let _unread = self.prints.send(Print::Flush(printed)).await;
+        all
     }
 
     /// Whether a person edits lines here.
