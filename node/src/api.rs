@@ -28,10 +28,8 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::server::HealthReporter;
 
-use crate::backup::Source;
 use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
-use crate::figures::Figures;
 use crate::rpc::client::client_server::ClientServer;
 use crate::rpc::client::owner_server::OwnerServer;
 
@@ -41,6 +39,7 @@ use owner::OwnerCalls;
 
 pub(crate) use connections::CONNECTIONS_MAX;
 pub use embedded::Embedded;
+pub use owner::Owned;
 pub use unix::UnixSocket;
 pub(crate) use unix::connect;
 
@@ -91,18 +90,18 @@ impl Api {
     }
 
     /// Serves a unix socket until `shutdown`, then until the calls under way have ended; what only
-    /// the owner may ask too, about the data of `source` and about `figures`.
+    /// the owner may ask too, about what is `owned`.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn serve_unix(
         &self,
         socket: UnixSocket,
-        (source, figures): (Source, Figures),
+        owned: Owned,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ApiError> {
         let (listener, _file) = socket.into_parts();
-        let owner = OwnerServer::new(OwnerCalls::new(source, figures));
+        let owner = OwnerServer::new(OwnerCalls::new(owned));
         let routes = self.routes.clone().add_service(owner);
         let api = Self { routes, health: self.health.clone() };
         api.serve(Guard::without_token(), connections::take(listener), shutdown).await

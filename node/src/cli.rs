@@ -45,6 +45,17 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Hand over what the node holds to others, to leave for good; it ends if nothing stays behind.
+    Drain {
+        /// Have the node stay that was told to hand over before.
+        #[arg(long, conflicts_with = "json")]
+        cancel: bool,
+        /// For programs: what has become of it as one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
 }
@@ -61,6 +72,13 @@ pub enum Task<'a> {
         /// As JSON.
         json: bool,
     },
+    /// Have a node hand over what it holds, and end.
+    Drain {
+        /// What has become of it as JSON.
+        json: bool,
+    },
+    /// Have a node stay that was told to hand over.
+    CancelDrain,
     /// Look at the configuration and nothing else.
     Check,
 }
@@ -172,6 +190,8 @@ impl Cli {
             None | Some(Command::Run(_)) => Task::Run,
             Some(Command::Backup { to, .. }) => Task::Backup(to),
             Some(Command::Status { json, .. }) => Task::Status { json: *json },
+            Some(Command::Drain { cancel: true, .. }) => Task::CancelDrain,
+            Some(Command::Drain { json, .. }) => Task::Drain { json: *json },
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -205,6 +225,7 @@ impl Cli {
                 Command::Run(options)
                 | Command::Backup { options, .. }
                 | Command::Status { options, .. }
+                | Command::Drain { options, .. }
                 | Command::Check(options),
             ) => options,
             None => &self.options,

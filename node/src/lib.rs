@@ -3,7 +3,8 @@
 //! The node itself is a state machine without a clock or a disk, [`comm_proto::node::Node`]. This
 //! crate is the world around it: [`driver`] hands it inputs and does what it says, [`store`] is its
 //! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
-//! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk. Whoever runs
+//! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk,
+//! [`drain`] hands it over to others. Whoever runs
 //! it meets [`metrics`], [`status`], [`reload`] and [`service_manager`].
 //!
 //! # A node inside a program
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod drain;
 pub mod driver;
 pub mod figures;
 pub mod links;

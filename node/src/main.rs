@@ -5,16 +5,17 @@
 //! it does is in the library.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
 use comm_node::reload::Reloads;
 use comm_node::service_manager::ServiceManager;
 use comm_node::status::Report;
-use comm_node::{backup, data_dir, logging, run};
+use comm_node::{backup, data_dir, drain, logging, run};
 use mimalloc::MiMalloc;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
             Task::Run => serve(cli, config),
             Task::Backup(to) => back_up(&config, to),
             Task::Status { json } => show_status(&config, json),
+            Task::Drain { json } => hand_over(&config, json),
+            Task::CancelDrain => stay(&config),
             Task::Check => check(&config),
         },
         Err(error) => end(MISUSED, error),
@@ -90,6 +93,72 @@ fn show_status(config: &NodeConfig, json: bool) -> ExitCode {
     match text.map(|text| io::stdout().write_all(text.as_bytes())) {
         // Whoever closed the pipe has read enough: the node has answered.
         Ok(_) => ExitCode::SUCCESS,
+        Err(error) => end(FAILED, error),
+    }
+}
+
+/// How often whoever reads no terminal is told how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+fn hand_over(config: &NodeConfig, json: bool) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    let on_terminal = io::stderr().is_terminal();
+    let mut told = Instant::now();
+    let shown = |report: &drain::Report| {
+        if on_terminal {
+            eprint!("\r\x1b[K{}", report.progress());
+        } else if told.elapsed() >= TOLD_EVERY {
+            told = Instant::now();
+            eprintln!("{}", report.progress());
+        }
+    };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = drain::ask(config, shown) => Some(ended),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    if on_terminal {
+        eprint!("\r\x1b[K");
+    }
+    let report = match ended {
+        Some(Ok(report)) => report,
+        Some(Err(error)) => return end(FAILED, error),
+        None => {
+            return end(
+                FAILED,
+                "the relay goes on handing over; `comm-node drain` shows how far it is, `comm-node \
+                 drain --cancel` has it stay",
+            );
+        }
+    };
+    let text = if json {
+        serde_json::to_string(&report).map(|text| text + "\n")
+    } else {
+        Ok(report.to_string())
+    };
+    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
+        // Whoever closed the pipe has read enough.
+        Ok(_) if report.is_complete() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(FAILED),
+        Err(error) => end(FAILED, error),
+    }
+}
+
+fn stay(config: &NodeConfig) -> ExitCode {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(FAILED, error),
+    };
+    match runtime.block_on(drain::cancel(config)) {
+        Ok(true) => {
+            println!("the relay stays");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => end(FAILED, "the relay was not handing over what it holds"),
         Err(error) => end(FAILED, error),
     }
 }

@@ -22,11 +22,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::api::{Api, ApiError, Embedded, UnixSocket};
+use crate::api::{Api, ApiError, Embedded, Owned, UnixSocket};
 use crate::backup::Source;
 use crate::clock::Clock;
 use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{self, DataDir, DataDirError};
+use crate::drain::Drains;
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
 use crate::figures::Figures;
@@ -77,6 +78,7 @@ pub struct Relay {
     door: Option<Door>,
     peers: Peers,
     exporter: Option<Exporter>,
+    drains: Drains,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
 }
@@ -219,7 +221,15 @@ async fn run_by(
             ended = relay.ended() => ended,
         };
         say_serving(false);
-        let Err(RelayError::Driver(DriverError::ClockSetBack)) = ended else { return ended };
+        match ended {
+            Err(RelayError::Driver(DriverError::ClockSetBack)) => {}
+            Ok(()) => {
+                info!("stopping: others have what this relay held");
+                manager.stopping();
+                return relay.stop().await;
+            }
+            failed => return failed,
+        }
         warn!("this machine's clock was set back: the node begins again by the time it shows now");
         manager.while_working(relay.stop()).await?;
         let (listen, tcp) = places.clone();
@@ -311,7 +321,9 @@ impl Relay {
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
         metrics::budget(config.store.bytes_max.0);
         let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
-        let host = parts.host(config.node(endpoints), (key, store), figures.clone());
+        let drains = Drains::new(parts.inbox.clone());
+        let told = (figures.clone(), drains.clone());
+        let host = parts.host(config.node(endpoints), (key, store), told);
         let mut relay = Self {
             key: public,
             listening: bound.listening.clone(),
@@ -327,6 +339,7 @@ impl Relay {
             door: None,
             peers: parts.peers.clone(),
             exporter: None,
+            drains,
             _data_dir: data_dir,
         };
         relay.serve(config, (parts, figures), bound, token);
@@ -365,7 +378,8 @@ impl Relay {
     }
 
     /// Waits until the node ends by itself: when something fails, or when the machine's clock was set
-    /// back, after which a new one has to be started.
+    /// back, after which a new one has to be started. `Ok` when it has handed over everything, as its owner
+    /// wanted, and is to be stopped.
     ///
     /// # Errors
     /// The reason.
@@ -378,6 +392,7 @@ impl Relay {
                     return Ok(result?);
                 }
                 Some(task) = self.tasks.join_next() => task??,
+                () = self.drains.completed() => return Ok(()),
             }
         }
     }
@@ -417,8 +432,8 @@ impl Relay {
         bound: Bound,
         token: Zeroizing<String>,
     ) {
-        let (api, owned, closed) =
-            (self.api.clone(), (self.copies.clone(), figures), self.closed());
+        let owned = Owned { copies: self.copies.clone(), figures, drains: self.drains.clone() };
+        let (api, closed) = (self.api.clone(), self.closed());
         self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
         if let Some(listener) = bound.tcp {
             let (api, closed) = (self.api.clone(), self.closed());
@@ -516,12 +531,12 @@ impl Parts {
         &self,
         config: comm_proto::node::Config,
         (key, store): (KeyPair, Arc<RocksStore>),
-        figures: Figures,
+        (figures, drains): (Figures, Drains),
     ) -> Host {
         let (clock, inbox, peers) =
             (Arc::clone(&self.clock), self.inbox.clone(), self.peers.clone());
         let manager = self.manager.clone();
-        Host { config, key, store, clock, inbox, peers, manager, figures }
+        Host { config, key, store, clock, inbox, peers, manager, figures, drains }
     }
 }
 

@@ -22,6 +22,7 @@ use super::clocks::PeerClocks;
 use super::deliveries::Deliveries;
 use super::desk::Desk;
 use super::dial_backs::DialBacks;
+use super::drain::Drain;
 use super::entries::{ENTRIES_KEY, Entries};
 use super::expire::CLOCK_KEY;
 use super::fetching::Fetching;
@@ -99,6 +100,7 @@ pub(super) fn recover(
         settling: BTreeMap::new(),
         deliveries: Deliveries::default(),
         outage: Outage::new(turn.now),
+        drain: Drain::default(),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
         own_mailboxes: OwnMailboxes::read(turn, config.subscriptions_max)?,
