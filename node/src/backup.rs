@@ -1,4 +1,5 @@
-//! A copy of a node's data while the node runs: its store at one moment, and its key.
+//! A copy of a node's data while the node runs: its store at one moment, its key, and whom commands have
+//! blocked.
 //!
 //! Entry types are [`Source`], which makes copies, and [`ask`], which has the running node make one.
 //! A copy is a data directory: a node starts from it. It stands under its name only when it is whole
@@ -118,6 +119,7 @@ impl Source {
         let store = data_dir::store_path(copy);
         open.copy_to(&store)?;
         data_dir::copy_key(&self.data_dir, copy)?;
+        data_dir::copy_blocks(&self.data_dir, copy)?;
         for file in fs::read_dir(&store)? {
             let path = file?.path();
             fs::set_permissions(&path, Permissions::from_mode(0o600))?;

@@ -12,7 +12,9 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcomm
 use thiserror::Error;
 use toml::{Table, Value};
 
+use crate::blocking::Order;
 use crate::config::NodeConfig;
+use crate::links::blocks::Entry;
 
 pub use settings::{KEYS, Settings};
 
@@ -56,8 +58,39 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Have nothing to do with relays or networks of IP addresses, from now on and over restarts.
+    #[command(subcommand)]
+    Block(Block),
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
+}
+
+#[derive(Debug, Subcommand)]
+enum Block {
+    /// Block these too.
+    Add {
+        /// Addresses of relays (40 hexadecimal digits), IP addresses, networks such as 192.0.2.0/24.
+        #[arg(required = true)]
+        entries: Vec<Entry>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Block these no more that were blocked by `add`.
+    Remove {
+        /// As `list` shows them.
+        #[arg(required = true)]
+        entries: Vec<Entry>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Show who is blocked, by commands and by the file of block.file.
+    List {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
 }
 
 /// What the program is to do.
@@ -79,6 +112,13 @@ pub enum Task<'a> {
     },
     /// Have a node stay that was told to hand over.
     CancelDrain,
+    /// Change whom a node has nothing to do with.
+    Block(Order<'a>),
+    /// Show whom a node has nothing to do with.
+    ListBlocked {
+        /// As JSON.
+        json: bool,
+    },
     /// Look at the configuration and nothing else.
     Check,
 }
@@ -175,7 +215,10 @@ impl Cli {
     pub fn from_arguments() -> Result<Self, clap::Error> {
         let defaults = Table::try_from(NodeConfig::default()).expect("defaults are plain values");
         let command = Self::command().mut_args(|arg| described(arg, &defaults));
-        let command = command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)));
+        let command = command.mut_subcommands(|sub| {
+            let sub = sub.mut_args(|arg| described(arg, &defaults));
+            sub.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)))
+        });
         Self::from_arg_matches(&command.try_get_matches()?)
     }
 
@@ -192,6 +235,11 @@ impl Cli {
             Some(Command::Status { json, .. }) => Task::Status { json: *json },
             Some(Command::Drain { cancel: true, .. }) => Task::CancelDrain,
             Some(Command::Drain { json, .. }) => Task::Drain { json: *json },
+            Some(Command::Block(Block::Add { entries, .. })) => Task::Block(Order::Add(entries)),
+            Some(Command::Block(Block::Remove { entries, .. })) => {
+                Task::Block(Order::Remove(entries))
+            }
+            Some(Command::Block(Block::List { json, .. })) => Task::ListBlocked { json: *json },
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -226,6 +274,11 @@ impl Cli {
                 | Command::Backup { options, .. }
                 | Command::Status { options, .. }
                 | Command::Drain { options, .. }
+                | Command::Block(
+                    Block::Add { options, .. }
+                    | Block::Remove { options, .. }
+                    | Block::List { options, .. },
+                )
                 | Command::Check(options),
             ) => options,
             None => &self.options,

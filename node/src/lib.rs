@@ -23,6 +23,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;

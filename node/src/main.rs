@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use comm_node::blocking::{self, Blocked, Order};
 use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
 use comm_node::reload::Reloads;
@@ -46,6 +47,11 @@ fn main() -> ExitCode {
             Task::Status { json } => show_status(&config, json),
             Task::Drain { json } => hand_over(&config, json),
             Task::CancelDrain => stay(&config),
+            Task::Block(order) => match blocked(&config, order) {
+                Ok(_) => ExitCode::SUCCESS,
+                Err(code) => code,
+            },
+            Task::ListBlocked { json } => list_blocked(&config, json),
             Task::Check => check(&config),
         },
         Err(error) => end(MISUSED, error),
@@ -92,6 +98,35 @@ fn show_status(config: &NodeConfig, json: bool) -> ExitCode {
     };
     match text.map(|text| io::stdout().write_all(text.as_bytes())) {
         // Whoever closed the pipe has read enough: the node has answered.
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => end(FAILED, error),
+    }
+}
+
+/// Does what is ordered, and says who is blocked then; else how this process is to end.
+fn blocked(config: &NodeConfig, order: Order<'_>) -> Result<Blocked, ExitCode> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| end(FAILED, error))?;
+    runtime.block_on(blocking::ask(config, order)).map_err(|error| end(FAILED, error))
+}
+
+fn list_blocked(config: &NodeConfig, json: bool) -> ExitCode {
+    let blocked = match blocked(config, Order::Show) {
+        Ok(blocked) => blocked,
+        Err(code) => return code,
+    };
+    let text = if json {
+        serde_json::to_string(&blocked).map(|text| text + "\n")
+    } else {
+        let by = |entries: &[String], by: &str| -> String {
+            entries.iter().map(|entry| format!("{entry}{by}\n")).collect()
+        };
+        let file = config.block.file.as_deref().unwrap_or(Path::new("block.file"));
+        let by_file = format!("  # {}", file.display());
+        Ok(by(&blocked.by_command, "") + &by(&blocked.by_file, &by_file))
+    };
+    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
+        // Whoever closed the pipe has read enough.
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => end(FAILED, error),
     }

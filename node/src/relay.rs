@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::api::{Api, ApiError, Embedded, Owned, UnixSocket};
 use crate::backup::Source;
+use crate::blocking::{OwnBlocks, OwnBlocksError};
 use crate::clock::Clock;
 use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{self, DataDir, DataDirError};
@@ -95,6 +96,9 @@ pub enum RelayError {
     /// The list of the blocked cannot be read.
     #[error(transparent)]
     Blocks(#[from] BlockFileError),
+    /// What commands have blocked cannot be read.
+    #[error(transparent)]
+    OwnBlocks(#[from] OwnBlocksError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -312,6 +316,7 @@ impl Relay {
 
     async fn begin(config: &NodeConfig, clock: Clock, around: Around) -> Result<Self, RelayError> {
         let Opened { data_dir, key, token, network_key, store } = open(config).await?;
+        let blocks = OwnBlocks::open(data_dir.path(), around.blocks.clone())?;
         let bound = Bound::new(config).await?;
         let parts = Parts::new(config, &key, network_key, (clock, around))?;
         let endpoints = config.endpoints(&bound.listening);
@@ -342,7 +347,9 @@ impl Relay {
             drains,
             _data_dir: data_dir,
         };
-        relay.serve(config, (parts, figures), bound, token);
+        let owned =
+            Owned { copies: relay.copies.clone(), figures, drains: relay.drains.clone(), blocks };
+        relay.serve(config, (parts, owned), bound, token);
         Ok(relay)
     }
 
@@ -428,11 +435,10 @@ impl Relay {
     fn serve(
         &mut self,
         config: &NodeConfig,
-        (parts, figures): (Parts, Figures),
+        (parts, owned): (Parts, Owned),
         bound: Bound,
         token: Zeroizing<String>,
     ) {
-        let owned = Owned { copies: self.copies.clone(), figures, drains: self.drains.clone() };
         let (api, closed) = (self.api.clone(), self.closed());
         self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
         if let Some(listener) = bound.tcp {
