@@ -58,6 +58,22 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Look through a node's data, or a copy of it, for damage; changes nothing.
+    Verify {
+        /// A copy; without it, the data directory of a node that does not run.
+        dir: Option<PathBuf>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Make a new data directory from a copy, after it was looked through for damage.
+    Restore {
+        /// The copy.
+        backup: PathBuf,
+        /// The directory to create.
+        to: PathBuf,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Have nothing to do with relays or networks of IP addresses, from now on and over restarts.
     #[command(subcommand)]
     Block(Block),
@@ -112,6 +128,15 @@ pub enum Task<'a> {
     },
     /// Have a node stay that was told to hand over.
     CancelDrain,
+    /// Look for damage in this directory, or else in the node's own.
+    Verify(Option<&'a Path>),
+    /// Make a data directory of a copy.
+    Restore {
+        /// The copy.
+        backup: &'a Path,
+        /// The new directory.
+        to: &'a Path,
+    },
     /// Change whom a node has nothing to do with.
     Block(Order<'a>),
     /// Show whom a node has nothing to do with.
@@ -235,6 +260,8 @@ impl Cli {
             Some(Command::Status { json, .. }) => Task::Status { json: *json },
             Some(Command::Drain { cancel: true, .. }) => Task::CancelDrain,
             Some(Command::Drain { json, .. }) => Task::Drain { json: *json },
+            Some(Command::Verify { dir, .. }) => Task::Verify(dir.as_deref()),
+            Some(Command::Restore { backup, to, .. }) => Task::Restore { backup, to },
             Some(Command::Block(Block::Add { entries, .. })) => Task::Block(Order::Add(entries)),
             Some(Command::Block(Block::Remove { entries, .. })) => {
                 Task::Block(Order::Remove(entries))
@@ -274,6 +301,8 @@ impl Cli {
                 | Command::Backup { options, .. }
                 | Command::Status { options, .. }
                 | Command::Drain { options, .. }
+                | Command::Verify { options, .. }
+                | Command::Restore { options, .. }
                 | Command::Block(
                     Block::Add { options, .. }
                     | Block::Remove { options, .. }

@@ -170,6 +170,42 @@ pub fn store_path(data_dir: &Path) -> PathBuf {
     data_dir.join("store")
 }
 
+/// A data directory on which no node starts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Still {
+    _lock: Option<File>,
+}
+
+/// Keeps nodes from starting on `data_dir`. Where none ever ran nothing is made, and nothing is kept.
+///
+/// # Errors
+/// When a node runs there, or the system refuses.
+pub(crate) fn keep_still(data_dir: &Path) -> Result<Still, DataDirError> {
+    let path = data_dir.join("lock");
+    let lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Still { _lock: None });
+        }
+        Err(error) => return Err(system("open", &path)(error)),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Still { _lock: Some(lock) }),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(data_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(system("lock", &path)(source)),
+    }
+}
+
+/// The node's key in `data_dir`, which is never drawn.
+///
+/// # Errors
+/// As [`DataDir::node_key`], and when there is none.
+pub(crate) fn key_in(data_dir: &Path) -> Result<KeyPair, DataDirError> {
+    let path = data_dir.join("node.key");
+    let file = File::open(&path).map_err(system("open", &path))?;
+    Ok(KeyPair::from_seed(&*read_secret(&path, file)?))
+}
+
 /// Where commands write down whom they block when the data directory is `data_dir`.
 pub fn blocks_path(data_dir: &Path) -> PathBuf {
     data_dir.join("blocks")

@@ -43,5 +43,6 @@ pub mod service;
 pub mod service_manager;
 pub mod status;
 pub mod store;
+pub mod verify;
 
 pub use relay::{Relay, RelayError, run};

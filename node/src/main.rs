@@ -10,12 +10,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use comm_node::backup::RestoreError;
 use comm_node::blocking::{self, Blocked, Order};
 use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
 use comm_node::reload::Reloads;
 use comm_node::service_manager::ServiceManager;
 use comm_node::status::Report;
+use comm_node::verify::VerifyError;
 use comm_node::{backup, data_dir, drain, logging, run};
 use mimalloc::MiMalloc;
 use tokio::runtime;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
             Task::Status { json } => show_status(&config, json),
             Task::Drain { json } => hand_over(&config, json),
             Task::CancelDrain => stay(&config),
+            Task::Verify(dir) => verify(dir.unwrap_or(&config.data_dir)),
+            Task::Restore { backup, to } => restore(backup, to),
             Task::Block(order) => match blocked(&config, order) {
                 Ok(_) => ExitCode::SUCCESS,
                 Err(code) => code,
@@ -101,6 +105,62 @@ fn show_status(config: &NodeConfig, json: bool) -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => end(FAILED, error),
     }
+}
+
+/// Says on a terminal how many rows have been looked at, now and then.
+fn rows_shown() -> impl FnMut(u64, u64) {
+    let on_terminal = io::stderr().is_terminal();
+    let mut told = Instant::now();
+    move |rows, about| {
+        if on_terminal && told.elapsed() >= Duration::from_millis(200) {
+            told = Instant::now();
+            eprint!("\r\x1b[K{rows} of about {} rows", about.max(rows));
+        }
+    }
+}
+
+/// Takes away what was said of rows.
+fn rows_looked_at() {
+    if io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+}
+
+fn verify(dir: &Path) -> ExitCode {
+    let verdict = comm_node::verify::verify(dir, rows_shown());
+    rows_looked_at();
+    match verdict {
+        Ok(verdict) => match io::stdout().write_all(verdict.to_string().as_bytes()) {
+            // Whoever closed the pipe has read enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => end(FAILED, error),
+            _ if verdict.is_sound() => ExitCode::SUCCESS,
+            _ => ExitCode::from(FAILED),
+        },
+        Err(error) => end(code_of(&error), error),
+    }
+}
+
+fn restore(backup: &Path, to: &Path) -> ExitCode {
+    let restored = backup::restore(backup, to, rows_shown());
+    rows_looked_at();
+    match restored {
+        Ok(verdict) => {
+            println!(
+                "{} has the data of relay {}, {} envelopes. Do not start it while the relay that was copied \
+                 runs, here or elsewhere: two of one key take each other's mail",
+                to.display(),
+                verdict.address,
+                verdict.envelopes
+            );
+            ExitCode::SUCCESS
+        }
+        Err(RestoreError::Verify(error)) => end(code_of(&error), error),
+        Err(error) => end(FAILED, error),
+    }
+}
+
+fn code_of(error: &VerifyError) -> u8 {
+    if error.is_misuse() { MISUSED } else { FAILED }
 }
 
 /// Does what is ordered, and says who is blocked then; else how this process is to end.

@@ -13,7 +13,7 @@
 //! `holding` with wrong clocks, `outage` with being cut off, `room` with the budget and `shares` with who gives way where it is used
 //! up. `drain` hands everything over before a node leaves. `desk` is the outgoing side:
 //! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
-//! program left there.
+//! program left there, `verify` looks for damage.
 
 mod accept;
 mod acknowledge;
@@ -53,6 +53,7 @@ mod stats;
 mod subscribers;
 mod targets;
 mod upgrade;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,6 +96,7 @@ pub use drain::Handover;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
 pub use stats::{Bound, Standing, Stats};
 pub use upgrade::Upgrade;
+pub use verify::{Finding, Verification};
 
 /// A relay. Its methods fall into three classes:
 ///

@@ -4,9 +4,11 @@
 
 mod api;
 mod backup;
+mod blocking;
 mod config;
 mod crash;
 mod data_dir;
+mod draining;
 mod footprint;
 mod hosted;
 mod hostile;
@@ -18,4 +20,6 @@ mod program;
 mod python_example;
 mod relay;
 mod store;
+mod troubles;
 mod upkeep;
+mod verifying;
