@@ -1,12 +1,15 @@
-//! A copy of a node's data while the node runs: its store at one moment, and its key.
+//! A copy of a node's data while the node runs: its store at one moment, its key, and whom commands have
+//! blocked.
 //!
-//! Entry types are [`Source`], which makes copies, and [`ask`], which has the running node make one.
+//! Entry types are [`Source`], which makes copies, and [`ask`], which has the running node make one;
+//! [`restore`] makes a data directory of one.
 //! A copy is a data directory: a node starts from it. It stands under its name only when it is whole
 //! and on the disk, and never takes the place of anything. The API token is not in it, so a node
 //! that starts from it draws a new one. Tables are linked where the file system allows, so a copy on
 //! the same disk costs little and must be taken elsewhere to be of use.
 
 mod request;
+mod restore;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -21,6 +24,7 @@ use crate::data_dir::{self, DataDirError};
 use crate::store::RocksStore;
 
 pub use request::{AskError, ask};
+pub use restore::{RestoreError, restore};
 
 /// What is copied. Clones share it: one copy is made at a time.
 #[derive(Clone, Debug)]
@@ -118,15 +122,21 @@ impl Source {
         let store = data_dir::store_path(copy);
         open.copy_to(&store)?;
         data_dir::copy_key(&self.data_dir, copy)?;
-        for file in fs::read_dir(&store)? {
-            let path = file?.path();
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-            File::open(&path)?.sync_all()?;
-        }
-        fs::set_permissions(&store, Permissions::from_mode(0o700))?;
-        File::open(&store)?.sync_all()?;
+        data_dir::copy_blocks(&self.data_dir, copy)?;
+        settle_files(&store)?;
         Ok(File::open(copy)?.sync_all()?)
     }
+}
+
+/// Nobody but their owner may open the files of this store, and the disk has them.
+fn settle_files(store: &Path) -> io::Result<()> {
+    for file in fs::read_dir(store)? {
+        let path = file?.path();
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        File::open(&path)?.sync_all()?;
+    }
+    fs::set_permissions(store, Permissions::from_mode(0o700))?;
+    File::open(store)?.sync_all()
 }
 
 /// Only an empty directory could be lost by that, which somebody made in this very moment.

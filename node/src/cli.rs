@@ -14,7 +14,9 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcomm
 use thiserror::Error;
 use toml::{Table, Value};
 
+use crate::blocking::Order;
 use crate::config::NodeConfig;
+use crate::links::blocks::Entry;
 use crate::top::{self, Pace};
 
 pub use settings::{KEYS, Settings};
@@ -68,8 +70,66 @@ enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Hand over what the node holds to others, to leave for good; it ends if nothing stays behind.
+    Drain {
+        /// Have the node stay that was told to hand over before.
+        #[arg(long, conflicts_with = "json")]
+        cancel: bool,
+        /// For programs: what has become of it as one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Look through a node's data, or a copy of it, for damage; changes nothing.
+    Verify {
+        /// A copy; without it, the data directory of a node that does not run.
+        dir: Option<PathBuf>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Make a new data directory from a copy, after it was looked through for damage.
+    Restore {
+        /// The copy.
+        backup: PathBuf,
+        /// The directory to create.
+        to: PathBuf,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Have nothing to do with relays or networks of IP addresses, from now on and over restarts.
+    #[command(subcommand)]
+    Block(Block),
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
+}
+
+#[derive(Debug, Subcommand)]
+enum Block {
+    /// Block these too.
+    Add {
+        /// Addresses of relays (40 hexadecimal digits), IP addresses, networks such as 192.0.2.0/24.
+        #[arg(required = true)]
+        entries: Vec<Entry>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Block these no more that were blocked by `add`.
+    Remove {
+        /// As `list` shows them.
+        #[arg(required = true)]
+        entries: Vec<Entry>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Show who is blocked, by commands and by the file of block.file.
+    List {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
 }
 
 /// What the program is to do.
@@ -88,6 +148,29 @@ pub enum Task<'a> {
     Top(Pace),
     /// Say what is wrong, and what to do.
     Doctor {
+        /// As JSON.
+        json: bool,
+    },
+    /// Have a node hand over what it holds, and end.
+    Drain {
+        /// What has become of it as JSON.
+        json: bool,
+    },
+    /// Have a node stay that was told to hand over.
+    CancelDrain,
+    /// Look for damage in this directory, or else in the node's own.
+    Verify(Option<&'a Path>),
+    /// Make a data directory of a copy.
+    Restore {
+        /// The copy.
+        backup: &'a Path,
+        /// The new directory.
+        to: &'a Path,
+    },
+    /// Change whom a node has nothing to do with.
+    Block(Order<'a>),
+    /// Show whom a node has nothing to do with.
+    ListBlocked {
         /// As JSON.
         json: bool,
     },
@@ -194,7 +277,10 @@ impl Cli {
     pub fn definition(defaults: &NodeConfig) -> clap::Command {
         let defaults = Table::try_from(defaults).expect("defaults are plain values");
         let command = Self::command().mut_args(|arg| described(arg, &defaults));
-        command.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)))
+        command.mut_subcommands(|sub| {
+            let sub = sub.mut_args(|arg| described(arg, &defaults));
+            sub.mut_subcommands(|sub| sub.mut_args(|arg| described(arg, &defaults)))
+        })
     }
 
     /// Whether to print the configuration and end.
@@ -212,6 +298,15 @@ impl Cli {
                 Task::Top(Pace { every: *interval, count: *count })
             }
             Some(Command::Doctor { json, .. }) => Task::Doctor { json: *json },
+            Some(Command::Drain { cancel: true, .. }) => Task::CancelDrain,
+            Some(Command::Drain { json, .. }) => Task::Drain { json: *json },
+            Some(Command::Verify { dir, .. }) => Task::Verify(dir.as_deref()),
+            Some(Command::Restore { backup, to, .. }) => Task::Restore { backup, to },
+            Some(Command::Block(Block::Add { entries, .. })) => Task::Block(Order::Add(entries)),
+            Some(Command::Block(Block::Remove { entries, .. })) => {
+                Task::Block(Order::Remove(entries))
+            }
+            Some(Command::Block(Block::List { json, .. })) => Task::ListBlocked { json: *json },
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -247,6 +342,14 @@ impl Cli {
                 | Command::Status { options, .. }
                 | Command::Top { options, .. }
                 | Command::Doctor { options, .. }
+                | Command::Drain { options, .. }
+                | Command::Verify { options, .. }
+                | Command::Restore { options, .. }
+                | Command::Block(
+                    Block::Add { options, .. }
+                    | Block::Remove { options, .. }
+                    | Block::List { options, .. },
+                )
                 | Command::Check(options),
             ) => options,
             None => &self.options,

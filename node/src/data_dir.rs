@@ -142,11 +142,7 @@ impl DataDir {
         let mut secret = Zeroizing::new([0; SECRET_LEN]);
         OsRng.fill_bytes(&mut *secret);
         let line = Zeroizing::new(hex::encode(secret.as_slice()) + "\n");
-        let unfinished = path.with_added_extension("new");
-        write_durably(&unfinished, line.as_bytes())
-            .and_then(|()| fs::rename(&unfinished, path))
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(system("write", path))?;
+        replace_file(path, line.as_bytes()).map_err(system("write", path))?;
         Ok(secret)
     }
 }
@@ -172,6 +168,87 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
 /// Where the store is when the data directory is `data_dir`.
 pub fn store_path(data_dir: &Path) -> PathBuf {
     data_dir.join("store")
+}
+
+/// A data directory on which no node starts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Still {
+    _lock: Option<File>,
+}
+
+/// Keeps nodes from starting on `data_dir`. Where none ever ran nothing is made, and nothing is kept.
+///
+/// # Errors
+/// When a node runs there, or the system refuses.
+pub(crate) fn keep_still(data_dir: &Path) -> Result<Still, DataDirError> {
+    let path = data_dir.join("lock");
+    let lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Still { _lock: None });
+        }
+        Err(error) => return Err(system("open", &path)(error)),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Still { _lock: Some(lock) }),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(data_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(system("lock", &path)(source)),
+    }
+}
+
+/// The node's key in `data_dir`, which is never drawn.
+///
+/// # Errors
+/// As [`DataDir::node_key`], and when there is none.
+pub(crate) fn key_in(data_dir: &Path) -> Result<KeyPair, DataDirError> {
+    let path = data_dir.join("node.key");
+    let file = File::open(&path).map_err(system("open", &path))?;
+    Ok(KeyPair::from_seed(&*read_secret(&path, file)?))
+}
+
+/// Where commands write down whom they block when the data directory is `data_dir`.
+pub fn blocks_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("blocks")
+}
+
+/// Writes what commands have blocked by the data directory `from` into the directory `to`, if there is anything.
+///
+/// # Errors
+/// When the system refuses.
+pub fn copy_blocks(from: &Path, to: &Path) -> Result<(), DataDirError> {
+    let (from, to) = (blocks_path(from), blocks_path(to));
+    match read_if_there(&from, u64::MAX).map_err(system("read", &from))? {
+        Some(text) => write_durably(&to, text.as_bytes()).map_err(system("write", &to)),
+        None => Ok(()),
+    }
+}
+
+/// The text of the file at `path`, at most so many bytes of it; none if there is no file.
+///
+/// # Errors
+/// When it is no text, or the system refuses.
+pub(crate) fn read_if_there(path: &Path, bytes_max: u64) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(bytes_max).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Puts a file with these bytes, which only its owner can open, in the place of the one at `path`: whole or not at
+/// all, also when the power fails. When it returns, the disk has it.
+///
+/// # Errors
+/// When the system refuses; the old one is there then.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_added_extension("new");
+    write_durably(&unfinished, bytes)?;
+    fs::rename(&unfinished, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Writes the node's key of the data directory `from` into the directory `to`, where there is none.

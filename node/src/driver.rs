@@ -21,7 +21,7 @@ use comm_proto::contact::Contact;
 use comm_proto::key::{KeyPair, PublicKey};
 use comm_proto::message::{ClientRequest, Request};
 use comm_proto::node::{
-    CallId, Config, Event, Family, Input, Node, Output, RequestId, SessionId, Stats,
+    CallId, Command, Config, Event, Family, Input, Node, Output, RequestId, SessionId, Stats,
 };
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Seq, StoreError};
@@ -34,6 +34,7 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
+use crate::drain::Drains;
 use crate::figures::Figures;
 use crate::links::dial::Peers;
 use crate::metrics::{self, Observer};
@@ -75,6 +76,8 @@ pub struct Host {
     pub manager: ServiceManager,
     /// What its owner is shown.
     pub figures: Figures,
+    /// Who is to know how handing over goes.
+    pub drains: Drains,
 }
 
 /// A driver at work; it goes on until the inbox is told to stop or the disk fails. Dropping it waits
@@ -114,6 +117,7 @@ pub struct Driver {
     peers: Peers,
     manager: ServiceManager,
     figures: Figures,
+    drains: Drains,
     runtime: Handle,
     recipients: Recipients,
     /// Inputs that follow from outputs; at most one for each stream.
@@ -147,7 +151,7 @@ impl Driver {
     }
 
     fn new(host: Host) -> Result<Self, DriverError> {
-        let Host { config, key, store, clock, inbox, peers, manager, figures } = host;
+        let Host { config, key, store, clock, inbox, peers, manager, figures, drains } = host;
         let mut seed = [0; 32];
         OsRng.fill_bytes(&mut seed);
         let now = clock.now();
@@ -166,6 +170,7 @@ impl Driver {
             peers,
             manager,
             figures,
+            drains,
             runtime: Handle::current(),
             recipients: Recipients::default(),
             consequences: VecDeque::new(),
@@ -247,6 +252,7 @@ impl Driver {
         self.observer.observe(&stats);
         self.figures.set_stats(stats);
         metrics::stands(&self.node.standing(self.now));
+        self.tell_handover();
         self.manager.status(|| {
             let Stats { peers, envelopes, .. } = stats;
             format!("{peers} relays known, {envelopes} envelopes stored")
@@ -274,8 +280,24 @@ impl Driver {
                 self.handle_some(closed.then_some(Input::SessionClosed { session }))
             }
             Own::Credit { session, envelopes } => self.on_credit(session, envelopes),
-            Own::Command(command) => self.handle(Input::Command(command)),
+            Own::Command(command) => self.on_command(command),
         }
+    }
+
+    fn on_command(&mut self, command: Command) -> Result<(), StoreError> {
+        let stays = command == Command::Stay;
+        self.tell_handover();
+        self.handle(Input::Command(command))?;
+        if stays {
+            self.drains.was_cancelled();
+        }
+        self.tell_handover();
+        Ok(())
+    }
+
+    /// How far handing over is, while it is under way.
+    fn tell_handover(&self) {
+        self.node.handover().into_iter().for_each(|handover| self.drains.goes_on(handover));
     }
 
     fn on_credit(&mut self, session: SessionId, envelopes: u32) -> Result<(), StoreError> {
@@ -407,6 +429,9 @@ impl Driver {
 
     fn note(&self, event: &Event) {
         metrics::record(event);
+        if let Event::Drained { handover } = event {
+            self.drains.has_ended(*handover);
+        }
         let millis = |by: &Span| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         let ahead = match event {
             Event::ClockAhead { by } => Some(millis(by)),
@@ -487,6 +512,16 @@ fn log(event: &Event) {
             "this machine's clock is behind most other relays': set it right and restart. Until then \
              envelopes are kept too long here, and long-lived ones refused"
         ),
+        Event::Drained { handover } if handover.is_complete() => info!(
+            envelopes = handover.handed_over,
+            receipts = handover.receipts,
+            "everything is handed over"
+        ),
+        Event::Drained { handover } => warn!(
+            handed_over = handover.handed_over,
+            kept = handover.kept(),
+            "not everything could be handed over: the relay goes on as before and keeps all of it"
+        ),
         Event::ClockAgreed => info!("this machine's clock agrees with other relays' again"),
         _ => debug!(?event),
     }
@@ -522,7 +557,9 @@ mod tests {
         let store = Arc::new(RocksStore::open(dir).unwrap());
         let (config, manager) = (Config::default(), ServiceManager::none());
         let figures = Figures::new(dir.to_owned(), config.store_bytes_max);
-        Driver::new(Host { config, key, store, clock, inbox, peers, manager, figures }).unwrap()
+        let drains = Drains::new(inbox.clone());
+        let host = Host { config, key, store, clock, inbox, peers, manager, figures, drains };
+        Driver::new(host).unwrap()
     }
 
     /// Else the program would open the store again and promise what the disk has not taken.

@@ -3,8 +3,9 @@
 //! The node itself is a state machine without a clock or a disk, [`comm_proto::node::Node`]. This
 //! crate is the world around it: [`driver`] hands it inputs and does what it says, [`store`] is its
 //! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
-//! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk. Whoever runs
-//! it meets [`metrics`], [`status`], [`top`], [`reload`] and [`service_manager`].
+//! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk,
+//! [`drain`] hands it over to others. Whoever runs it meets [`metrics`], [`status`], [`top`],
+//! [`doctor`], [`reload`] and [`service_manager`].
 //!
 //! # A node inside a program
 //!
@@ -22,11 +23,13 @@
 
 pub mod api;
 pub mod backup;
+pub mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod doctor;
+pub mod drain;
 pub mod driver;
 pub mod examination;
 pub mod figures;
@@ -43,5 +46,6 @@ pub mod service_manager;
 pub mod status;
 pub mod store;
 pub mod top;
+pub mod verify;
 
 pub use relay::{Relay, RelayError, run};

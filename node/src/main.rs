@@ -4,160 +4,71 @@
 //! when something else fails; each time with one line on standard error that says what. Everything
 //! it does is in the library.
 
-use std::env;
-use std::fmt::Display;
-use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::path::Path;
+mod commands;
+
+use std::io;
 use std::process::ExitCode;
 
 use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
-use comm_node::doctor::{self, State, Style};
 use comm_node::reload::Reloads;
 use comm_node::service_manager::ServiceManager;
-use comm_node::status::Report;
-use comm_node::top::Pace;
-use comm_node::{backup, data_dir, logging, run, top};
+use comm_node::{logging, run};
 use mimalloc::MiMalloc;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
+
+use commands::{Complaint, Ended};
 
 /// RocksDB's C++ takes its memory here too: a mailbox is read a quarter faster than with the
 /// allocator of glibc.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const FAILED: u8 = 1;
-const MISUSED: u8 = 2;
-
 fn main() -> ExitCode {
     let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return end(MISUSED, one_line(&error)),
+        Err(error) if error.use_stderr() => return Complaint::misused(one_line(&error)).end(),
         Err(help) => {
             // Whoever asked for help and closed the pipe has read enough.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
     };
-    match cli.config() {
-        Ok(config) if cli.print_config() => print(&config),
-        Ok(config) => match cli.task() {
-            Task::Run => serve(cli, config),
-            Task::Backup(to) => back_up(&config, to),
-            Task::Status { json } => show_status(&config, json),
-            Task::Top(pace) => watch(&config, pace),
-            Task::Doctor { json } => examine(&config, json),
-            Task::Check => check(&config),
-        },
-        Err(error) => end(MISUSED, error),
+    let ended = match cli.config() {
+        Ok(config) => done(cli, config),
+        Err(error) => Err(Complaint::misused(error)),
+    };
+    ended.unwrap_or_else(Complaint::end)
+}
+
+fn done(cli: Cli, config: NodeConfig) -> Ended {
+    if cli.print_config() {
+        return commands::print(&config);
+    }
+    match cli.task() {
+        Task::Run => serve(cli, config),
+        Task::Backup(to) => commands::back_up(&config, to),
+        Task::Status { json } => commands::show_status(&config, json),
+        Task::Top(pace) => commands::watch(&config, pace),
+        Task::Doctor { json } => commands::examine(&config, json),
+        Task::Drain { json } => commands::hand_over(&config, json),
+        Task::CancelDrain => commands::stay(&config),
+        Task::Verify(dir) => commands::verify(dir.unwrap_or(&config.data_dir)),
+        Task::Restore { backup, to } => commands::restore(backup, to),
+        Task::Block(order) => commands::block(&config, order),
+        Task::ListBlocked { json } => commands::list_blocked(&config, json),
+        Task::Check => commands::check(&config),
     }
 }
 
-fn print(config: &NodeConfig) -> ExitCode {
-    match toml::to_string(config) {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            // Whoever closed the pipe has read enough.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                end(FAILED, format_args!("standard output cannot be written: {error}"))
-            }
-            _ => ExitCode::SUCCESS,
-        },
-        Err(error) => end(FAILED, error),
-    }
-}
-
-fn back_up(config: &NodeConfig, to: &Path) -> ExitCode {
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return end(FAILED, error),
-    };
-    match runtime.block_on(backup::ask(config, to)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => end(FAILED, error),
-    }
-}
-
-fn show_status(config: &NodeConfig, json: bool) -> ExitCode {
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return end(FAILED, error),
-    };
-    let report = match runtime.block_on(Report::ask(config)) {
-        Ok(report) => report,
-        Err(error) => return end(FAILED, error),
-    };
-    let text = if json {
-        serde_json::to_string(&report).map(|text| text + "\n")
-    } else {
-        Ok(report.to_string())
-    };
-    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
-        // Whoever closed the pipe has read enough: the node has answered.
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => end(FAILED, error),
-    }
-}
-
-fn watch(config: &NodeConfig, pace: Pace) -> ExitCode {
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return end(FAILED, error),
-    };
-    match runtime.block_on(top::watch(config, pace)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => end(FAILED, error),
-    }
-}
-
-/// Ends with 1 when a problem was found, as well as when nothing could be shown.
-fn examine(config: &NodeConfig, json: bool) -> ExitCode {
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return end(FAILED, error),
-    };
-    let diagnosis = doctor::diagnosed(&runtime.block_on(doctor::measure(config)));
-    let is_coloured = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
-    let style = if is_coloured { Style::Coloured } else { Style::Plain };
-    let text = match json {
-        true => serde_json::to_string(&diagnosis).map(|text| text + "\n"),
-        false => Ok(diagnosis.shown(style).to_string()),
-    };
-    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
-        // Whoever closed the pipe has read enough.
-        Ok(_) if diagnosis.state == State::Problem => ExitCode::from(FAILED),
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => end(FAILED, error),
-    }
-}
-
-/// The values themselves have been looked at before; this looks at the files that they name.
-fn check(config: &NodeConfig) -> ExitCode {
-    if let Err(error) = config.block_list() {
-        return end(MISUSED, error);
-    }
-    if let Some(Err(error)) = config.network_key_file.as_deref().map(data_dir::network_key) {
-        return end(MISUSED, error);
-    }
-    println!("the configuration can be used");
-    ExitCode::SUCCESS
-}
-
-fn serve(cli: Cli, config: NodeConfig) -> ExitCode {
+fn serve(cli: Cli, config: NodeConfig) -> Ended {
     // The node reads it once more; but only here is it known to be a mistake in the configuration.
-    if let Err(error) = config.block_list() {
-        return end(MISUSED, error);
-    }
-    let log = match logging::start(&config.log) {
-        Ok(log) => log,
-        Err(error) => return end(MISUSED, error),
-    };
+    config.block_list().map_err(Complaint::misused)?;
+    let log = logging::start(&config.log).map_err(Complaint::misused)?;
     let runtime =
         runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return end(FAILED, error),
-    };
+    let runtime = runtime.map_err(Complaint::failed)?;
     let result = runtime.block_on(async {
         let shutdown = stop_signal().map_err(|error| error.to_string())?;
         let read_again = move || cli.config().map_err(|error| error.to_string());
@@ -167,10 +78,7 @@ fn serve(cli: Cli, config: NodeConfig) -> ExitCode {
     });
     // A name being looked up in the background must not hold the end up.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => end(FAILED, error),
-    }
+    result.map(|()| ExitCode::SUCCESS).map_err(Complaint::failed)
 }
 
 /// Threads for links and clients. The driver and the store have threads of their own, which all links
@@ -185,9 +93,4 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async move {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     })
-}
-
-fn end(code: u8, reason: impl Display) -> ExitCode {
-    eprintln!("comm-node: {reason}");
-    ExitCode::from(code)
 }

@@ -24,9 +24,11 @@ use zeroize::Zeroizing;
 
 use crate::api::{Api, ApiError, Embedded, Owned, UnixSocket};
 use crate::backup::Source;
+use crate::blocking::{OwnBlocks, OwnBlocksError};
 use crate::clock::Clock;
 use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{self, DataDir, DataDirError};
+use crate::drain::Drains;
 use crate::driver::inbox::{Inbox, InboxLimits};
 use crate::driver::{Driver, DriverError, Host, Running};
 use crate::examination::Examiner;
@@ -79,6 +81,7 @@ pub struct Relay {
     peers: Peers,
     exporter: Option<Exporter>,
     figures: Figures,
+    drains: Drains,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
 }
@@ -95,6 +98,9 @@ pub enum RelayError {
     /// The list of the blocked cannot be read.
     #[error(transparent)]
     Blocks(#[from] BlockFileError),
+    /// What commands have blocked cannot be read.
+    #[error(transparent)]
+    OwnBlocks(#[from] OwnBlocksError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -221,7 +227,15 @@ async fn run_by(
             ended = relay.ended() => ended,
         };
         say_ended();
-        let Err(RelayError::Driver(DriverError::ClockSetBack)) = ended else { return ended };
+        match ended {
+            Err(RelayError::Driver(DriverError::ClockSetBack)) => {}
+            Ok(()) => {
+                info!("stopping: others have what this relay held");
+                manager.stopping();
+                return relay.stop().await;
+            }
+            failed => return failed,
+        }
         warn!("this machine's clock was set back: the node begins again by the time it shows now");
         manager.while_working(relay.stop()).await?;
         let (listen, tcp) = places.clone();
@@ -305,6 +319,7 @@ impl Relay {
 
     async fn begin(config: &NodeConfig, clock: Clock, around: Around) -> Result<Self, RelayError> {
         let Opened { data_dir, key, token, network_key, store } = open(config).await?;
+        let blocks = OwnBlocks::open(data_dir.path(), around.blocks.clone())?;
         let bound = Bound::new(config).await?;
         let parts = Parts::new(config, &key, network_key, (clock, around))?;
         let endpoints = config.endpoints(&bound.listening);
@@ -314,7 +329,9 @@ impl Relay {
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
         metrics::budget(config.store.bytes_max.0);
         let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
-        let host = parts.host(config.node(endpoints), (key, store), figures.clone());
+        let drains = Drains::new(parts.inbox.clone());
+        let told = (figures.clone(), drains.clone());
+        let host = parts.host(config.node(endpoints), (key, store), told);
         let mut relay = Self {
             key: public,
             listening: bound.listening.clone(),
@@ -331,9 +348,10 @@ impl Relay {
             peers: parts.peers.clone(),
             exporter: None,
             figures,
+            drains,
             _data_dir: data_dir,
         };
-        relay.serve(config, parts, bound, token);
+        relay.serve(config, (parts, blocks), bound, token);
         Ok(relay)
     }
 
@@ -369,7 +387,8 @@ impl Relay {
     }
 
     /// Waits until the node ends by itself: when something fails, or when the machine's clock was set
-    /// back, after which a new one has to be started.
+    /// back, after which a new one has to be started. `Ok` when it has handed over everything, as its owner
+    /// wanted, and is to be stopped.
     ///
     /// # Errors
     /// The reason.
@@ -382,6 +401,7 @@ impl Relay {
                     return Ok(result?);
                 }
                 Some(task) = self.tasks.join_next() => task??,
+                () = self.drains.completed() => return Ok(()),
             }
         }
     }
@@ -414,11 +434,19 @@ impl Relay {
         Ok(result?)
     }
 
-    fn serve(&mut self, config: &NodeConfig, parts: Parts, bound: Bound, token: Zeroizing<String>) {
+    fn serve(
+        &mut self,
+        config: &NodeConfig,
+        (parts, blocks): (Parts, OwnBlocks),
+        bound: Bound,
+        token: Zeroizing<String>,
+    ) {
         let owned = Owned {
             copies: self.copies.clone(),
             figures: self.figures.clone(),
             examiner: Examiner::new(config, &self.listening, (&parts.peers, &parts.inbox)),
+            drains: self.drains.clone(),
+            blocks,
         };
         let (api, closed) = (self.api.clone(), self.closed());
         self.tasks.spawn(async move { Ok(api.serve_unix(bound.socket, owned, closed).await?) });
@@ -518,12 +546,12 @@ impl Parts {
         &self,
         config: comm_proto::node::Config,
         (key, store): (KeyPair, Arc<RocksStore>),
-        figures: Figures,
+        (figures, drains): (Figures, Drains),
     ) -> Host {
         let (clock, inbox, peers) =
             (Arc::clone(&self.clock), self.inbox.clone(), self.peers.clone());
         let manager = self.manager.clone();
-        Host { config, key, store, clock, inbox, peers, manager, figures }
+        Host { config, key, store, clock, inbox, peers, manager, figures, drains }
     }
 }
 

@@ -12,6 +12,7 @@ mod gathered;
 mod logs;
 mod lowest;
 mod options;
+pub mod read_only;
 mod schema;
 pub mod syncer;
 pub mod upkeep;
@@ -67,6 +68,18 @@ pub enum OpenError {
         /// Where it is.
         path: PathBuf,
         /// What it has that this program does not know.
+        found: String,
+    },
+    /// An older program wrote it, and it is not to be changed.
+    #[error(
+        "the store {} has {found}, an older layout than {SCHEMA}, which a node raises when it starts on it; \
+         start one, and try again after",
+        path.display()
+    )]
+    Older {
+        /// Where it is.
+        path: PathBuf,
+        /// What it has.
         found: String,
     },
     /// The store is damaged or the disk fails.

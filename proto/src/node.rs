@@ -11,9 +11,9 @@
 //! `expire` end them; `routing`, `regions`, `entries`, `cards` and `card_searches` find nodes and
 //! people. `dial_backs` and `outside_view` deal with callers and with how they see us, `clocks` and
 //! `holding` with wrong clocks, `outage` with being cut off, `room` with the budget and `shares` with who gives way where it is used
-//! up. `desk` is the outgoing side:
+//! up. `drain` hands everything over before a node leaves. `desk` is the outgoing side:
 //! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
-//! program left there.
+//! program left there, `verify` looks for damage.
 
 mod accept;
 mod acknowledge;
@@ -29,6 +29,7 @@ mod custody;
 mod deliveries;
 mod desk;
 mod dial_backs;
+mod drain;
 mod entries;
 mod exchange;
 mod expire;
@@ -52,6 +53,7 @@ mod stats;
 mod subscribers;
 mod targets;
 mod upgrade;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,6 +77,7 @@ use collect::Collection;
 use deliveries::Deliveries;
 use desk::Desk;
 use dial_backs::DialBacks;
+use drain::Drain;
 use entries::Entries;
 use fetching::Fetching;
 use holding::HoldingClock;
@@ -89,9 +92,11 @@ use shares::Shares;
 use subscribers::Subscribers;
 
 pub use config::Config;
+pub use drain::Handover;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
 pub use stats::{Bound, Standing, Stats};
 pub use upgrade::Upgrade;
+pub use verify::{Finding, Verification};
 
 /// A relay. Its methods fall into three classes:
 ///
@@ -144,6 +149,8 @@ pub struct Node {
     settling: BTreeMap<Address, Vec<u8>>,
     deliveries: Deliveries,
     outage: Outage,
+    /// Whether it hands over what it holds, to leave for good.
+    drain: Drain,
 
     subscribers: BTreeMap<Address, Subscribers>,
     collections: BTreeMap<Address, Collection>,
@@ -214,6 +221,8 @@ impl Node {
             }
             Input::SessionClosed { session } => self.on_session_closed(session),
             Input::Command(Command::Bootstrap(contacts)) => self.on_bootstrap(turn, contacts)?,
+            Input::Command(Command::Drain) => self.on_drain(turn),
+            Input::Command(Command::Stay) => self.on_stay(),
         }
         self.finish_searches(turn)?;
         self.forget_clocks_of_the_gone();
@@ -237,6 +246,7 @@ impl Node {
             self.next_collection().map(|at| (at, Timer::Collect)),
             self.next_card_timeout().map(|at| (at, Timer::CardLookup)),
             self.bootstrap.next_attempt().map(|at| (at, Timer::Bootstrap)),
+            self.next_drain().map(|at| (at, Timer::Drain)),
         ]
         .into_iter()
         .flatten()
@@ -300,6 +310,7 @@ impl Node {
             card_searches,
             published,
             deliveries,
+            drain,
             desk,
             shares,
             // A few numbers each, however much comes and goes.
@@ -327,6 +338,7 @@ impl Node {
         let clients = sessions.values().map(Session::len).sum::<usize>() + published.len();
         let clients = clients + watchers.values().map(BTreeSet::len).sum::<usize>();
         let leaving = unsettled.len() + settling.len() + deliveries.len() + desk.promises();
+        let leaving = leaving + drain.len();
         nodes + seen + asked + read + clients + leaving + shares.len()
     }
 
@@ -347,6 +359,7 @@ impl Node {
         self.clocks_due(turn);
         self.collect_due(turn)?;
         self.cards_due(turn);
+        self.drain_due(turn)?;
         self.relay_due(turn)
     }
 }

@@ -65,6 +65,9 @@ pub enum Rejection {
     /// The object is dated further in the future than clocks may disagree.
     #[error("it is dated in the future")]
     FromFuture,
+    /// The node hands over what it holds, to leave for good: it takes nothing in any more.
+    #[error("the node hands over what it holds and will not come back; use another")]
+    Leaving,
 }
 
 /// Whether asking again can help.
@@ -97,6 +100,7 @@ impl Rejection {
             Self::Unreachable => 15,
             Self::OtherNetwork => 16,
             Self::FromFuture => 17,
+            Self::Leaving => 18,
         }
     }
 
@@ -120,6 +124,7 @@ impl Rejection {
             15 => Self::Unreachable,
             16 => Self::OtherNetwork,
             17 => Self::FromFuture,
+            18 => Self::Leaving,
             _ => Self::Malformed("the peer did not say what"),
         }
     }
@@ -144,13 +149,19 @@ impl Rejection {
             Self::Unreachable => "unreachable",
             Self::OtherNetwork => "other-network",
             Self::FromFuture => "from-future",
+            Self::Leaving => "leaving",
         }
     }
 
     /// Whether asking again can help.
     pub const fn retry(&self) -> Retry {
         match self {
-            Self::StoreFull | Self::Busy | Self::ShuttingDown | Self::Unreachable => Retry::Later,
+            Self::StoreFull
+            | Self::Busy
+            | Self::ShuttingDown
+            | Self::Unreachable
+            // Not here, but whoever was refused has it still, and may find another node.
+            | Self::Leaving => Retry::Later,
             _ => Retry::Never,
         }
     }

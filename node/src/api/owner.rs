@@ -4,20 +4,28 @@
 //! nowhere else: whoever has the token may read and send mail, and not write files as the node's user.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use comm_proto::rejection::{Rejection, Retry};
 use comm_proto::wire::client::{
-    BackupRequest, BackupResponse, ExamineRequest, ExamineResponse, GetFiguresRequest,
-    GetFiguresResponse,
+    BackupRequest, BackupResponse, BlockRequest, BlockResponse, CancelDrainRequest,
+    CancelDrainResponse, DrainRequest, DrainResponse, ExamineRequest, ExamineResponse,
+    GetFiguresRequest, GetFiguresResponse, ListBlockedRequest, ListBlockedResponse, UnblockRequest,
+    UnblockResponse,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::backup::{BackupError, Source};
+use crate::blocking::{OwnBlocks, OwnBlocksError};
+use crate::drain::{Drain, Drains};
 use crate::examination::Examiner;
 use crate::figures::Figures;
+use crate::links::blocks::{Entry, NoEntry};
 use crate::rpc::client::owner_server::Owner;
 
 use super::status::{refused, with_words};
@@ -31,6 +39,10 @@ pub struct Owned {
     pub figures: Figures,
     /// How others see it.
     pub examiner: Examiner,
+    /// Handing over what it holds.
+    pub drains: Drains,
+    /// Whom it has nothing to do with.
+    pub blocks: OwnBlocks,
 }
 
 /// The calls; copies are made one at a time.
@@ -86,6 +98,95 @@ impl Owner for OwnerCalls {
     ) -> Result<Response<ExamineResponse>, Status> {
         let examined = self.owned.examiner.examine().await;
         examined.map(Response::new).map_err(|reason| refused(&reason))
+    }
+
+    type DrainStream = Pin<Box<dyn Stream<Item = Result<DrainResponse, Status>> + Send>>;
+
+    async fn drain(
+        &self,
+        _request: Request<DrainRequest>,
+    ) -> Result<Response<Self::DrainStream>, Status> {
+        let (sender, reports) = mpsc::channel(1);
+        tokio::spawn(report_until_over(self.owned.drains.begin(), sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(reports))))
+    }
+
+    async fn cancel_drain(
+        &self,
+        _request: Request<CancelDrainRequest>,
+    ) -> Result<Response<CancelDrainResponse>, Status> {
+        let was_under_way = self.owned.drains.cancel().await;
+        Ok(Response::new(CancelDrainResponse { was_under_way }))
+    }
+
+    async fn block(
+        &self,
+        request: Request<BlockRequest>,
+    ) -> Result<Response<BlockResponse>, Status> {
+        let entries = entries(&request.into_inner().entries)?;
+        let blocks = self.owned.blocks.clone();
+        let added = changed(move || blocks.add(&entries)).await?;
+        Ok(Response::new(BlockResponse { added: added as u64 }))
+    }
+
+    async fn unblock(
+        &self,
+        request: Request<UnblockRequest>,
+    ) -> Result<Response<UnblockResponse>, Status> {
+        let entries = entries(&request.into_inner().entries)?;
+        let blocks = self.owned.blocks.clone();
+        changed(move || blocks.remove(&entries)).await?;
+        Ok(Response::new(UnblockResponse {}))
+    }
+
+    async fn list_blocked(
+        &self,
+        _request: Request<ListBlockedRequest>,
+    ) -> Result<Response<ListBlockedResponse>, Status> {
+        let texts = |entries: Vec<Entry>| entries.iter().map(ToString::to_string).collect();
+        let blocks = &self.owned.blocks;
+        let (by_command, by_file) = (texts(blocks.by_command()), texts(blocks.by_file()));
+        Ok(Response::new(ListBlockedResponse { by_command, by_file }))
+    }
+}
+
+fn entries(texts: &[String]) -> Result<Vec<Entry>, Status> {
+    let parse = |text: &String| text.parse::<Entry>();
+    let parsed: Result<Vec<_>, NoEntry> = texts.iter().map(parse).collect();
+    parsed.map_err(|_| refused(&Rejection::Malformed("entries")))
+}
+
+/// Waits for the disk on a thread that may.
+async fn changed<T: Send + 'static>(
+    change: impl FnOnce() -> Result<T, OwnBlocksError> + Send + 'static,
+) -> Result<T, Status> {
+    let result = spawn_blocking(change).await;
+    result.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
+        let text = error.to_string();
+        match error {
+            OwnBlocksError::NotThere { .. } => {
+                with_words(Status::not_found(text), Rejection::Unknown.name(), Retry::Never)
+            }
+            OwnBlocksError::Full => {
+                with_words(Status::out_of_range(text), "too-large", Retry::Never)
+            }
+            _ => with_words(Status::failed_precondition(text), "not-written", Retry::Later),
+        }
+    })
+}
+
+/// Says how far it is each time that it has come further, up to its end; whoever reads slowly is told less often.
+async fn report_until_over(
+    mut drain: watch::Receiver<Drain>,
+    reports: mpsc::Sender<Result<DrainResponse, Status>>,
+) {
+    loop {
+        let now = *drain.borrow_and_update();
+        let told = reports.send(Ok(now.into())).await;
+        // Nobody listens any more, or the node is gone.
+        if told.is_err() || now.is_over() || drain.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -67,7 +67,7 @@ const fn code(reason: &Rejection) -> Code {
         | Rejection::OtherNetwork => Code::PermissionDenied,
         Rejection::Unknown => Code::NotFound,
         Rejection::StoreFull | Rejection::Busy => Code::ResourceExhausted,
-        Rejection::ShuttingDown | Rejection::Unreachable => Code::Unavailable,
+        Rejection::ShuttingDown | Rejection::Unreachable | Rejection::Leaving => Code::Unavailable,
     }
 }
 

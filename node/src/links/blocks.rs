@@ -1,17 +1,20 @@
 //! Whom this node has nothing to do with: nodes by their address, and networks of IP addresses.
 //!
-//! Entry types are [`BlockList`], which is read from a file, and [`Blocks`], the list in force. It is
+//! Entry types are [`Entry`], [`BlockList`], which is read from a file or made by commands, and [`Blocks`], the
+//! two lists in force. They are
 //! asked before a link is opened or accepted, and again on every link when the list has changed. Keys
 //! are free to make, so blocking a node keeps out who does not know of it, and blocking networks keeps
 //! out the rest.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use comm_proto::address::Address;
 use thiserror::Error;
@@ -20,12 +23,33 @@ use crate::metrics;
 
 /// The longest file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// The most entries.
-const ENTRIES_MAX: usize = 65_536;
+/// The most entries of one list.
+pub const ENTRIES_MAX: usize = 65_536;
+
+/// Somebody to have nothing to do with, as people write it: a node by its address, or a network of IP
+/// addresses. Written out, it is the same whichever of several spellings it was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// A node.
+    Node(Address),
+    /// All addresses of IPv4 that begin like this one, up to so many bits.
+    V4(Ipv4Addr, u32),
+    /// All addresses of IPv6 that begin like this one, up to so many bits.
+    V6(Ipv6Addr, u32),
+}
+
+/// It is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "this is neither a relay's address (40 hexadecimal digits) nor an IP address or network such as \
+     192.0.2.0/24"
+)]
+pub struct NoEntry;
 
 /// Who is blocked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockList {
+    entries: BTreeSet<Entry>,
     nodes: BTreeSet<Address>,
     v4: Ranges,
     v6: Ranges,
@@ -35,13 +59,14 @@ pub struct BlockList {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ranges(Vec<(u128, u128)>);
 
-/// A list that can be replaced while it is used. Cloning shares it.
+/// The list of the file and that of commands, which can be replaced while they are used. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    list: RwLock<BlockList>,
+    by_file: RwLock<BlockList>,
+    by_command: RwLock<BlockList>,
     /// Counts the lists, so that a link need not ask again while it is the same.
     edition: AtomicU64,
 }
@@ -98,6 +123,14 @@ impl BlockList {
         Self::parse(path, &text)
     }
 
+    /// The list of these.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut list = Self::default();
+        entries.into_iter().for_each(|entry| list.add(entry));
+        list.settle();
+        list
+    }
+
     /// How many nodes and how many stretches of IP addresses are blocked.
     pub fn len(&self) -> usize {
         self.nodes.len() + self.v4.0.len() + self.v6.0.len()
@@ -119,30 +152,26 @@ impl BlockList {
             if entries > ENTRIES_MAX {
                 return Err(BlockFileError::TooLong(path.to_owned()));
             }
-            list.add(entry)
-                .ok_or_else(|| BlockFileError::Line { path: path.to_owned(), line: number + 1 })?;
+            let no_entry =
+                |_: NoEntry| BlockFileError::Line { path: path.to_owned(), line: number + 1 };
+            list.add(entry.parse().map_err(no_entry)?);
         }
-        list.v4.settle();
-        list.v6.settle();
+        list.settle();
         Ok(list)
     }
 
-    fn add(&mut self, entry: &str) -> Option<()> {
-        if let Ok(address) = entry.parse() {
-            self.nodes.insert(address);
-            return Some(());
+    fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Node(address) => drop(self.nodes.insert(address)),
+            Entry::V4(ip, prefix) => self.v4.0.extend(range(ip.to_bits().into(), 32, prefix)),
+            Entry::V6(ip, prefix) => self.v6.0.extend(range(ip.to_bits(), 128, prefix)),
         }
-        let (ip, prefix) = match entry.split_once('/') {
-            Some((ip, prefix)) => (ip.parse().ok()?, Some(prefix.parse().ok()?)),
-            None => (entry.parse().ok()?, None),
-        };
-        let (ip, prefix) = as_callers_are_seen(ip, prefix);
-        let (ranges, bits) = match ip {
-            IpAddr::V4(_) => (&mut self.v4, 32),
-            IpAddr::V6(_) => (&mut self.v6, 128),
-        };
-        ranges.0.push(range(number(ip), bits, prefix)?);
-        Some(())
+        self.entries.insert(entry);
+    }
+
+    fn settle(&mut self) {
+        self.v4.settle();
+        self.v6.settle();
     }
 
     fn has_ip(&self, ip: IpAddr) -> bool {
@@ -174,30 +203,92 @@ impl Ranges {
 }
 
 impl Blocks {
-    /// Puts another list in force, for new links at once and for open ones with the next thing that
+    /// Puts another list of the file in force, for new links at once and for open ones with the next thing that
     /// comes or goes over them.
     pub fn set(&self, list: BlockList) {
-        *self.0.list.write().unwrap_or_else(PoisonError::into_inner) = list;
-        self.0.edition.fetch_add(1, Ordering::Release);
+        self.replace(&self.0.by_file, list);
+    }
+
+    /// Does the same with the list of commands.
+    pub fn set_own(&self, list: BlockList) {
+        self.replace(&self.0.by_command, list);
+    }
+
+    /// Whether the file blocks just this.
+    pub fn is_listed(&self, entry: &Entry) -> bool {
+        read(&self.0.by_file).entries.contains(entry)
+    }
+
+    /// Everything that the file blocks, in order.
+    pub fn listed(&self) -> Vec<Entry> {
+        read(&self.0.by_file).entries.iter().copied().collect()
     }
 
     /// Whether nothing may come from `ip` or go there; counted if so.
     pub fn block_ip(&self, ip: IpAddr) -> bool {
-        counted("network", self.read(|list| list.has_ip(ip)))
+        counted("network", self.has(|list| list.has_ip(ip)))
     }
 
     /// Whether nothing may come from this node or go there; counted if so.
     pub fn block_node(&self, address: &Address) -> bool {
-        counted("node", self.read(|list| list.nodes.contains(address)))
+        counted("node", self.has(|list| list.nodes.contains(address)))
     }
 
-    /// The number of the list in force.
+    /// The number of the lists in force.
     pub(super) fn edition(&self) -> u64 {
         self.0.edition.load(Ordering::Acquire)
     }
 
-    fn read(&self, has: impl FnOnce(&BlockList) -> bool) -> bool {
-        has(&self.0.list.read().unwrap_or_else(PoisonError::into_inner))
+    fn replace(&self, place: &RwLock<BlockList>, list: BlockList) {
+        *place.write().unwrap_or_else(PoisonError::into_inner) = list;
+        self.0.edition.fetch_add(1, Ordering::Release);
+    }
+
+    fn has(&self, has: impl Fn(&BlockList) -> bool) -> bool {
+        has(&read(&self.0.by_file)) || has(&read(&self.0.by_command))
+    }
+}
+
+fn read(list: &RwLock<BlockList>) -> RwLockReadGuard<'_, BlockList> {
+    list.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FromStr for Entry {
+    type Err = NoEntry;
+
+    /// An IPv4 address may be written as one of IPv6 (`::ffff:192.0.2.1`). An IPv6 address without a prefix
+    /// stands for its /64.
+    fn from_str(text: &str) -> Result<Self, NoEntry> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Node(address));
+        }
+        let (ip, prefix) = match text.split_once('/') {
+            Some((ip, prefix)) => (ip, Some(prefix.parse().map_err(|_| NoEntry)?)),
+            None => (text, None),
+        };
+        let (ip, prefix) = as_callers_are_seen(ip.parse().map_err(|_| NoEntry)?, prefix);
+        match ip {
+            IpAddr::V4(ip) => {
+                let (first, _) = range(ip.to_bits().into(), 32, prefix).ok_or(NoEntry)?;
+                // Of 32 bits nothing is lost.
+                Ok(Self::V4(Ipv4Addr::from_bits(first as u32), prefix))
+            }
+            IpAddr::V6(ip) => {
+                let (first, _) = range(ip.to_bits(), 128, prefix).ok_or(NoEntry)?;
+                Ok(Self::V6(Ipv6Addr::from_bits(first), prefix))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(address) => write!(f, "{address}"),
+            Self::V4(ip, 32) => write!(f, "{ip}"),
+            Self::V4(ip, prefix) => write!(f, "{ip}/{prefix}"),
+            Self::V6(ip, prefix) => write!(f, "{ip}/{prefix}"),
+        }
     }
 }
 
@@ -319,6 +410,27 @@ mod tests {
         // Such as the secret of the network, whose file was named by mistake.
         let secret = "5e".repeat(32);
         assert!(!list(&secret).unwrap_err().contains("5e5e"));
+    }
+
+    #[test]
+    fn an_entry_is_written_in_one_way_however_it_was_read() {
+        for (read, written) in [
+            ("AB".repeat(20).as_str(), "ab".repeat(20).as_str()),
+            ("192.0.2.9", "192.0.2.9"),
+            ("192.0.2.9/24", "192.0.2.0/24"),
+            ("::ffff:192.0.2.9", "192.0.2.9"),
+            ("::ffff:192.0.2.9/120", "192.0.2.0/24"),
+            ("2001:db8:0:7::1", "2001:db8:0:7::/64"),
+            ("2001:db8:0:7::1/128", "2001:db8:0:7::1/128"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            let entry: Entry = read.parse().unwrap();
+            assert_eq!(entry.to_string(), written);
+            assert_eq!(written.parse(), Ok(entry));
+        }
+        for wrong in ["", "nobody", "192.0.2.0/33", "192.0.2.0/", "::1/129", "192.0.2.0/-1"] {
+            assert_eq!(wrong.parse::<Entry>(), Err(NoEntry), "{wrong}");
+        }
     }
 
     #[test]

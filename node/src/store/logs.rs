@@ -1,14 +1,14 @@
 //! Makes logs whose end a loss of power has garbled safe to be read back.
 //!
-//! Entry function is [`defuse`]. RocksDB's reader takes damage for the end of a log, with one exception:
+//! Entry function is [`defuse`]; [`damaged`] only looks. RocksDB's reader takes damage for the end of a log, with one exception:
 //! at a header of a kind that only logs which are used again have, it stands still for ever. Ours are
 //! never used again, so such a header is no record of ours but chance, and becomes one of no kind,
 //! which is damage like any other. Nothing else is judged here; checksums are the reader's.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A record lies in one block or is split at its end.
 const BLOCK_LEN: usize = 32 << 10;
@@ -25,35 +25,51 @@ const NO_KIND: u8 = 0x7f;
 
 /// Looks through all logs in the store's directory, which no other process may use meanwhile.
 pub(super) fn defuse(store: &Path) -> io::Result<()> {
-    let files = match fs::read_dir(store) {
-        Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for file in files {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            defuse_log(&path)?;
+    for path in logs(store)? {
+        let mut file = File::open(&path)?;
+        while let Some(at) = next_used_again(&mut file)? {
+            tracing::warn!(log = %path.display(), "the end of a log is damaged");
+            let log = OpenOptions::new().write(true).open(&path)?;
+            log.write_all_at(&[NO_KIND], at + KIND_AT as u64)?;
         }
     }
     Ok(())
 }
 
-fn defuse_log(path: &Path) -> io::Result<()> {
-    let mut log = File::open(path)?;
-    let mut block = Vec::with_capacity(BLOCK_LEN);
-    for start in (0_u64..).step_by(BLOCK_LEN) {
-        block.clear();
-        if log.by_ref().take(BLOCK_LEN as u64).read_to_end(&mut block)? == 0 {
-            break;
-        }
-        if let Some(at) = used_again(&block) {
-            tracing::warn!(log = %path.display(), "the end of a log is damaged");
-            let log = OpenOptions::new().write(true).open(path)?;
-            log.write_all_at(&[NO_KIND], start + (at + KIND_AT) as u64)?;
+/// A log in the store's directory that its reader could not be let loose on, if there is one.
+pub(super) fn damaged(store: &Path) -> io::Result<Option<PathBuf>> {
+    for path in logs(store)? {
+        if next_used_again(&mut File::open(&path)?)?.is_some() {
+            return Ok(Some(path));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+fn logs(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let files = match fs::read_dir(store) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths: Vec<_> = files.map(|file| Ok(file?.path())).collect::<io::Result<_>>()?;
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+    Ok(paths.into_iter().filter(is_log).collect())
+}
+
+/// The next such header, from the block on that is to be read next; one in a block at the most.
+fn next_used_again(log: &mut File) -> io::Result<Option<u64>> {
+    let mut block = Vec::with_capacity(BLOCK_LEN);
+    loop {
+        let start = log.stream_position()?;
+        block.clear();
+        if log.by_ref().take(BLOCK_LEN as u64).read_to_end(&mut block)? == 0 {
+            return Ok(None);
+        }
+        if let Some(at) = used_again(&block) {
+            return Ok(Some(start + at as u64));
+        }
+    }
 }
 
 /// Where the reader would stand still, if it came so far: the first header of such a kind that is

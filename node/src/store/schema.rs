@@ -39,6 +39,22 @@ pub(super) fn refuse_unknown_families(options: &Options, path: &Path) -> Result<
     }
 }
 
+/// A table that this program knows and the store at `path` has not.
+pub(super) fn missing_family(options: &Options, path: &Path) -> Option<Family> {
+    let families = DB::list_cf(options, path).ok()?;
+    Family::ALL.into_iter().find(|family| !families.iter().any(|name| name == family.name()))
+}
+
+/// The version in a store, if there is one.
+pub(super) fn version_in(store: &dyn Store<Family>) -> Result<Option<u32>, StoreError> {
+    let Some(value) = store.get(Family::Meta, KEY)? else { return Ok(None) };
+    let bytes = value.try_into().map_err(|_| StoreError::Damaged("its version"))?;
+    match u32::from_be_bytes(bytes) {
+        0 => Err(StoreError::Damaged("its version")),
+        version => Ok(Some(version)),
+    }
+}
+
 /// Writes the version into a new store and upgrades an old one.
 pub(super) fn settle(store: &RocksStore) -> Result<(), OpenError> {
     let failed = |error: StoreError| OpenError::Disk {
@@ -60,13 +76,9 @@ pub(super) fn settle(store: &RocksStore) -> Result<(), OpenError> {
 
 /// The version in `store`; `None` when the store is new.
 fn version(store: &RocksStore) -> Result<Option<u32>, StoreError> {
-    let Some(value) = store.get(Family::Meta, KEY)? else {
-        return if is_empty(store)? { Ok(None) } else { Err(StoreError::Damaged("its version")) };
-    };
-    let bytes = value.try_into().map_err(|_| StoreError::Damaged("its version"))?;
-    match u32::from_be_bytes(bytes) {
-        0 => Err(StoreError::Damaged("its version")),
-        version => Ok(Some(version)),
+    match version_in(store)? {
+        None if !is_empty(store)? => Err(StoreError::Damaged("its version")),
+        found => Ok(found),
     }
 }
 

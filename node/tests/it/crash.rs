@@ -6,14 +6,16 @@
 mod expected;
 mod load;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use comm_node::rpc::client::client_client::ClientClient;
+use comm_proto::envelope::EnvelopeId;
 use tonic::transport::Channel;
 
-use crate::node_process::{NodeProcess, data_dir, status};
+use crate::node_process::{NodeProcess, data_dir, said, status};
 use expected::Expected;
 use load::{Load, Mailboxes, fill};
 
@@ -97,6 +99,73 @@ async fn a_killed_node_with_a_hundred_thousand_envelopes_serves_within_a_second(
     println!("starts: {}", told(&mut starts));
     // The median, as other work of the machine is not the node's.
     assert!(starts[starts.len() / 2] <= Duration::from_secs(1), "{starts:?}");
+}
+
+/// What a node on this data is used for until it has answered so often, and is killed.
+async fn use_until_killed(dir: &Path, expected: &Arc<Mutex<Expected>>, answers: u64) {
+    let node = Arc::new(NodeProcess::spawn(dir, &[]));
+    let (mut client, mut dice) = (node.client().await, Dice(SEED));
+    let now = status(&mut client).await;
+    let mut load = Load::open(&node, expected, &Mailboxes::new(), client, &now, dir).await;
+    load.everything_that_waits().await;
+    load.run_until_killed(0, answers, &mut dice).await;
+}
+
+/// Leaves the data of a node in `dir` that clients and another node have used until it was killed.
+pub(crate) async fn leave_data(dir: &Path) {
+    use_until_killed(dir, &Arc::default(), 3_000).await;
+}
+
+/// What a reader finds at a node that begins on this data.
+async fn served_from(dir: &Path) -> BTreeSet<EnvelopeId> {
+    let node = Arc::new(NodeProcess::spawn(dir, &[]));
+    let mut client = node.client().await;
+    let now = status(&mut client).await;
+    let expected = Arc::default();
+    let mut load = Load::open(&node, &expected, &Mailboxes::new(), client, &now, dir).await;
+    load.everything_that_waits().await
+}
+
+/// What clients were answered and another node has receipts for, from before the copy was begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_taken_under_load_is_restored_to_a_node_that_serves_all_that_was_promised_before() {
+    let (dir, copies) = (data_dir(), data_dir());
+    let (copy, restored) = (copies.path().join("copy"), copies.path().join("restored"));
+    let expected = Arc::<Mutex<Expected>>::default();
+    let (data, shared) = (dir.path().to_owned(), Arc::clone(&expected));
+    let used = tokio::spawn(async move { use_until_killed(&data, &shared, 20_000).await });
+    loop {
+        let totals = expected.lock().unwrap().totals();
+        if totals.delivered > 100 && totals.stored > 1_000 && totals.ended > 50 {
+            break;
+        }
+        assert!(!used.is_finished(), "{totals:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let (promised, ended) = {
+        let expected = expected.lock().unwrap();
+        (expected.promised(), expected.ended())
+    };
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let (data, to) = (path(dir.path()), path(&copy));
+    let backup = move || said(&["backup", "--data-dir", &data, &to]);
+    let (code, _, complaint) = tokio::task::spawn_blocking(backup).await.unwrap();
+    assert_eq!(code, Some(0), "{complaint}");
+    let busy = !used.is_finished();
+    used.await.unwrap();
+    assert!(busy, "there was no load any more");
+    let (code, text, complaint) = said(&["verify", &path(&copy)]);
+    assert_eq!(code, Some(0), "{text}{complaint}");
+    let (code, text, complaint) = said(&["restore", &path(&copy), &path(&restored)]);
+    assert_eq!(code, Some(0), "{text}{complaint}");
+    // What was acknowledged after that moment, as far as is known, may have been before the copy.
+    let still = expected.lock().unwrap().promised();
+    let promised: BTreeSet<_> = promised.intersection(&still).copied().collect();
+    let served = served_from(&restored).await;
+    assert!(promised.len() > 300, "only {}", promised.len());
+    let lost = promised.difference(&served).count();
+    assert_eq!(lost, 0, "of {}", promised.len());
+    assert_eq!(ended.intersection(&served).count(), 0, "what was ended is back");
 }
 
 /// Starts it and takes the time until its first answer.

@@ -4,10 +4,12 @@
 
 mod api;
 mod backup;
+mod blocking;
 mod config;
 mod crash;
 mod data_dir;
 mod doctor;
+mod draining;
 mod footprint;
 mod hosted;
 mod hostile;
@@ -20,4 +22,6 @@ mod python_example;
 mod relay;
 mod store;
 mod top;
+mod troubles;
 mod upkeep;
+mod verifying;

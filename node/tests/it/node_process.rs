@@ -35,10 +35,22 @@ pub(crate) struct NodeProcess {
 impl NodeProcess {
     /// Starts it; it may not serve yet.
     pub(crate) fn spawn(dir: &Path, args: &[String]) -> Self {
+        let listen = ["--listen=127.0.0.1:0".to_owned()];
+        Self::spawn_listening(dir, &[&listen[..], args].concat())
+    }
+
+    /// The same, where the arguments say where it listens.
+    pub(crate) fn spawn_listening(dir: &Path, args: &[String]) -> Self {
+        let data_dir = [format!("--data-dir={}", dir.display())];
+        Self::spawn_around(dir, &[&data_dir[..], args].concat())
+    }
+
+    /// The same, where the arguments say where its data is, too; its log and its socket are in `dir`.
+    pub(crate) fn spawn_around(dir: &Path, args: &[String]) -> Self {
         let log = File::create(dir.join("stderr.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_comm-node"));
         command.env_clear().env("HOME", "/nowhere").env("NO_COLOR", "1");
-        command.args(["run", "--listen=127.0.0.1:0", "--network=test", "--data-dir"]).arg(dir);
+        command.args(["run", "--network=test"]);
         let child = command.args(args).stderr(Stdio::from(log)).spawn().unwrap();
         Self { child: Mutex::new(child), dir: dir.to_owned() }
     }
@@ -73,6 +85,24 @@ impl NodeProcess {
         child.wait().unwrap();
     }
 
+    /// A signal by its name, such as `-TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.lock().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// The code with which it ends by itself, and how long it took to.
+    pub(crate) fn ended(&self) -> (Option<i32>, Duration) {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.lock().unwrap().try_wait().unwrap() {
+                return (status.code(), since.elapsed());
+            }
+            assert!(since.elapsed() < PATIENCE, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         self.child.lock().unwrap().try_wait().unwrap().is_none()
     }
@@ -101,6 +131,14 @@ impl Drop for NodeProcess {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// What `comm-node` says when it is called so: its exit code, its output and its complaint.
+pub(crate) fn said(args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_comm-node"));
+    let output = command.env_clear().env("HOME", "/nowhere").args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 /// An empty data directory on the disk that builds are on, not in memory.

@@ -137,7 +137,7 @@ fn a_newer_layout_is_refused_and_left_as_it_is() {
 }
 
 /// What a program with layout 1 wrote; see the test `upgrading` of the protocol.
-fn layout_1() -> MemoryStore<Family> {
+pub(crate) fn layout_1() -> MemoryStore<Family> {
     let text = include_str!("../../../proto/testdata/store/layout-1.txt");
     let rows = text.lines().filter_map(|line| line.strip_prefix("row "));
     let put = |row: &str| {
@@ -152,7 +152,7 @@ fn layout_1() -> MemoryStore<Family> {
 }
 
 /// Puts everything of a store in memory where [`RocksStore`] will look for it.
-fn lay_out(memory: &MemoryStore<Family>, dir: &std::path::Path) {
+pub(crate) fn lay_out(memory: &MemoryStore<Family>, dir: &std::path::Path) {
     let mut options = rocksdb::Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);

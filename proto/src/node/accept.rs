@@ -89,7 +89,11 @@ impl Node {
         if let Some(tombstone) = self.tombstone(turn, &id)? {
             return Ok(Taken::Ended(tombstone));
         }
-        if let Some(custody) = self.custody(turn, &id)? {
+        let custody = self.custody(turn, &id)?;
+        if self.is_leaving() && custody.as_ref().is_none_or(|held| held.role != origin.role) {
+            return Ok(Taken::Refused(Rejection::Leaving));
+        }
+        if let Some(custody) = custody {
             return Ok(self.take_again(turn, &id, custody, origin.role));
         }
         if let Err(reason) = self.check_room(turn, envelope, origin)? {

@@ -12,6 +12,7 @@ use crate::message::{Request, Response};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
 
+use super::drain::Item;
 use super::exchange::Settled;
 use super::fetching::Handed;
 use super::io::{CallId, Output};
@@ -41,6 +42,8 @@ pub(super) enum Purpose {
     Deliver { ids: Vec<EnvelopeId> },
     /// Nothing hangs on the answer.
     Tell,
+    /// To hand on how envelopes ended, by the numbers of the endings, before this node leaves.
+    HandOn { endings: Vec<u64> },
     /// What waits in mailboxes we collect.
     Subscribe { mailboxes: Vec<Address>, pages: u32 },
     /// Bodies of what waits.
@@ -158,6 +161,9 @@ impl Node {
                 } else {
                     self.note_reached(turn);
                 }
+                if let Purpose::Offer { ids } | Purpose::Deliver { ids } = &purpose {
+                    self.note_not_taken(ids, &reason);
+                }
                 self.on_failure(turn, &to, purpose)
             }
         }
@@ -233,6 +239,12 @@ impl Node {
                 Ok(())
             }
             (Purpose::Tell, Response::Done) => Ok(()),
+            (Purpose::HandOn { endings }, Response::Done) => {
+                for ending in endings {
+                    self.note_taken_over(turn, Item::Ending(ending), &from.address());
+                }
+                Ok(())
+            }
             (purpose, _) => {
                 self.note_refusal(Rejection::Malformed("an answer to another question"));
                 self.on_failure(turn, &from, purpose)
@@ -264,6 +276,7 @@ impl Node {
             | Purpose::PublishCard(_)
             | Purpose::Ping
             | Purpose::DialBack(_)
+            | Purpose::HandOn { .. }
             | Purpose::Tell => Ok(()),
         }
     }

@@ -66,7 +66,7 @@ impl Node {
 
     /// When the next subscription is to be renewed, or something to be fetched from others.
     pub(super) fn next_collection(&self) -> Option<Time> {
-        if self.table.is_empty() {
+        if self.table.is_empty() || self.is_leaving() {
             return None;
         }
         let renewal = self.collections.values().map(|collection| collection.next).min();
@@ -75,7 +75,7 @@ impl Node {
 
     /// Renews what is due, and fetches elsewhere what has not come.
     pub(super) fn collect_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        if self.table.is_empty() {
+        if self.table.is_empty() || self.is_leaving() {
             return Ok(());
         }
         let due = self.collections.iter().filter(|(_, collection)| collection.next <= turn.now);
@@ -160,7 +160,7 @@ impl Node {
             }
             if let Some(tombstone) = self.tombstone(turn, id)? {
                 read.insert(tombstone);
-            } else if self.custody(turn, id)?.is_none() {
+            } else if !self.is_leaving() && self.custody(turn, id)?.is_none() {
                 self.fetching.announce(id, from, turn.now);
             }
         }

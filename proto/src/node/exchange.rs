@@ -21,6 +21,7 @@ use super::acknowledge::to_be_told;
 use super::calls::Purpose;
 use super::custody::{Rounds, Word};
 use super::desk::Promise;
+use super::drain::Item;
 use super::io::{Event, Family, RequestId};
 use super::keys;
 use super::records::{Custody, Role, Tombstone};
@@ -120,6 +121,12 @@ impl Node {
         wanted: &[EnvelopeId],
         settled: Settled,
     ) -> Result<(), StoreError> {
+        let held: BTreeSet<_> =
+            settled.receipts.iter().flat_map(|receipt| receipt.ids()).copied().collect();
+        for id in offered.iter().filter(|id| !held.contains(id) && !wanted.contains(id)) {
+            // Of what has ended there nothing is left here in a moment.
+            self.note_not_taken(&[*id], &Rejection::StoreFull);
+        }
         self.settle(turn, from, offered, settled)?;
         let asked: BTreeSet<_> = wanted.iter().filter(|id| offered.contains(id)).collect();
         self.deliver(turn, from, asked.into_iter().copied())
@@ -154,7 +161,8 @@ impl Node {
             self.stats.relayed += 1;
             self.event(Event::Relayed { id, to: from.address() });
         }
-        for (_, reason) in refused.iter().take(delivered.len()) {
+        for (id, reason) in refused.iter().take(delivered.len()) {
+            self.note_not_taken(&[*id], reason);
             self.note_refusal(reason.clone());
         }
         let taken: BTreeSet<_> =
@@ -167,7 +175,7 @@ impl Node {
         let is_full = refused.len() >= delivered.len();
         let is_later = |reason: &Rejection| match reason {
             Rejection::StoreFull => is_full,
-            Rejection::Busy | Rejection::ShuttingDown => true,
+            Rejection::Busy | Rejection::ShuttingDown | Rejection::Leaving => true,
             _ => false,
         };
         let has_room = !refused.iter().any(|(_, reason)| is_later(reason));
@@ -263,6 +271,7 @@ impl Node {
         for receipt in settled.receipts.iter().filter(|r| r.holder() == from.address()) {
             for id in receipt.ids().iter().filter(|id| told.contains(id)) {
                 self.add_holder(turn, id, receipt, Word::Asked)?;
+                self.note_taken_over(turn, Item::Envelope(*id), &from.address());
             }
         }
         self.on_acknowledgements(turn, &settled.acknowledgements, Some(from.address())).map(|_| ())

@@ -16,6 +16,8 @@ use crate::rejection::Rejection;
 use crate::store::{Batch, Seq};
 use crate::time::Time;
 
+use super::drain::Handover;
+
 /// The tables of a node's store (PROTOCOL has no say in them; ARCHITECTURE.md explains the keys).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -168,6 +170,11 @@ pub enum Input {
 pub enum Command {
     /// Find the network through these nodes. Kept until one has answered.
     Bootstrap(Vec<Contact>),
+    /// Take nothing in any more and hand over what is here, to leave for good (PROTOCOL §6.10). Its end is
+    /// told by [`Event::Drained`].
+    Drain,
+    /// Be an ordinary node again: the end of [`Command::Drain`] before or after its own.
+    Stay,
 }
 
 /// What a node tells its host. Drain with `poll_output` until `None` after each input.
@@ -302,6 +309,12 @@ pub enum Event {
     },
     /// This node's clock is again within the tolerance of most others'.
     ClockAgreed,
+    /// Handing over has come to its end. If it is complete the node waits to be ended; if not, it goes on as
+    /// before and has everything (PROTOCOL §6.10).
+    Drained {
+        /// What became of what it held.
+        handover: Handover,
+    },
     /// A lookup came to its end.
     LookedUp {
         /// Queries it took.
@@ -328,4 +341,6 @@ pub enum Timer {
     CardLookup,
     /// The network has not been found yet.
     Bootstrap,
+    /// What is here is being handed over.
+    Drain,
 }

@@ -34,12 +34,7 @@ impl OwnMailboxes {
     /// Up to `max` that were written down.
     pub(super) fn read(turn: Turn<'_>, max: usize) -> Result<Self, StoreError> {
         let rows = turn.store.scan(Family::Meta, PREFIX, END, max)?;
-        let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
-            let mailbox = key.strip_prefix(PREFIX)?.try_into().ok()?;
-            let until = u64::from_be_bytes(value[..].try_into().ok()?);
-            Some((Address::from_bytes(mailbox), Time::from_millis(until)))
-        };
-        let until: Option<_> = rows.iter().map(read).collect();
+        let until: Option<_> = rows.iter().map(|(key, value)| parse_row(key, value)).collect();
         Ok(Self { until: until.ok_or(StoreError::Damaged("own mailboxes"))? })
     }
 
@@ -83,6 +78,13 @@ impl OwnMailboxes {
             };
         }
     }
+}
+
+/// A mailbox and until when it counts as a client's own, if this is a row that says so.
+pub(super) fn parse_row(key: &[u8], value: &[u8]) -> Option<(Address, Time)> {
+    let mailbox = key.strip_prefix(PREFIX)?.try_into().ok()?;
+    let until = u64::from_be_bytes(value.try_into().ok()?);
+    Some((Address::from_bytes(mailbox), Time::from_millis(until)))
 }
 
 impl Node {

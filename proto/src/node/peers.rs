@@ -39,6 +39,12 @@ impl Node {
                 self.dial_back(turn, caller, source);
             }
             Request::FindNode { target } => self.answer_find_node(id, &peer, &target),
+            // A receipt of a node that leaves would be counted on, by nodes that leave themselves too.
+            Request::Offer { .. } | Request::Digest { .. } | Request::Deliver { .. }
+                if self.is_leaving() =>
+            {
+                self.reply(id, Err(Rejection::Leaving));
+            }
             Request::Offer { ids } => self.answer_offer(turn, id, (&peer, group), &ids)?,
             Request::Digest { digest, from, to } => {
                 self.answer_digest(turn, id, &digest, &from, &to)?;

@@ -22,6 +22,7 @@ use super::clocks::PeerClocks;
 use super::deliveries::Deliveries;
 use super::desk::Desk;
 use super::dial_backs::DialBacks;
+use super::drain::Drain;
 use super::entries::{ENTRIES_KEY, Entries};
 use super::expire::CLOCK_KEY;
 use super::fetching::Fetching;
@@ -99,6 +100,7 @@ pub(super) fn recover(
         settling: BTreeMap::new(),
         deliveries: Deliveries::default(),
         outage: Outage::new(turn.now),
+        drain: Drain::default(),
         subscribers: BTreeMap::new(),
         collections: BTreeMap::new(),
         own_mailboxes: OwnMailboxes::read(turn, config.subscriptions_max)?,
@@ -144,21 +146,36 @@ fn read_totals(turn: Turn<'_>) -> Result<Stats, StoreError> {
     let Some(value) = turn.store.get(Family::Meta, TOTALS_KEY)? else {
         return Ok(Stats::default());
     };
+    if let Some(totals) = parse_totals(&value) {
+        return Ok(stats_of(totals));
+    }
+    // Written before cards' bytes and acknowledgements were counted.
     let (numbers, []) = value.as_chunks::<8>() else { return Err(StoreError::Damaged("totals")) };
-    let numbers: Vec<_> = numbers.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect();
-    let (&[envelopes, envelope_bytes, tombstones, cards], rest) =
-        numbers.split_first_chunk::<4>().ok_or(StoreError::Damaged("totals"))?;
-    let [card_bytes, acknowledgements, acknowledgement_bytes] = match *rest {
-        [a, b, c] => [a, b, c],
-        // Written before these were counted.
-        [] => {
-            let (_, card_bytes) = count(turn, Family::Cards)?;
-            let (acknowledgements, bytes) = count(turn, Family::Acknowledgements)?;
-            [card_bytes, acknowledgements, bytes]
-        }
-        _ => return Err(StoreError::Damaged("totals")),
-    };
-    Ok(Stats {
+    let numbers: [[u8; 8]; 4] = numbers.try_into().map_err(|_| StoreError::Damaged("totals"))?;
+    let [envelopes, envelope_bytes, tombstones, cards] = numbers.map(u64::from_be_bytes);
+    let (_, card_bytes) = count(turn, Family::Cards)?;
+    let (told, told_bytes) = count(turn, Family::Acknowledgements)?;
+    Ok(stats_of([envelopes, envelope_bytes, tombstones, cards, card_bytes, told, told_bytes]))
+}
+
+/// The totals as [`Node::write_totals`] writes them.
+pub(super) fn parse_totals(value: &[u8]) -> Option<Totals> {
+    let (numbers, []) = value.as_chunks::<8>() else { return None };
+    let numbers: [[u8; 8]; 7] = numbers.try_into().ok()?;
+    Some(numbers.map(u64::from_be_bytes))
+}
+
+fn stats_of(totals: Totals) -> Stats {
+    let [
+        envelopes,
+        envelope_bytes,
+        tombstones,
+        cards,
+        card_bytes,
+        acknowledgements,
+        acknowledgement_bytes,
+    ] = totals;
+    Stats {
         envelopes,
         envelope_bytes,
         tombstones,
@@ -167,7 +184,7 @@ fn read_totals(turn: Turn<'_>) -> Result<Stats, StoreError> {
         acknowledgements,
         acknowledgement_bytes,
         ..Stats::default()
-    })
+    }
 }
 
 /// How many values a table holds, and their bytes; reads all of it.

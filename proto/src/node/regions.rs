@@ -222,14 +222,20 @@ impl Node {
         if self.is_entry_for(custody) {
             return found().filter(|_| !searches);
         }
-        let (fewest, radius) = (self.fewest_of_region(), self.radius());
-        if let Some(neighbours) = self.table.all_within(&custody.mailbox, radius)
-            && neighbours.len() >= fewest
-        {
+        if let Some(neighbours) = self.neighbours_at(&custody.mailbox) {
             return Some(neighbours);
         }
         let searches = searches && custody.rounds >= NEIGHBOURS_SEARCH_FROM;
         found().filter(|_| !searches)
+    }
+
+    /// The region of a place as the table shows it, if this node lies in it and the table can show all of it.
+    pub(super) fn neighbours_at(&self, place: &Address) -> Option<Vec<Contact>> {
+        if self.is_small_network() || !self.is_in_region(&self.address, place) {
+            return None;
+        }
+        let neighbours = self.table.all_within(place, self.radius())?;
+        Some(neighbours).filter(|neighbours| neighbours.len() >= self.fewest_of_region())
     }
 
     /// An estimate that is far too large must not leave an envelope with nobody.

@@ -7,6 +7,7 @@ use crate::time::Time;
 use super::Node;
 use super::deliveries::{LINE_MAX, LINED_UP_MAX, LINES_MAX};
 use super::dial_backs::{SOURCES_MAX, UNDER_WAY_MAX};
+use super::drain::IN_HAND_MAX;
 use super::fetching::PLACES_MAX;
 use super::room::disk_bytes;
 use super::routing::BOOTSTRAP_MAX;
@@ -136,6 +137,7 @@ impl Node {
             bound("mailboxes of clients", self.own_mailboxes.len(), config.subscriptions_max),
             bound("places for fetching", self.fetching.places(), PLACES_MAX),
             bound("nodes of a bucket", self.table.fullest_bucket(), config.table.bucket_size),
+            bound("things being handed over", self.drain.len(), IN_HAND_MAX),
             bound("nodes with a line", nodes, LINES_MAX),
             bound("envelopes of a line", longest, LINE_MAX),
             // Beyond its bound each line has room for one message.

@@ -15,6 +15,7 @@ mod counting;
 mod deafening;
 mod delivering;
 mod dialling_back;
+mod draining;
 mod durability;
 mod features;
 mod fences;

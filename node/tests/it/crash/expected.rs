@@ -94,6 +94,19 @@ impl Expected {
             .is_some_and(|letter| letter.stored == Word::Answered && letter.ended.is_none())
     }
 
+    /// What it has answered for and nobody has begun to acknowledge.
+    pub(super) fn promised(&self) -> BTreeSet<EnvelopeId> {
+        let letters = self.letters.iter();
+        let promised = letters.filter(|(_, it)| it.stored == Word::Answered && it.ended.is_none());
+        promised.map(|(id, _)| *id).collect()
+    }
+
+    /// What it has said is ended.
+    pub(super) fn ended(&self) -> BTreeSet<EnvelopeId> {
+        let letters = self.letters.iter();
+        letters.filter(|(_, it)| it.ended == Some(Word::Answered)).map(|(id, _)| *id).collect()
+    }
+
     /// Compares with everything that waits after a crash, and goes on from there.
     pub(super) fn compare(&mut self, received: &BTreeSet<EnvelopeId>) -> Result<(), String> {
         if let Some(id) = received.iter().find(|id| !self.letters.contains_key(id)) {

@@ -1,0 +1,111 @@
+//! How `comm-node drain` asks the node that runs on the data, and waits for what becomes of it.
+//!
+//! Entry functions are [`ask`] and [`cancel`]. The node is asked over its socket, which only its owner can
+//! open.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use comm_proto::wire::client::{CancelDrainRequest, DrainRequest, DrainState};
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+use crate::api;
+use crate::config::NodeConfig;
+use crate::rpc::client::owner_client::OwnerClient;
+
+use super::Report;
+
+/// How long the process of a node may take to end once it has handed over everything.
+const END_MAX: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why nothing is known of a node's handing over. Each is one line.
+#[derive(Debug, Error)]
+pub enum DrainError {
+    /// Nobody listens at the socket.
+    #[error(
+        "no relay runs with the socket {}: {reason}; a relay hands over what it holds while it runs",
+        socket.display()
+    )]
+    Nobody {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The node refuses.
+    #[error("the relay refuses: {0}")]
+    Refused(String),
+    /// The node ended meanwhile.
+    #[error(
+        "the relay ended before it had handed over everything; what it holds is on its disk. Start it \
+         and call this again"
+    )]
+    Ended,
+    /// It was handed over and yet goes on.
+    #[error("the relay has handed over everything and has not ended within {} seconds", END_MAX.as_secs())]
+    GoesOn,
+}
+
+/// Has the node that is configured so hand over what it holds, and end if nothing stays behind. Each report
+/// that comes on the way is `shown`; the last one is returned when the node has ended, or goes on as before. To
+/// be called on a runtime. When the future is dropped the node goes on handing over.
+///
+/// # Errors
+/// When no node runs there, it refuses, or it ends meanwhile.
+pub async fn ask(
+    config: &NodeConfig,
+    mut shown: impl FnMut(&Report),
+) -> Result<Report, DrainError> {
+    let socket = config.socket_path();
+    let mut owner = connect(&socket).await?;
+    let mut reports = owner.drain(DrainRequest {}).await.map_err(refused)?.into_inner();
+    loop {
+        // What breaks off is a node that ends.
+        let Ok(Some(response)) = reports.message().await else { return Err(DrainError::Ended) };
+        let report = Report::of(&response);
+        match response.state() {
+            DrainState::UnderWay => shown(&report),
+            DrainState::Complete => {
+                drop((reports, owner));
+                let ended = timeout(END_MAX, nobody_listens(&socket)).await;
+                return ended.map(|()| report).map_err(|_| DrainError::GoesOn);
+            }
+            DrainState::Incomplete | DrainState::Cancelled | DrainState::Unspecified => {
+                return Ok(report);
+            }
+        }
+    }
+}
+
+/// Has the node that is configured so stay; whether it was about to leave. To be called on a runtime.
+///
+/// # Errors
+/// When no node runs there, or it refuses.
+pub async fn cancel(config: &NodeConfig) -> Result<bool, DrainError> {
+    let mut owner = connect(&config.socket_path()).await?;
+    let answer = owner.cancel_drain(CancelDrainRequest {}).await.map_err(refused)?;
+    Ok(answer.into_inner().was_under_way)
+}
+
+async fn connect(socket: &Path) -> Result<OwnerClient<Channel>, DrainError> {
+    let nobody = |reason: String| DrainError::Nobody { socket: socket.to_owned(), reason };
+    // The system's own words, which a channel would wrap.
+    UnixStream::connect(socket).await.map_err(|error| nobody(error.to_string()))?;
+    let channel = api::connect(socket.to_owned()).await;
+    Ok(OwnerClient::new(channel.map_err(|error| nobody(error.to_string()))?))
+}
+
+async fn nobody_listens(socket: &Path) {
+    while UnixStream::connect(socket).await.is_ok() {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn refused(status: tonic::Status) -> DrainError {
+    DrainError::Refused(status.message().to_owned())
+}
