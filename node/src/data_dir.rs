@@ -142,11 +142,7 @@ impl DataDir {
         let mut secret = Zeroizing::new([0; SECRET_LEN]);
         OsRng.fill_bytes(&mut *secret);
         let line = Zeroizing::new(hex::encode(secret.as_slice()) + "\n");
-        let unfinished = path.with_added_extension("new");
-        write_durably(&unfinished, line.as_bytes())
-            .and_then(|()| fs::rename(&unfinished, path))
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(system("write", path))?;
+        replace_durably(path, line.as_bytes()).map_err(system("write", path))?;
         Ok(secret)
     }
 }
@@ -193,6 +189,15 @@ fn read_secret(path: &Path, file: File) -> Result<Zeroizing<[u8; SECRET_LEN]>, D
     hex::decode_to_slice(text.trim_ascii(), &mut *secret)
         .map_err(|_| DataDirError::Damaged(path.to_owned()))?;
     Ok(secret)
+}
+
+/// Puts a file that nobody else can open in the place of the one at `path`, if there is one: whole or
+/// not at all, also when the power fails.
+pub(crate) fn replace_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_added_extension("new");
+    write_durably(&unfinished, bytes)?;
+    fs::rename(&unfinished, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {

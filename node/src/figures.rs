@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use comm_proto::node::Stats;
-use comm_proto::wire::client::GetFiguresResponse;
+use comm_proto::time::Time;
+use comm_proto::wire::client::{GetFiguresResponse, TrafficVolume as VolumeMessage};
 
 use crate::store::upkeep::{DiskUse, free_bytes};
 
@@ -28,6 +29,20 @@ struct Shared {
 struct Now {
     stats: Stats,
     clock_ahead: i64,
+    volume: Option<Volume>,
+}
+
+/// How far the volume of traffic of this period is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes that may be moved in the period.
+    pub max: u64,
+    /// Bytes that were.
+    pub used: u64,
+    /// When the next period begins.
+    pub ends: Time,
+    /// Until when the node hibernates, if it does.
+    pub rests_until: Option<Time>,
 }
 
 impl Figures {
@@ -47,9 +62,19 @@ impl Figures {
         self.lock().clock_ahead = millis;
     }
 
+    /// How far its volume of traffic is used, if it has one.
+    pub fn set_volume(&self, volume: Option<Volume>) {
+        self.lock().volume = volume;
+    }
+
+    /// Until when the node hibernates, if it does.
+    pub fn rests_until(&self) -> Option<Time> {
+        self.lock().volume?.rests_until
+    }
+
     /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.
     pub fn response(&self) -> GetFiguresResponse {
-        let Now { stats, clock_ahead } = *self.lock();
+        let Now { stats, clock_ahead, volume } = *self.lock();
         let began = self.0.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         GetFiguresResponse {
             began: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
@@ -65,10 +90,22 @@ impl Figures {
             relayed: stats.relayed,
             acknowledged_for_others: stats.acknowledged_for_others,
             clock_ahead,
+            volume: volume.map(VolumeMessage::from),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
         self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Volume> for VolumeMessage {
+    fn from(volume: Volume) -> Self {
+        Self {
+            bytes_max: volume.max,
+            used: volume.used,
+            ends: volume.ends.as_millis(),
+            hibernates_until: volume.rests_until.map(Time::as_millis),
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! crate is the world around it: [`driver`] hands it inputs and does what it says, [`store`] is its
 //! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
 //! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk. Whoever runs
-//! it meets [`metrics`], [`status`], [`reload`] and [`service_manager`].
+//! it meets [`metrics`], [`status`], [`reload`] and [`service_manager`]; what it may cost them in
+//! traffic is [`traffic`]'s.
 //!
 //! # A node inside a program
 //!
@@ -40,5 +41,6 @@ pub mod service;
 pub mod service_manager;
 pub mod status;
 pub mod store;
+pub mod traffic;
 
 pub use relay::{Relay, RelayError, run};

@@ -15,12 +15,14 @@ use std::time::{Duration, SystemTime};
 
 use comm_proto::message::Reachability;
 use comm_proto::node::{Event, Standing, Stats};
-use comm_proto::time::Span;
+use comm_proto::time::{Span, Time};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use thiserror::Error;
+
+use crate::figures::Volume;
 
 pub use exporter::Exporter;
 
@@ -41,6 +43,11 @@ const RELOADED: &str = "comm_config_last_reload_successful";
 const RELOADED_AT: &str = "comm_config_last_reload_success_timestamp_seconds";
 const BUILD: &str = "comm_build_info";
 const LINK_BYTES: &str = "comm_link_bytes_total";
+const HIBERNATING: &str = "comm_hibernating";
+const VOLUME: &str = "comm_traffic_volume_bytes";
+const VOLUME_USED: &str = "comm_traffic_volume_used_bytes";
+const VOLUME_LEFT: &str = "comm_traffic_volume_left_bytes";
+const PERIOD_ENDS: &str = "comm_traffic_period_end_timestamp_seconds";
 const LINKS: &str = "comm_links";
 const DIALS: &str = "comm_dials_total";
 const TABLE: &str = "comm_table_nodes";
@@ -160,6 +167,15 @@ pub fn dialled(linked: bool) {
 /// Notes how many bytes the store may take.
 pub fn budget(bytes: u64) {
     gauge!(BUDGET).set(bytes as f64);
+}
+
+/// Notes how far the volume of this period's traffic is used; a volume of 0 is none.
+pub(crate) fn volume(volume: &Volume) {
+    gauge!(VOLUME).set(volume.max as f64);
+    gauge!(VOLUME_USED).set(volume.used as f64);
+    gauge!(VOLUME_LEFT).set(volume.max.saturating_sub(volume.used) as f64);
+    gauge!(PERIOD_ENDS).set((volume.ends.as_millis() / 1_000) as f64);
+    gauge!(HIBERNATING).set(if volume.rests_until.is_some() { 1.0 } else { 0.0 });
 }
 
 /// What only ever grows.
@@ -287,6 +303,7 @@ fn begin_at_zero() {
     }
     gauge!(BUILD, "version" => VERSION, "revision" => REVISION).set(1.0);
     gauge!(CLOCK).set(0.0);
+    volume(&Volume { max: 0, used: 0, ends: Time::ZERO, rests_until: None });
     traffic::publish();
     for by in labels::BLOCKED {
         counter!(BLOCKED, "by" => by).increment(0);
@@ -314,6 +331,11 @@ fn describe() {
     describe_gauge!(RELOADED_AT, Unit::Seconds, "When a configuration was last put in force.");
     describe_gauge!(BUILD, "Always 1; what the program is, by its labels.");
     describe_counter!(LINK_BYTES, Unit::Bytes, "Bytes of links since the start, by direction.");
+    describe_gauge!(HIBERNATING, "1 while others are not served, as the volume is used up.");
+    describe_gauge!(VOLUME, Unit::Bytes, "Bytes that a period may carry; 0 without a bound.");
+    describe_gauge!(VOLUME_USED, Unit::Bytes, "Bytes that were carried in this period.");
+    describe_gauge!(VOLUME_LEFT, Unit::Bytes, "Bytes that are left of it.");
+    describe_gauge!(PERIOD_ENDS, Unit::Seconds, "When the next period begins.");
     describe_gauge!(LINKS, "Links that are open, by who opened them.");
     describe_counter!(DIALS, "Attempts to reach other nodes since the start, by result.");
     describe_gauge!(TABLE, "Nodes in the routing table, by how they have answered lately.");
@@ -388,6 +410,8 @@ mod tests {
             "comm_dials_total{result=\"failed\"} 0",
             "comm_blocked_total{by=\"node\"} 0",
             "comm_custody_acknowledged_total 0",
+            "comm_hibernating 0",
+            "comm_traffic_volume_used_bytes 0",
             "comm_fsync_seconds_count 0",
             "comm_lookup_seconds_bucket{le=\"+Inf\"} 0",
             "comm_lookup_queries_sum 0",

@@ -3,6 +3,7 @@
 //! Entry types are [`Relay`], for programs that have a node inside, and [`run`], for one that is
 //! nothing else. It only connects the parts; what each of them does is in its own module.
 
+mod budget;
 mod limits;
 
 use std::future::Future;
@@ -43,7 +44,10 @@ use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
 use crate::store::upkeep::Upkeep;
 use crate::store::{OpenError, RocksStore};
+use crate::traffic::Traffic;
+use crate::traffic::keeper::{KeeperError, Kept};
 
+use budget::TrafficBudget;
 use limits::{accept_limits, dial_limits, keep_alive};
 
 /// How long connections may linger once the node itself has ended.
@@ -77,6 +81,7 @@ pub struct Relay {
     door: Option<Door>,
     peers: Peers,
     exporter: Option<Exporter>,
+    budget: TrafficBudget,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
 }
@@ -119,6 +124,9 @@ pub enum RelayError {
     /// The node itself failed.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// The account of this period's traffic cannot be kept.
+    #[error(transparent)]
+    Traffic(#[from] KeeperError),
     /// The system gives no thread.
     #[error("the system gives no thread: {0}")]
     Thread(io::Error),
@@ -151,6 +159,7 @@ struct Parts {
     network: Network,
     credentials: Arc<Credentials>,
     peers: Peers,
+    traffic: Traffic,
     manager: ServiceManager,
 }
 
@@ -311,6 +320,8 @@ impl Relay {
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
         metrics::budget(config.store.bytes_max.0);
         let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
+        let kept = parts.kept(figures.clone());
+        let budget = TrafficBudget::begin(data_dir.path(), &config.traffic, kept)?;
         let host = parts.host(config.node(endpoints), (key, store), figures.clone());
         let mut relay = Self {
             key: public,
@@ -327,6 +338,7 @@ impl Relay {
             door: None,
             peers: parts.peers.clone(),
             exporter: None,
+            budget,
             _data_dir: data_dir,
         };
         relay.serve(config, (parts, figures), bound, token);
@@ -359,9 +371,12 @@ impl Relay {
     }
 
     /// From now on the limits of `config` hold, as far as they can change while it runs.
-    fn set_limits(&self, config: &NodeConfig) {
+    fn set_limits(&mut self, config: &NodeConfig) {
         self.door.iter().for_each(|door| door.set_limits(accept_limits(config)));
         self.peers.set_limits(dial_limits(config));
+        if let Err(error) = self.budget.set(&config.traffic) {
+            error!(%error, "the volume of traffic was not changed");
+        }
     }
 
     /// Waits until the node ends by itself: when something fails, or when the machine's clock was set
@@ -402,9 +417,10 @@ impl Relay {
             self.tasks.shutdown().await;
         }
         let (upkeep, copies) = (self.upkeep.take(), self.copies.clone());
+        let keeper = self.budget.end();
         let let_go = move || {
             copies.close();
-            drop(upkeep);
+            drop((upkeep, keeper));
         };
         spawn_blocking(let_go).await?;
         Ok(result?)
@@ -424,13 +440,14 @@ impl Relay {
             let (api, closed) = (self.api.clone(), self.closed());
             self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });
         }
-        let Parts { inbox, clock, network, credentials, peers, manager: _ } = parts;
+        let Parts { inbox, clock, network, credentials, peers, traffic, manager: _ } = parts;
         if !bound.peers.is_empty() {
             let door = Door::new(credentials, accept_limits(config));
             self.door = Some(door.clone());
             let links = door.open(bound.peers);
             let service = PeerService::new(inbox, network, clock);
-            let (service, closed) = (service.with_keep_alive(keep_alive(config)), self.closed());
+            let service = service.with_keep_alive(keep_alive(config)).within(traffic);
+            let closed = self.closed();
             self.tasks.spawn(async move { Ok(service.serve(links, closed).await?) });
         }
         let places = config.bootstrap.clone();
@@ -496,7 +513,8 @@ impl Parts {
         let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
         let clock = Arc::new(clock);
         let Around { manager, blocks } = around;
-        let mut credentials = Credentials::new(key)?.without(blocks);
+        let traffic = Traffic::default();
+        let mut credentials = Credentials::new(key)?.without(blocks).within(traffic.clone());
         if let Some(network_key) = network_key {
             let private = PrivateNetwork::new(network_key, key.public(), Arc::clone(&clock));
             credentials = credentials.in_private(private);
@@ -509,7 +527,11 @@ impl Parts {
             inbox.clone(),
             dial_limits(config),
         );
-        Ok(Self { inbox, clock, network, credentials, peers, manager })
+        Ok(Self { inbox, clock, network, credentials, peers, traffic, manager })
+    }
+
+    fn kept(&self, figures: Figures) -> Kept {
+        Kept { traffic: self.traffic.clone(), clock: Arc::clone(&self.clock), figures }
     }
 
     fn host(

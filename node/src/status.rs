@@ -8,9 +8,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use comm_proto::time::{Span, Time};
 use comm_proto::wire::client::{
     GetFiguresRequest, GetFiguresResponse, GetStatusRequest, GetStatusResponse, ListPeersRequest,
-    PeerInfo, PeerStatus, Reachability,
+    PeerInfo, PeerStatus, Reachability, TrafficVolume,
 };
 use comm_proto::wire::decode;
 use comm_proto::wire::object::Endpoint;
@@ -23,6 +24,7 @@ use crate::config::NodeConfig;
 use crate::config::units::ByteSize;
 use crate::rpc::client::client_client::ClientClient;
 use crate::rpc::client::owner_client::OwnerClient;
+use crate::traffic::schedule::shown;
 
 /// How long a node may take to answer all that is asked.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +54,8 @@ pub struct Report {
     pub envelopes: Envelopes,
     /// What that takes.
     pub store: Store,
+    /// Its traffic in this period; none where no volume is set.
+    pub volume: Option<Volume>,
     /// By how much its clock is ahead of most others', beyond what clocks may differ; negative when it
     /// is behind.
     pub clock_ahead_seconds: i64,
@@ -106,6 +110,20 @@ pub struct Store {
     pub disk_bytes: u64,
     /// That the disk has left, if it says so.
     pub free_bytes: Option<u64>,
+}
+
+/// What it carries between it and other nodes in a period, both directions together. Times are seconds
+/// since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Volume {
+    /// Bytes that it may carry.
+    pub bytes_max: u64,
+    /// Bytes that it has carried.
+    pub used_bytes: u64,
+    /// When the next period begins.
+    pub ends: u64,
+    /// Until when it hibernates: it serves nobody but its own clients.
+    pub hibernates_until: Option<u64>,
 }
 
 /// Why there is no report. Each is one line.
@@ -165,6 +183,7 @@ impl Report {
             network_size: status.network_size,
             envelopes: Envelopes::of(status, figures),
             store: Store::of(figures),
+            volume: figures.volume.map(Volume::from),
             clock_ahead_seconds: figures.clock_ahead / 1_000,
         }
     }
@@ -224,6 +243,29 @@ impl Table {
             questionable: count(PeerStatus::Questionable),
             bad: count(PeerStatus::Bad),
         }
+    }
+}
+
+impl From<TrafficVolume> for Volume {
+    fn from(volume: TrafficVolume) -> Self {
+        Self {
+            bytes_max: volume.bytes_max,
+            used_bytes: volume.used,
+            ends: volume.ends / 1_000,
+            hibernates_until: volume.hibernates_until.map(|at| at / 1_000),
+        }
+    }
+}
+
+/// For people, in one line.
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |seconds| shown(Time::ZERO + Span::from_secs(seconds));
+        if let Some(until) = self.hibernates_until {
+            write!(f, "HIBERNATING until {}: ", at(until))?;
+        }
+        let percent = self.used_bytes.saturating_mul(100) / self.bytes_max.max(1);
+        write!(f, "{percent} % of {} until {}", size(self.bytes_max), at(self.ends))
     }
 }
 
@@ -288,6 +330,9 @@ impl fmt::Display for Report {
         let parts = format!("others' mail {}, cards {}", size(others_bytes), size(card_bytes));
         line("budget", format!("{percent} % of {} ({parts})", size(bytes_max)))?;
         line("disk", format!("{} taken, {free} free", size(disk_bytes)))?;
+        if let Some(volume) = self.volume {
+            line("traffic", volume.to_string())?;
+        }
         line("clock", self.clock())
     }
 }
