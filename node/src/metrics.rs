@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use comm_proto::message::Reachability;
-use comm_proto::node::{Event, Standing, Stats};
+use comm_proto::node::{Event, Held, Standing, Stats, Taken};
 use comm_proto::time::{Span, Time};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -57,6 +57,9 @@ const PEERS: &str = "comm_peers";
 const NETWORK_SIZE: &str = "comm_network_size";
 const ENVELOPES: &str = "comm_envelopes";
 const ENVELOPE_BYTES: &str = "comm_envelope_bytes";
+const HELD: &str = "comm_envelopes_held";
+const TAKEN: &str = "comm_envelopes_taken_total";
+const RECEIPTS: &str = "comm_receipts_total";
 const TOMBSTONES: &str = "comm_tombstones";
 const ACKNOWLEDGEMENTS: &str = "comm_acknowledgements";
 const CARDS: &str = "comm_cards";
@@ -130,6 +133,12 @@ impl Observer {
         for ((name, before), (_, now)) in counts(&self.before).into_iter().zip(counts(stats)) {
             counter!(name).increment(now.saturating_sub(before));
         }
+        for ((role, before), (_, now)) in taken(&self.before).into_iter().zip(taken(stats)) {
+            counter!(TAKEN, "role" => role).increment(now.saturating_sub(before));
+        }
+        for ((to, before), (_, now)) in receipts(&self.before).into_iter().zip(receipts(stats)) {
+            counter!(RECEIPTS, "direction" => to).increment(now.saturating_sub(before));
+        }
         self.before = *stats;
         set_gauges(stats);
         traffic::publish();
@@ -193,7 +202,22 @@ fn counts(stats: &Stats) -> [(&'static str, u64); 9] {
     ]
 }
 
+/// Envelopes taken in, by what the node was to them.
+fn taken(stats: &Stats) -> [(&'static str, u64); 4] {
+    let Taken { own, region, entry, collected } = stats.taken;
+    [("own", own), ("region", region), ("entry", entry), ("collected", collected)]
+}
+
+/// Envelopes that receipts were given for, by whom.
+fn receipts(stats: &Stats) -> [(&'static str, u64); 2] {
+    [("given", stats.receipts_given), ("received", stats.receipts_received)]
+}
+
 fn set_gauges(stats: &Stats) {
+    let Held { own, relayed, collected } = stats.held;
+    for (role, count) in [("own", own), ("relayed", relayed), ("collected", collected)] {
+        gauge!(HELD, "role" => role).set(count as f64);
+    }
     for (name, count) in [
         (PEERS, stats.peers),
         (NETWORK_SIZE, stats.network_size),
@@ -289,6 +313,12 @@ fn begin_at_zero() {
     for (name, _) in counts(&Stats::default()) {
         counter!(name).increment(0);
     }
+    for (role, _) in taken(&Stats::default()) {
+        counter!(TAKEN, "role" => role).increment(0);
+    }
+    for (direction, _) in receipts(&Stats::default()) {
+        counter!(RECEIPTS, "direction" => direction).increment(0);
+    }
     for reason in labels::REASONS {
         counter!(REFUSED, "reason" => reason).increment(0);
     }
@@ -345,6 +375,9 @@ fn describe() {
     describe_gauge!(NETWORK_SIZE, "Estimated nodes of the network, this one included.");
     describe_gauge!(ENVELOPES, "Envelopes in the store.");
     describe_gauge!(ENVELOPE_BYTES, Unit::Bytes, "Bytes of the bodies of envelopes in the store.");
+    describe_gauge!(HELD, "Envelopes in the store, by how the node came to them.");
+    describe_counter!(TAKEN, "Envelopes taken in since the start, by what the node was to them.");
+    describe_counter!(RECEIPTS, "Envelopes that receipts were given for since the start, by whom.");
     describe_gauge!(TOMBSTONES, "Tombstones of acknowledged envelopes in the store.");
     describe_gauge!(ACKNOWLEDGEMENTS, "Acknowledgements in the store.");
     describe_gauge!(CARDS, "Cards in the store.");
@@ -410,11 +443,41 @@ mod tests {
             "comm_dials_total{result=\"failed\"} 0",
             "comm_blocked_total{by=\"node\"} 0",
             "comm_custody_acknowledged_total 0",
+            "comm_envelopes_taken_total{role=\"region\"} 0",
+            "comm_receipts_total{direction=\"given\"} 0",
             "comm_hibernating 0",
             "comm_traffic_volume_used_bytes 0",
             "comm_fsync_seconds_count 0",
             "comm_lookup_seconds_bucket{le=\"+Inf\"} 0",
             "comm_lookup_queries_sum 0",
+        ] {
+            assert!(has_line(&recorder, line), "{line}");
+        }
+    }
+
+    #[test]
+    fn envelopes_are_shown_by_role_and_receipts_by_direction() {
+        let recorder = recorder();
+        let mut stats = Stats { receipts_given: 5, receipts_received: 2, ..Stats::default() };
+        stats.taken = Taken { own: 1, region: 7, entry: 3, collected: 4 };
+        metrics::with_local_recorder(&recorder, || {
+            let mut observer = Observer::default();
+            observer.observe(&stats);
+            stats.taken.region = 9;
+            stats.receipts_given = 6;
+            stats.held = Held { own: 1, relayed: 8, collected: 2 };
+            observer.observe(&stats);
+        });
+        for line in [
+            "comm_envelopes_taken_total{role=\"own\"} 1",
+            "comm_envelopes_taken_total{role=\"region\"} 9",
+            "comm_envelopes_taken_total{role=\"entry\"} 3",
+            "comm_envelopes_taken_total{role=\"collected\"} 4",
+            "comm_receipts_total{direction=\"given\"} 6",
+            "comm_receipts_total{direction=\"received\"} 2",
+            "comm_envelopes_held{role=\"own\"} 1",
+            "comm_envelopes_held{role=\"relayed\"} 8",
+            "comm_envelopes_held{role=\"collected\"} 2",
         ] {
             assert!(has_line(&recorder, line), "{line}");
         }
