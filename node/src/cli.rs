@@ -237,7 +237,7 @@ fn described(arg: Arg, defaults: &Table) -> Arg {
     }
     let arg = match key.split_once('.') {
         Some(("protocol", _)) => arg.help_heading("Protocol (the same at all nodes of a network)"),
-        Some(("limits", _)) => arg.help_heading("Limits"),
+        Some(("limits" | "traffic", _)) => arg.help_heading("Limits"),
         _ => arg.help_heading("Settings"),
     };
     let default = at(defaults, &key).filter(|default| !default.is_empty() && default != "false");

@@ -15,6 +15,9 @@ use thiserror::Error;
 
 use crate::data_dir;
 use crate::links::blocks::{BlockFileError, BlockList};
+use crate::traffic::Rate;
+use crate::traffic::account::Plan;
+use crate::traffic::schedule::Schedule;
 
 use bootstrap::BootstrapPeer;
 use units::{ByteSize, Interval};
@@ -29,6 +32,12 @@ const NETWORK_LEN_MAX: usize = 64;
 const SOCKET_PATH_LEN_MAX: usize = 103;
 /// Below this the store would be full before its own files are written.
 const STORE_BYTES_MIN: u64 = 16 << 20;
+/// A rate below this is no line over which messages of a mebibyte come in time.
+const RATE_MIN: u64 = 128 << 10;
+/// Two of the largest messages.
+const BURST_MIN: u64 = 2 << 20;
+/// Below this a day would be spent with links alone.
+const VOLUME_MIN: u64 = 64 << 20;
 
 /// The configuration of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +70,8 @@ pub struct NodeConfig {
     pub block: BlockConfig,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// What it may carry between it and other nodes.
+    pub traffic: TrafficConfig,
     /// Log lines.
     pub log: LogConfig,
     /// Times and counts of the protocol.
@@ -144,6 +155,20 @@ pub struct LimitsConfig {
 pub struct BlockConfig {
     /// A file with addresses of nodes and IP networks, one a line; nobody is blocked when not set.
     pub file: Option<PathBuf>,
+}
+
+/// What the node may carry between it and other nodes; nothing is limited when nothing is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrafficConfig {
+    /// Bytes a second, in each direction.
+    pub rate_max: Option<ByteSize>,
+    /// Bytes that may go at once in a direction after a silence, beyond the rate.
+    pub rate_burst: ByteSize,
+    /// Bytes of a period, both directions together. When they are used up the node hibernates.
+    pub volume_max: Option<ByteSize>,
+    /// When periods begin.
+    pub volume_period: Schedule,
 }
 
 /// Log lines.
@@ -331,6 +356,7 @@ impl NodeConfig {
         require("store.bytes_max", self.store.bytes_max.0 >= STORE_BYTES_MIN, || {
             format!("must be at least {}", ByteSize(STORE_BYTES_MIN))
         })?;
+        self.traffic.refuse_bad_bounds()?;
         for (key, is_zero) in [
             ("limits.calls_max", limits.calls_max == 0),
             ("limits.sessions_max", limits.sessions_max == 0),
@@ -391,6 +417,7 @@ impl Default for NodeConfig {
             store: StoreConfig::default(),
             block: BlockConfig::default(),
             limits: LimitsConfig::default(),
+            traffic: TrafficConfig::default(),
             log: LogConfig::default(),
             protocol: ProtocolConfig::default(),
         }
@@ -417,6 +444,44 @@ impl Default for LimitsConfig {
             read_timeout: seconds(120),
             ping_interval: seconds(20),
             ping_timeout: seconds(10),
+        }
+    }
+}
+
+impl TrafficConfig {
+    /// What a direction may carry, if there is a bound.
+    pub fn rate(&self) -> Option<Rate> {
+        let burst = self.rate_burst.0;
+        self.rate_max.map(|rate| Rate { per_second: rate.0, burst })
+    }
+
+    /// What a period may carry, if there is a bound.
+    pub fn plan(&self) -> Option<Plan> {
+        let schedule = self.volume_period;
+        self.volume_max.map(|volume| Plan { volume_max: volume.0, schedule })
+    }
+
+    fn refuse_bad_bounds(&self) -> Result<(), InvalidValue> {
+        for (key, size, least) in [
+            ("traffic.rate_max", self.rate_max, RATE_MIN),
+            ("traffic.rate_burst", Some(self.rate_burst), BURST_MIN),
+            ("traffic.volume_max", self.volume_max, VOLUME_MIN),
+        ] {
+            require(key, size.is_none_or(|size| size.0 >= least), || {
+                format!("must be at least {}", ByteSize(least))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for TrafficConfig {
+    fn default() -> Self {
+        Self {
+            rate_max: None,
+            rate_burst: ByteSize(8 << 20),
+            volume_max: None,
+            volume_period: Schedule::MONTHLY,
         }
     }
 }
@@ -504,6 +569,10 @@ mod tests {
         assert_eq!(refused(|c| c.operator.contact = Some("é".repeat(256))), None);
         assert_eq!(refused(|c| c.store.bytes_max = ByteSize(1)), Some("store.bytes_max"));
         assert_eq!(refused(|c| c.limits.calls_max = 0), Some("limits.calls_max"));
+        let size = |bytes| Some(ByteSize(bytes));
+        assert_eq!(refused(|c| c.traffic.rate_max = size(1_000)), Some("traffic.rate_max"));
+        assert_eq!(refused(|c| c.traffic.rate_burst = ByteSize(0)), Some("traffic.rate_burst"));
+        assert_eq!(refused(|c| c.traffic.volume_max = size(1 << 20)), Some("traffic.volume_max"));
         assert_eq!(
             refused(|c| c.limits.ping_interval = c.limits.read_timeout),
             Some("limits.read_timeout")

@@ -41,6 +41,7 @@ use crate::metrics::{self, Observer};
 use crate::service_manager::ServiceManager;
 use crate::store::RocksStore;
 use crate::store::syncer::Syncer;
+use crate::traffic::schedule::shown;
 
 use inbox::{Admission, Budget, Inbox, Turn};
 use recipients::{Recipients, Waiter};
@@ -251,11 +252,15 @@ impl Driver {
         let stats = self.node.stats();
         self.observer.observe(&stats);
         self.figures.set_stats(stats);
+        self.peers.set_has_clients(stats.sessions > 0 || stats.held.own > 0);
         metrics::stands(&self.node.standing(self.now));
         self.tell_handover();
         self.manager.status(|| {
             let Stats { peers, envelopes, .. } = stats;
-            format!("{peers} relays known, {envelopes} envelopes stored")
+            let known = format!("{peers} relays known, {envelopes} envelopes stored");
+            let until =
+                self.figures.rests_until().map(|at| format!(", hibernating until {}", shown(at)));
+            known + &until.unwrap_or_default()
         });
     }
 

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use comm_proto::node::Stats;
-use comm_proto::wire::client::{GetFiguresResponse, Warning};
+use comm_proto::time::Time;
+use comm_proto::wire::client::{GetFiguresResponse, TrafficVolume as VolumeMessage, Warning};
 
 use crate::logging::warnings;
 use crate::metrics::syncs;
@@ -33,6 +34,20 @@ struct Shared {
 struct Now {
     stats: Stats,
     clock_ahead: i64,
+    volume: Option<Volume>,
+}
+
+/// How far the volume of traffic of this period is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes that may be moved in the period.
+    pub max: u64,
+    /// Bytes that were.
+    pub used: u64,
+    /// When the next period begins.
+    pub ends: Time,
+    /// Until when the node hibernates, if it does.
+    pub rests_until: Option<Time>,
 }
 
 /// What a node does for others, and has done since it began.
@@ -93,9 +108,19 @@ impl Figures {
         }
     }
 
+    /// How far its volume of traffic is used, if it has one.
+    pub fn set_volume(&self, volume: Option<Volume>) {
+        self.lock().volume = volume;
+    }
+
+    /// Until when the node hibernates, if it does.
+    pub fn rests_until(&self) -> Option<Time> {
+        self.lock().volume?.rests_until
+    }
+
     /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.
     pub fn response(&self) -> GetFiguresResponse {
-        let Now { stats, clock_ahead } = *self.lock();
+        let Now { stats, clock_ahead, volume } = *self.lock();
         let work = self.work();
         let syncs = syncs::percentiles();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -120,6 +145,7 @@ impl Figures {
             sync_median: syncs.map(|syncs| micros(syncs.median)),
             sync_p99: syncs.map(|syncs| micros(syncs.p99)),
             warnings: warnings::newest().into_iter().map(told).collect(),
+            volume: volume.map(VolumeMessage::from),
         }
     }
 
@@ -136,4 +162,15 @@ fn told(warning: warnings::Warning) -> Warning {
 fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<Volume> for VolumeMessage {
+    fn from(volume: Volume) -> Self {
+        Self {
+            bytes_max: volume.max,
+            used: volume.used,
+            ends: volume.ends.as_millis(),
+            hibernates_until: volume.rests_until.map(Time::as_millis),
+        }
+    }
 }

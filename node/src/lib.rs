@@ -5,7 +5,7 @@
 //! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
 //! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk,
 //! [`drain`] hands it over to others. Whoever runs it meets [`metrics`], [`status`], [`top`],
-//! [`doctor`], [`reload`] and [`service_manager`].
+//! [`doctor`], [`reload`] and [`service_manager`]; what it may cost them in traffic is [`traffic`]'s.
 //!
 //! # A node inside a program
 //!
@@ -46,6 +46,7 @@ pub mod service_manager;
 pub mod status;
 pub mod store;
 pub mod top;
+pub mod traffic;
 pub mod verify;
 
 pub use relay::{Relay, RelayError, run};

@@ -14,6 +14,7 @@ pub mod encrypted;
 pub mod gate;
 pub mod link;
 mod listen;
+pub mod metered;
 pub mod private;
 pub mod probe;
 pub mod sealed;

@@ -16,8 +16,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use comm_proto::message::Reachability;
-use comm_proto::node::{Event, Standing, Stats};
-use comm_proto::time::Span;
+use comm_proto::node::{Event, Held, Standing, Stats, Taken};
+use comm_proto::time::{Span, Time};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -25,6 +25,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use thiserror::Error;
 
 use crate::config::OperatorConfig;
+use crate::figures::Volume;
 
 pub use exporter::Exporter;
 
@@ -45,6 +46,11 @@ const RELOADED: &str = "comm_config_last_reload_successful";
 const RELOADED_AT: &str = "comm_config_last_reload_success_timestamp_seconds";
 const BUILD: &str = "comm_build_info";
 const LINK_BYTES: &str = "comm_link_bytes_total";
+const HIBERNATING: &str = "comm_hibernating";
+const VOLUME: &str = "comm_traffic_volume_bytes";
+const VOLUME_USED: &str = "comm_traffic_volume_used_bytes";
+const VOLUME_LEFT: &str = "comm_traffic_volume_left_bytes";
+const PERIOD_ENDS: &str = "comm_traffic_period_end_timestamp_seconds";
 const LINKS: &str = "comm_links";
 const DIALS: &str = "comm_dials_total";
 const TABLE: &str = "comm_table_nodes";
@@ -54,6 +60,9 @@ const PEERS: &str = "comm_peers";
 const NETWORK_SIZE: &str = "comm_network_size";
 const ENVELOPES: &str = "comm_envelopes";
 const ENVELOPE_BYTES: &str = "comm_envelope_bytes";
+const HELD: &str = "comm_envelopes_held";
+const TAKEN: &str = "comm_envelopes_taken_total";
+const RECEIPTS: &str = "comm_receipts_total";
 const TOMBSTONES: &str = "comm_tombstones";
 const ACKNOWLEDGEMENTS: &str = "comm_acknowledgements";
 const CARDS: &str = "comm_cards";
@@ -127,6 +136,12 @@ impl Observer {
         for ((name, before), (_, now)) in counts(&self.before).into_iter().zip(counts(stats)) {
             counter!(name).increment(now.saturating_sub(before));
         }
+        for ((role, before), (_, now)) in taken(&self.before).into_iter().zip(taken(stats)) {
+            counter!(TAKEN, "role" => role).increment(now.saturating_sub(before));
+        }
+        for ((to, before), (_, now)) in receipts(&self.before).into_iter().zip(receipts(stats)) {
+            counter!(RECEIPTS, "direction" => to).increment(now.saturating_sub(before));
+        }
         self.before = *stats;
         set_gauges(stats);
         traffic::publish();
@@ -166,6 +181,15 @@ pub fn budget(bytes: u64) {
     gauge!(BUDGET).set(bytes as f64);
 }
 
+/// Notes how far the volume of this period's traffic is used; a volume of 0 is none.
+pub(crate) fn volume(volume: &Volume) {
+    gauge!(VOLUME).set(volume.max as f64);
+    gauge!(VOLUME_USED).set(volume.used as f64);
+    gauge!(VOLUME_LEFT).set(volume.max.saturating_sub(volume.used) as f64);
+    gauge!(PERIOD_ENDS).set((volume.ends.as_millis() / 1_000) as f64);
+    gauge!(HIBERNATING).set(if volume.rests_until.is_some() { 1.0 } else { 0.0 });
+}
+
 /// What only ever grows.
 fn counts(stats: &Stats) -> [(&'static str, u64); 9] {
     [
@@ -181,7 +205,22 @@ fn counts(stats: &Stats) -> [(&'static str, u64); 9] {
     ]
 }
 
+/// Envelopes taken in, by what the node was to them.
+fn taken(stats: &Stats) -> [(&'static str, u64); 4] {
+    let Taken { own, region, entry, collected } = stats.taken;
+    [("own", own), ("region", region), ("entry", entry), ("collected", collected)]
+}
+
+/// Envelopes that receipts were given for, by whom.
+fn receipts(stats: &Stats) -> [(&'static str, u64); 2] {
+    [("given", stats.receipts_given), ("received", stats.receipts_received)]
+}
+
 fn set_gauges(stats: &Stats) {
+    let Held { own, relayed, collected } = stats.held;
+    for (role, count) in [("own", own), ("relayed", relayed), ("collected", collected)] {
+        gauge!(HELD, "role" => role).set(count as f64);
+    }
     for (name, count) in [
         (PEERS, stats.peers),
         (NETWORK_SIZE, stats.network_size),
@@ -280,6 +319,12 @@ fn begin_at_zero() {
     for (name, _) in counts(&Stats::default()) {
         counter!(name).increment(0);
     }
+    for (role, _) in taken(&Stats::default()) {
+        counter!(TAKEN, "role" => role).increment(0);
+    }
+    for (direction, _) in receipts(&Stats::default()) {
+        counter!(RECEIPTS, "direction" => direction).increment(0);
+    }
     for reason in labels::REASONS {
         counter!(REFUSED, "reason" => reason).increment(0);
     }
@@ -294,6 +339,7 @@ fn begin_at_zero() {
     }
     gauge!(BUILD, "version" => VERSION, "revision" => REVISION).set(1.0);
     gauge!(CLOCK).set(0.0);
+    volume(&Volume { max: 0, used: 0, ends: Time::ZERO, rests_until: None });
     traffic::publish();
     for by in labels::BLOCKED {
         counter!(BLOCKED, "by" => by).increment(0);
@@ -321,6 +367,11 @@ fn describe() {
     describe_gauge!(RELOADED_AT, Unit::Seconds, "When a configuration was last put in force.");
     describe_gauge!(BUILD, "Always 1; what the program is, by its labels.");
     describe_counter!(LINK_BYTES, Unit::Bytes, "Bytes of links since the start, by direction.");
+    describe_gauge!(HIBERNATING, "1 while others are not served, as the volume is used up.");
+    describe_gauge!(VOLUME, Unit::Bytes, "Bytes that a period may carry; 0 without a bound.");
+    describe_gauge!(VOLUME_USED, Unit::Bytes, "Bytes that were carried in this period.");
+    describe_gauge!(VOLUME_LEFT, Unit::Bytes, "Bytes that are left of it.");
+    describe_gauge!(PERIOD_ENDS, Unit::Seconds, "When the next period begins.");
     describe_gauge!(LINKS, "Links that are open, by who opened them.");
     describe_counter!(DIALS, "Attempts to reach other nodes since the start, by result.");
     describe_gauge!(TABLE, "Nodes in the routing table, by how they have answered lately.");
@@ -330,6 +381,9 @@ fn describe() {
     describe_gauge!(NETWORK_SIZE, "Estimated nodes of the network, this one included.");
     describe_gauge!(ENVELOPES, "Envelopes in the store.");
     describe_gauge!(ENVELOPE_BYTES, Unit::Bytes, "Bytes of the bodies of envelopes in the store.");
+    describe_gauge!(HELD, "Envelopes in the store, by how the node came to them.");
+    describe_counter!(TAKEN, "Envelopes taken in since the start, by what the node was to them.");
+    describe_counter!(RECEIPTS, "Envelopes that receipts were given for since the start, by whom.");
     describe_gauge!(TOMBSTONES, "Tombstones of acknowledged envelopes in the store.");
     describe_gauge!(ACKNOWLEDGEMENTS, "Acknowledgements in the store.");
     describe_gauge!(CARDS, "Cards in the store.");
@@ -395,9 +449,41 @@ mod tests {
             "comm_dials_total{result=\"failed\"} 0",
             "comm_blocked_total{by=\"node\"} 0",
             "comm_custody_acknowledged_total 0",
+            "comm_envelopes_taken_total{role=\"region\"} 0",
+            "comm_receipts_total{direction=\"given\"} 0",
+            "comm_hibernating 0",
+            "comm_traffic_volume_used_bytes 0",
             "comm_fsync_seconds_count 0",
             "comm_lookup_seconds_bucket{le=\"+Inf\"} 0",
             "comm_lookup_queries_sum 0",
+        ] {
+            assert!(has_line(&recorder, line), "{line}");
+        }
+    }
+
+    #[test]
+    fn envelopes_are_shown_by_role_and_receipts_by_direction() {
+        let recorder = recorder();
+        let mut stats = Stats { receipts_given: 5, receipts_received: 2, ..Stats::default() };
+        stats.taken = Taken { own: 1, region: 7, entry: 3, collected: 4 };
+        metrics::with_local_recorder(&recorder, || {
+            let mut observer = Observer::default();
+            observer.observe(&stats);
+            stats.taken.region = 9;
+            stats.receipts_given = 6;
+            stats.held = Held { own: 1, relayed: 8, collected: 2 };
+            observer.observe(&stats);
+        });
+        for line in [
+            "comm_envelopes_taken_total{role=\"own\"} 1",
+            "comm_envelopes_taken_total{role=\"region\"} 9",
+            "comm_envelopes_taken_total{role=\"entry\"} 3",
+            "comm_envelopes_taken_total{role=\"collected\"} 4",
+            "comm_receipts_total{direction=\"given\"} 6",
+            "comm_receipts_total{direction=\"received\"} 2",
+            "comm_envelopes_held{role=\"own\"} 1",
+            "comm_envelopes_held{role=\"relayed\"} 8",
+            "comm_envelopes_held{role=\"collected\"} 2",
         ] {
             assert!(has_line(&recorder, line), "{line}");
         }

@@ -3,6 +3,7 @@
 //! Entry types are [`Relay`], for programs that have a node inside, and [`run`], for one that is
 //! nothing else. It only connects the parts; what each of them does is in its own module.
 
+mod budget;
 mod limits;
 
 use std::future::Future;
@@ -46,7 +47,10 @@ use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
 use crate::store::upkeep::Upkeep;
 use crate::store::{OpenError, RocksStore};
+use crate::traffic::Traffic;
+use crate::traffic::keeper::{KeeperError, Kept};
 
+use budget::TrafficBudget;
 use limits::{accept_limits, dial_limits, keep_alive};
 
 /// How long connections may linger once the node itself has ended.
@@ -82,6 +86,7 @@ pub struct Relay {
     exporter: Option<Exporter>,
     figures: Figures,
     drains: Drains,
+    budget: TrafficBudget,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
 }
@@ -127,6 +132,9 @@ pub enum RelayError {
     /// The node itself failed.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// The account of this period's traffic cannot be kept.
+    #[error(transparent)]
+    Traffic(#[from] KeeperError),
     /// The system gives no thread.
     #[error("the system gives no thread: {0}")]
     Thread(io::Error),
@@ -159,6 +167,7 @@ struct Parts {
     network: Network,
     credentials: Arc<Credentials>,
     peers: Peers,
+    traffic: Traffic,
     manager: ServiceManager,
 }
 
@@ -330,6 +339,8 @@ impl Relay {
         metrics::budget(config.store.bytes_max.0);
         let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
         let drains = Drains::new(parts.inbox.clone());
+        let kept = parts.kept(figures.clone());
+        let budget = TrafficBudget::begin(data_dir.path(), &config.traffic, kept)?;
         let told = (figures.clone(), drains.clone());
         let host = parts.host(config.node(endpoints), (key, store), told);
         let mut relay = Self {
@@ -349,6 +360,7 @@ impl Relay {
             exporter: None,
             figures,
             drains,
+            budget,
             _data_dir: data_dir,
         };
         relay.serve(config, (parts, blocks), bound, token);
@@ -381,9 +393,12 @@ impl Relay {
     }
 
     /// From now on the limits of `config` hold, as far as they can change while it runs.
-    fn set_limits(&self, config: &NodeConfig) {
+    fn set_limits(&mut self, config: &NodeConfig) {
         self.door.iter().for_each(|door| door.set_limits(accept_limits(config)));
         self.peers.set_limits(dial_limits(config));
+        if let Err(error) = self.budget.set(&config.traffic) {
+            error!(%error, "the volume of traffic was not changed");
+        }
     }
 
     /// Waits until the node ends by itself: when something fails, or when the machine's clock was set
@@ -426,9 +441,10 @@ impl Relay {
             self.tasks.shutdown().await;
         }
         let (upkeep, copies) = (self.upkeep.take(), self.copies.clone());
+        let keeper = self.budget.end();
         let let_go = move || {
             copies.close();
-            drop(upkeep);
+            drop((upkeep, keeper));
         };
         spawn_blocking(let_go).await?;
         Ok(result?)
@@ -454,13 +470,14 @@ impl Relay {
             let (api, closed) = (self.api.clone(), self.closed());
             self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });
         }
-        let Parts { inbox, clock, network, credentials, peers, manager: _ } = parts;
+        let Parts { inbox, clock, network, credentials, peers, traffic, manager: _ } = parts;
         if !bound.peers.is_empty() {
             let door = Door::new(credentials, accept_limits(config));
             self.door = Some(door.clone());
             let links = door.open(bound.peers);
             let service = PeerService::new(inbox, network, clock);
-            let (service, closed) = (service.with_keep_alive(keep_alive(config)), self.closed());
+            let service = service.with_keep_alive(keep_alive(config)).within(traffic);
+            let closed = self.closed();
             self.tasks.spawn(async move { Ok(service.serve(links, closed).await?) });
         }
         let places = config.bootstrap.clone();
@@ -526,7 +543,8 @@ impl Parts {
         let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
         let clock = Arc::new(clock);
         let Around { manager, blocks } = around;
-        let mut credentials = Credentials::new(key)?.without(blocks);
+        let traffic = Traffic::default();
+        let mut credentials = Credentials::new(key)?.without(blocks).within(traffic.clone());
         if let Some(network_key) = network_key {
             let private = PrivateNetwork::new(network_key, key.public(), Arc::clone(&clock));
             credentials = credentials.in_private(private);
@@ -539,7 +557,11 @@ impl Parts {
             inbox.clone(),
             dial_limits(config),
         );
-        Ok(Self { inbox, clock, network, credentials, peers, manager })
+        Ok(Self { inbox, clock, network, credentials, peers, traffic, manager })
+    }
+
+    fn kept(&self, figures: Figures) -> Kept {
+        Kept { traffic: self.traffic.clone(), clock: Arc::clone(&self.clock), figures }
     }
 
     fn host(

@@ -24,7 +24,7 @@ use crate::metrics;
 
 /// The keys whose values can change while the node runs. The file that `block.file` names is read
 /// again each time, also when the key has the same value.
-pub const LIVE: [&str; 8] = [
+pub const LIVE: [&str; 12] = [
     "block.file",
     "limits.connections_per_ip",
     "limits.connections_per_ip_per_minute",
@@ -32,6 +32,10 @@ pub const LIVE: [&str; 8] = [
     "limits.handshake_timeout",
     "limits.write_timeout",
     "limits.read_timeout",
+    "traffic.rate_max",
+    "traffic.rate_burst",
+    "traffic.volume_max",
+    "traffic.volume_period",
     "log.level",
 ];
 
@@ -182,6 +186,7 @@ fn merged(in_force: &NodeConfig, read: &NodeConfig) -> NodeConfig {
     let mut config = in_force.clone();
     config.block.clone_from(&read.block);
     config.log.level.clone_from(&read.log.level);
+    config.traffic.clone_from(&read.traffic);
     let (limits, read) = (&mut config.limits, &read.limits);
     limits.connections_per_ip = read.connections_per_ip;
     limits.connections_per_ip_per_minute = read.connections_per_ip_per_minute;
@@ -248,8 +253,16 @@ mod tests {
     fn with_another(key: &'static str) -> NodeConfig {
         let before = NodeConfig::default();
         let text = |text: &str| Value::String(text.to_owned());
-        let words =
-            ["13s", "77MiB", "warn", "json", "/elsewhere", "127.0.0.1:9", "other.example:9"];
+        let words = [
+            "13s",
+            "77MiB",
+            "week 3",
+            "warn",
+            "json",
+            "/elsewhere",
+            "127.0.0.1:9",
+            "other.example:9",
+        ];
         let lists = words.map(|word| Value::Array(vec![text(word)]));
         let plain = [Value::Integer(13), Value::Boolean(true), Value::Boolean(false)];
         let values = words.map(text).into_iter().chain(lists).chain(plain);

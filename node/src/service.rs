@@ -30,6 +30,7 @@ use crate::driver::streams::Listener;
 use crate::links::link::{Link, Remote};
 use crate::links::{CALL_WINDOW, HEADERS_MAX, KeepAlive, LINK_WINDOW, Network};
 use crate::rpc::peer::peer_server::{Peer, PeerServer};
+use crate::traffic::Traffic;
 use crate::{metrics, refusal};
 
 /// How long a call may take, reading and answering included.
@@ -48,6 +49,7 @@ pub struct PeerService {
     network: Network,
     clock: Arc<Clock>,
     keep_alive: KeepAlive,
+    traffic: Traffic,
 }
 
 /// What a listener is told.
@@ -57,13 +59,21 @@ pub struct Pushes(Listener);
 impl PeerService {
     /// Answers for the driver behind `inbox`, to nodes of `network` alone.
     pub fn new(inbox: Inbox, network: Network, clock: Arc<Clock>) -> Self {
-        Self { inbox, network, clock, keep_alive: KeepAlive::default() }
+        let (keep_alive, traffic) = (KeepAlive::default(), Traffic::default());
+        Self { inbox, network, clock, keep_alive, traffic }
     }
 
     /// The same, with links that are kept open otherwise.
     #[must_use]
     pub const fn with_keep_alive(mut self, keep_alive: KeepAlive) -> Self {
         self.keep_alive = keep_alive;
+        self
+    }
+
+    /// The same, for others only while `traffic` says that they are served.
+    #[must_use]
+    pub fn within(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
         self
     }
 
@@ -111,6 +121,10 @@ impl PeerService {
     fn admit<T>(&self, request: &Request<T>, bytes: usize) -> Result<Remote, Rejection> {
         if !self.network.is_named_in(request) {
             return Err(counted(Rejection::OtherNetwork));
+        }
+        // To others it is as one that ends, and comes back.
+        if !self.traffic.serves_others() {
+            return Err(counted(Rejection::ShuttingDown));
         }
         let remote = request.extensions().get::<Remote>();
         let remote = remote.expect("every link says whose it is");

@@ -8,9 +8,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use comm_proto::time::{Span, Time};
 use comm_proto::wire::client::{
     self, GetFiguresRequest, GetFiguresResponse, GetStatusRequest, GetStatusResponse,
-    ListPeersRequest, PeerInfo, PeerStatus, Reachability,
+    ListPeersRequest, PeerInfo, PeerStatus, Reachability, TrafficVolume,
 };
 use comm_proto::wire::decode;
 use comm_proto::wire::object::Endpoint;
@@ -23,6 +24,7 @@ use crate::config::NodeConfig;
 use crate::config::units::ByteSize;
 use crate::rpc::client::client_client::ClientClient;
 use crate::rpc::client::owner_client::OwnerClient;
+use crate::traffic::schedule::shown;
 
 /// How long a node may take to answer all that is asked.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,6 +61,8 @@ pub struct Report {
     pub links: Links,
     /// How long the last syncs of its disk took; none before the first.
     pub syncs: Option<Syncs>,
+    /// Its traffic in this period; none where no volume is set.
+    pub volume: Option<Volume>,
     /// By how much its clock is ahead of most others', beyond what clocks may differ; negative when it
     /// is behind.
     pub clock_ahead_seconds: i64,
@@ -148,6 +152,20 @@ pub struct Warning {
     pub text: String,
 }
 
+/// What it carries between it and other nodes in a period, both directions together. Times are seconds
+/// since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Volume {
+    /// Bytes that it may carry.
+    pub bytes_max: u64,
+    /// Bytes that it has carried.
+    pub used_bytes: u64,
+    /// When the next period begins.
+    pub ends: u64,
+    /// Until when it hibernates: it serves nobody but its own clients.
+    pub hibernates_until: Option<u64>,
+}
+
 /// Why there is no report. Each is one line.
 #[derive(Debug, Error)]
 pub enum StatusError {
@@ -208,6 +226,7 @@ impl Report {
             store: Store::of(figures),
             links: Links::of(figures),
             syncs: Syncs::of(figures),
+            volume: figures.volume.map(Volume::from),
             clock_ahead_seconds: figures.clock_ahead / 1_000,
             warnings: figures.warnings.iter().map(Warning::of).collect(),
         }
@@ -269,6 +288,29 @@ impl Table {
             questionable: count(PeerStatus::Questionable),
             bad: count(PeerStatus::Bad),
         }
+    }
+}
+
+impl From<TrafficVolume> for Volume {
+    fn from(volume: TrafficVolume) -> Self {
+        Self {
+            bytes_max: volume.bytes_max,
+            used_bytes: volume.used,
+            ends: volume.ends / 1_000,
+            hibernates_until: volume.hibernates_until.map(|at| at / 1_000),
+        }
+    }
+}
+
+/// For people, in one line.
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |seconds| shown(Time::ZERO + Span::from_secs(seconds));
+        if let Some(until) = self.hibernates_until {
+            write!(f, "HIBERNATING until {}: ", at(until))?;
+        }
+        let percent = self.used_bytes.saturating_mul(100) / self.bytes_max.max(1);
+        write!(f, "{percent} % of {} until {}", size(self.bytes_max), at(self.ends))
     }
 }
 
@@ -367,6 +409,9 @@ impl fmt::Display for Report {
         let Links { accepted, dialled, received_bytes, sent_bytes } = self.links;
         let moved = format!("{} received, {} sent", size(received_bytes), size(sent_bytes));
         line("links", format!("{accepted} from others, {dialled} to others ({moved})"))?;
+        if let Some(volume) = self.volume {
+            line("traffic", volume.to_string())?;
+        }
         line("clock", self.clock())
     }
 }

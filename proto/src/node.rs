@@ -94,7 +94,7 @@ use subscribers::Subscribers;
 pub use config::Config;
 pub use drain::Handover;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
-pub use stats::{Bound, Standing, Stats};
+pub use stats::{Bound, Held, Standing, Stats, Taken};
 pub use upgrade::Upgrade;
 pub use verify::{Finding, Verification};
 

@@ -287,7 +287,7 @@ impl Driver {
                         drop(reply.send(result));
                     }
                 }
-                Output::Event(event) => self.tell(Event::Agent(event)),
+                Output::Event(event) => self.tell(Event::Agent(Box::new(event))),
             }
         }
         Ok(())

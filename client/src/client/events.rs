@@ -16,8 +16,8 @@ pub(super) type Shared = Arc<Event>;
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To a message.
-    Agent(agent::Event),
+    /// To a message; in a box, since it is much larger than what else happens.
+    Agent(Box<agent::Event>),
     /// There is a connection to the node.
     Online {
         /// The node's address.

@@ -39,7 +39,9 @@ async fn next(events: &mut Events) -> Arc<Event> {
 
 async fn received(events: &mut Events) -> Entry {
     loop {
-        if let Event::Agent(agent::Event::Received { entry, .. }) = &*next(events).await {
+        if let Event::Agent(event) = &*next(events).await
+            && let agent::Event::Received { entry, .. } = &**event
+        {
             return entry.clone();
         }
     }
@@ -47,8 +49,8 @@ async fn received(events: &mut Events) -> Entry {
 
 async fn delivered(events: &mut Events) {
     loop {
-        if let Event::Agent(agent::Event::State { state: MessageState::Delivered { .. }, .. }) =
-            &*next(events).await
+        if let Event::Agent(event) = &*next(events).await
+            && let agent::Event::State { state: MessageState::Delivered { .. }, .. } = **event
         {
             return;
         }

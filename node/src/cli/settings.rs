@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::config::LogFormat;
 use crate::config::bootstrap::BootstrapPeer;
 use crate::config::units::{ByteSize, Interval};
+use crate::traffic::schedule::Schedule;
 
 /// One line a key keeps its three names beside each other and [`KEYS`] complete.
 macro_rules! settings {
@@ -100,6 +101,18 @@ settings! {
     /// How long the answer to such a ping may take.
     limits_ping_timeout: Interval,
         "limits.ping_timeout", "limits-ping-timeout", "COMM_NODE_LIMITS_PING_TIMEOUT";
+    /// Bytes a second between it and other nodes, in each direction, e.g. 1MiB.
+    traffic_rate_max: ByteSize,
+        "traffic.rate_max", "traffic-rate-max", "COMM_NODE_TRAFFIC_RATE_MAX";
+    /// Bytes that may go at once after a silence, beyond that rate.
+    traffic_rate_burst: ByteSize,
+        "traffic.rate_burst", "traffic-rate-burst", "COMM_NODE_TRAFFIC_RATE_BURST";
+    /// Bytes of a period, both directions together, e.g. 200GiB; then it hibernates.
+    traffic_volume_max: ByteSize,
+        "traffic.volume_max", "traffic-volume-max", "COMM_NODE_TRAFFIC_VOLUME_MAX";
+    /// When periods begin, in UTC: day, week 1, month 15, with 06:00 behind it if not at midnight.
+    traffic_volume_period: Schedule,
+        "traffic.volume_period", "traffic-volume-period", "COMM_NODE_TRAFFIC_VOLUME_PERIOD";
     /// What is logged: error, warn, info, debug or trace, or levels for single parts.
     log_level: String, "log.level", "log-level", "COMM_NODE_LOG_LEVEL";
     /// How it is logged.

@@ -28,6 +28,7 @@ fn report() -> Report {
         syncs: None,
         clock_ahead_seconds: 0,
         warnings: Vec::new(),
+        volume: None,
     }
 }
 

@@ -117,6 +117,11 @@ impl Door {
             debug!(%ip, "a connection from a blocked network is closed");
             return;
         }
+        if !self.0.credentials.traffic().serves_others() {
+            debug!(%ip, "a connection is closed: the node hibernates");
+            metrics::refused("hibernating");
+            return;
+        }
         let permit = Arc::clone(&self.0.places).try_acquire_owned().ok();
         let place = permit.and_then(|permit| self.place(ip, permit));
         let Some(place) = place else {

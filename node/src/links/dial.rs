@@ -152,6 +152,11 @@ impl Peers {
         *self.0.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
+    /// Notes whether the node has clients, for which it calls others also while it hibernates.
+    pub fn set_has_clients(&self, has_clients: bool) {
+        self.0.credentials.traffic().set_has_clients(has_clients);
+    }
+
     /// A place for one more call, to be kept until it ends; none while too many are under way.
     pub fn place_for_call(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.calls).try_acquire_owned().ok()
@@ -252,6 +257,10 @@ impl Peers {
 
     /// The link to a node, opened if need be.
     async fn link(&self, to: &Contact) -> Result<OpenLink, Rejection> {
+        // Nobody is held to have failed whom this node does not call.
+        if !self.0.credentials.traffic().may_call() {
+            return Err(Rejection::Unreachable);
+        }
         let slot = self.0.slots.slot(to.address(), &self.backoff());
         let state = Arc::clone(&slot.state).lock_owned().await;
         if let Some(link) = &state.link {
@@ -305,6 +314,9 @@ impl Peers {
         // Before anything is sent: the node that is called learns who calls.
         if blocks.block_ip(endpoint.ip()) || expected.is_some_and(is_blocked) {
             return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if !self.0.credentials.traffic().may_call() {
+            return Err(io::Error::other("this node hibernates"));
         }
         let _place = self.0.dials.acquire().await.map_err(io::Error::other)?;
         let linked = self.connect_now(endpoint, expected).await;

@@ -30,8 +30,10 @@ use zeroize::Zeroizing;
 
 use super::blocks::Blocks;
 use super::encrypted::{Encrypted, KeyLife};
+use super::metered::Metered;
 use super::private::PrivateNetwork;
 use super::wire::Wire;
+use crate::traffic::{Opener, Traffic};
 
 /// What stands before the seed in the PKCS#8 form of an Ed25519 key (RFC 8410).
 const PKCS8_PREFIX: &[u8; 16] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
@@ -52,6 +54,7 @@ pub struct Credentials {
     life: KeyLife,
     network: Option<PrivateNetwork>,
     blocks: Blocks,
+    traffic: Traffic,
 }
 
 /// The node's key cannot be used for TLS.
@@ -84,6 +87,7 @@ impl Credentials {
             life: KeyLife::default(),
             network: None,
             blocks: Blocks::default(),
+            traffic: Traffic::default(),
         })
     }
 
@@ -99,6 +103,18 @@ impl Credentials {
     pub fn without(mut self, blocks: Blocks) -> Self {
         self.blocks = blocks;
         self
+    }
+
+    /// The same, with links that count as `traffic` and keep to what is said there.
+    #[must_use]
+    pub fn within(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
+        self
+    }
+
+    /// What links with them count as.
+    pub(super) const fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Whom they are shown to nobody of.
@@ -122,6 +138,7 @@ impl Credentials {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let stream = Metered::new(stream, &self.traffic, Opener::Other);
         let stream = match &self.network {
             None => Wire::Open(stream),
             Some(network) => Wire::Sealed(Box::new(network.answer(stream).await?)),
@@ -145,6 +162,7 @@ impl Credentials {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let stream = Metered::new(stream, &self.traffic, Opener::Us);
         let stream = match &self.network {
             None => Wire::Open(stream),
             Some(network) => Wire::Sealed(Box::new(network.call(stream, expected).await?)),

@@ -1,7 +1,6 @@
 //! What TLS runs over: a connection as it is, or one that says nothing to outsiders.
 //!
-//! Entry type is [`Wire`]. It only passes on, and counts what it passes; which of the two it is, is
-//! the network's to say.
+//! Entry type is [`Wire`]. It only passes on; which of the two it is, is the network's to say.
 
 use std::io;
 use std::pin::Pin;
@@ -9,16 +8,16 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::metered::Metered;
 use super::sealed::Sealed;
-use crate::metrics::traffic;
 
 /// A connection between two nodes, below TLS.
 #[derive(Debug)]
 pub enum Wire<S> {
     /// Of an open network.
-    Open(S),
+    Open(Metered<S>),
     /// Of a network with a key (PROTOCOL §5.2.1).
-    Sealed(Box<Sealed<S>>),
+    Sealed(Box<Sealed<Metered<S>>>),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
@@ -27,13 +26,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = match self.get_mut() {
+        match self.get_mut() {
             Self::Open(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Sealed(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        traffic::received(buffer.filled().len() - before);
-        read
+        }
     }
 }
 
@@ -43,10 +39,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        counted(match self.get_mut() {
+        match self.get_mut() {
             Self::Open(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Sealed(stream) => Pin::new(stream).poll_write(context, bytes),
-        })
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -68,10 +64,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        counted(match self.get_mut() {
+        match self.get_mut() {
             Self::Open(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Self::Sealed(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        })
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -80,11 +76,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             Self::Sealed(stream) => stream.is_write_vectored(),
         }
     }
-}
-
-fn counted(written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-    if let Poll::Ready(Ok(bytes)) = written {
-        traffic::sent(bytes);
-    }
-    written
 }

@@ -5,7 +5,7 @@
 
 /// Why something was refused: the names of [`comm_proto::rejection::Rejection`], and what is turned
 /// away before there is a request.
-pub(super) const REASONS: [&str; 23] = [
+pub(super) const REASONS: [&str; 24] = [
     "malformed",
     "too-large",
     "version",
@@ -27,6 +27,7 @@ pub(super) const REASONS: [&str; 23] = [
     "unimplemented",
     "too-many-links",
     "handshake",
+    "hibernating",
     "unauthenticated",
     "foreign-origin",
 ];

@@ -76,6 +76,7 @@ pub(super) mod tests {
             store: Default::default(),
             links: Links { received_bytes: 1_000 * accepted, ..Default::default() },
             syncs: None,
+            volume: None,
             clock_ahead_seconds: 0,
             warnings: Vec::new(),
         };

@@ -2,6 +2,8 @@
 //!
 //! Each test starts the program itself, and looks at it from outside.
 
+mod hibernation;
+
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -217,11 +219,15 @@ fn a_driver_that_does_not_turn_is_not_said_to_be_alive() {
 
 /// Hands an envelope over, of which the driver writes a line.
 fn submit(socket: &Path) {
+    submit_number(socket, 1);
+}
+
+fn submit_number(socket: &Path, number: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let endpoint = Endpoint::try_from(format!("unix://{}", socket.display())).unwrap();
         let mut client = ClientClient::new(endpoint.connect().await.unwrap());
-        let envelope = Some((&envelope(Address::from_bytes([7; 20]), 1)).into());
+        let envelope = Some((&envelope(Address::from_bytes([7; 20]), number)).into());
         // The answer waits for the driver, which the test holds up.
         let _answer = client.submit(SubmitRequest { envelope }).await;
     });
@@ -313,7 +319,16 @@ impl Configured {
     }
 
     fn start_with(environment: &[(&str, &str)], listen: &str, text: &str) -> Self {
-        let (manager, dir, metrics) = (Manager::new(), private_dir(), free_place());
+        Self::start_in(private_dir(), environment, listen, text)
+    }
+
+    fn start_in(
+        dir: tempfile::TempDir,
+        environment: &[(&str, &str)],
+        listen: &str,
+        text: &str,
+    ) -> Self {
+        let (manager, metrics) = (Manager::new(), free_place());
         fs::write(dir.path().join("node.toml"), text).unwrap();
         let mut command = manager.command(dir.path(), Duration::from_secs(3_600));
         command.arg("--config").arg(dir.path().join("node.toml"));

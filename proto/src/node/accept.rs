@@ -160,6 +160,8 @@ impl Node {
                 (custody.rounds, custody.due) = (0, turn.now);
                 self.schedule(custody.due, id);
             }
+            self.stats.held.remove(custody.role);
+            self.stats.held.add(Role::Own);
             (custody.role, custody.group) = (Role::Own, None);
             self.desk.put(Family::Custody, id.as_bytes().to_vec(), custody.to_bytes());
         }
@@ -223,9 +225,22 @@ impl Node {
         self.stats.envelopes += 1;
         self.stats.envelope_bytes += bytes as u64;
         self.stats.accepted += 1;
+        self.count_taken(role, &mailbox);
         self.event(Event::Accepted { id, bytes });
         let waiting = Waiting { mailbox, id };
         self.desk.promise(Promise::Arrived { waiting, arrival, expires_at });
+    }
+
+    fn count_taken(&mut self, role: Role, mailbox: &Address) {
+        self.stats.held.add(role);
+        let is_in_region = self.is_in_region(&self.address, mailbox);
+        let taken = &mut self.stats.taken;
+        *match role {
+            Role::Own => &mut taken.own,
+            Role::Relayed if is_in_region => &mut taken.region,
+            Role::Relayed => &mut taken.entry,
+            Role::Collected => &mut taken.collected,
+        } += 1;
     }
 
     fn next_arrival(&mut self) -> u64 {

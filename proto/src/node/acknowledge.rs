@@ -173,6 +173,7 @@ impl Node {
         self.stats.envelopes = self.stats.envelopes.saturating_sub(1);
         let bytes = u64::from(custody.bytes);
         self.stats.envelope_bytes = self.stats.envelope_bytes.saturating_sub(bytes);
+        self.stats.held.remove(custody.role);
     }
 
     fn obey(

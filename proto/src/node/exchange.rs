@@ -203,6 +203,7 @@ impl Node {
         }
         self.worth_asking_for(turn, group, &mut wanted)?;
         let acknowledgements = self.acknowledgements_of(turn, &ended)?;
+        self.stats.receipts_given += held.len() as u64;
         self.desk.promise(Promise::Offered { request, wanted, held, acknowledgements });
         Ok(())
     }
@@ -256,6 +257,7 @@ impl Node {
             }
         }
         let acknowledgements = self.acknowledgements_of(turn, &ended)?;
+        self.stats.receipts_given += held.len() as u64;
         self.desk.promise(Promise::Delivered { request, held, refused, acknowledgements });
         Ok(())
     }
@@ -270,6 +272,7 @@ impl Node {
     ) -> Result<(), StoreError> {
         for receipt in settled.receipts.iter().filter(|r| r.holder() == from.address()) {
             for id in receipt.ids().iter().filter(|id| told.contains(id)) {
+                self.stats.receipts_received += 1;
                 self.add_holder(turn, id, receipt, Word::Asked)?;
                 self.note_taken_over(turn, Item::Envelope(*id), &from.address());
             }

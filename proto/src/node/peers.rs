@@ -121,6 +121,7 @@ impl Node {
             for id in receipt.ids() {
                 let Some(custody) = self.custody(turn, id)? else { continue };
                 if custody.holders.contains(from) {
+                    self.stats.receipts_received += 1;
                     self.add_holder(turn, id, receipt, Word::Told)?;
                 } else {
                     self.note_refusal(Rejection::NotGranted);

@@ -100,6 +100,17 @@ pub(super) enum Cause {
     Cancelled(EnvelopeId),
 }
 
+impl Role {
+    const fn from_flags(flags: u8) -> Option<Self> {
+        match flags & ROLE {
+            1 => Some(Self::Own),
+            2 => Some(Self::Relayed),
+            3 => Some(Self::Collected),
+            _ => None,
+        }
+    }
+}
+
 impl Custody {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64 + self.holders.len() * Address::LEN);
@@ -134,6 +145,12 @@ impl Custody {
         Self::read(bytes).ok_or(StoreError::Damaged("custody"))
     }
 
+    /// The role alone, of a record that is not read any further.
+    pub(super) fn role_in(bytes: &[u8]) -> Result<Role, StoreError> {
+        let role = bytes.first().and_then(|flags| Role::from_flags(*flags));
+        role.ok_or(StoreError::Damaged("custody"))
+    }
+
     fn read(bytes: &[u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;
         let (mailbox, mut rest) = rest.split_first_chunk::<{ Address::LEN }>()?;
@@ -154,12 +171,7 @@ impl Custody {
             mailbox: Address::from_bytes(*mailbox),
             expires_at: Time::from_millis(expires_at),
             arrival,
-            role: match flags & ROLE {
-                1 => Role::Own,
-                2 => Role::Relayed,
-                3 => Role::Collected,
-                _ => return None,
-            },
+            role: Role::from_flags(*flags)?,
             source,
             group,
             rounds: rounds.try_into().ok()?,

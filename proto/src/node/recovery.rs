@@ -1,7 +1,8 @@
 //! Taking up where the store left off: what a node reads before its first input.
 //!
-//! Only what each source group uses is added up envelope by envelope, from short rows: totals, arrival
-//! numbers and contacts are small, and the first keys of the schedules tell when to wake up.
+//! Only what each source group uses, and how many envelopes are whose, is added up envelope by envelope,
+//! from short rows: totals, arrival numbers and contacts are small, and the first keys of the schedules
+//! tell when to wake up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,12 +33,13 @@ use super::keys;
 use super::outage::Outage;
 use super::outside_view::OutsideView;
 use super::own_mailboxes::OwnMailboxes;
+use super::records::Custody;
 use super::regions::Regions;
 use super::room;
 use super::rotating::{ROTATING_KEY, Rotating};
 use super::routing::{BOOTSTRAP_MAX, Bootstrap};
 use super::shares::{LOTS_KEY, Shares, parse_charge};
-use super::stats::Stats;
+use super::stats::{Held, Stats};
 use super::{Config, Node, Turn};
 
 /// Where the totals are kept.
@@ -56,7 +58,7 @@ pub(super) fn recover(
     turn: Turn<'_>,
 ) -> Result<Node, StoreError> {
     let address = key.address();
-    let stats = read_totals(turn)?;
+    let stats = Stats { held: read_held(turn)?, ..read_totals(turn)? };
     let arrivals = Arrivals::after(read_number(turn, ARRIVALS_KEY)?);
     let (entries, rotating) = (read_entries(turn)?, read_rotating(turn)?);
     // Entries are met first: this node's clients wait for them.
@@ -217,6 +219,20 @@ fn read_shares(turn: Turn<'_>, seed: [u8; 32]) -> Result<Shares, StoreError> {
         for (key, value) in &page {
             let (group, _) = keys::parse_share(key).ok_or(StoreError::Damaged("shares"))?;
             shares.add(group, room::size_of(parse_charge(value)?.1));
+        }
+    }
+}
+
+/// How many envelopes are whose, by the first byte of their records: no totals are kept of it, since
+/// nothing hangs on it but what an operator sees.
+fn read_held(turn: Turn<'_>) -> Result<Held, StoreError> {
+    let (mut held, mut from) = (Held::default(), keys::LOWEST.to_vec());
+    loop {
+        let page = turn.store.scan(Family::Custody, &from, keys::HIGHEST, COUNTED_AT_ONCE)?;
+        let Some((last, _)) = page.last() else { return Ok(held) };
+        from = keys::above(last);
+        for (_, custody) in &page {
+            held.add(Custody::role_in(custody)?);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::deliveries::{LINE_MAX, LINED_UP_MAX, LINES_MAX};
 use super::dial_backs::{SOURCES_MAX, UNDER_WAY_MAX};
 use super::drain::IN_HAND_MAX;
 use super::fetching::PLACES_MAX;
+use super::records::Role;
 use super::room::disk_bytes;
 use super::routing::BOOTSTRAP_MAX;
 
@@ -47,8 +48,16 @@ pub struct Stats {
     /// Entries of everything this node keeps in memory now: nodes, lookups, calls, regions, sources of
     /// calls, what is lined up, subscriptions, sessions. Nothing that lies on the disk counts.
     pub in_memory: u64,
+    /// Of the envelopes in the store now, how many are whose.
+    pub held: Held,
     /// Envelopes taken in since the start.
     pub accepted: u64,
+    /// Of these, how many came for what.
+    pub taken: Taken,
+    /// Envelopes for which this node has signed a receipt since the start, once for each time.
+    pub receipts_given: u64,
+    /// Envelopes for which other nodes' receipts have come since the start, once for each of them.
+    pub receipts_received: u64,
     /// Envelopes another node took from this one since the start.
     pub relayed: u64,
     /// Envelopes ended by an acknowledgement since the start.
@@ -69,6 +78,49 @@ pub struct Stats {
     pub stray_responses: u64,
     /// Nodes in the table have answered at least once since the start.
     pub connected: bool,
+}
+
+/// Living envelopes by how the node came to them, which decides what it does with them (PROTOCOL §6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Submitted by its own clients.
+    pub own: u64,
+    /// Handed over by other nodes: it keeps and repeats them.
+    pub relayed: u64,
+    /// Fetched for subscribers, its own clients or other nodes.
+    pub collected: u64,
+}
+
+/// Envelopes taken in by what the node was to them at that moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Its own clients have submitted them.
+    pub own: u64,
+    /// It belongs to the region of their mailbox.
+    pub region: u64,
+    /// It passes them on to their region, as an entry of their sender does (PROTOCOL §6.8).
+    pub entry: u64,
+    /// Subscribers read them here.
+    pub collected: u64,
+}
+
+impl Held {
+    pub(super) fn add(&mut self, role: Role) {
+        *self.of(role) += 1;
+    }
+
+    pub(super) fn remove(&mut self, role: Role) {
+        let count = self.of(role);
+        *count = count.saturating_sub(1);
+    }
+
+    const fn of(&mut self, role: Role) -> &mut u64 {
+        match role {
+            Role::Own => &mut self.own,
+            Role::Relayed => &mut self.relayed,
+            Role::Collected => &mut self.collected,
+        }
+    }
 }
 
 /// How a node stands among the others.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use comm_proto::envelope::{Envelope, TTL_DEFAULT};
 use comm_proto::key::KeyPair;
 use comm_proto::message::Request;
-use comm_proto::node::Event;
+use comm_proto::node::{Event, Held};
 use comm_proto::time::Span;
 
 use crate::world::{Mailbox, World, fill};
@@ -28,6 +28,50 @@ fn what_is_relayed_is_counted_once_each() {
     let [writer, other] = [0, 1].map(|host| world.stats(host));
     assert_eq!((writer.accepted, writer.relayed), (3, 3));
     assert_eq!((other.accepted, other.relayed), (3, 0), "it has them from the first");
+}
+
+#[test]
+fn what_is_held_is_counted_by_role_also_after_a_restart() {
+    let mut world = with_three_letters();
+    let (own, relayed) =
+        (Held { own: 3, ..Held::default() }, Held { relayed: 3, ..Held::default() });
+    assert_eq!([0, 1].map(|host| world.stats(host).held), [own, relayed]);
+    let taken = [0, 1].map(|host| world.stats(host).taken);
+    assert_eq!(
+        (taken[0].own, taken[1].region),
+        (3, 3),
+        "in a small network everybody is of the region"
+    );
+    for host in [0, 1] {
+        world.crash(host);
+        world.start(host);
+    }
+    assert_eq!([0, 1].map(|host| world.stats(host).held), [own, relayed]);
+    world.run_for(TTL_DEFAULT + Span::DAY);
+    assert_eq!([0, 1].map(|host| world.stats(host).held), [Held::default(); 2]);
+}
+
+#[test]
+fn what_a_client_submits_that_others_had_brought_is_its_own_from_then_on() {
+    let mut world = World::of(3, 1);
+    let mailbox = Mailbox::new(1);
+    let letter = world.letter(&mailbox, 1);
+    let key = KeyPair::from_seed(&fill(9)).public();
+    world.ask_as(key, 0, Request::Deliver { envelopes: vec![letter.clone()] });
+    world.run_for(Span::from_millis(10));
+    assert_eq!(world.stats(0).held, Held { relayed: 1, ..Held::default() });
+    world.submit(0, &letter).unwrap();
+    assert_eq!(world.stats(0).held, Held { own: 1, ..Held::default() });
+    let stats = world.stats(0);
+    assert_eq!((stats.taken.region, stats.taken.own, stats.accepted), (1, 0, 1));
+}
+
+#[test]
+fn receipts_are_counted_by_who_gives_them_and_by_who_gets_them() {
+    let world = with_three_letters();
+    let [writer, other] = [0, 1].map(|host| world.stats(host));
+    assert!(writer.receipts_received >= 3 && writer.receipts_given == 0, "{writer:?}");
+    assert_eq!((other.receipts_given, other.receipts_received), (writer.receipts_received, 0));
 }
 
 #[test]

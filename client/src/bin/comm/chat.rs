@@ -374,7 +374,9 @@ impl Chat {
             }
             _ => self.screen.show(&shown).await,
         }
-        if let (Event::Agent(agent::Event::Received { entry, .. }), true) = (event, self.is_watched)
+        if let Event::Agent(event) = event
+            && let agent::Event::Received { entry, .. } = &**event
+            && self.is_watched
         {
             self.to_be_printed.push((entry.contact, vec![entry.number]));
             self.follow_printing().await;
