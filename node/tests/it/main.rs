@@ -4,6 +4,7 @@
 
 mod api;
 mod backup;
+mod budget;
 mod config;
 mod crash;
 mod data_dir;
