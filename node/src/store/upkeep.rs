@@ -205,6 +205,17 @@ impl RocksStore {
         DiskUse::of(self.path())
     }
 
+    /// What the thread does when it looks, at once and to its end. Returns what was used before, for
+    /// the next time.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn look_after(&self, before: DiskUse) -> Result<DiskUse, StoreError> {
+        let usage = self.disk_use();
+        self.tidy(usage, before)?;
+        Ok(usage)
+    }
+
     fn tidy(&self, usage: DiskUse, before: DiskUse) -> Result<(), StoreError> {
         self.drop_ended_ranges()?;
         for (family, entries) in self.entries()? {

@@ -1,7 +1,7 @@
 //! What a node has moved in the present period, and what follows: whom it serves, and when it wakes.
 //!
 //! Entry types are [`Account`] and [`Plan`]. It is arithmetic alone; the time and a random number are
-//! handed in, and [`super::keeper`] writes it down.
+//! handed in, and the keeper writes it down.
 //!
 //! A node that has used its volume rests. Most of a network must not rest in the same last days of
 //! each month and wake in the same first hour, so a node that was spent early begins the next period at

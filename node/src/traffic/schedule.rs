@@ -165,7 +165,7 @@ fn first_day<'a, 'b>(words: &'a [&'b str], most: i8) -> Option<(i8, &'a [&'b str
 fn time_of_day(text: &str) -> Option<(i8, i8)> {
     let (hour, minute) = text.split_once(':')?;
     let (hour, minute) = (number(hour, 2)?, number(minute, 2)?);
-    (minute.to_string().len() <= 2 && hour < 24 && minute < 60).then_some((hour, minute))
+    (hour < 24 && minute < 60).then_some((hour, minute))
 }
 
 /// A number of so many digits at the most, and of nothing else.

@@ -8,7 +8,7 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 38] = [
+pub(crate) const VALUES: [(&str, &str); 42] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
     ("network_key_file", "/tmp/elsewhere.key"),
@@ -33,6 +33,10 @@ pub(crate) const VALUES: [(&str, &str); 38] = [
     ("limits.read_timeout", "140s"),
     ("limits.ping_interval", "14s"),
     ("limits.ping_timeout", "15s"),
+    ("traffic.rate_max", "1MiB"),
+    ("traffic.rate_burst", "16MiB"),
+    ("traffic.volume_max", "500GiB"),
+    ("traffic.volume_period", "month 15 06:00"),
     ("log.level", "warn"),
     ("log.format", "json"),
     ("protocol.backoff_first", "15ms"),

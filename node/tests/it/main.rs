@@ -5,6 +5,7 @@
 mod api;
 mod backup;
 mod blocking;
+mod budget;
 mod config;
 mod crash;
 mod data_dir;

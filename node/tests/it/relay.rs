@@ -136,7 +136,7 @@ async fn metrics_name_nobody() {
     });
     for label in labels.flat_map(|labels| labels.split(',')) {
         let (name, value) = label.split_once('=').unwrap();
-        let names = "reason kind le quantile by direction result state version revision";
+        let names = "reason kind le quantile by direction result role state version revision";
         assert!(names.split(' ').any(|known| known == name), "{label}");
         assert!(value.len() < 30, "{label}");
     }

@@ -70,8 +70,10 @@ fn what_a_client_submits_that_others_had_brought_is_its_own_from_then_on() {
 fn receipts_are_counted_by_who_gives_them_and_by_who_gets_them() {
     let world = with_three_letters();
     let [writer, other] = [0, 1].map(|host| world.stats(host));
-    assert!(writer.receipts_received >= 3 && writer.receipts_given == 0, "{writer:?}");
-    assert_eq!((other.receipts_given, other.receipts_received), (writer.receipts_received, 0));
+    // Each repeats the letters to the other, which signs for them each time; nothing is lost on the way.
+    assert!(writer.receipts_received >= 3 && other.receipts_received >= 3, "{writer:?}");
+    assert_eq!(writer.receipts_received, other.receipts_given);
+    assert_eq!(other.receipts_received, writer.receipts_given);
 }
 
 #[test]
