@@ -89,11 +89,7 @@ impl Node {
         if let Some(tombstone) = self.tombstone(turn, &id)? {
             return Ok(Taken::Ended(tombstone));
         }
-        let custody = self.custody(turn, &id)?;
-        if self.is_leaving() && custody.as_ref().is_none_or(|held| held.role != origin.role) {
-            return Ok(Taken::Refused(Rejection::Leaving));
-        }
-        if let Some(custody) = custody {
+        if let Some(custody) = self.custody(turn, &id)? {
             return Ok(self.take_again(turn, &id, custody, origin.role));
         }
         if let Err(reason) = self.check_room(turn, envelope, origin)? {
@@ -148,6 +144,9 @@ impl Node {
         role: Role,
     ) -> Taken {
         if role == Role::Own && custody.role != Role::Own {
+            if self.is_leaving() {
+                return Taken::Refused(Rejection::Leaving);
+            }
             let is_others = custody.group.is_some();
             if is_others && !self.own_may_have(size_of(custody.bytes), role) {
                 return Taken::Refused(Rejection::StoreFull);
@@ -175,6 +174,9 @@ impl Node {
         envelope: &Envelope,
         origin: Origin,
     ) -> Result<Result<(), Rejection>, StoreError> {
+        if self.is_leaving() {
+            return Ok(Err(Rejection::Leaving));
+        }
         // By our own clock nothing asks to live too long that others would refuse, and by others'
         // nothing is over.
         match envelope.check_expiry(turn.now) {
