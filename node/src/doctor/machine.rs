@@ -281,7 +281,8 @@ mod tests {
         assert_eq!(state(syncs(2, 20), None), State::Good);
         assert_eq!(state(syncs(60, 90), None), State::Notice);
         assert_eq!(state(syncs(2, 700), None), State::Problem);
-        assert_eq!(state(syncs(2, 20), Some(&syncs(2, 700))), State::Problem);
+        let slow = syncs(2, 700);
+        assert_eq!(state(syncs(2, 20), Some(&slow)), State::Problem);
         let none = Syncs { count: 0, ..syncs(0, 700) };
         assert_eq!(state(syncs(2, 20), Some(&none)), State::Good);
         assert_eq!(disk_speed(&Err("full".to_owned()), None).state, State::Unknown);
