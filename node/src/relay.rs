@@ -5,6 +5,7 @@
 
 mod budget;
 mod limits;
+mod parts;
 
 use std::future::Future;
 use std::io;
@@ -14,44 +15,42 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comm_proto::key::{KeyPair, PublicKey};
+use comm_proto::key::PublicKey;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::api::{Api, ApiError, Embedded, Owned, UnixSocket};
+use crate::api::{Api, ApiError, Embedded, Owned};
 use crate::backup::Source;
 use crate::blocking::{OwnBlocks, OwnBlocksError};
 use crate::clock::Clock;
 use crate::config::{ApiConfig, InvalidValue, NodeConfig};
-use crate::data_dir::{self, DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::drain::Drains;
-use crate::driver::inbox::{Inbox, InboxLimits};
-use crate::driver::{Driver, DriverError, Host, Running};
+use crate::driver::inbox::Inbox;
+use crate::driver::{Driver, DriverError, Running};
 use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::links::accept::Door;
-use crate::links::blocks::{BlockFileError, Blocks};
+use crate::links::blocks::BlockFileError;
+use crate::links::bootstrap;
 use crate::links::dial::Peers;
-use crate::links::private::{NetworkKey, PrivateNetwork};
-use crate::links::tls::{Credentials, CredentialsError};
-use crate::links::{Network, bootstrap};
+use crate::links::tls::CredentialsError;
 use crate::metrics::{self, ExportError, Exporter};
 use crate::open_files;
 use crate::reload::Reloads;
 use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
+use crate::store::OpenError;
 use crate::store::upkeep::Upkeep;
-use crate::store::{OpenError, RocksStore};
-use crate::traffic::Traffic;
-use crate::traffic::keeper::{KeeperError, Kept};
+use crate::traffic::keeper::KeeperError;
 
 use budget::TrafficBudget;
 use limits::{accept_limits, dial_limits, keep_alive};
+use parts::{Around, Bound, Opened, Parts, announce, open};
 
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
@@ -141,41 +140,6 @@ pub enum RelayError {
     /// A part of the node panicked, which its own message has told.
     #[error("a part of the node ended unexpectedly: {0}")]
     Panicked(#[from] JoinError),
-}
-
-/// What is read from the disk.
-struct Opened {
-    data_dir: DataDir,
-    key: KeyPair,
-    token: Zeroizing<String>,
-    network_key: Option<NetworkKey>,
-    store: Arc<RocksStore>,
-}
-
-/// Everything that waits for connections, bound before anything is started.
-struct Bound {
-    peers: Vec<TcpListener>,
-    listening: Vec<SocketAddr>,
-    socket: UnixSocket,
-    tcp: Option<TcpListener>,
-}
-
-/// What all listeners share.
-struct Parts {
-    inbox: Inbox,
-    clock: Arc<Clock>,
-    network: Network,
-    credentials: Arc<Credentials>,
-    peers: Peers,
-    traffic: Traffic,
-    manager: ServiceManager,
-}
-
-/// What outlives a node that begins again.
-#[derive(Clone)]
-struct Around {
-    manager: ServiceManager,
-    blocks: Blocks,
 }
 
 /// Runs a node until `shutdown` comes true or the node fails, and tells `manager` how it is. When the
@@ -500,122 +464,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.inbox.close();
         self.copies.close();
-    }
-}
-
-impl Around {
-    fn new(config: &NodeConfig, manager: ServiceManager) -> Result<Self, RelayError> {
-        let blocks = Blocks::default();
-        blocks.set(config.block_list()?);
-        Ok(Self { manager, blocks })
-    }
-}
-
-impl Bound {
-    async fn new(config: &NodeConfig) -> Result<Self, RelayError> {
-        let mut peers = Vec::new();
-        for place in &config.listen {
-            peers.push(listen(*place).await?);
-        }
-        let listening = peers.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let path = config.socket_path();
-        let socket = UnixSocket::bind(&path).map_err(|source| {
-            let place = path.display().to_string();
-            RelayError::Listen { place, source }
-        })?;
-        let tcp = match config.api.tcp {
-            Some(place) => Some(listen(place).await?),
-            None => None,
-        };
-        Ok(Self { peers, listening, socket, tcp })
-    }
-}
-
-impl Parts {
-    fn new(
-        config: &NodeConfig,
-        key: &KeyPair,
-        network_key: Option<NetworkKey>,
-        (clock, around): (Clock, Around),
-    ) -> Result<Self, RelayError> {
-        let network = Network::new(&config.network).expect("a validated name is visible ASCII");
-        let sessions = config.limits.sessions_max;
-        let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
-        let clock = Arc::new(clock);
-        let Around { manager, blocks } = around;
-        let traffic = Traffic::default();
-        let mut credentials = Credentials::new(key)?.without(blocks).within(traffic.clone());
-        if let Some(network_key) = network_key {
-            let private = PrivateNetwork::new(network_key, key.public(), Arc::clone(&clock));
-            credentials = credentials.in_private(private);
-        }
-        let credentials = Arc::new(credentials);
-        let peers = Peers::new(
-            Arc::clone(&credentials),
-            network.clone(),
-            Arc::clone(&clock),
-            inbox.clone(),
-            dial_limits(config),
-        );
-        Ok(Self { inbox, clock, network, credentials, peers, traffic, manager })
-    }
-
-    fn kept(&self, figures: Figures) -> Kept {
-        Kept { traffic: self.traffic.clone(), clock: Arc::clone(&self.clock), figures }
-    }
-
-    fn host(
-        &self,
-        config: comm_proto::node::Config,
-        (key, store): (KeyPair, Arc<RocksStore>),
-        (figures, drains): (Figures, Drains),
-    ) -> Host {
-        let (clock, inbox, peers) =
-            (Arc::clone(&self.clock), self.inbox.clone(), self.peers.clone());
-        let manager = self.manager.clone();
-        Host { config, key, store, clock, inbox, peers, manager, figures, drains }
-    }
-}
-
-/// Reading the store's logs back may take a second; other tasks of the runtime go on meanwhile.
-async fn open(config: &NodeConfig) -> Result<Opened, RelayError> {
-    let (path, network_key) = (config.data_dir.clone(), config.network_key_file.clone());
-    spawn_blocking(move || {
-        let data_dir = DataDir::open(&path)?;
-        let (key, token) = (data_dir.node_key()?, data_dir.api_token()?);
-        let network_key = network_key.as_deref().map(data_dir::network_key).transpose()?;
-        let store = Arc::new(RocksStore::open(&data_dir.store_path())?);
-        Ok(Opened { data_dir, key, token, network_key, store })
-    })
-    .await?
-}
-
-async fn listen(place: SocketAddr) -> Result<TcpListener, RelayError> {
-    let failed = |source| RelayError::Listen { place: place.to_string(), source };
-    TcpListener::bind(place).await.map_err(failed)
-}
-
-fn announce(
-    config: &NodeConfig,
-    key: &KeyPair,
-    listening: &[SocketAddr],
-    endpoints: &[SocketAddr],
-) {
-    info!(
-        key = %key.public(),
-        address = %key.address(),
-        network = config.network,
-        private = config.network_key_file.is_some(),
-        ?listening,
-        ?endpoints,
-        socket = %config.socket_path().display(),
-        "starting"
-    );
-    if endpoints.is_empty() && !config.leaf {
-        warn!(
-            "other nodes are not told where to reach this one; set `advertise` to its public \
-             address, or `leaf = true` to say that this is meant"
-        );
     }
 }
 
