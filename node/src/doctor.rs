@@ -12,7 +12,7 @@ mod reach;
 use std::net::SocketAddr;
 
 use crate::config::NodeConfig;
-use crate::status::Report;
+use crate::status::{Report, Volume};
 
 pub use finding::{Diagnosis, Finding, Shown, State, Style};
 pub use machine::{Guarded, OpenFiles, Syncs};
@@ -69,8 +69,14 @@ pub fn diagnosed(measured: &Measured) -> Diagnosis {
     let examined = measured.relay.as_ref().ok().and_then(|running| running.examined.as_ref().ok());
     let asked = examined.map_or(&[][..], |examined| &examined.asked);
     let mut findings = vec![running(&measured.relay)];
-    findings.extend(report.map(|report| network(report, asked)));
-    findings.extend(examined.zip(report).map(outside).unwrap_or_default());
+    match report.and_then(|report| report.volume).filter(|volume| volume.hibernates_until.is_some())
+    {
+        Some(volume) => findings.push(hibernation(volume)),
+        None => {
+            findings.extend(report.map(|report| network(report, asked)));
+            findings.extend(examined.zip(report).map(outside).unwrap_or_default());
+        }
+    }
     findings.push(machine::clock(asked, report.map(|report| report.clock_ahead_seconds)));
     let syncs = report.and_then(|report| report.syncs.as_ref());
     findings.push(machine::disk_speed(&measured.disk, syncs));
@@ -98,6 +104,13 @@ fn running(relay: &Result<Running, String>) -> Finding {
             F::good(CHECK, format!("{} runs as {}", report.version, report.address))
         }
     }
+}
+
+/// It calls nobody and is called by nobody, as its owner wants it.
+fn hibernation(volume: Volume) -> Finding {
+    F::notice("traffic", volume.to_string()).with(
+        "it wakes by itself; to have it awake now, raise `traffic.volume_max` and reload it; what it tells of others is old",
+    )
 }
 
 /// Whom it knows, and whom it reaches now: nodes of its table count as good for a while when they are gone.

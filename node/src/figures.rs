@@ -53,6 +53,8 @@ pub struct Volume {
 /// What a node does for others, and has done since it began.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
+    /// Whether it serves others now, and does not hibernate.
+    pub serves_others: bool,
     /// When it began.
     pub began: SystemTime,
     /// Envelopes on its disk.
@@ -93,9 +95,10 @@ impl Figures {
 
     /// Those that anybody may see.
     pub fn work(&self) -> Work {
-        let stats = self.lock().stats;
+        let Now { stats, volume, .. } = *self.lock();
         let (traffic, before) = (traffic::until_now(), self.0.before);
         Work {
+            serves_others: volume.is_none_or(|volume| volume.rests_until.is_none()),
             began: self.0.began,
             envelopes: stats.envelopes,
             envelope_bytes: stats.envelope_bytes,

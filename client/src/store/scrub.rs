@@ -63,7 +63,10 @@ fn anew(db: &Database, path: &Path, new: &Path) -> Result<Database, String> {
     let read = db.begin_read().map_err(|error| error.to_string())?;
     copy_rows(&read, &copy).map_err(|error| error.to_string())?;
     fs::rename(new, path).map_err(|error| error.to_string())?;
-    sync_parent(path).map_err(|error| error.to_string())?;
+    // From here on the old file has no name: whatever fails, what is written goes to the new one.
+    if let Err(error) = sync_parent(path) {
+        tracing::warn!(%error, "after a loss of power what was deleted may be in the store again, sealed");
+    }
     Ok(copy)
 }
 

@@ -106,6 +106,15 @@ impl Owner for OwnerCalls {
         &self,
         _request: Request<DrainRequest>,
     ) -> Result<Response<Self::DrainStream>, Status> {
+        if self.owned.figures.rests_until().is_some() {
+            let reason =
+                "it hibernates and calls nobody: raise `traffic.volume_max` and reload it first";
+            return Err(with_words(
+                Status::failed_precondition(reason),
+                "hibernating",
+                Retry::Later,
+            ));
+        }
         let (sender, reports) = mpsc::channel(1);
         tokio::spawn(report_until_over(self.owned.drains.begin(), sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(reports))))

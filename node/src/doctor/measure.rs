@@ -123,10 +123,9 @@ fn syncs_in(directory: &Path) -> io::Result<Syncs> {
     Ok(Syncs { count: took.len() as u64, half: within(50), most: within(99) })
 }
 
-/// A file that goes with this.
+/// A file without a name: it goes with this, however the process ends.
 struct Measurement {
     file: File,
-    path: PathBuf,
 }
 
 impl Measurement {
@@ -134,14 +133,8 @@ impl Measurement {
         let path = directory.join(format!("doctor.{}.tmp", std::process::id()));
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path })
-    }
-}
-
-impl Drop for Measurement {
-    fn drop(&mut self) {
-        // It is known by its name, if it cannot be removed.
-        let _left = fs::remove_file(&self.path);
+        fs::remove_file(&path)?;
+        Ok(Self { file })
     }
 }
 

@@ -58,7 +58,8 @@ fn write_page(
          <title>{head}</title>\n<style>\n{STYLE}</style>\n<main>\n<h1>{title}</h1>\n"
     )?;
     page.push_str(match work {
-        Some(_) => "<p class=\"state\">It serves.</p>\n",
+        Some(work) if work.serves_others => "<p class=\"state\">It serves.</p>\n",
+        Some(_) => "<p class=\"state off\">It rests: it has carried what its operator gives for this time.</p>\n",
         None => "<p class=\"state off\">It does not serve at the moment.</p>\n",
     });
     page.push_str(
@@ -149,6 +150,7 @@ mod tests {
     /// A relay that has done nothing yet.
     fn idle() -> Work {
         Work {
+            serves_others: true,
             began: UNIX_EPOCH + Duration::from_secs(784_111_777),
             envelopes: 0,
             envelope_bytes: 0,

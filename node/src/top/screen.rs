@@ -162,7 +162,7 @@ impl View {
                     links.accepted, links.dialled
                 ))],
             ),
-            row("traffic", [Piece::plain(self.traffic())]),
+            row("traffic", [Piece::plain(self.traffic()), volume(report)]),
             row("envelopes", [Piece::plain(self.envelopes())]),
             row("", [Piece::new(self.curve(columns.saturating_sub(LABEL)), Tone::Good)]),
             row(
@@ -228,6 +228,15 @@ impl View {
 fn row(label: &str, pieces: impl IntoIterator<Item = Piece>) -> Row {
     let label = Piece::new(format!("{label:<LABEL$} "), Tone::Faint);
     std::iter::once(label).chain(pieces).collect()
+}
+
+/// What is used of the volume of traffic, if there is one.
+fn volume(report: &Report) -> Piece {
+    let tone = match report.volume {
+        Some(volume) if volume.hibernates_until.is_some() => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    Piece::new(report.volume.map_or(String::new(), |volume| format!("; {volume}")), tone)
 }
 
 /// A bar of what is taken of the budget, and the same as a number.

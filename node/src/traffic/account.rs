@@ -130,11 +130,13 @@ impl Account {
     }
 
     /// Until a random moment of the next period that leaves as much time to its end as this node was
-    /// awake in this one.
+    /// awake in this one, and lies in its first quarter: whoever spends the volume of another's node
+    /// on purpose does not gain most of the next period too.
     fn rest(&mut self, plan: &Plan, now: Time, random: u64) {
         let awake = now.since(self.awake_since);
         let slack = plan.schedule.after(self.period).length() - awake;
-        let pause = Span::from_millis(random % slack.as_millis().max(1));
+        let quarter = plan.schedule.after(self.period).length().as_millis() / 4;
+        let pause = Span::from_millis(random % slack.as_millis().min(quarter).max(1));
         self.rests_until = Some(self.period.to + pause);
     }
 }

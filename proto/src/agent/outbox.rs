@@ -73,6 +73,14 @@ impl Outbox {
         self.messages.values().filter(is_shown).count()
     }
 
+    /// Receipts that are on their way to a contact.
+    pub(super) fn receipts(&self, contact: u32) -> usize {
+        let is_receipt = |message: &&Outgoing| {
+            message.contact == contact && message.content_type == ContentType::RECEIPT
+        };
+        self.messages.values().filter(is_receipt).count()
+    }
+
     /// One of our messages that is on its way.
     pub(super) fn get(&self, number: MessageNumber) -> Option<&Outgoing> {
         self.messages.get(&number)

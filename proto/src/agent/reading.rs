@@ -25,6 +25,8 @@ const GATHERED_FOR: Span = Span::from_secs(3);
 const AGAIN: Span = Span::from_mins(1);
 /// Messages of one person that wait to be named.
 const GATHERED_MAX: usize = 1_024;
+/// Receipts on their way to one person: whoever never acknowledges them fills no outbox.
+const ON_THEIR_WAY_MAX: usize = 8;
 /// What is done for everybody who has no rule of their own.
 const FOR_ALL: &[u8] = b"receipts";
 
@@ -192,13 +194,14 @@ impl Agent {
         let ids: Vec<_> = rows.iter().filter_map(|(_, value)| value[..].try_into().ok()).collect();
         let ids: Vec<_> = ids.into_iter().map(MessageId::from_bytes).collect();
         if self.tells(contact) && !ids.is_empty() {
-            let ready = self
-                .check_outbox(TTL_DEFAULT)
-                .and_then(|()| self.prepare(turn, contact, Content::Receipt(ids), TTL_DEFAULT));
+            let has_room = self.outbox.receipts(contact) < ON_THEIR_WAY_MAX
+                && self.check_outbox(TTL_DEFAULT).is_ok();
+            let content = Content::Receipt(ids);
+            let ready = has_room.then(|| self.prepare(turn, contact, content, TTL_DEFAULT));
             match ready {
-                Ok(sent) => self.launch(turn, sent),
+                Some(Ok(sent)) => self.launch(turn, sent),
                 // There is no room for it now.
-                Err(_) => {
+                None | Some(Err(_)) => {
                     self.reading.due.entry(contact).and_modify(|(at, _)| *at = turn.now + AGAIN);
                     return Ok(());
                 }

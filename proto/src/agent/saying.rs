@@ -91,6 +91,9 @@ impl Agent {
         ttl: Span,
     ) -> Result<Outcome, Refusal> {
         let (contact, _, entry) = self.locate_ours(turn, number)?;
+        if entry.content_type == ContentType::TIMER {
+            return Err(CommandError::NoText(number).into());
+        }
         let never_left = self.outbox.get(number).is_some_and(|message| message.envelope.is_none());
         let notice = match entry.id {
             _ if never_left => None,
@@ -316,6 +319,8 @@ impl Revision {
             return false;
         }
         match self.change {
+            // What is in force stays in sight.
+            Change::Removed if entry.content_type == ContentType::TIMER => false,
             Change::Removed => {
                 (entry.marks.edited, entry.marks.deleted_at) = (None, Some(self.at));
                 (entry.body, entry.answers) = (Vec::new(), None);
@@ -340,6 +345,40 @@ impl Revision {
             (_, Change::Removed) => false,
             (Change::Removed, Change::Text(_)) => true,
             (Change::Text(_), Change::Text(_)) => self.sequence > other.sequence,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(content_type: ContentType) -> Entry {
+        Entry {
+            number: MessageNumber(1),
+            contact: Address::from_bytes([1; 20]),
+            author: Author::Us { state: MessageState::Queued, envelope: None },
+            content_type,
+            body: b"body".to_vec(),
+            sequence: 1,
+            sent_at: Time::ZERO,
+            stored_at: Time::ZERO,
+            id: None,
+            answers: None,
+            marks: Marks::default(),
+            steps: Steps::default(),
+        }
+    }
+
+    /// Else somebody could set a timer, and have nobody see that it is in force.
+    #[test]
+    fn a_text_can_be_removed_and_a_timer_cannot() {
+        for (content_type, is_removed) in [(ContentType::TEXT, true), (ContentType::TIMER, false)] {
+            let mut entry = entry(content_type);
+            let removal = Revision::new(2, Time::ZERO, Change::Removed);
+            assert_eq!(removal.apply(&mut entry), is_removed);
+            assert_eq!(entry.marks.deleted_at.is_some(), is_removed);
+            assert_eq!(entry.body.is_empty(), is_removed);
         }
     }
 }

@@ -143,8 +143,11 @@ impl Node {
         (from, source): (&PublicKey, SocketAddr),
         endpoints: &[SocketAddr],
     ) {
+        let may_tell = self.is_among(Scope::of(source.ip()));
         let mut is_dialled = |endpoint: &SocketAddr| {
-            is_at(*endpoint, source.ip()) && self.dial_backs.begin(source.ip(), turn.now)
+            may_tell
+                && is_at(*endpoint, source.ip())
+                && self.dial_backs.begin(source.ip(), turn.now)
         };
         let dialled: Vec<bool> = endpoints.iter().map(&mut is_dialled).collect();
         let of_caller = endpoints.iter().zip(&dialled);
@@ -157,6 +160,13 @@ impl Node {
         self.dial_backs.asked.insert(id, dialled);
         let deadline = turn.now + PATIENCE;
         self.desk.push(Output::DialBack { id, key: *from, endpoints, deadline });
+    }
+
+    /// Whether callers from there are the node's own neighbours. Behind a proxy or a container's network
+    /// strangers come from the machine itself or a gateway, whose ports are nobody's business.
+    fn is_among(&self, scope: Scope) -> bool {
+        let is_own = |endpoint: &SocketAddr| Scope::of(endpoint.ip()) == scope;
+        scope == Scope::World || self.config.endpoints.iter().any(is_own)
     }
 
     /// The host has dialled a caller back.

@@ -377,6 +377,14 @@ impl Node {
         }
         let mut handover = work.handover;
         handover.unanswered += handover.left();
+        // Of those that were not taken up it is not known who was told: nobody.
+        let untold = match work.rest {
+            Rest::Envelopes(_) => self.stats.acknowledgements.min(ENDINGS_MAX),
+            Rest::Endings(from, end) => end - from,
+            Rest::Nothing => 0,
+        };
+        handover.endings += untold;
+        handover.endings_untold += untold;
         self.end_drain(handover);
     }
 
@@ -498,10 +506,13 @@ impl Node {
         }
         let mut missing = nodes;
         missing.retain(|node| !handing.by.contains(&node.address()));
-        let on_the_way = handing.attempts > 0
-            && turn.now.since(handing.since) < ON_THE_WAY_MAX
-            && missing.iter().any(|node| self.deliveries.is_busy_with(&node.address()));
-        if on_the_way {
+        let all = missing.len();
+        if handing.attempts > 0 && turn.now.since(handing.since) < ON_THE_WAY_MAX {
+            // Who is slow holds up nobody but itself: the others are asked meanwhile.
+            missing.retain(|node| !self.deliveries.is_busy_with(&node.address()));
+        }
+        let is_last = handing.attempts == ATTEMPTS && handing.by.is_empty();
+        if missing.len() < all && (missing.is_empty() || is_last) {
             handing.due = turn.now + LOOK_AGAIN;
             return Ok(Step::Waits);
         }

@@ -188,6 +188,21 @@ fn a_node_alone_says_so_keeps_everything_and_goes_on() {
     assert_eq!(world.submit(host, &another), Ok(EnvelopeState::Accepted));
 }
 
+/// Whoever removes its data then would take with it that a message was read.
+#[test]
+fn a_node_alone_with_an_end_that_nobody_was_told_is_not_done() {
+    let mut world = World::new(17);
+    let host = world.add(|_| {});
+    let mailbox = Mailbox::new(1);
+    let letter = world.letter(&mailbox, 1);
+    world.submit(host, &letter).unwrap();
+    world.acknowledge(host, &mailbox, &[&letter]);
+    world.run_for(Span::from_secs(1));
+    let handover = drain_to_the_end(&mut world, host);
+    assert_eq!((handover.envelopes, handover.endings, handover.endings_untold), (0, 1, 1));
+    assert!(!handover.is_complete());
+}
+
 #[test]
 fn a_node_whose_neighbours_do_not_answer_gives_up_and_keeps_everything() {
     let mut world = World::of(8, 4);

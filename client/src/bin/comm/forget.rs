@@ -17,8 +17,18 @@ use crate::said::say;
 const PERSON: [&str; 3] = ["person.redb", "person.redb.part", "person.redb.new"];
 /// The directory of the person's node, and its files.
 const NODE: &str = "node";
-const NODE_FILES: [&str; 6] =
-    ["node.key", "node.key.new", "api.token", "api.token.new", "api.sock", "lock"];
+const NODE_FILES: [&str; 10] = [
+    "node.key",
+    "node.key.new",
+    "api.token",
+    "api.token.new",
+    "api.sock",
+    "blocks",
+    "blocks.new",
+    "traffic.account",
+    "traffic.account.new",
+    "lock",
+];
 /// The directory of the node's store, the names of its files, and how others begin and end.
 const STORE: &str = "store";
 const STORE_FILES: [&str; 4] = ["CURRENT", "IDENTITY", "LOCK", "LOG"];
