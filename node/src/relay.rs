@@ -169,17 +169,20 @@ async fn run_by(
     open_files::raise(&config);
     // One for the whole process, whichever node it counts for.
     let exporter = exporter(&config)?;
+    let say_serving = |relay: &Relay| exporter.iter().for_each(|it| it.say_serving(&relay.figures));
     let say_ended = || exporter.iter().for_each(Exporter::say_ended);
     let mut shutdown = pin!(shutdown);
     metrics::configured(true);
     let beginning = Relay::begin(&config, clock, around.clone());
     let mut relay = manager.while_working(beginning).await?;
+    // Whoever waits for the service manager's word finds the page and the health as they are then.
+    say_serving(&relay);
     manager.ready();
     // Others look for it where it listens now, even if the system has chosen the ports.
     let places = (relay.listening.clone(), relay.api_tcp);
     let mut beginning = Beginning::new();
     loop {
-        exporter.iter().for_each(|it| it.say_serving(&relay.figures));
+        say_serving(&relay);
         let ended = tokio::select! {
             () = &mut shutdown => {
                 info!("stopping");

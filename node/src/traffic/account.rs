@@ -176,17 +176,17 @@ mod tests {
     fn before_it_wakes_in_a_new_period_its_own_clients_have_all_of_the_volume() {
         let mut account = Account::new(&MONTHLY, at("2026-11-01T00:00"));
         account.spend(1_600);
-        account.look(&MONTHLY, at("2026-11-02T00:00"), Span::from_days(20).as_millis());
+        account.look(&MONTHLY, at("2026-11-02T00:00"), Span::from_days(5).as_millis());
         assert_eq!(account.service(&MONTHLY), Service::Nobody);
-        assert_eq!(account.rests_until(), Some(at("2026-12-21T00:00")));
+        assert_eq!(account.rests_until(), Some(at("2026-12-06T00:00")));
         assert_eq!(looked(&mut account, "2026-12-05T00:00"), Service::Own);
-        assert_eq!(looked(&mut account, "2026-12-20T23:59"), Service::Own);
-        assert_eq!(looked(&mut account, "2026-12-21T00:00"), Service::All);
-        // The next pause is reckoned from when it woke: ten of the days were left.
+        assert_eq!(looked(&mut account, "2026-12-05T23:59"), Service::Own);
+        assert_eq!(looked(&mut account, "2026-12-06T00:00"), Service::All);
+        // The next pause is reckoned from when it woke: six days were left.
         account.spend(1_500);
         account.look(&MONTHLY, at("2026-12-31T00:00"), u64::MAX);
         let until = account.rests_until().unwrap();
-        assert!(until < at("2027-01-22T00:00"), "{until:?}");
+        assert!(until < at("2027-01-07T00:00"), "{until:?}");
     }
 
     #[test]
