@@ -6,11 +6,13 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use comm_proto::key::PublicKey;
 use comm_proto::message::{self, Response};
 use comm_proto::node::Event;
 use comm_proto::rejection::Rejection;
@@ -103,11 +105,13 @@ impl PeerService {
             .await
     }
 
-    async fn answer(&self, request: Request<wire::peer::Request>) -> Result<Response, Rejection> {
-        let bytes = request.get_ref().encoded_len();
-        let Remote { key, source, .. } = self.admit(&request, bytes)?;
-        let request = wire::decode::request(request.into_inner(), self.clock.now());
-        let request = request.map_err(counted)?;
+    async fn answer(
+        &self,
+        (key, source): (PublicKey, SocketAddr),
+        request: wire::peer::Request,
+        bytes: usize,
+    ) -> Result<Response, Rejection> {
+        let request = wire::decode::request(request, self.clock.now()).map_err(counted)?;
         metrics::requested(kind(&request));
         let answer = self.inbox.request(key, source, request, bytes).map_err(counted)?;
         match timeout(CALL_TIMEOUT, answer).await {
@@ -143,7 +147,16 @@ impl Peer for PeerService {
         &self,
         request: Request<wire::peer::Request>,
     ) -> Result<tonic::Response<wire::peer::Response>, Status> {
-        Ok(tonic::Response::new(self.answer(request).await.into()))
+        let bytes = request.get_ref().encoded_len();
+        let refused = |reason| tonic::Response::new(Err(reason).into());
+        let Remote { key, source, allowance } = match self.admit(&request, bytes) {
+            Ok(remote) => remote,
+            Err(reason) => return Ok(refused(reason)),
+        };
+        let answer = self.answer((key, source), request.into_inner(), bytes).await;
+        let answer = wire::peer::Response::from(answer);
+        allowance.owe(answer.encoded_len(), Instant::now());
+        Ok(tonic::Response::new(answer))
     }
 
     async fn listen(

@@ -19,7 +19,7 @@ pub struct SourceLimits {
     pub new_per_minute: u64,
     /// Calls per second; ten seconds' worth may come at once.
     pub calls_per_second: u64,
-    /// Bytes of calls per second; ten seconds' worth may come at once.
+    /// Bytes of calls and of their answers per second; ten seconds' worth may come at once.
     pub bytes_per_second: u64,
     /// Sources remembered; while there are so many, no other one comes in.
     pub sources: usize,
@@ -69,8 +69,9 @@ struct Counts {
 /// A token bucket. A token is a thousand parts, so that slow rates are exact.
 #[derive(Debug)]
 struct Bucket {
-    parts: u64,
-    parts_max: u64,
+    /// What is there to take; below zero down to `-parts_max` what is owed.
+    parts: i64,
+    parts_max: i64,
     parts_per_second: u64,
     at: Instant,
 }
@@ -147,6 +148,12 @@ impl Allowance {
         let mut counts = self.0.lock();
         counts.calls.take(1, now) && counts.bytes.take(bytes as u64, now)
     }
+
+    /// Counts an answer of `bytes` bytes, which is known only when it is due: a short call may ask for a
+    /// long one. What is not there is owed, and no call is taken until that is made up for.
+    pub fn owe(&self, bytes: usize, now: Instant) {
+        self.0.lock().bytes.owe(bytes as u64, now);
+    }
 }
 
 impl Source {
@@ -184,7 +191,7 @@ impl Counts {
 
 impl Bucket {
     fn new(tokens_max: u64, parts_per_second: u64, now: Instant) -> Self {
-        let parts_max = tokens_max.saturating_mul(1_000);
+        let parts_max = parts_of(tokens_max);
         Self { parts: parts_max, parts_max, parts_per_second, at: now }
     }
 
@@ -192,18 +199,23 @@ impl Bucket {
     fn set_rate(&mut self, other: &Self) {
         let taken = self.parts_max - self.parts;
         self.parts_max = other.parts_max;
-        self.parts = self.parts_max.saturating_sub(taken);
+        self.parts = self.parts_max.saturating_sub(taken).max(-self.parts_max);
         self.parts_per_second = other.parts_per_second;
     }
 
     fn take(&mut self, tokens: u64, now: Instant) -> bool {
         self.refill(now);
-        let parts = tokens.saturating_mul(1_000);
+        let parts = parts_of(tokens);
         let enough = self.parts >= parts;
         if enough {
             self.parts -= parts;
         }
         enough
+    }
+
+    fn owe(&mut self, tokens: u64, now: Instant) {
+        self.refill(now);
+        self.parts = self.parts.saturating_sub(parts_of(tokens)).max(-self.parts_max);
     }
 
     fn is_full(&mut self, now: Instant) -> bool {
@@ -216,11 +228,15 @@ impl Bucket {
         let parts = elapsed * u128::from(self.parts_per_second) / 1_000_000;
         // A step too short for one part leaves the clock where it is, or it would never fill.
         if parts > 0 {
-            let parts = u64::try_from(parts).unwrap_or(u64::MAX);
+            let parts = i64::try_from(parts).unwrap_or(i64::MAX);
             self.parts = self.parts.saturating_add(parts).min(self.parts_max);
             self.at = now;
         }
     }
+}
+
+fn parts_of(tokens: u64) -> i64 {
+    i64::try_from(tokens.saturating_mul(1_000)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -272,6 +288,22 @@ mod tests {
         assert_eq!((0..20).filter(|_| allowance.spend(1, now)).count(), 10);
         assert!(!allowance.spend(1_001, now + Duration::from_secs(1)));
         assert!(allowance.spend(900, now + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn long_answers_are_owed_until_they_are_made_up_for() {
+        let limits = SourceLimits { bytes_per_second: 100, ..<_>::default() };
+        let (gate, now) = (Gate::new(limits), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let allowance = gate.enter(HERE, now).unwrap().allowance();
+        assert!(allowance.spend(1, now));
+        allowance.owe(1_499, now);
+        assert!(!allowance.spend(1, after(5)), "1,500 of 1,000 were taken at once");
+        assert!(allowance.spend(100, after(6)));
+        // However much is answered, the longest wait is twenty seconds.
+        allowance.owe(1_000_000, after(6));
+        assert!(!allowance.spend(1, after(16)));
+        assert!(allowance.spend(100, after(17)));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub mod client;
 mod list;
 mod object;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::contact::ENDPOINTS_MAX;
@@ -65,7 +67,7 @@ pub fn request(message: peer::Request, now: Time) -> Result<Request, Rejection> 
             let grants = grants(&subscribe.grants, now)?;
             Ok(Request::Subscribe { grants, after: subscribe.after })
         }
-        Wire::Fetch(fetch) => Ok(Request::Fetch { ids: some_ids(&fetch.ids, ENVELOPES_MAX)? }),
+        Wire::Fetch(fetch) => Ok(Request::Fetch { ids: distinct_ids(&fetch.ids, ENVELOPES_MAX)? }),
         Wire::DialBack(back) => {
             let some = at_least_one(&back.endpoints, "endpoints")?;
             Ok(Request::DialBack { endpoints: endpoints(some)? })
@@ -213,6 +215,16 @@ fn waiting(messages: &[peer::Waiting]) -> Result<Vec<Waiting>, Rejection> {
 
 fn some_ids(messages: &[Bytes], max: usize) -> Result<Vec<EnvelopeId>, Rejection> {
     ids(at_least_one(messages, "ids")?, max)
+}
+
+/// Ids of which none comes twice: each has a body in the answer.
+fn distinct_ids(messages: &[Bytes], max: usize) -> Result<Vec<EnvelopeId>, Rejection> {
+    let ids = some_ids(messages, max)?;
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    if distinct.len() < ids.len() {
+        return Err(Rejection::Malformed("ids"));
+    }
+    Ok(ids)
 }
 
 fn digest(bytes: &[u8]) -> Result<Digest, Rejection> {

@@ -4,6 +4,7 @@
 //! a failure is the agent's.
 
 mod contacts;
+mod durable;
 mod fading;
 mod older;
 mod order;
@@ -53,6 +54,8 @@ struct Person {
     identity: [u8; 32],
     agent: Agent,
     store: MemoryStore<Drawer>,
+    /// While the disk hangs, what it has.
+    hangs_at: Option<MemoryStore<Drawer>>,
     online: bool,
     events: Vec<Event>,
     done: Vec<(CommandId, Result<Outcome, CommandError>)>,
@@ -90,7 +93,8 @@ impl Town {
         let agent = Agent::new(Identity::from_seed(&identity), identity, &store, self.now).unwrap();
         let session = SessionId(self.people.len() as u64);
         let (events, done) = (Vec::new(), Vec::new());
-        let person = Person { session, identity, agent, store, online: false, events, done };
+        let (online, hangs_at) = (false, None);
+        let person = Person { session, identity, agent, store, hangs_at, online, events, done };
         self.people.insert(name, person);
     }
 
@@ -210,7 +214,9 @@ impl Town {
                 match output {
                     agent::Output::Write(batch) => {
                         person.store.apply(&batch);
-                        inputs.push_back(agent::Input::Durable(batch.seq));
+                        if person.hangs_at.is_none() {
+                            inputs.push_back(agent::Input::Durable(batch.seq));
+                        }
                     }
                     agent::Output::Call { id, request } => calls.push((id, request)),
                     agent::Output::Done { id, result } => person.done.push((id, result)),

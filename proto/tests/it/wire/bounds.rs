@@ -85,7 +85,9 @@ fn wire_contact() -> object::Contact {
 #[test]
 fn ids_are_bounded() {
     assert_bound(IDS_MAX, "ids", wire_id(), |ids| request(WireRequest::Offer(peer::Offer { ids })));
+    // Of those that are fetched none may come twice.
     assert_bound(ENVELOPES_MAX, "ids", wire_id(), |ids| {
+        let ids = (0_u8..).zip(ids).map(|(n, _)| Bytes::from([n; 32].to_vec())).collect();
         request(WireRequest::Fetch(peer::Fetch { ids }))
     });
     assert_bound(IDS_MAX, "ids", wire_id(), |wanted| {
@@ -265,6 +267,15 @@ fn credit_is_bounded() {
     ] {
         assert_eq!((open(credit), more(credit)), (refused.clone(), refused));
     }
+}
+
+#[test]
+fn a_body_that_is_asked_for_twice_in_one_call_is_not_handed_over() {
+    let other = Bytes::from([77; 32].to_vec());
+    let fetch = |ids| request(WireRequest::Fetch(peer::Fetch { ids }));
+    assert_eq!(fetch(vec![wire_id(), other.clone()]), None);
+    let twice = fetch(vec![wire_id(), other, wire_id()]);
+    assert_eq!(twice, Some(Rejection::Malformed("ids")));
 }
 
 #[test]
