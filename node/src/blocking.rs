@@ -127,7 +127,8 @@ impl OwnBlocks {
     pub fn remove(&self, entries: &[Entry]) -> Result<(), OwnBlocksError> {
         let mut held = self.lock();
         let mut changed = held.clone();
-        for entry in entries {
+        // Who is named twice is meant once.
+        for entry in entries.iter().collect::<BTreeSet<_>>() {
             if !changed.remove(entry) {
                 let in_file = self.0.blocks.is_listed(entry);
                 let elsewhere = if in_file { Elsewhere::InFile } else { Elsewhere::Nowhere };

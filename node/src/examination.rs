@@ -16,6 +16,7 @@ use comm_proto::message::{ClientRequest, ClientResponse, DialOutcome, Peer, Peer
 use comm_proto::rejection::Rejection;
 use comm_proto::wire::client::{DialledEndpoint, ExamineResponse, OutsideView};
 use comm_proto::wire::object;
+use rand_core::{OsRng, RngCore};
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
@@ -74,7 +75,7 @@ impl Examiner {
     pub async fn examine(&self) -> Result<ExamineResponse, Rejection> {
         let _one = self.0.one.try_acquire().map_err(|_| Rejection::Busy)?;
         let known = self.known().await?;
-        let views = self.views(&known).await;
+        let views = self.views(known).await;
         Ok(ExamineResponse {
             listening: self.0.listening.iter().map(Into::into).collect(),
             views,
@@ -95,12 +96,14 @@ impl Examiner {
         }
     }
 
-    async fn views(&self, known: &[Peer]) -> Vec<OutsideView> {
+    async fn views(&self, mut known: Vec<Peer>) -> Vec<OutsideView> {
+        // Those that speak up most often are perhaps all one's who would like to be asked.
+        shuffle(&mut known, &mut OsRng);
         let port = self.0.listening.first().map(SocketAddr::port);
         let asked = Arc::new(Asked { told: self.0.endpoints.clone(), port });
         let mut asking = JoinSet::new();
         for is_v4 in [true, false] {
-            let questions = questions(known, is_v4);
+            let questions = questions(&known, is_v4);
             let shared = questions.first().and_then(|(_, at)| LocalPort::like(*at).ok());
             let shared = shared.map(Arc::new);
             for (key, endpoint) in questions {
@@ -117,14 +120,22 @@ impl Examiner {
     }
 }
 
-/// The nodes to ask over one IP family: those that have answered lately first, each at another address.
+/// Puts them into an order of which each is as likely.
+fn shuffle<T>(all: &mut [T], rng: &mut impl RngCore) {
+    for place in (1..all.len()).rev() {
+        all.swap(place, (rng.next_u64() % (place as u64 + 1)) as usize);
+    }
+}
+
+/// The nodes to ask over one IP family: the first of those that are good, and of others if there are
+/// too few, each at another address.
 fn questions(known: &[Peer], is_v4: bool) -> Vec<Question> {
     let place = |contact: &Contact| {
         let here = contact.endpoints().iter().find(|place| place.is_ipv4() == is_v4);
         here.map(|place| (*contact.key(), *place))
     };
     let mut peers: Vec<_> = known.iter().filter(|peer| peer.status != PeerStatus::Bad).collect();
-    peers.sort_by_key(|peer| (peer.status != PeerStatus::Good, std::cmp::Reverse(peer.last_seen)));
+    peers.sort_by_key(|peer| peer.status != PeerStatus::Good);
     let mut questions: Vec<Question> = Vec::new();
     let mut more: Vec<Question> = Vec::new();
     for question in peers.into_iter().filter_map(|peer| place(&peer.contact)) {
@@ -174,7 +185,11 @@ fn memory_now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use comm_proto::time::Time;
+    use rand_chacha::ChaCha12Rng;
+    use rand_core::SeedableRng;
 
     use super::*;
 
@@ -198,10 +213,23 @@ mod tests {
         let asked = |is_v4| -> Vec<u8> {
             questions(&known, is_v4).iter().map(|(key, _)| key.as_bytes()[0]).collect()
         };
-        assert_eq!(asked(true), [3, 1, 2]);
+        assert_eq!(asked(true), [2, 1, 3]);
         assert_eq!(asked(false), [5, 1]);
         let many: Vec<_> = (1..=200).map(|n| peer(n, Good, &[&format!("192.0.2.{n}:1")])).collect();
         assert_eq!(questions(&many, true).len(), ASKED_MAX);
+    }
+
+    #[test]
+    fn who_is_asked_is_drawn_and_not_who_has_called_last() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let mut known: Vec<_> =
+            (1..=40).map(|n| peer(n, PeerStatus::Good, &[&format!("192.0.2.{n}:1")])).collect();
+        let mut asked = BTreeSet::new();
+        for _ in 0..100 {
+            shuffle(&mut known, &mut rng);
+            asked.extend(questions(&known, true).into_iter().map(|(_, place)| place));
+        }
+        assert_eq!(asked.len(), 40);
     }
 
     #[test]

@@ -18,7 +18,9 @@ use super::io::{Output, RequestId};
 use super::{Node, Turn};
 
 /// Dials back under way: a quarter of all calls; when many nodes start at once, nearly as many come.
-pub(super) const UNDER_WAY_MAX: usize = 256;
+const UNDER_WAY_MAX: usize = 256;
+/// Those of callers that want to know what comes of it: they take longer, and are few.
+pub(super) const ASKED_MAX: usize = 32;
 /// Dials back to one source in a minute.
 const PER_SOURCE_MAX: u32 = 64;
 /// Sources counted; while there are so many, no other one is dialled back.
@@ -36,8 +38,9 @@ pub(super) struct DialBacks {
     /// When those whose minute was over were last forgotten.
     swept_at: Time,
     /// Callers that are told what came of it: which of the endpoints they named are being dialled.
-    /// At least one of each, so there are never more than dials under way.
     asked: BTreeMap<RequestId, Vec<bool>>,
+    /// How many endpoints that are.
+    asked_under_way: usize,
 }
 
 /// From where an address can be reached.
@@ -87,6 +90,13 @@ impl DialBacks {
         *count += 1;
         self.under_way += 1;
         true
+    }
+
+    /// The same for a caller that waits to be told what came of it.
+    fn begin_asked(&mut self, source: IpAddr, now: Time) -> bool {
+        let begins = self.asked_under_way < ASKED_MAX && self.begin(source, now);
+        self.asked_under_way += usize::from(begins);
+        begins
     }
 
     /// How many callers wait to be told what came of it.
@@ -147,7 +157,7 @@ impl Node {
         let mut is_dialled = |endpoint: &SocketAddr| {
             may_tell
                 && is_at(*endpoint, source.ip())
-                && self.dial_backs.begin(source.ip(), turn.now)
+                && self.dial_backs.begin_asked(source.ip(), turn.now)
         };
         let dialled: Vec<bool> = endpoints.iter().map(&mut is_dialled).collect();
         let of_caller = endpoints.iter().zip(&dialled);
@@ -178,6 +188,7 @@ impl Node {
                 return DialOutcome::NotTried;
             }
             self.dial_backs.end();
+            self.dial_backs.asked_under_way -= 1;
             came.next().unwrap_or(DialOutcome::Failed)
         };
         let outcomes = dialled.into_iter().map(&mut outcome_of).collect();

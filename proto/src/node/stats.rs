@@ -6,7 +6,7 @@ use crate::time::Time;
 
 use super::Node;
 use super::deliveries::{LINE_MAX, LINED_UP_MAX, LINES_MAX};
-use super::dial_backs::{SOURCES_MAX, UNDER_WAY_MAX};
+use super::dial_backs::{ASKED_MAX, SOURCES_MAX};
 use super::drain::IN_HAND_MAX;
 use super::fetching::PLACES_MAX;
 use super::records::Role;
@@ -180,7 +180,7 @@ impl Node {
             bound("entries", self.entries.len(), 2 * config.entries),
             bound("clocks that differ", self.clocks.differing(), self.table.len()),
             bound("sources dialled back", self.dial_backs.len(), SOURCES_MAX),
-            bound("callers told of it", self.dial_backs.asked_len(), UNDER_WAY_MAX),
+            bound("callers told of it", self.dial_backs.asked_len(), ASKED_MAX),
             bound("listeners", self.listeners.len(), config.listeners_max),
             bound("sessions", self.sessions.len(), config.sessions_max),
             bound("watched envelopes", self.watchers.len(), config.watches_max),

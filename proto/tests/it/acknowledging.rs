@@ -280,6 +280,47 @@ fn an_acknowledgement_is_kept_until_its_end_and_then_gone() {
     assert!(world.hosts().all(|host| world.kept(host, Family::Tombstones) == 0));
 }
 
+/// D16: copies of nodes whose clocks are behind come for longer than an acknowledgement may last.
+#[test]
+fn a_tombstone_stays_for_a_day_after_the_expiry_though_its_acknowledgement_is_over() {
+    let mut world = World::of(13, 1);
+    let mailbox = Mailbox::new(1);
+    let envelope = mailbox.envelope(1, world.now() + TTL_MIN);
+    world.submit(0, &envelope).unwrap();
+    let acknowledgement =
+        Acknowledgement::sign(mailbox.key(), vec![envelope.id()], envelope.expires_at()).unwrap();
+    let acknowledgements = vec![acknowledgement];
+    world.call(0, 1, ClientRequest::Acknowledge { acknowledgements }).unwrap();
+    world.run_for(TTL_MIN + Span::DAY - Span::from_mins(1));
+    assert_eq!(world.kept(0, Family::Tombstones), 1);
+    world.run_for(Span::from_mins(2));
+    assert_eq!(world.kept(0, Family::Tombstones), 0);
+}
+
+/// D16: what an acknowledgement names and did not end here is not forgotten with it.
+#[test]
+fn the_end_of_an_acknowledgement_takes_the_tombstones_of_what_it_has_ended_and_no_others() {
+    let mut world = World::of(12, 1);
+    let mailbox = Mailbox::new(1);
+    let until = world.now() + TTL_MIN;
+    let [first, second] = [TTL_DEFAULT, TTL_MIN].map(|ttl| mailbox.envelope(1, world.now() + ttl));
+    for envelope in [&first, &second] {
+        world.submit(0, envelope).unwrap();
+    }
+    let mut acknowledge = |ids: Vec<EnvelopeId>, until| {
+        let acknowledgement = Acknowledgement::sign(mailbox.key(), ids, until).unwrap();
+        let acknowledgements = vec![acknowledgement];
+        world.call(0, 1, ClientRequest::Acknowledge { acknowledgements }).unwrap();
+    };
+    acknowledge(vec![first.id()], until + TTL_DEFAULT);
+    acknowledge(vec![first.id(), second.id()], until);
+    world.run_for(TTL_MIN + Span::DAY + Span::HOUR);
+    let tombstones = crate::world::entries(world.host(0), Family::Tombstones);
+    let left: Vec<_> = tombstones.iter().map(|(key, _)| &key[..]).collect();
+    assert_eq!(left, [&first.id().as_bytes()[..]]);
+    assert_eq!(world.stats(0).tombstones, 1);
+}
+
 /// D16: one envelope's acknowledgement is small.
 #[test]
 fn an_acknowledgement_of_one_envelope_takes_no_more_than_256_bytes() {

@@ -214,14 +214,36 @@ fn whoever_asks_makes_a_node_dial_the_address_of_the_call_and_that_not_often() {
     world.run_for(Span::from_mins(2));
     world.dialled.clear();
     let source = from("192.0.2.1:5000");
-    for n in 0..100 {
-        let endpoints = (1..=4).map(|port| SocketAddr::new(source.ip(), port)).collect();
-        world.ask_from(source, stranger(n).public(), 0, Request::DialBack { endpoints });
+    for most in [32, 64, 64] {
+        for n in 0..100 {
+            let endpoints = (1..=4).map(|port| SocketAddr::new(source.ip(), port)).collect();
+            world.ask_from(source, stranger(n).public(), 0, Request::DialBack { endpoints });
+        }
+        assert_eq!(world.dialled.len(), most, "32 at a time and 64 a minute");
+        world.run_for(Span::from_secs(15));
     }
-    assert_eq!(world.dialled.len(), 64, "those of one minute");
     world.run_for(Span::from_mins(2));
     let (outcomes, _) = told(&mut world, (source, &stranger(0)), &[from("192.0.2.1:9")]);
     assert_eq!(outcomes, [DialOutcome::Refused], "places come back");
+}
+
+/// Else whoever keeps those waiting lets no newcomer into a node's table.
+#[test]
+fn callers_that_want_to_be_told_leave_places_for_those_that_only_call() {
+    let mut world = World::of(11, 1);
+    let source = |n: u8| SocketAddr::from(([192, 0, 2, n], 5_000));
+    let listening = |n| SocketAddr::new(source(n).ip(), 7_667);
+    let ask = |world: &mut World, n: u8, request| {
+        world.ask_from(source(n), stranger(n.into()).public(), 0, request)
+    };
+    for n in 0..100 {
+        ask(&mut world, n, Request::DialBack { endpoints: vec![listening(n)] });
+    }
+    assert_eq!(world.dialled.len(), 32);
+    for n in 100..200 {
+        ask(&mut world, n, Request::Ping { endpoints: vec![listening(n)] });
+    }
+    assert_eq!(world.stats(0).calls, 100);
 }
 
 fn status(world: &mut World, host: At) -> Status {
