@@ -6,25 +6,32 @@
 //! ([`Clock::must_begin_again`]). What a jump forward means for expiries is the node's own business
 //! (PROTOCOL §6.7).
 
-use std::sync::{Mutex, PoisonError};
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use comm_proto::time::{Span, Time};
 
-/// A machine's clock that lies behind by more was set back (PROTOCOL §6.7).
-const SET_BACK: Span = Span::from_mins(20);
+/// A machine's clock that lies behind by more was set back, and one that gets ahead by more in one step of
+/// ours was set ahead (PROTOCOL §6.7).
+const STEP_MAX: Span = Span::from_mins(20);
 
 /// A clock; share one by reference among all that must agree.
 #[derive(Debug, Default)]
-pub struct Clock {
+pub struct Clock(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
     /// The latest time that was told, since the epoch, and when.
-    latest: Mutex<Option<(Duration, Instant)>>,
+    latest: Option<(Duration, Instant)>,
+    /// How far the machine's clock has got ahead of one that nobody sets, since that was asked for.
+    leapt: Duration,
 }
 
 impl Clock {
     /// A clock that has not been read yet.
     pub const fn new() -> Self {
-        Self { latest: Mutex::new(None) }
+        Self(Mutex::new(Told { latest: None, leapt: Duration::ZERO }))
     }
 
     /// What the machine's clock shows: for comparing with the clocks of others, which a jump that was
@@ -41,17 +48,36 @@ impl Clock {
 
     /// Whether the machine's clock was set back so far that a node must not go by this one any more.
     pub fn must_begin_again(&self) -> bool {
-        self.now().since(self.machine()) > SET_BACK
+        self.now().since(self.machine()) > STEP_MAX
+    }
+
+    /// By how much the machine's clock was set ahead since this was asked last; a machine that slept looks
+    /// the same. `None` where that is less than 20 minutes, which nobody needs to be told of.
+    pub fn take_leap(&self) -> Option<Span> {
+        let leapt = mem::take(&mut self.lock().leapt);
+        let leapt = Span::from_millis(u64::try_from(leapt.as_millis()).unwrap_or(u64::MAX));
+        (leapt > STEP_MAX).then_some(leapt)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time when the machine's clock shows this, and one that nobody sets shows `steady`.
     pub(crate) fn at(&self, machine: SystemTime, steady: Instant) -> Time {
         // Before the epoch there is no time to tell.
         let machine = machine.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let slow = latest.map(|(told, when)| told + steady.saturating_duration_since(when) / 2);
-        let time = slow.map_or(machine, |slow| slow.max(machine));
-        *latest = Some((time, steady));
+        let mut told = self.lock();
+        let mut time = machine;
+        if let Some((latest, when)) = told.latest {
+            let passed = steady.saturating_duration_since(when);
+            time = time.max(latest + passed / 2);
+            let leapt = machine.saturating_sub(latest + passed);
+            if leapt > STEP_MAX.into() {
+                told.leapt += leapt;
+            }
+        }
+        told.latest = Some((time, steady));
         // 2^64 milliseconds are out of reach.
         Time::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
@@ -68,6 +94,20 @@ mod tests {
             clock.at(SystemTime::now() + ahead, Instant::now());
             assert_eq!(clock.must_begin_again(), useless, "{minutes_ahead}");
         }
+    }
+
+    #[test]
+    fn that_it_was_set_ahead_is_told_once() {
+        let (clock, start) = (Clock::new(), Instant::now());
+        let at = |machine, steady| {
+            clock.at(UNIX_EPOCH + Duration::from_secs(machine), start + Duration::from_secs(steady));
+            clock.take_leap()
+        };
+        assert_eq!(at(1_000_000, 0), None, "nobody knows what was before");
+        assert_eq!(at(1_086_400, 86_400), None);
+        assert_eq!(at(1_087_600, 86_401), None, "twenty minutes");
+        assert_eq!(at(1_174_001, 86_402), Some(Span::DAY));
+        assert_eq!(at(1_174_002, 86_403), None);
     }
 
     #[test]

@@ -210,6 +210,13 @@ impl Driver {
                 return Err(DriverError::ClockSetBack);
             }
             self.now = self.clock.now();
+            if let Some(leap) = self.clock.take_leap() {
+                warn!(
+                    minutes = minutes(leap),
+                    "this machine's clock was set ahead, or the machine slept: what is over by the \
+                     new time is removed in three hours and not before"
+                );
+            }
             self.take_turn(&mut turn)?;
             if self.is_finished(turn.admission) {
                 return Ok(());

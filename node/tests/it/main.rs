@@ -6,6 +6,7 @@ mod api;
 mod backup;
 mod blocking;
 mod budget;
+mod clock_set;
 mod config;
 mod crash;
 mod data_dir;

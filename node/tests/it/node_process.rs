@@ -47,9 +47,15 @@ impl NodeProcess {
 
     /// The same, where the arguments say where its data is, too; its log and its socket are in `dir`.
     pub(crate) fn spawn_around(dir: &Path, args: &[String]) -> Self {
+        Self::spawn_with(dir, args, &[])
+    }
+
+    /// The same with these in its environment.
+    pub(crate) fn spawn_with(dir: &Path, args: &[String], environment: &[(&str, &Path)]) -> Self {
         let log = File::create(dir.join("stderr.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_comm-node"));
         command.env_clear().env("HOME", "/nowhere").env("NO_COLOR", "1");
+        command.envs(environment.iter().copied());
         command.args(["run", "--network=test"]);
         let child = command.args(args).stderr(Stdio::from(log)).spawn().unwrap();
         Self { child: Mutex::new(child), dir: dir.to_owned() }
