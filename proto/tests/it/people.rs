@@ -378,6 +378,22 @@ fn a_message_whose_acknowledgement_is_lost_is_shown_once() {
     assert!(town.node_store.is_empty(Family::Envelopes));
 }
 
+/// PROTOCOL §4.7: a message is remembered as long as a copy of it may come, not for a day.
+#[test]
+fn a_message_that_comes_again_on_other_days_is_shown_once() {
+    let mut town = Town::with(&["ann", "bob"]);
+    town.drops_acknowledgements = true;
+    town.send("ann", "bob", "once");
+    for _ in 0..7 {
+        town.wait(Span::from_days(1));
+        town.restart("bob");
+        town.connect("bob");
+        town.wait(Span::from_secs(1));
+    }
+    assert!(!town.node_store.is_empty(Family::Envelopes), "a copy has come each day");
+    assert_eq!(town.texts("bob"), ["once"]);
+}
+
 /// D8, E19: what nobody reads in its time is expired for its sender too.
 #[test]
 fn an_unread_message_expires_for_its_sender() {
