@@ -73,7 +73,7 @@ impl Clock {
             let passed = steady.saturating_duration_since(when);
             time = time.max(latest + passed / 2);
             let leapt = machine.saturating_sub(latest + passed);
-            if leapt > STEP_MAX.into() {
+            if leapt > Duration::from(STEP_MAX) {
                 told.leapt += leapt;
             }
         }
