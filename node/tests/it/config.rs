@@ -8,7 +8,7 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 42] = [
+pub(crate) const VALUES: [(&str, &str); 48] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
     ("network_key_file", "/tmp/elsewhere.key"),
@@ -16,6 +16,12 @@ pub(crate) const VALUES: [(&str, &str); 42] = [
     ("advertise", "192.0.2.1:3"),
     ("leaf", "false"),
     ("bootstrap", "node.example:4,[2001:db8::1]:5"),
+    ("port_mapping", "true"),
+    ("discovery.dns", "relays.example,relays.example.org"),
+    ("discovery.dns_server", "127.0.0.1:53"),
+    ("discovery.lists", "/tmp/elsewhere.list"),
+    ("discovery.signers", "0707070707070707070707070707070707070707070707070707070707070707"),
+    ("discovery.lan", "true"),
     ("api.socket", "/tmp/elsewhere.sock"),
     ("api.tcp", "127.0.0.1:6"),
     ("metrics.listen", "127.0.0.1:7"),
