@@ -235,8 +235,10 @@ impl Seeker {
     /// Notes why a source is of no use now, and logs it once as long as that stays the same.
     fn tell(&self, number: usize, trouble: String) {
         let Some(Progress { kind, name, .. }) = self.figures.sources().get(number) else { return };
-        let kind = kind.word();
-        if self.figures.sources().failed(number, &trouble) {
+        let is_new = self.figures.sources().failed(number, &trouble);
+        // That nobody else is in the local network is how it mostly is.
+        let (is_told, kind) = (is_new && kind != Kind::Lan, kind.word());
+        if is_told {
             warn!(kind, source = name, trouble, "no bootstrap node answers");
         } else {
             debug!(kind, source = name, trouble, "no bootstrap node answers yet");

@@ -142,7 +142,11 @@ impl Told {
 impl Forwarder {
     /// Has TCP port `port` of this machine forwarded, notes in `mapping` what has come of it, and calls
     /// `changed` each time that this is something else.
-    pub fn new(port: NonZeroU16, mapping: Mapping, changed: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(
+        port: NonZeroU16,
+        mapping: Mapping,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         mapping.set(Mapped::Asking);
         let (find, changed) = (Box::new(Router::of_this_machine), Box::new(changed));
         Self { find, port, mapping, changed, renew_max: RENEW_MAX }
@@ -283,7 +287,9 @@ async fn remove(mut lease: PortMapping) {
     lease.timeout_config = HASTE;
     match timeout(REMOVAL_MAX, lease.try_drop()).await {
         Ok(Ok(())) => info!("the router forwards the port no more"),
-        _ => warn!("the router was not told to forward the port no more; it will when the lease ends"),
+        _ => warn!(
+            "the router was not told to forward the port no more; it will when the lease ends"
+        ),
     }
 }
 

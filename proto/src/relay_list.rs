@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn a_relay_list_of_which_anything_was_changed_is_refused() {
         assert!(altered(|_| {}).is_ok());
-        let wrong = |result: Result<_, _>| assert_eq!(result.err(), Some(RelayListError::Signature));
+        let wrong =
+            |result: Result<_, _>| assert_eq!(result.err(), Some(RelayListError::Signature));
         wrong(altered(|terms| terms.network = "test".to_owned()));
         wrong(altered(|terms| terms.issued = terms.issued + Span::from_secs(1)));
         wrong(altered(|terms| terms.expires = terms.expires + Span::from_secs(1)));
@@ -221,8 +222,10 @@ mod tests {
             assert_eq!(signed, altered(change).err());
             signed.unwrap()
         };
-        let many = |count| move |terms: &mut ListTerms| {
-            terms.relays = vec![terms.relays[0].clone(); count];
+        let many = |count| {
+            move |terms: &mut ListTerms| {
+                terms.relays = vec![terms.relays[0].clone(); count];
+            }
         };
         assert_eq!(refused(&many(0)), RelayListError::Count);
         assert_eq!(refused(&many(RELAYS_MAX + 1)), RelayListError::Count);

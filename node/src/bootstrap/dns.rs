@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn a_txt_record_names_a_relay_if_it_begins_so_and_others_are_left_alone() {
         let keyed = format!("{}@[2001:db8::1]:7667", "ab".repeat(32));
-        let texts = ["v=spf1 -all", "comm-relay=relay.example:7667", "", &format!("{PREFIX}{keyed}")];
+        let texts =
+            ["v=spf1 -all", "comm-relay=relay.example:7667", "", &format!("{PREFIX}{keyed}")];
         assert_eq!(read(&texts).unwrap(), ["relay.example:7667", &keyed]);
         assert_eq!(read(&["v=spf1 -all"]), Err(DnsError::Nobody));
         assert_eq!(read(&[]), Err(DnsError::Nobody));

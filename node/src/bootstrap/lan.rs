@@ -60,7 +60,9 @@ pub enum LanError {
     #[error("no other relay is announced in this local network")]
     Nobody,
     /// Somebody announces far too many.
-    #[error("{NAMES_MAX} names are announced and none is of use; somebody in this network may be lying")]
+    #[error(
+        "{NAMES_MAX} names are announced and none is of use; somebody in this network may be lying"
+    )]
     Flood,
 }
 
@@ -150,7 +152,8 @@ impl Lan {
             return Vec::new();
         }
         let ips = found.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
-        let place = |ip: IpAddr| BootstrapPeer { key: None, host: ip.to_string(), port: found.port };
+        let place =
+            |ip: IpAddr| BootstrapPeer { key: None, host: ip.to_string(), port: found.port };
         ips.filter(is_callable).take(ADDRESSES_MAX).map(place).collect()
     }
 }
@@ -159,9 +162,14 @@ impl Lan {
 /// that means the same on every interface.
 fn is_callable(ip: &IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V4(ip) => {
+            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast())
+        }
         IpAddr::V6(ip) => {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local())
                 && ip.to_ipv4_mapped().is_none()
         }
     }

@@ -146,11 +146,7 @@ pub fn read(path: &Path) -> Result<RelayList, ListError> {
 ///
 /// # Errors
 /// When it is not.
-pub fn verified(
-    path: &Path,
-    list: RelayList,
-    now: Time,
-) -> Result<Verified<RelayList>, ListError> {
+pub fn verified(path: &Path, list: RelayList, now: Time) -> Result<Verified<RelayList>, ListError> {
     list.verify(now).map_err(|source| ListError::Refused { path: path.to_owned(), source })
 }
 

@@ -77,7 +77,8 @@ fn no_bootstrap(config: &NodeConfig, peers: Option<u64>) -> Option<Finding> {
 
 /// Of a relay that runs, others say more.
 fn not_advertised(config: &NodeConfig, peers: Option<u64>) -> Option<Finding> {
-    let tells_nobody = !config.leaf && !config.port_mapping && config.endpoints(&config.listen).is_empty();
+    let tells_nobody =
+        !config.leaf && !config.port_mapping && config.endpoints(&config.listen).is_empty();
     (tells_nobody && peers.is_none()).then(|| {
         let found = "others are not told where to reach it: it listens on every address, and `advertise` \
                      is empty";

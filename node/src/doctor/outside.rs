@@ -12,10 +12,13 @@ use crate::status::{Beginning, Forwarding};
 /// a problem; else the relay works, and later starts may not.
 pub(super) fn sources(sources: &[Beginning], is_alone: bool) -> Vec<Finding> {
     const CHECK: &str = "sources";
-    let dead: Vec<&Beginning> = sources.iter().filter(|one| one.trouble.is_some()).collect();
+    // In most local networks there is nobody else, which matters only to whoever knows nobody.
+    let is_dead = |one: &&Beginning| one.trouble.is_some() && (is_alone || one.kind != "lan");
+    let dead: Vec<&Beginning> = sources.iter().filter(is_dead).collect();
     if dead.is_empty() {
         let works = sources.iter().filter(|one| one.answered > 0).count();
-        let found = format!("{works} of {} sources of relays to begin with have worked", sources.len());
+        let found =
+            format!("{works} of {} sources of relays to begin with have worked", sources.len());
         return (!sources.is_empty()).then(|| Finding::good(CHECK, found)).into_iter().collect();
     }
     let finding = |one: &&Beginning| {
@@ -31,7 +34,9 @@ pub(super) fn sources(sources: &[Beginning], is_alone: bool) -> Vec<Finding> {
 fn advice(kind: &str) -> &'static str {
     match kind {
         "dns" => "see the name, its TXT records (`dig TXT NAME`) and /etc/resolv.conf",
-        "list" => "get a newer list from its signer; `comm-node list show FILE` says what is in this one",
+        "list" => {
+            "get a newer list from its signer; `comm-node list show FILE` says what is in this one"
+        }
         "lan" => {
             "nothing, if no other relay is to be here; else see whether the firewall lets UDP port 5353 \
              through, and whether the other one has `discovery.lan` set"
@@ -50,12 +55,15 @@ pub(super) fn forwarding(forwarding: &Forwarding) -> Finding {
             Finding::good(CHECK, format!("the router forwards {forwarding}"))
         }
         (Some(at), _) => {
-            let found = format!("the router forwards a port, but at {at} it is behind another NAT itself");
+            let found =
+                format!("the router forwards a port, but at {at} it is behind another NAT itself");
             Finding::notice(CHECK, found)
                 .with("others cannot reach it so: forward the port at the outer one too, or set `leaf = true`")
         }
         (None, Some(trouble)) => Finding::notice(CHECK, trouble.clone()).with(by_hand),
-        (None, None) => Finding::unknown(CHECK, forwarding.to_string()).with("ask again in a moment"),
+        (None, None) => {
+            Finding::unknown(CHECK, forwarding.to_string()).with("ask again in a moment")
+        }
     }
 }
 
@@ -80,6 +88,9 @@ mod tests {
         assert_eq!(sources(&all, true)[0].state, State::Problem);
         assert_eq!(sources(&all[..1], true)[0].state, State::Good);
         assert!(sources(&[], true).is_empty());
+        let quiet = [source("dns", 1, None), source("lan", 0, Some("nobody is there"))];
+        assert_eq!(sources(&quiet, false)[0].state, State::Good);
+        assert_eq!(sources(&quiet, true)[0].state, State::Problem);
         let kinds = ["configuration", "dns", "list", "lan"];
         let advices: std::collections::BTreeSet<_> = kinds.into_iter().map(advice).collect();
         assert_eq!(advices.len(), kinds.len());
@@ -94,7 +105,10 @@ mod tests {
         };
         assert_eq!(mapped(Some("198.51.100.7:7667"), None).state, State::Good);
         let behind = mapped(Some("10.0.0.7:7667"), None);
-        assert!(behind.state == State::Notice && behind.found.contains("another NAT"), "{behind:?}");
+        assert!(
+            behind.state == State::Notice && behind.found.contains("another NAT"),
+            "{behind:?}"
+        );
         let refused = mapped(None, Some("the router 192.168.0.1 does not answer"));
         assert!(refused.state == State::Notice && refused.found.contains("192.168.0.1"));
         assert_eq!(mapped(None, None).state, State::Unknown);

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use thiserror::Error;
 
-const ROUTES: &str = "/proc/net/route";
+// As this process sees them: also where the rest of /proc is hidden.
+const ROUTES: &str = "/proc/self/net/route";
 /// The port on which routers are asked.
 const PORT: u16 = 5351;
 /// A route is in use, and leads over a router.

@@ -51,7 +51,10 @@ impl Gateway {
         Self { router, forwards, requests, serving }
     }
 
-    async fn forwards(&mut self, wanted: impl FnMut(&Option<(u16, u32)>) -> bool) -> Option<(u16, u32)> {
+    async fn forwards(
+        &mut self,
+        wanted: impl FnMut(&Option<(u16, u32)>) -> bool,
+    ) -> Option<(u16, u32)> {
         *timeout(LIMIT, self.forwards.wait_for(wanted)).await.unwrap().unwrap()
     }
 }
@@ -71,7 +74,8 @@ fn answer(speaks: Speaks, request: &[u8], told: &watch::Sender<Option<(u16, u32)
             if !refuses {
                 forward(port, seconds);
             }
-            let head = [&[2, 0x81, 0, 2 * u8::from(refuses)][..], &request[4..8], &[0, 0, 0, 9], &[0; 12]];
+            let head =
+                [&[2, 0x81, 0, 2 * u8::from(refuses)][..], &request[4..8], &[0, 0, 0, 9], &[0; 12]];
             let outside = OUTSIDE.to_ipv6_mapped().octets();
             let body = [&request[24..42], &(port + 1_000).to_be_bytes(), &outside];
             [head.concat(), body.concat()].concat()
@@ -85,8 +89,13 @@ fn answer(speaks: Speaks, request: &[u8], told: &watch::Sender<Option<(u16, u32)
             let (port, seconds) = (number(4), lifetime(8));
             forward(port, seconds);
             let outside = if seconds > 0 { port + 1_000 } else { 0 };
-            [&[0, 130, 0, 0, 0, 0, 0, 9][..], &request[4..6], &outside.to_be_bytes(), &request[8..12]]
-                .concat()
+            [
+                &[0, 130, 0, 0, 0, 0, 0, 9][..],
+                &request[4..6],
+                &outside.to_be_bytes(),
+                &request[8..12],
+            ]
+            .concat()
         }
         other => panic!("{other:?}"),
     }
@@ -160,7 +169,10 @@ async fn a_router_that_refuses_or_does_not_answer_is_named_with_its_reason() {
     let gateway = Gateway::start(3, Speaks::Nothing).await;
     let mut work = Work::begin(gateway.router);
     let Mapped::Refused(reason) = work.changed(1).await else { panic!("it forwards nothing") };
-    assert!(reason.starts_with("the router 127.53.51.3 refuses: ") && reason.contains("Not authorized"), "{reason}");
+    assert!(
+        reason.starts_with("the router 127.53.51.3 refuses: ") && reason.contains("Not authorized"),
+        "{reason}"
+    );
     assert!(Told::new(Vec::new(), false, work.mapping.clone()).endpoints().is_empty());
     work.end().await;
     let nobody = Router { address: Ipv4Addr::new(127, 53, 51, 4), ..gateway.router };

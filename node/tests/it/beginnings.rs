@@ -3,9 +3,11 @@
 //! The local network is tried by `deploy/netns-test`, which makes one.
 
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use comm_node::Relay;
@@ -82,14 +84,42 @@ enum Says {
 }
 
 impl NameServer {
-    fn start(answer: impl Fn(&str) -> Says + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let place = socket.local_addr().unwrap();
+    /// Over UDP, and over TCP what is too long for that.
+    fn start(answer: impl Fn(&str) -> Says + Send + Sync + 'static) -> Self {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
+                break (udp, tcp);
+            }
+        };
+        let (place, answer) = (tcp.local_addr().unwrap(), Arc::new(answer));
+        let same = Arc::clone(&answer);
         std::thread::spawn(move || {
             let mut query = [0; 1_500];
-            while let Ok((length, from)) = socket.recv_from(&mut query) {
-                if let Some(answer) = answered(&query[..length], &answer) {
-                    socket.send_to(&answer, from).unwrap();
+            while let Ok((length, from)) = udp.recv_from(&mut query) {
+                let Some(mut answer) = answered(&query[..length], &*same) else { continue };
+                if answer.len() > 1_200 {
+                    // Truncated: nothing but the question.
+                    answer =
+                        answered(&query[..length], &|_: &str| Says::Records(Vec::new())).unwrap();
+                    answer[2] |= 2;
+                }
+                udp.send_to(&answer, from).unwrap();
+            }
+        });
+        std::thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                // Whoever asked may have given up.
+                if stream.read_exact(&mut length).is_err() {
+                    continue;
+                }
+                let mut query = vec![0; u16::from_be_bytes(length).into()];
+                stream.read_exact(&mut query).unwrap();
+                if let Some(answer) = answered(&query, &*answer) {
+                    let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+                    stream.write_all(&[&length[..], &answer].concat()).unwrap();
                 }
             }
         });
@@ -112,7 +142,9 @@ fn answered(query: &[u8], answer: &impl Fn(&str) -> Says) -> Option<Vec<u8>> {
     match answer(label) {
         Says::Nothing => None,
         Says::NoSuchName => Some(head(3, 0)),
-        Says::Garbage => Some([&head(0, 9)[..], &[0xc0, 0x0c, 0, 16, 0, 1, 0, 0, 0, 9, 0xff, 0xff]].concat()),
+        Says::Garbage => {
+            Some([&head(0, 9)[..], &[0xc0, 0x0c, 0, 16, 0, 1, 0, 0, 0, 9, 0xff, 0xff]].concat())
+        }
         Says::Records(texts) => {
             let mut bytes = head(0, u16::try_from(texts.len()).unwrap());
             for text in &texts {
@@ -202,7 +234,8 @@ async fn a_list_that_is_replaced_is_read_without_a_restart() {
     let old = list(&dirs[1], "relays.list", &place(&first), (long_ago, &signer()));
     let config = with_lists(config(&dirs[1]), vec![old]);
     let second = Relay::start(config.clone()).await.unwrap();
-    let has_expired = |one: &Beginning| one.trouble.as_ref().is_some_and(|it| it.contains("has expired"));
+    let has_expired =
+        |one: &Beginning| one.trouble.as_ref().is_some_and(|it| it.contains("has expired"));
     until(&config, |report| report.sources.iter().all(has_expired)).await;
     list(&dirs[1], "relays.list", &place(&first), (now(), &signer()));
     until(&config, |report| report.table.good == 1).await;
@@ -227,16 +260,23 @@ fn misled(dir: &TempDir, lied_of: &str) -> (NodeConfig, TcpListener) {
         // Keys that nobody has, at places where somebody else, or nobody, answers.
         "lies" => Says::Records(
             (0..60_u8)
-                .map(|n| format!("comm-relay={}@{}", hex::encode([n; 32]), if n % 2 == 0 { &of } else { "127.0.0.1:1" }))
+                .map(|n| {
+                    format!(
+                        "comm-relay={}@{}",
+                        hex::encode([n; 32]),
+                        if n % 2 == 0 { &of } else { "127.0.0.1:1" }
+                    )
+                })
                 .collect(),
         ),
         _ => Says::NoSuchName,
     });
     let names = ["silent.example", "garbage.example", "lies.example", "missing.example"];
     let mut config = with_dns(config(dir), &server, &names);
-    config.bootstrap = [format!("{gone}"), format!("{hangs}"), format!("{}@{hangs}", "07".repeat(32))]
-        .map(|place| place.parse().unwrap())
-        .to_vec();
+    config.bootstrap =
+        [format!("{gone}"), format!("{hangs}"), format!("{}@{hangs}", "07".repeat(32))]
+            .map(|place| place.parse().unwrap())
+            .to_vec();
     let long_ago = Time::from_millis(now().as_millis() - 100 * 86_400_000);
     let (stranger, good) = (KeyPair::from_seed(&[8; 32]), signer());
     let mut lists = vec![
@@ -363,7 +403,10 @@ fn a_list_that_cannot_be_signed_is_one_line_and_code_2() {
     let relay = format!("{}@relay.example:7667", "07".repeat(32));
     let refused = |arguments: &[&str]| {
         let (code, text, complaint) = said(&[&["list", "sign"], arguments].concat());
-        assert!(code == Some(2) && text.is_empty() && complaint.lines().count() == 1, "{complaint}");
+        assert!(
+            code == Some(2) && text.is_empty() && complaint.lines().count() == 1,
+            "{complaint}"
+        );
         complaint
     };
     let key = write_key(dir.path(), 0o644);

@@ -98,7 +98,10 @@ impl Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { network, issued, expires, signer, relays, trouble } = self;
-        writeln!(f, "network   {network}\nissued    {issued}\nexpires   {expires}\nsigner    {signer}")?;
+        writeln!(
+            f,
+            "network   {network}\nissued    {issued}\nexpires   {expires}\nsigner    {signer}"
+        )?;
         for relay in relays {
             writeln!(f, "relay     {relay}")?;
         }

@@ -104,7 +104,10 @@ fn a_list_that_is_refused_says_why() {
     let other = KeyPair::from_seed(&[8; 32]);
     let refused = files.refused(signed(&|_| {}, &other));
     let stranger = other.public();
-    assert_eq!(refused, format!("FILE is signed by {stranger}, which discovery.signers does not name"));
+    assert_eq!(
+        refused,
+        format!("FILE is signed by {stranger}, which discovery.signers does not name")
+    );
     let elsewhere = |terms: &mut ListTerms| terms.network = "test".to_owned();
     assert_eq!(files.refused(signed(&elsewhere, &signer())), "FILE is for the network \"test\"");
     let swapped = text().replace(&"01".repeat(32), &"03".repeat(32));
@@ -123,7 +126,8 @@ fn a_list_that_is_refused_says_why() {
 fn the_longest_list_fits_into_a_file_and_a_longer_one_is_refused() {
     let files = Files::new();
     let mut terms = terms();
-    terms.relays = vec![ListedRelay { host: "x".repeat(253), ..terms.relays[0].clone() }; RELAYS_MAX];
+    terms.relays =
+        vec![ListedRelay { host: "x".repeat(253), ..terms.relays[0].clone() }; RELAYS_MAX];
     let text = written(&terms.clone().sign(&signer()).unwrap());
     assert_eq!(files.relays(&text).unwrap().len(), RELAYS_MAX);
     let line = text.lines().find(|line| line.starts_with("relay ")).unwrap();
