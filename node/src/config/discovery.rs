@@ -73,9 +73,6 @@ impl DiscoveryConfig {
         })?;
         let is_named = self.lists.iter().all(|file| !file.as_os_str().is_empty());
         require("discovery.lists", is_named, || "the name of a file must not be empty".into())?;
-        require("discovery.signers", self.lists.is_empty() || !self.signers.is_empty(), || {
-            "is empty; name the keys whose lists of discovery.lists are to be believed".into()
-        })?;
         require("discovery.lan", !self.lan || config.network_key_file.is_none(), || {
             "would show everybody in the local network that a relay is here, which a network with a \
              key hides; take it out, or network_key_file"
@@ -185,23 +182,15 @@ mod tests {
             config.validated().err().map(|error| error.key)
         };
         let name = || "relays.example".parse::<DnsName>().unwrap();
-        let signer = Signer(PublicKey::from_bytes([1; 32]));
         assert_eq!(refused(&|c| c.discovery.dns = vec![name(); 8]), None);
         assert_eq!(refused(&|c| c.discovery.dns = vec![name(); 9]), Some("discovery.dns"));
         let nowhere = "127.0.0.1:0".parse().ok();
         assert_eq!(refused(&|c| c.discovery.dns_server = nowhere), Some("discovery.dns_server"));
-        let listed = |c: &mut NodeConfig| c.discovery.lists = vec!["/etc/comm/relays.list".into()];
-        assert_eq!(refused(&listed), Some("discovery.signers"));
-        let signed = |c: &mut NodeConfig| {
-            listed(c);
-            c.discovery.signers = vec![signer];
-        };
-        assert_eq!(refused(&signed), None);
-        let unnamed = |c: &mut NodeConfig| {
-            signed(c);
-            c.discovery.lists.push(PathBuf::new());
-        };
+        let unnamed = |c: &mut NodeConfig| c.discovery.lists = vec![PathBuf::new()];
         assert_eq!(refused(&unnamed), Some("discovery.lists"));
+        let signer = Signer(PublicKey::from_bytes([1; 32]));
+        let signers = |c: &mut NodeConfig| c.discovery.signers = vec![signer; 9];
+        assert_eq!(refused(&signers), Some("discovery.signers"));
         let hidden = |c: &mut NodeConfig| {
             c.network_key_file = Some("/etc/comm/network.key".into());
             c.discovery.lan = true;
