@@ -16,6 +16,8 @@ use toml::{Table, Value};
 
 use crate::blocking::Order;
 use crate::config::NodeConfig;
+use crate::config::bootstrap::BootstrapPeer;
+use crate::config::units::Interval;
 use crate::links::blocks::Entry;
 use crate::top::{self, Pace};
 
@@ -100,8 +102,39 @@ enum Command {
     /// Have nothing to do with relays or networks of IP addresses, from now on and over restarts.
     #[command(subcommand)]
     Block(Block),
+    /// Sign lists of relays to begin with, and look into them.
+    #[command(subcommand)]
+    List(List),
     /// Say whether the configuration can be used, and what is wrong if not.
     Check(Box<Options>),
+}
+
+#[derive(Debug, Subcommand)]
+enum List {
+    /// Write a signed list to standard output.
+    Sign {
+        /// A file with 64 hexadecimal digits that only you can read: the signer's secret key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// How long it holds, at most 366d.
+        #[arg(long, value_name = "TIME", default_value = "90d")]
+        valid: Interval,
+        /// Relays, as KEY@HOST:PORT.
+        #[arg(required = true)]
+        relays: Vec<BootstrapPeer>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Show what a list says, and who has signed it; fails if it is not to be used.
+    Show {
+        /// The list.
+        file: PathBuf,
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -171,6 +204,22 @@ pub enum Task<'a> {
     Block(Order<'a>),
     /// Show whom a node has nothing to do with.
     ListBlocked {
+        /// As JSON.
+        json: bool,
+    },
+    /// Sign a list of relays.
+    SignList {
+        /// The file with the signer's key.
+        key: &'a Path,
+        /// How long it holds.
+        valid: Interval,
+        /// What it names.
+        relays: &'a [BootstrapPeer],
+    },
+    /// Show a list of relays.
+    ShowList {
+        /// Its file.
+        file: &'a Path,
         /// As JSON.
         json: bool,
     },
@@ -307,6 +356,12 @@ impl Cli {
                 Task::Block(Order::Remove(entries))
             }
             Some(Command::Block(Block::List { json, .. })) => Task::ListBlocked { json: *json },
+            Some(Command::List(List::Sign { key, valid, relays, .. })) => {
+                Task::SignList { key, valid: *valid, relays }
+            }
+            Some(Command::List(List::Show { file, json, .. })) => {
+                Task::ShowList { file, json: *json }
+            }
             Some(Command::Check(_)) => Task::Check,
         }
     }
@@ -350,6 +405,7 @@ impl Cli {
                     | Block::Remove { options, .. }
                     | Block::List { options, .. },
                 )
+                | Command::List(List::Sign { options, .. } | List::Show { options, .. })
                 | Command::Check(options),
             ) => options,
             None => &self.options,

@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 
 use comm_node::backup::RestoreError;
 use comm_node::blocking::{self, Blocked, Order};
+use comm_node::bootstrap::list::Shown;
+use comm_node::clock::Clock;
 use comm_node::config::NodeConfig;
+use comm_node::config::bootstrap::BootstrapPeer;
+use comm_node::config::units::Interval;
 use comm_node::doctor::{self, State, Style};
 use comm_node::status::Report;
 use comm_node::top::{self, Pace};
@@ -64,6 +68,7 @@ pub(crate) fn check(config: &NodeConfig) -> Ended {
     config.block_list().map_err(Complaint::misused)?;
     let key = config.network_key_file.as_deref().map(data_dir::network_key);
     key.transpose().map_err(Complaint::misused)?;
+    config.relay_lists(Clock::new().now()).map_err(Complaint::misused)?;
     show("the configuration can be used\n")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -164,6 +169,26 @@ pub(crate) fn list_blocked(config: &NodeConfig, json: bool) -> Ended {
     let blocked = wait_for(blocking::ask(config, Order::Show))?;
     show(&if json { as_json(&blocked)? } else { lines_of(&blocked, config) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// To standard output: whoever signs says where the list goes.
+pub(crate) fn sign_list(
+    config: &NodeConfig,
+    key: &Path,
+    (valid, relays): (Interval, &[BootstrapPeer]),
+) -> Ended {
+    let signer = data_dir::signing_key(key).map_err(Complaint::misused)?;
+    let now = Clock::new().now();
+    let signed = Shown::sign(&config.network, relays, (now, valid.0), &signer);
+    show(&signed.map_err(Complaint::misused)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the list says is shown also where it is not to be used.
+pub(crate) fn show_list(config: &NodeConfig, file: &Path, json: bool) -> Ended {
+    let shown = Shown::read(config, file, Clock::new().now()).map_err(Complaint::failed)?;
+    show(&if json { as_json(&shown)? } else { shown.to_string() })?;
+    Ok(code(shown.is_usable()))
 }
 
 /// As a file of blocks has them; those that come from one with its name behind.

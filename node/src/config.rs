@@ -4,15 +4,18 @@
 //! is [`crate::cli`]'s business; this file knows their meaning, their bounds and their defaults.
 
 pub mod bootstrap;
+pub mod discovery;
 pub mod units;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use comm_proto::node;
+use comm_proto::time::Time;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::bootstrap::list::{List, ListError};
 use crate::data_dir;
 use crate::links::blocks::{BlockFileError, BlockList};
 use crate::traffic::Rate;
@@ -20,6 +23,7 @@ use crate::traffic::account::Plan;
 use crate::traffic::schedule::Schedule;
 
 use bootstrap::BootstrapPeer;
+use discovery::DiscoveryConfig;
 use units::{ByteSize, Interval};
 
 /// The port on which nodes listen for each other unless told otherwise.
@@ -58,6 +62,10 @@ pub struct NodeConfig {
     pub leaf: bool,
     /// Nodes through which the network is found.
     pub bootstrap: Vec<BootstrapPeer>,
+    /// Have the router forward a port to this node, by PCP or NAT-PMP.
+    pub port_mapping: bool,
+    /// Where it learns of further such nodes.
+    pub discovery: DiscoveryConfig,
     /// The side of the clients.
     pub api: ApiConfig,
     /// The exporter of metrics.
@@ -240,6 +248,7 @@ impl NodeConfig {
         self.refuse_bad_names()?;
         self.refuse_bad_operator()?;
         self.refuse_bad_addresses()?;
+        self.discovery.refuse_bad_sources(&self)?;
         self.refuse_bad_bounds()?;
         if self.leaf {
             self.listen.clear();
@@ -266,6 +275,19 @@ impl NodeConfig {
     /// When the file cannot be read or is no such list.
     pub fn block_list(&self) -> Result<BlockList, BlockFileError> {
         self.block.file.as_deref().map_or_else(|| Ok(BlockList::default()), BlockList::read)
+    }
+
+    /// Looks whether every signed list that is named can be used at `now`.
+    ///
+    /// # Errors
+    /// Why the first one cannot.
+    pub fn relay_lists(&self, now: Time) -> Result<(), ListError> {
+        let signers: Vec<_> = self.discovery.signers.iter().map(|signer| signer.0).collect();
+        let look = |path: &PathBuf| {
+            let list = List::new(path.clone(), signers.clone(), self.network.clone());
+            list.relays(now).map(|_| ())
+        };
+        self.discovery.lists.iter().try_for_each(look)
     }
 
     /// The state machine's part of it, for a node that is reached at `endpoints`.
@@ -337,6 +359,9 @@ impl NodeConfig {
         })?;
         require("advertise", !self.leaf || self.advertise.is_empty(), || {
             "a leaf cannot be reached; remove it or set leaf = false".into()
+        })?;
+        require("port_mapping", !self.leaf || !self.port_mapping, || {
+            "a leaf listens nowhere; remove it or set leaf = false".into()
         })?;
         for place in &self.advertise {
             require("advertise", place.port() != 0 && !place.ip().is_unspecified(), || {
@@ -411,6 +436,8 @@ impl Default for NodeConfig {
             advertise: Vec::new(),
             leaf: false,
             bootstrap: Vec::new(),
+            port_mapping: false,
+            discovery: DiscoveryConfig::default(),
             api: ApiConfig::default(),
             metrics: MetricsConfig::default(),
             operator: OperatorConfig::default(),

@@ -56,6 +56,12 @@ pub enum DataDirError {
         .0.display()
     )]
     NoNetworkKey(PathBuf),
+    /// The file that should hold a signer's key holds something else.
+    #[error(
+        "{} does not hold 64 hexadecimal digits; make a key with `openssl rand -hex 32` and keep it",
+        .0.display()
+    )]
+    NoSigningKey(PathBuf),
     /// A secret has been changed or cut short.
     #[error(
         "{} does not hold 64 hexadecimal digits; put back its backup, or move it away to get a \
@@ -157,6 +163,19 @@ pub fn network_key(path: &Path) -> Result<NetworkKey, DataDirError> {
         DataDirError::Damaged(path) => DataDirError::NoNetworkKey(path),
         error => error,
     })
+}
+
+/// The key of somebody who signs lists (PROTOCOL §5.6) in the file at `path`, which is never written.
+///
+/// # Errors
+/// When others can read the file, it holds no such key, or the system refuses.
+pub fn signing_key(path: &Path) -> Result<KeyPair, DataDirError> {
+    let file = File::open(path).map_err(system("open", path))?;
+    let seed = read_secret(path, file).map_err(|error| match error {
+        DataDirError::Damaged(path) => DataDirError::NoSigningKey(path),
+        error => error,
+    })?;
+    Ok(KeyPair::from_seed(&seed))
 }
 
 /// Where the socket for clients is when the data directory is `data_dir` and the configuration says

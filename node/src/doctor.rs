@@ -7,6 +7,7 @@ mod configuration;
 mod finding;
 mod machine;
 mod measure;
+mod outside;
 mod reach;
 
 use std::net::SocketAddr;
@@ -74,7 +75,8 @@ pub fn diagnosed(measured: &Measured) -> Diagnosis {
         Some(volume) => findings.push(hibernation(volume)),
         None => {
             findings.extend(report.map(|report| network(report, asked)));
-            findings.extend(examined.zip(report).map(outside).unwrap_or_default());
+            findings.extend(examined.zip(report).map(seen).unwrap_or_default());
+            findings.extend(report.map(begins).unwrap_or_default());
         }
     }
     findings.push(machine::clock(asked, report.map(|report| report.clock_ahead_seconds)));
@@ -133,8 +135,15 @@ fn network(report: &Report, asked: &[Told]) -> Finding {
     )
 }
 
+/// Where it learns of others, and what a router does for it.
+fn begins(report: &Report) -> Vec<Finding> {
+    let is_alone = report.table.good + report.table.questionable == 0;
+    let forwarding = report.port_mapping.as_ref().map(outside::forwarding);
+    forwarding.into_iter().chain(outside::sources(&report.sources, is_alone)).collect()
+}
+
 /// How it is seen over each family.
-fn outside((examined, report): (&Examined, &Report)) -> Vec<Finding> {
+fn seen((examined, report): (&Examined, &Report)) -> Vec<Finding> {
     // As the relay says it, which may run by an older configuration.
     let told: Vec<SocketAddr> = report.endpoints.iter().filter_map(|at| at.parse().ok()).collect();
     let case = |family| Case {

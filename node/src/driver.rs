@@ -263,7 +263,9 @@ impl Driver {
         self.observer.observe(&stats);
         self.figures.set_stats(stats);
         self.peers.set_has_clients(stats.sessions > 0 || stats.held.own > 0);
-        metrics::stands(&self.node.standing(self.now));
+        let standing = self.node.standing(self.now);
+        metrics::stands(&standing);
+        self.figures.set_standing(&standing);
         self.tell_handover();
         self.manager.status(|| {
             let Stats { peers, envelopes, .. } = stats;

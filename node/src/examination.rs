@@ -28,6 +28,7 @@ use crate::driver::inbox::Inbox;
 use crate::links::dial::Peers;
 use crate::links::probe::{Asked, LocalPort, View};
 use crate::open_files;
+use crate::port_mapping::Told;
 
 /// Nodes that are asked over each IP family.
 const ASKED_MAX: usize = 4;
@@ -43,7 +44,7 @@ struct Shared {
     peers: Peers,
     inbox: Inbox,
     listening: Vec<SocketAddr>,
-    endpoints: Vec<SocketAddr>,
+    told: Told,
     files_needed: u64,
     one: Semaphore,
 }
@@ -52,17 +53,19 @@ struct Shared {
 type Question = (PublicKey, SocketAddr);
 
 impl Examiner {
-    /// For a node of `config` that listens on `listening`, dials through `peers` and reads `inbox`.
+    /// For a node of `config` that listens on `listening`, tells others `told`, dials through `peers` and
+    /// reads `inbox`.
     pub(crate) fn new(
         config: &NodeConfig,
         listening: &[SocketAddr],
+        told: Told,
         (peers, inbox): (&Peers, &Inbox),
     ) -> Self {
         Self(Arc::new(Shared {
             peers: peers.clone(),
             inbox: inbox.clone(),
             listening: listening.to_vec(),
-            endpoints: config.endpoints(listening),
+            told,
             files_needed: open_files::needed(config),
             one: Semaphore::new(1),
         }))
@@ -100,7 +103,7 @@ impl Examiner {
         // Those that speak up most often are perhaps all one's who would like to be asked.
         shuffle(&mut known, &mut OsRng);
         let port = self.0.listening.first().map(SocketAddr::port);
-        let asked = Arc::new(Asked { told: self.0.endpoints.clone(), port });
+        let asked = Arc::new(Asked { told: self.0.told.endpoints(), port });
         let mut asking = JoinSet::new();
         for is_v4 in [true, false] {
             let questions = questions(&known, is_v4);

@@ -7,13 +7,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use comm_proto::node::Stats;
+use comm_proto::node::{Standing, Stats};
 use comm_proto::time::Time;
-use comm_proto::wire::client::{GetFiguresResponse, TrafficVolume as VolumeMessage, Warning};
+use comm_proto::wire::client::{
+    BootstrapSource, GetFiguresResponse, PortMapping, TrafficVolume as VolumeMessage, Warning,
+};
 
+use crate::bootstrap::{Progress, Sources};
 use crate::logging::warnings;
 use crate::metrics::syncs;
 use crate::metrics::traffic::{self, Traffic};
+use crate::port_mapping::{Mapped, Mapping};
 use crate::store::upkeep::{DiskUse, free_bytes};
 
 /// The figures of one node. Cloning shares them.
@@ -28,6 +32,8 @@ struct Shared {
     /// What the process had moved when this node began.
     before: Traffic,
     now: Mutex<Now>,
+    sources: Sources,
+    mapping: Mapping,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +41,8 @@ struct Now {
     stats: Stats,
     clock_ahead: i64,
     volume: Option<Volume>,
+    /// Nodes of its table that have not failed to answer.
+    answering: u64,
 }
 
 /// How far the volume of traffic of this period is used.
@@ -80,7 +88,28 @@ impl Figures {
     pub fn new(store: PathBuf, bytes_max: u64) -> Self {
         let now = Mutex::new(Now::default());
         let (began, before) = (SystemTime::now(), traffic::until_now());
-        Self(Arc::new(Shared { began, bytes_max, store, before, now }))
+        let (sources, mapping) = (Sources::default(), Mapping::default());
+        Self(Arc::new(Shared { began, bytes_max, store, before, now, sources, mapping }))
+    }
+
+    /// What has come of each source of nodes to begin with.
+    pub fn sources(&self) -> &Sources {
+        &self.0.sources
+    }
+
+    /// What the router forwards to it.
+    pub fn mapping(&self) -> &Mapping {
+        &self.0.mapping
+    }
+
+    /// How its table stands.
+    pub fn set_standing(&self, standing: &Standing) {
+        self.lock().answering = standing.good + standing.questionable;
+    }
+
+    /// Whether no node of its table answers, as far as it knows.
+    pub fn is_alone(&self) -> bool {
+        self.lock().answering == 0
     }
 
     /// What the node counts now.
@@ -123,7 +152,7 @@ impl Figures {
 
     /// All of them, as the owner is told (PROTOCOL §8.5). Looks at the disk.
     pub fn response(&self) -> GetFiguresResponse {
-        let Now { stats, clock_ahead, volume } = *self.lock();
+        let Now { stats, clock_ahead, volume, .. } = *self.lock();
         let work = self.work();
         let syncs = syncs::percentiles();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -149,6 +178,8 @@ impl Figures {
             sync_p99: syncs.map(|syncs| micros(syncs.p99)),
             warnings: warnings::newest().into_iter().map(told).collect(),
             volume: volume.map(VolumeMessage::from),
+            sources: self.0.sources.all().into_iter().map(BootstrapSource::from).collect(),
+            port_mapping: self.0.mapping.now().map(PortMapping::from),
         }
     }
 
@@ -174,6 +205,27 @@ impl From<Volume> for VolumeMessage {
             used: volume.used,
             ends: volume.ends.as_millis(),
             hibernates_until: volume.rests_until.map(Time::as_millis),
+        }
+    }
+}
+
+impl From<Progress> for BootstrapSource {
+    fn from(source: Progress) -> Self {
+        let Progress { kind, name, named, answered, trouble } = source;
+        Self { kind: kind.word().to_owned(), name, named, answered, trouble }
+    }
+}
+
+impl From<Mapped> for PortMapping {
+    fn from(mapped: Mapped) -> Self {
+        match mapped {
+            Mapped::Asking => Self::default(),
+            Mapped::Forwarded { protocol, external, .. } => Self {
+                protocol: Some(protocol.to_owned()),
+                external: Some((&external).into()),
+                trouble: None,
+            },
+            Mapped::Refused(trouble) => Self { trouble: Some(trouble), ..Self::default() },
         }
     }
 }

@@ -24,6 +24,7 @@
 pub mod api;
 pub mod backup;
 pub mod blocking;
+pub mod bootstrap;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -37,6 +38,7 @@ pub mod links;
 pub mod logging;
 pub mod metrics;
 mod open_files;
+pub mod port_mapping;
 mod refusal;
 pub mod relay;
 pub mod reload;

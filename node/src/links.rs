@@ -8,7 +8,6 @@ pub mod accept;
 mod allowed;
 pub mod backoff;
 pub mod blocks;
-pub mod bootstrap;
 pub mod dial;
 pub mod encrypted;
 pub mod gate;

@@ -58,6 +58,8 @@ fn done(cli: Cli, config: NodeConfig) -> Ended {
         Task::Restore { backup, to } => commands::restore(backup, to),
         Task::Block(order) => commands::block(&config, order),
         Task::ListBlocked { json } => commands::list_blocked(&config, json),
+        Task::SignList { key, valid, relays } => commands::sign_list(&config, key, (valid, relays)),
+        Task::ShowList { file, json } => commands::show_list(&config, file, json),
         Task::Check => commands::check(&config),
     }
 }

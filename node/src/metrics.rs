@@ -44,6 +44,7 @@ const STRAY: &str = "comm_stray_responses_total";
 const BLOCKED: &str = "comm_blocked_total";
 const RELOADED: &str = "comm_config_last_reload_successful";
 const RELOADED_AT: &str = "comm_config_last_reload_success_timestamp_seconds";
+const FORWARDED: &str = "comm_port_forwarded";
 const BUILD: &str = "comm_build_info";
 const LINK_BYTES: &str = "comm_link_bytes_total";
 const HIBERNATING: &str = "comm_hibernating";
@@ -179,6 +180,11 @@ pub fn dialled(linked: bool) {
 /// Notes how many bytes the store may take.
 pub fn budget(bytes: u64) {
     gauge!(BUDGET).set(bytes as f64);
+}
+
+/// Notes whether a router forwards a port to the node.
+pub(crate) fn forwarded(is_forwarded: bool) {
+    gauge!(FORWARDED).set(f64::from(u8::from(is_forwarded)));
 }
 
 /// Notes how far the volume of this period's traffic is used; a volume of 0 is none.
@@ -339,6 +345,7 @@ fn begin_at_zero() {
     }
     gauge!(BUILD, "version" => VERSION, "revision" => REVISION).set(1.0);
     gauge!(CLOCK).set(0.0);
+    forwarded(false);
     volume(&Volume { max: 0, used: 0, ends: Time::ZERO, rests_until: None });
     traffic::publish();
     for by in labels::BLOCKED {
@@ -377,6 +384,7 @@ fn describe() {
     describe_gauge!(TABLE, "Nodes in the routing table, by how they have answered lately.");
     describe_gauge!(REACHABILITY, "1 for what is known of whether others reach the node.");
     describe_gauge!(CLOCK, Unit::Seconds, "By how much the clock is ahead of most others'.");
+    describe_gauge!(FORWARDED, "1 while a router forwards a port to the node.");
     describe_gauge!(PEERS, "Nodes in the routing table.");
     describe_gauge!(NETWORK_SIZE, "Estimated nodes of the network, this one included.");
     describe_gauge!(ENVELOPES, "Envelopes in the store.");
@@ -452,6 +460,7 @@ mod tests {
             "comm_envelopes_taken_total{role=\"region\"} 0",
             "comm_receipts_total{direction=\"given\"} 0",
             "comm_hibernating 0",
+            "comm_port_forwarded 0",
             "comm_traffic_volume_used_bytes 0",
             "comm_fsync_seconds_count 0",
             "comm_lookup_seconds_bucket{le=\"+Inf\"} 0",

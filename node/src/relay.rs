@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comm_proto::key::PublicKey;
+use comm_proto::node::Command;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -24,8 +25,9 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::{Api, ApiError, Embedded, Owned};
-use crate::backup::Source;
+use crate::backup;
 use crate::blocking::{OwnBlocks, OwnBlocksError};
+use crate::bootstrap::{Seeker, Source};
 use crate::clock::Clock;
 use crate::config::{ApiConfig, InvalidValue, NodeConfig};
 use crate::data_dir::{DataDir, DataDirError};
@@ -36,11 +38,11 @@ use crate::examination::Examiner;
 use crate::figures::Figures;
 use crate::links::accept::Door;
 use crate::links::blocks::BlockFileError;
-use crate::links::bootstrap;
 use crate::links::dial::Peers;
 use crate::links::tls::CredentialsError;
 use crate::metrics::{self, ExportError, Exporter};
 use crate::open_files;
+use crate::port_mapping::{Forwarder, Told};
 use crate::reload::Reloads;
 use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
@@ -50,7 +52,7 @@ use crate::traffic::keeper::KeeperError;
 
 use budget::TrafficBudget;
 use limits::{accept_limits, dial_limits, keep_alive};
-use parts::{Around, Bound, Hosting, Opened, Parts, announce, open};
+use parts::{Around, Bound, Hosting, Opened, Parts, announce, forwarded_port, open, told};
 
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
@@ -78,7 +80,7 @@ pub struct Relay {
     tasks: JoinSet<Result<(), RelayError>>,
     driver: Option<Running>,
     upkeep: Option<Upkeep>,
-    copies: Source,
+    copies: backup::Source,
     /// What can be told other limits while it runs.
     door: Option<Door>,
     peers: Peers,
@@ -429,10 +431,14 @@ impl Relay {
         bound: Bound,
         token: Zeroizing<String>,
     ) {
+        let told = told(config, &self.listening, &self.figures);
+        let called = (parts.peers.clone(), parts.inbox.clone());
+        let seen = (self.figures.clone(), Arc::clone(&parts.clock));
+        self.look_outside(config, Seeker::new(self.key, called, seen), &told);
         let owned = Owned {
             copies: self.copies.clone(),
             figures: self.figures.clone(),
-            examiner: Examiner::new(config, &self.listening, (&parts.peers, &parts.inbox)),
+            examiner: Examiner::new(config, &self.listening, told, (&parts.peers, &parts.inbox)),
             drains: (self.hosting == Hosting::Alone).then(|| self.drains.clone()),
             blocks,
         };
@@ -442,7 +448,7 @@ impl Relay {
             let (api, closed) = (self.api.clone(), self.closed());
             self.tasks.spawn(async move { Ok(api.serve_tcp(listener, &token, closed).await?) });
         }
-        let Parts { inbox, clock, network, credentials, peers, traffic, manager: _ } = parts;
+        let Parts { inbox, clock, network, credentials, traffic, .. } = parts;
         if !bound.peers.is_empty() {
             let door = Door::new(credentials, accept_limits(config));
             self.door = Some(door.clone());
@@ -452,9 +458,23 @@ impl Relay {
             let closed = self.closed();
             self.tasks.spawn(async move { Ok(service.serve(links, closed).await?) });
         }
-        let places = config.bootstrap.clone();
+    }
+
+    /// Looks for the network, and has a port forwarded if that is wanted, until the node ends.
+    fn look_outside(&mut self, config: &NodeConfig, seeker: Seeker, told: &Told) {
+        let sources = Source::of(config, &self.listening);
+        let closed = self.closed();
         self.tasks.spawn(async move {
-            bootstrap::find(peers, places).await;
+            tokio::select! { () = seeker.seek(sources) => {}, () = closed => {} }
+            Ok(())
+        });
+        let Some(port) = forwarded_port(config, &self.listening) else { return };
+        let (inbox, told) = (self.inbox.clone(), told.clone());
+        let changed = move || inbox.command(Command::Endpoints(told.endpoints()));
+        let forwarder = Forwarder::new(port, self.figures.mapping().clone(), changed);
+        let closed = self.closed();
+        self.tasks.spawn(async move {
+            forwarder.run(closed).await;
             Ok(())
         });
     }

@@ -262,6 +262,7 @@ mod tests {
             "/elsewhere",
             "127.0.0.1:9",
             "other.example:9",
+            "0707070707070707070707070707070707070707070707070707070707070707",
         ];
         let lists = words.map(|word| Value::Array(vec![text(word)]));
         let plain = [Value::Integer(13), Value::Boolean(true), Value::Boolean(false)];

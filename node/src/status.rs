@@ -4,6 +4,8 @@
 //! a question that its driver answers: whoever gets a report knows that it works. It starts nothing
 //! and changes nothing.
 
+mod outside;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -25,6 +27,8 @@ use crate::config::units::ByteSize;
 use crate::rpc::client::client_client::ClientClient;
 use crate::rpc::client::owner_client::OwnerClient;
 use crate::traffic::schedule::shown;
+
+pub use outside::{Beginning, Forwarding};
 
 /// How long a node may take to answer all that is asked.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -63,6 +67,10 @@ pub struct Report {
     pub syncs: Option<Syncs>,
     /// Its traffic in this period; none where no volume is set.
     pub volume: Option<Volume>,
+    /// Where it learns of relays to begin with.
+    pub sources: Vec<Beginning>,
+    /// What a router forwards to it; none where none is to be asked.
+    pub port_mapping: Option<Forwarding>,
     /// By how much its clock is ahead of most others', beyond what clocks may differ; negative when it
     /// is behind.
     pub clock_ahead_seconds: i64,
@@ -227,6 +235,8 @@ impl Report {
             links: Links::of(figures),
             syncs: Syncs::of(figures),
             volume: figures.volume.map(Volume::from),
+            sources: figures.sources.iter().map(Beginning::from).collect(),
+            port_mapping: figures.port_mapping.as_ref().map(Forwarding::from),
             clock_ahead_seconds: figures.clock_ahead / 1_000,
             warnings: figures.warnings.iter().map(Warning::of).collect(),
         }
@@ -411,6 +421,12 @@ impl fmt::Display for Report {
         line("links", format!("{accepted} from others, {dialled} to others ({moved})"))?;
         if let Some(volume) = self.volume {
             line("traffic", volume.to_string())?;
+        }
+        if let Some(forwarding) = &self.port_mapping {
+            line("forwarded", forwarding.to_string())?;
+        }
+        for source in &self.sources {
+            line("begins with", source.to_string())?;
         }
         line("clock", self.clock())
     }

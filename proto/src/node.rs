@@ -225,6 +225,7 @@ impl Node {
             }
             Input::SessionClosed { session } => self.on_session_closed(session),
             Input::Command(Command::Bootstrap(contacts)) => self.on_bootstrap(turn, contacts)?,
+            Input::Command(Command::Endpoints(endpoints)) => self.on_endpoints(turn, endpoints),
             Input::Command(Command::Drain) => self.on_drain(turn),
             Input::Command(Command::Stay) => self.on_stay(),
         }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::LogFormat;
 use crate::config::bootstrap::BootstrapPeer;
+use crate::config::discovery::{DnsName, Signer};
 use crate::config::units::{ByteSize, Interval};
 use crate::traffic::schedule::Schedule;
 
@@ -53,6 +54,26 @@ settings! {
     /// Nodes to find the network through: HOST:PORT or KEY@HOST:PORT, with commas between them.
     #[arg(value_delimiter = ',')]
     bootstrap: Vec<BootstrapPeer>, "bootstrap", "bootstrap", "COMM_NODE_BOOTSTRAP";
+    /// Have the router forward a port to this node, by PCP or NAT-PMP.
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    port_mapping: bool, "port_mapping", "port-mapping", "COMM_NODE_PORT_MAPPING";
+    /// Names in DNS whose TXT records name nodes to find the network through; with commas between them.
+    #[arg(value_delimiter = ',')]
+    discovery_dns: Vec<DnsName>, "discovery.dns", "discovery-dns", "COMM_NODE_DISCOVERY_DNS";
+    /// The name server to ask for them, if not the system's.
+    discovery_dns_server: SocketAddr,
+        "discovery.dns_server", "discovery-dns-server", "COMM_NODE_DISCOVERY_DNS_SERVER";
+    /// Files with signed lists of such nodes; with commas between them.
+    #[arg(value_delimiter = ',')]
+    discovery_lists: Vec<PathBuf>,
+        "discovery.lists", "discovery-lists", "COMM_NODE_DISCOVERY_LISTS";
+    /// The public keys of those whose lists are believed; with commas between them.
+    #[arg(value_delimiter = ',')]
+    discovery_signers: Vec<Signer>,
+        "discovery.signers", "discovery-signers", "COMM_NODE_DISCOVERY_SIGNERS";
+    /// Find nodes in the local network by mDNS, and be found there.
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    discovery_lan: bool, "discovery.lan", "discovery-lan", "COMM_NODE_DISCOVERY_LAN";
     /// The unix socket for clients.
     api_socket: PathBuf, "api.socket", "api-socket", "COMM_NODE_API_SOCKET";
     /// A loopback address for clients, which must show the token.

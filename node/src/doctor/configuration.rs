@@ -2,11 +2,13 @@
 //!
 //! Entry function is [`hints`]. Whether it can be used at all is [`crate::config`]'s business.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::finding::Finding;
 use super::reach::Told;
+use crate::clock::Clock;
 use crate::config::NodeConfig;
+use crate::port_mapping::is_public;
 
 /// Hints about a configuration; `asked` are relays that say how this one is seen, and `peers` is how many it
 /// knows, if it runs.
@@ -58,12 +60,16 @@ fn unreadable_files(config: &NodeConfig) -> Option<Finding> {
     if let Err(error) = config.block_list() {
         return Some(failed(error.to_string()));
     }
+    if let Err(error) = config.relay_lists(Clock::new().now()) {
+        return Some(failed(error.to_string()));
+    }
     let key = config.network_key_file.as_deref().map(crate::data_dir::network_key)?;
     key.err().map(|error| failed(error.to_string()))
 }
 
 fn no_bootstrap(config: &NodeConfig, peers: Option<u64>) -> Option<Finding> {
-    (config.bootstrap.is_empty() && peers.unwrap_or(0) == 0).then(|| {
+    let has_sources = !config.bootstrap.is_empty() || config.discovery.has_sources();
+    (!has_sources && peers.unwrap_or(0) == 0).then(|| {
         Finding::notice(CHECK, "`bootstrap` is empty: it waits until others call")
             .with("name two or three relays of the network in `bootstrap`")
     })
@@ -71,7 +77,8 @@ fn no_bootstrap(config: &NodeConfig, peers: Option<u64>) -> Option<Finding> {
 
 /// Of a relay that runs, others say more.
 fn not_advertised(config: &NodeConfig, peers: Option<u64>) -> Option<Finding> {
-    let tells_nobody = !config.leaf && config.endpoints(&config.listen).is_empty();
+    let tells_nobody =
+        !config.leaf && !config.port_mapping && config.endpoints(&config.listen).is_empty();
     (tells_nobody && peers.is_none()).then(|| {
         let found = "others are not told where to reach it: it listens on every address, and `advertise` \
                      is empty";
@@ -83,25 +90,6 @@ fn not_advertised(config: &NodeConfig, peers: Option<u64>) -> Option<Finding> {
 /// On every address counts: one of them may be public.
 fn is_open_to_others(place: &SocketAddr) -> bool {
     place.ip().is_unspecified() || is_public(&place.ip())
-}
-
-fn is_public(ip: &IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let is_of_carrier = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || is_of_carrier)
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local())
-        }
-    }
 }
 
 #[cfg(test)]

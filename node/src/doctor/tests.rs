@@ -29,6 +29,8 @@ fn report() -> Report {
         clock_ahead_seconds: 0,
         warnings: Vec::new(),
         volume: None,
+        sources: Vec::new(),
+        port_mapping: None,
     }
 }
 

@@ -191,6 +191,11 @@ impl Peers {
         Ok(contact)
     }
 
+    /// Whether a node answers by its key at one of its endpoints, over a link that stays for calls.
+    pub async fn reach(&self, to: &Contact) -> bool {
+        self.link(to).await.is_ok()
+    }
+
     /// Keeps the stream for pushes of `to` open, or no longer.
     pub fn listen(&self, to: &Contact, open: bool) {
         super::listen::keep(self, to, open);

@@ -1,7 +1,8 @@
 //! What a node is put together from: what is read from the disk, what is bound, what its listeners
 //! share, and what outlives it when it begins again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use comm_proto::key::KeyPair;
@@ -23,6 +24,7 @@ use crate::links::blocks::Blocks;
 use crate::links::dial::Peers;
 use crate::links::private::{NetworkKey, PrivateNetwork};
 use crate::links::tls::Credentials;
+use crate::port_mapping::Told;
 use crate::service_manager::ServiceManager;
 use crate::store::RocksStore;
 use crate::traffic::Traffic;
@@ -173,6 +175,23 @@ async fn listen(place: SocketAddr) -> Result<TcpListener, RelayError> {
     TcpListener::bind(place).await.map_err(failed)
 }
 
+/// Where others are told to reach a node that listens on `listening`, with what a router forwards to it.
+pub(super) fn told(config: &NodeConfig, listening: &[SocketAddr], figures: &Figures) -> Told {
+    let is_final = !config.advertise.is_empty();
+    Told::new(config.endpoints(listening), is_final, figures.mapping().clone())
+}
+
+/// The port that a router is to forward, if it is to: one at which this machine is called over IPv4.
+pub(super) fn forwarded_port(config: &NodeConfig, listening: &[SocketAddr]) -> Option<NonZeroU16> {
+    let is_for_routers = |place: &&SocketAddr| match place.ip().to_canonical() {
+        IpAddr::V4(ip) => !ip.is_loopback(),
+        // On Linux it takes IPv4 too.
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    };
+    let place = listening.iter().find(is_for_routers).filter(|_| config.port_mapping)?;
+    NonZeroU16::new(place.port())
+}
+
 /// Says in the log who and where it is.
 pub(super) fn announce(
     config: &NodeConfig,
@@ -190,7 +209,7 @@ pub(super) fn announce(
         socket = %config.socket_path().display(),
         "starting"
     );
-    if endpoints.is_empty() && !config.leaf {
+    if endpoints.is_empty() && !config.leaf && !config.port_mapping {
         warn!(
             "other nodes are not told where to reach this one; set `advertise` to its public \
              address, or `leaf = true` to say that this is meant"

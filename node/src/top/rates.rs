@@ -77,6 +77,8 @@ pub(super) mod tests {
             links: Links { received_bytes: 1_000 * accepted, ..Default::default() },
             syncs: None,
             volume: None,
+            sources: Vec::new(),
+            port_mapping: None,
             clock_ahead_seconds: 0,
             warnings: Vec::new(),
         };

@@ -8,7 +8,7 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 42] = [
+pub(crate) const VALUES: [(&str, &str); 48] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
     ("network_key_file", "/tmp/elsewhere.key"),
@@ -16,6 +16,12 @@ pub(crate) const VALUES: [(&str, &str); 42] = [
     ("advertise", "192.0.2.1:3"),
     ("leaf", "false"),
     ("bootstrap", "node.example:4,[2001:db8::1]:5"),
+    ("port_mapping", "true"),
+    ("discovery.dns", "relays.example,relays.example.org"),
+    ("discovery.dns_server", "127.0.0.1:53"),
+    ("discovery.lists", "/tmp/elsewhere.list"),
+    ("discovery.signers", "0707070707070707070707070707070707070707070707070707070707070707"),
+    ("discovery.lan", "false"),
     ("api.socket", "/tmp/elsewhere.sock"),
     ("api.tcp", "127.0.0.1:6"),
     ("metrics.listen", "127.0.0.1:7"),
@@ -52,6 +58,12 @@ pub(crate) const VALUES: [(&str, &str); 42] = [
     ("protocol.entries", "25"),
     ("protocol.stored_receipts", "26"),
 ];
+
+/// What a key is set to where no other is: what these two are by default is not told apart from them, but a leaf
+/// cannot be told where it is reached, and a network with a key hides who is there.
+pub(crate) fn alone(key: &str, value: &'static str) -> &'static str {
+    if matches!(key, "leaf" | "discovery.lan") { "true" } else { value }
+}
 
 fn configured(args: &[String]) -> Result<NodeConfig, ConfigError> {
     let program = std::iter::once("comm-node".to_owned());
@@ -100,8 +112,7 @@ fn every_flag_changes_the_configuration_at_its_key() {
     let at = |config: &toml::Value, key: &str| {
         key.split('.').try_fold(config.clone(), |value, part| value.get(part).cloned())
     };
-    // A leaf is what the default is not, but a leaf cannot be told where it is reached.
-    for (key, value) in VALUES.map(|(k, v)| (k, if k == "leaf" { "true" } else { v })) {
+    for (key, value) in VALUES.map(|(key, value)| (key, alone(key, value))) {
         let config = toml::Value::try_from(configured(&[flag(key, value)]).unwrap()).unwrap();
         assert_ne!(at(&config, key), at(&defaults, key), "{key}");
     }

@@ -4,6 +4,7 @@
 
 mod api;
 mod backup;
+mod beginnings;
 mod blocking;
 mod budget;
 mod clock_set;

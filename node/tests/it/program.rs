@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::config::VALUES;
+use crate::config::{VALUES, alone};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_comm-node"));
@@ -99,8 +99,7 @@ fn every_name_in_the_environment_changes_the_configuration_at_its_key() {
         key.split('.').try_fold(config.clone(), |value, part| value.get(part).cloned())
     };
     let defaults = read(program());
-    // A leaf is what the default is not, but a leaf cannot be told where it is reached.
-    for (key, value) in VALUES.map(|(k, v)| (k, if k == "leaf" { "true" } else { v })) {
+    for (key, value) in VALUES.map(|(key, value)| (key, alone(key, value))) {
         let mut command = program();
         command.env(format!("COMM_NODE_{}", key.replace('.', "_").to_uppercase()), value);
         let config = read(command);

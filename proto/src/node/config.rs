@@ -2,7 +2,8 @@
 //! code that keeps them.
 //!
 //! Entry type is [`Config`]; its defaults are the numbers of PROTOCOL §9.1. The host may change
-//! them before it makes a node, never while it runs.
+//! them before it makes a node, never while it runs, but for its endpoints
+//! ([`Command::Endpoints`](super::Command::Endpoints)).
 
 use std::net::SocketAddr;
 

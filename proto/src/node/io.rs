@@ -177,6 +177,8 @@ pub enum Input {
 pub enum Command {
     /// Find the network through these nodes. Kept until one has answered.
     Bootstrap(Vec<Contact>),
+    /// From now on others reach it at these endpoints, which it tells them; a leaf stays one (PROTOCOL §5.1).
+    Endpoints(Vec<SocketAddr>),
     /// Take nothing in any more and hand over what is here, to leave for good (PROTOCOL §6.10). Its end is
     /// told by [`Event::Drained`].
     Drain,

@@ -2,10 +2,12 @@
 //!
 //! Lookups run here; what they are for is decided by [`SearchPurpose`].
 
+use std::net::SocketAddr;
+
 use rand_core::RngCore;
 
 use crate::address::{Address, Distance};
-use crate::contact::Contact;
+use crate::contact::{Contact, ENDPOINTS_MAX};
 use crate::lookup::{Lookup, Question};
 use crate::message::Request;
 use crate::store::StoreError;
@@ -119,6 +121,19 @@ impl Node {
         self.bootstrap.attempts = 0;
         self.bootstrap.next = Some(turn.now);
         self.bootstrap_due(turn)
+    }
+
+    /// Others reach us elsewhere now. A few of the nearest are told at once, so that they dial us back there;
+    /// everybody else is by the next ping.
+    pub(super) fn on_endpoints(&mut self, turn: Turn<'_>, mut endpoints: Vec<SocketAddr>) {
+        endpoints.truncate(ENDPOINTS_MAX);
+        if self.config.endpoints == endpoints {
+            return;
+        }
+        self.config.endpoints = endpoints;
+        for contact in self.table.closest(&self.address, PINGS_PER_STEP) {
+            self.ping(turn, contact);
+        }
     }
 
     /// Looks for ourselves, again and again until somebody answers and nobody new turns up.

@@ -9,7 +9,7 @@ use comm_proto::message::{
     ClientRequest, ClientResponse, DialOutcome, Peer, PeerStatus, Reachability, Request, Response,
     Status,
 };
-use comm_proto::node::Config;
+use comm_proto::node::{Command, Config, Input};
 use comm_proto::time::Span;
 
 use crate::world::{At, START, Sent, World, endpoint, fill};
@@ -66,6 +66,27 @@ fn a_caller_that_answers_enters_with_all_it_said() {
     let known: Vec<_> = peers(&mut world, first).into_iter().map(|peer| peer.contact).collect();
     assert_eq!(known.len(), 1);
     assert_eq!(known[0].endpoints(), [endpoint(second), elsewhere]);
+}
+
+/// A router may begin to forward a port while a node runs: whoever knows the node learns of it at once, and
+/// whoever did not, since nobody could call it, has it in its table then.
+#[test]
+fn a_node_that_is_reached_elsewhere_tells_those_it_knows_at_once() {
+    let mut world = World::new(3);
+    let first = world.add(|_| {});
+    let second = world.add(|config: &mut Config| config.endpoints.clear());
+    world.bootstrap(second, &[first]);
+    world.run_for(Span::from_secs(5));
+    assert!(peers(&mut world, first).is_empty(), "it cannot be called");
+    let forwarded = vec![endpoint(second)];
+    world.input(second, Input::Command(Command::Endpoints(forwarded.clone())));
+    world.run_for(Span::from_secs(5));
+    let known: Vec<_> = peers(&mut world, first).into_iter().map(|peer| peer.contact).collect();
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].endpoints(), forwarded);
+    let status = world.call(second, 0, ClientRequest::Status);
+    let Ok(ClientResponse::Status(Status { endpoints, .. })) = status else { panic!("{status:?}") };
+    assert_eq!(endpoints, forwarded);
 }
 
 /// B19: those endpoints come first that have been tried, whatever the caller would rather be reached at.
