@@ -23,6 +23,7 @@ pub mod payload;
 pub mod prekey;
 pub mod receipt;
 pub mod rejection;
+pub mod room;
 pub mod sealing;
 pub mod signed_bytes;
 pub mod store;
