@@ -23,6 +23,8 @@ pub const EVENTS_MAX: usize = 4_096;
 pub const AUTHOR_EVENTS_MAX: usize = 1_024;
 /// The most events that wait for others which they name; of more the one that came first is forgotten.
 pub const WAITING_MAX: usize = 256;
+/// How many events are tried to find one that shows somebody that they are a member no more.
+const FAREWELL_TRIES: usize = 32;
 /// The most forks that are remembered; more prove nothing more.
 const FORKS_MAX: usize = 64;
 
@@ -165,6 +167,11 @@ impl Log {
         self.by_id.contains_key(id)
     }
 
+    /// Whether all that an event names is here.
+    pub fn is_ready(&self, event: &Event) -> bool {
+        event.named().all(|id| self.contains(&id))
+    }
+
     /// An event.
     pub fn get(&self, id: &EventId) -> Option<&Verified<Event>> {
         self.by_id.get(id).map(|place| &self.entries[*place].event)
@@ -191,7 +198,7 @@ impl Log {
         if self.contains(&event.id()) || self.waiting.contains(&event) {
             return Ok(Taken::Known);
         }
-        if !event.named().all(|id| self.contains(&id)) {
+        if !self.is_ready(&event) {
             if self.waiting.len() >= WAITING_MAX {
                 self.waiting.pop_front();
             }
@@ -247,6 +254,35 @@ impl Log {
         entries.filter(move |(place, _)| !past.contains(*place)).map(|(_, entry)| &entry.event)
     }
 
+    /// What shows somebody who has these heads that they are no member any more, and nothing that came after; nothing if
+    /// they are one, or have it already.
+    pub fn farewell(&self, heads: &[EventId], member: &PublicKey) -> Vec<&Verified<Event>> {
+        let here = || heads.iter().copied().filter(|id| self.contains(id));
+        let Some(known) = self.past_of(here()) else { return Vec::new() };
+        if self.state().is_member(member) || !self.evaluate(&known).state.is_member(member) {
+            return Vec::new();
+        }
+        let change = |place: usize| self.entries[place].event.change();
+        let is_new =
+            |place: &usize| !known.contains(*place) && change(*place).is_some_and(restricts);
+        let mut new: Vec<usize> = self.order.iter().copied().filter(is_new).collect();
+        // What names them is the likeliest.
+        new.sort_by_key(
+            |place| !matches!(change(*place), Some(Change::Remove(key)) if key == member),
+        );
+        let takes_away = |place: &usize| {
+            let then = self.past_of(here().chain([self.entries[*place].event.id()]));
+            then.is_some_and(|then| !self.evaluate(&then).state.is_member(member))
+        };
+        let Some(place) = new.into_iter().take(FAREWELL_TRIES).find(takes_away) else {
+            return Vec::new();
+        };
+        let mut shown = self.entries[place].past.clone();
+        shown.insert(place);
+        let lacking = (0..self.entries.len()).filter(|p| shown.contains(*p) && !known.contains(*p));
+        lacking.map(|place| &self.entries[place].event).collect()
+    }
+
     fn first_alone(&self) -> Heads {
         Heads::of(&BTreeSet::from([self.room.first()])).expect("there is one")
     }
@@ -259,8 +295,8 @@ impl Log {
 
     fn take_waiting(&mut self, new: &mut Vec<EventId>) {
         loop {
-            let ready = |event: &Verified<Event>| event.named().all(|id| self.contains(&id));
-            let Some(at) = self.waiting.iter().position(ready) else { return };
+            let ready = self.waiting.iter().position(|event| self.is_ready(event));
+            let Some(at) = ready else { return };
             // One that is not taken is as if it had never come.
             let taken = self.waiting.remove(at).map(|event| self.insert(event));
             if let Some(Ok(id)) = taken {
@@ -371,8 +407,10 @@ impl Log {
     /// so going from the highest down needs no second look.
     fn overruled(&self, set: &Past) -> Past {
         let in_set = || self.order.iter().copied().filter(|place| set.contains(*place));
-        let is_restricting =
-            |place: &usize| self.entries[*place].event.change().is_some_and(restricts);
+        let is_restricting = |place: &usize| {
+            let change = self.entries[*place].event.change();
+            self.entries[*place].rank > Rank::MEMBER && change.is_some_and(restricts)
+        };
         let mut by_strength: Vec<usize> = in_set().filter(is_restricting).collect();
         by_strength
             .sort_by_key(|place| Reverse((self.strength(*place), self.entries[*place].rank)));

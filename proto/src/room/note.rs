@@ -16,7 +16,7 @@ use crate::payload::{self, ContentType, MessageId};
 use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 
 /// The most events of one note.
-pub const EVENTS_OF_A_NOTE_MAX: usize = 128;
+pub const EVENTS_OF_A_NOTE_MAX: usize = 250;
 /// The most events that one note asks for by name.
 pub const WANTED_MAX: usize = 64;
 

@@ -55,6 +55,9 @@ pub struct Member {
     pub role: Role,
     /// The event that let them in; for the founder, the first.
     pub since: EventId,
+    /// What they drew when they asked to be let in; for the founder, the room's nonce. It stays the same if two let
+    /// them in at once, and is another when they come back.
+    pub membership: [u8; 32],
 }
 
 /// An invitation that the room knows.
@@ -196,8 +199,8 @@ impl Token {
 impl State {
     /// What follows from a room's first event alone; none of another.
     pub(super) fn founded(event: &Event) -> Option<Self> {
-        let Body::Founding { name, .. } = event.body() else { return None };
-        let owner = Member { role: Role::Owner, since: event.id() };
+        let Body::Founding { name, nonce } = event.body() else { return None };
+        let owner = Member { role: Role::Owner, since: event.id(), membership: *nonce };
         Some(Self {
             name: name.clone(),
             policy: Policy::default(),
@@ -296,7 +299,8 @@ impl State {
             }
             Some(Change::Revoke(token)) => self.end(|key, _| key == token),
             Some(Change::Admit(join)) => {
-                let member = Member { role: Role::Member, since: event.id() };
+                let (since, membership) = (event.id(), *join.fresh());
+                let member = Member { role: Role::Member, since, membership };
                 self.members.insert(*join.joiner(), member);
                 if let Some(token) = self.tokens.get_mut(join.token()) {
                     token.fate = Fate::Used;

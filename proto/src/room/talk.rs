@@ -13,6 +13,8 @@ use crate::payload::MessageId;
 
 /// The most that waits for events; of more what came first is given up, and counts as missing.
 pub const HELD_MAX: usize = 256;
+/// The most that is kept of people who are members no more.
+const DOUBTFUL_MAX: usize = 64;
 /// Gaps remembered of one author; what fills an older one is not shown.
 const GAPS_MAX: usize = 256;
 
@@ -21,6 +23,8 @@ const GAPS_MAX: usize = 256;
 pub struct Talk {
     authors: BTreeMap<PublicKey, Numbers>,
     held: VecDeque<Held>,
+    /// What authors said who were members as far as they knew, and are none as far as we know.
+    doubtful: VecDeque<Held>,
 }
 
 /// Something that waits for events.
@@ -68,22 +72,41 @@ struct Numbers {
 impl Talk {
     /// Something that `author` said has come. The pairwise conversation has proved who wrote it.
     pub fn hear(&mut self, log: &Log, author: PublicKey, first: u64, said: Said) -> Heard {
-        // Whoever is removed could go on naming what they knew before.
-        if !log.state().is_member(&author)
-            && said.heads.as_slice().iter().all(|id| log.contains(id))
-        {
-            return Heard::NotAMember;
-        }
-        let Some(state) = log.state_at(said.heads.as_slice()) else {
-            if self.held.len() >= HELD_MAX {
-                self.held.pop_front();
-            }
-            self.held.push_back(Held { author, first, said });
+        self.judge(log, Held { author, first, said })
+    }
+
+    /// What had waited and waits no longer, now that the log has more events.
+    pub fn look_again(&mut self, log: &Log) -> Vec<Heard> {
+        let (held, doubtful) = (std::mem::take(&mut self.held), std::mem::take(&mut self.doubtful));
+        let mut heard: Vec<_> = held.into_iter().map(|held| self.judge(log, held)).collect();
+        heard.retain(|heard| *heard != Heard::Held);
+        // That their authors are members no more has been said.
+        let again = doubtful.into_iter().map(|held| self.judge(log, held));
+        heard.extend(again.filter(|heard| matches!(heard, Heard::Shown { .. })));
+        heard
+    }
+
+    fn judge(&mut self, log: &Log, held: Held) -> Heard {
+        let author = held.author;
+        let Some(state) = log.state_at(held.said.heads.as_slice()) else {
+            keep(&mut self.held, held, HELD_MAX);
             return Heard::Held;
         };
-        if !state.is_member(&author) {
-            return Heard::NotAMember;
+        let Some(then) = state.members().get(&author) else { return Heard::NotAMember };
+        match log.state().members().get(&author) {
+            Some(now) if now.membership == then.membership => self.count(held),
+            // They have come back since.
+            Some(_) => Heard::NotAMember,
+            // Whoever is removed could go on naming what they knew before. But what removed them may turn out to
+            // be overruled.
+            None => {
+                keep(&mut self.doubtful, held, DOUBTFUL_MAX);
+                Heard::NotAMember
+            }
         }
+    }
+
+    fn count(&mut self, Held { author, first, said }: Held) -> Heard {
         let (id, sequence) = (said.id(&author), said.sequence);
         let numbers = self.authors.entry(author).or_insert_with(|| Numbers::before(first));
         let is_forked = numbers.is_forked(&said);
@@ -94,11 +117,9 @@ impl Talk {
         Heard::Shown { author, id, said, missing_before, is_forked }
     }
 
-    /// What had waited and waits no longer, now that the log has more events.
-    pub fn look_again(&mut self, log: &Log) -> Vec<Heard> {
-        let held = std::mem::take(&mut self.held);
-        let heard = held.into_iter().map(|held| self.hear(log, held.author, held.first, held.said));
-        heard.filter(|heard| *heard != Heard::Held).collect()
+    /// Whether nothing waits.
+    pub fn is_complete(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// Events that are not here and that what waits names, with whoever named them.
@@ -117,6 +138,14 @@ impl Talk {
             gaps.into_iter().flatten().map(|(first, last)| (last - first).saturating_add(1));
         lengths.fold(0, u64::saturating_add)
     }
+}
+
+/// Keeps something in a queue in which the oldest gives way.
+fn keep(queue: &mut VecDeque<Held>, held: Held, most: usize) {
+    if queue.len() >= most {
+        queue.pop_front();
+    }
+    queue.push_back(held);
 }
 
 impl Numbers {

@@ -4,6 +4,7 @@ mod attacks;
 mod merging;
 mod sizes;
 mod talking;
+mod village;
 
 use std::collections::BTreeSet;
 
