@@ -308,7 +308,7 @@ impl Relay {
         let reports = parts.inbox.clone();
         let upkeep = Upkeep::start(Arc::clone(&store), move |taken| reports.disk_taken(taken))
             .map_err(RelayError::Thread)?;
-        let copies = Source::new(data_dir.path(), Arc::clone(&store));
+        let copies = backup::Source::new(data_dir.path(), Arc::clone(&store));
         metrics::budget(config.store.bytes_max.0);
         let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);
         let drains = Drains::new(parts.inbox.clone());

@@ -24,6 +24,7 @@ pub mod prekey;
 pub mod receipt;
 pub mod rejection;
 pub mod relay_list;
+pub mod room;
 pub mod sealing;
 pub mod signed_bytes;
 pub mod store;

@@ -167,6 +167,75 @@ def check_card(case):
     same("card", signed + SigningKey(v["owner_seed"]).sign(signed).signature, v["card"])
 
 
+def room_heads(v):
+    return u8(len(v["heads"])) + b"".join(v["heads"])
+
+
+def room_event_end(v):
+    """What the kind says (4.12)."""
+    kind = v["kind"]
+    if kind == 1:
+        return v["token"] + u64(v["expires_at"])
+    if kind == 2:
+        return v["token"]
+    if kind == 3:
+        return v["join"]
+    if kind == 5:
+        return v["member"]
+    if kind == 6:
+        return v["member"] + u8(v["role"])
+    if kind == 7:
+        return u32(len(v["name"])) + v["name"]
+    if kind == 8:
+        return u8(v["policy"])
+    return b""
+
+
+def check_room_event(v):
+    """4.12"""
+    signed = (b"comm/room-event/v1\0" + u8(v["kind"]) + public_key(v["author_seed"])
+              + u64(v["made_at"]))
+    if v["kind"] == 0:
+        signed += v["nonce"] + u32(len(v["name"])) + v["name"]
+    else:
+        signed += v["room"] + v["previous"] + room_heads(v) + room_event_end(v)
+    same("id", hashlib.sha256(signed).digest(), v["id"])
+    same("event", signed + SigningKey(v["author_seed"]).sign(signed).signature, v["event"])
+
+
+def check_room_join(v):
+    """4.14"""
+    text = (v["room"] + public_key(v["inviter_seed"]) + u64(v["expires_at"]) + v["token_seed"]
+            + u8(len(v["others"])) + b"".join(v["others"]))
+    checksum = hashlib.sha256(b"comm/room-invitation/v1\0" + text).digest()[:4]
+    same("invitation", text + checksum, v["invitation"])
+    said = public_key(v["token_seed"]) + public_key(v["joiner_seed"]) + v["fresh"]
+    signed = b"comm/room-join/v1\0" + v["room"] + said
+    signatures = [SigningKey(v[seed]).sign(signed).signature
+                  for seed in ("token_seed", "joiner_seed")]
+    same("join", said + b"".join(signatures), v["join"])
+
+
+def check_room_said(v):
+    """4.16"""
+    said = (v["room"] + u64(v["sequence"]) + v["previous"] + room_heads(v)
+            + u16(v["content_type"]) + v["body"])
+    digest = hashlib.sha256(b"comm/room-message/v1\0" + v["author_key"] + said).digest()
+    same("message id", digest, v["message_id"])
+    same("note", u8(1) + u64(v["first"]) + said, v["note"])
+
+
+def check_room(case):
+    """4.12, 4.14 and 4.16"""
+    v = from_hex(case)
+    if "event" in v:
+        check_room_event(v)
+    elif "invitation" in v:
+        check_room_join(v)
+    else:
+        check_room_said(v)
+
+
 def check_prekey(case):
     """3.6"""
     v = from_hex(case)
@@ -324,6 +393,7 @@ CHECKS = {
     "payload": check_payload,
     "prekey": check_prekey,
     "receipt": check_receipt,
+    "room": check_room,
     "safety-number": check_safety_number,
     "sealed": check_sealed,
 }

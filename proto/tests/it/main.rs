@@ -25,6 +25,7 @@ mod outages;
 mod people;
 mod relaying;
 mod room;
+mod rooms;
 mod routing;
 mod shares;
 mod tidy;

@@ -6,6 +6,7 @@
 //! between nodes are vectors of [`crate::wire`].
 
 mod json;
+mod rooms;
 
 use std::env;
 use std::fs;

@@ -1,0 +1,201 @@
+//! The same events give the same room, in whatever order and through whatever partition they come.
+
+use std::collections::BTreeSet;
+
+use comm_proto::room::{Body, Change, Event, Heads, Invitation, Join, Log, Policy, Role, Taken};
+use comm_proto::time::{Span, Time};
+use comm_proto::verified::Verified;
+use proptest::prelude::*;
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::{NOW, key, name, person, room_of};
+
+/// People who change a room without hearing of each other at once, some of whom lie.
+struct Village {
+    logs: Vec<Log>,
+    rng: ChaCha12Rng,
+    made: u16,
+}
+
+impl Village {
+    fn new(seed: u64, people: u8) -> Self {
+        let log = room_of(people, &[1, 2]);
+        let rng = ChaCha12Rng::seed_from_u64(seed);
+        Self { logs: vec![log; usize::from(people)], rng, made: 1_000 }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.rng.next_u32() as usize % bound
+    }
+
+    fn somebody(&mut self) -> u8 {
+        self.below(self.logs.len()) as u8
+    }
+
+    fn any_change(&mut self, by: u8) -> Change {
+        let (member, is) = (key(self.somebody()), self.below(12));
+        match is {
+            0 | 1 => Change::Remove(member),
+            2 => Change::Appoint { member, role: Role::Admin },
+            3 => Change::Appoint { member, role: Role::Member },
+            4 => Change::Appoint { member, role: Role::Owner },
+            5 => Change::Leave,
+            6 => Change::Rename(name(&format!("name {}", self.below(1_000)))),
+            7 => {
+                let all = [Policy::Everybody, Policy::Admins, Policy::Nobody];
+                Change::Decide(all[self.below(3)])
+            }
+            8 => {
+                let tokens: Vec<_> =
+                    self.logs[usize::from(by)].state().tokens().keys().copied().collect();
+                Change::Revoke(tokens[self.below(tokens.len())])
+            }
+            9 | 10 => self.admission(by),
+            _ => {
+                self.made += 1;
+                let invitation = self.invitation(self.made);
+                Change::Invite { token: invitation.token(), expires_at: NOW + Span::DAY }
+            }
+        }
+    }
+
+    /// With an invitation that anybody here may have made, used or not.
+    fn admission(&mut self, by: u8) -> Change {
+        let number = 1_001 + self.below(usize::from(self.made - 999)) as u16;
+        let (invitation, joiner) = (self.invitation(number), self.somebody());
+        let _ = by;
+        Change::Admit(Box::new(Join::sign(&invitation, &person(joiner), [joiner; 32]).into_inner()))
+    }
+
+    fn invitation(&self, number: u16) -> Invitation {
+        let mut seed = [0xee; 32];
+        seed[..2].copy_from_slice(&number.to_be_bytes());
+        Invitation::new(self.logs[0].room(), key(0), Vec::new(), seed, NOW + Span::DAY)
+    }
+
+    /// Somebody does something: honestly, or behind what they knew long ago.
+    fn act(&mut self) {
+        let who = self.somebody();
+        let change = self.any_change(who);
+        let now = NOW + Span::from_secs(self.below(100) as u64);
+        if self.below(3) > 0 {
+            let _ = self.logs[usize::from(who)].write(&person(who), change, now);
+        } else {
+            self.lie(who, change, now);
+        }
+    }
+
+    fn lie(&mut self, who: u8, change: Change, now: Time) {
+        let log = &self.logs[usize::from(who)];
+        let ids: Vec<_> = log.events().map(|event| event.id()).collect();
+        let own: Vec<_> = log
+            .events()
+            .filter(|event| *event.author() == key(who))
+            .map(|event| event.id())
+            .collect();
+        let (room, one) = (log.room(), ids[self.below(ids.len())]);
+        let other = ids[self.below(ids.len())];
+        let previous = (!own.is_empty()).then(|| own[self.below(own.len())]);
+        let parents = Heads::of(&BTreeSet::from([one, other])).unwrap();
+        let event =
+            Event::sign(&person(who), Body::Change { room, previous, parents, change }, now);
+        let _ = self.logs[usize::from(who)].take(event);
+    }
+
+    /// Somebody tells somebody else all they know, in any order.
+    fn talk(&mut self) {
+        let (from, to) = (usize::from(self.somebody()), usize::from(self.somebody()));
+        let mut events: Vec<_> = self.logs[from].events().cloned().collect();
+        self.shuffle(&mut events);
+        for event in events {
+            self.logs[to].take(event).unwrap();
+        }
+    }
+
+    fn shuffle(&mut self, events: &mut [Verified<Event>]) {
+        for at in (1..events.len()).rev() {
+            events.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+fn alike(one: &Log, other: &Log) -> Result<(), TestCaseError> {
+    prop_assert_eq!(one.len(), other.len());
+    prop_assert_eq!(one.heads(), other.heads());
+    prop_assert_eq!(one.state(), other.state());
+    for event in one.events() {
+        prop_assert_eq!(one.verdict(&event.id()), other.verdict(&event.id()));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_order_of_arrival_and_any_partition_give_the_same_room(seed: u64, people in 4_u8..8) {
+        let mut village = Village::new(seed, people);
+        for _ in 0..30 {
+            village.act();
+            if village.below(4) == 0 {
+                village.talk();
+            }
+        }
+        // Whoever was apart hears everything, each in another order.
+        let everything: Vec<Vec<_>> =
+            village.logs.iter().map(|log| log.events().cloned().collect()).collect();
+        let mut all: Vec<_> = everything.into_iter().flatten().collect();
+        for at in 0..village.logs.len() {
+            village.shuffle(&mut all);
+            for event in &all {
+                village.logs[at].take(event.clone()).unwrap();
+            }
+            prop_assert!(village.logs[at].missing().is_empty());
+        }
+        for pair in village.logs.windows(2) {
+            alike(&pair[0], &pair[1])?;
+        }
+        // Somebody who hears it all for the first time, too.
+        let first = village.logs[0].events().next().unwrap().clone();
+        let mut late = Log::new(first).unwrap();
+        village.shuffle(&mut all);
+        // Twice, since of what waits the oldest may have given way.
+        for event in all.iter().chain(&all) {
+            let taken = late.take(event.clone());
+            prop_assert!(matches!(taken, Ok(Taken::New(_) | Taken::Waits | Taken::Known)));
+        }
+        alike(&late, &village.logs[0])?;
+        let owners = late.state().members().values().filter(|m| m.role == Role::Owner).count();
+        prop_assert!(owners <= 1);
+    }
+
+    /// What was taken away from somebody stays so, whatever they and their friends add later behind older events.
+    #[test]
+    fn nothing_that_a_removed_member_makes_afterwards_changes_the_room(seed: u64) {
+        let mut village = Village::new(seed, 6);
+        for _ in 0..10 {
+            let owner = &mut village.logs[0];
+            let is_there = owner.state().is_member(&key(1));
+            if is_there {
+                let _ = owner.write(&person(0), Change::Rename(name("before")), NOW);
+            }
+        }
+        village.logs[1] = village.logs[0].clone();
+        village.logs[0].write(&person(0), Change::Remove(key(1)), NOW).unwrap();
+        let state = village.logs[0].state().clone();
+        for _ in 0..20 {
+            let change = village.any_change(1);
+            if village.below(2) == 0 {
+                let _ = village.logs[1].write(&person(1), change, NOW);
+            } else {
+                village.lie(1, change, NOW);
+            }
+        }
+        let theirs: Vec<_> = village.logs[1].events().cloned().collect();
+        for event in theirs {
+            village.logs[0].take(event).unwrap();
+        }
+        prop_assert_eq!(village.logs[0].state(), &state);
+    }
+}
