@@ -1,4 +1,4 @@
-//! Rooms: people who write to each other together, and the signed log that says who they are (PROTOCOL §4.12).
+//! Rooms: people who write to each other together, and the signed log that says who they are (PROTOCOL §4.14).
 //!
 //! Entry types are [`Log`], what one member knows of a room, and [`State`], what follows from it. A log is
 //! a set of [`Event`]s, each signed by its author and naming those that the author knew. Whatever order they

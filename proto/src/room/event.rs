@@ -1,4 +1,4 @@
-//! One signed step of a room (PROTOCOL §4.12).
+//! One signed step of a room (PROTOCOL §4.14).
 //!
 //! Entry type is [`Event`]. It names its room, the events its author knew and the author's own one before,
 //! so that whoever has one knows what else there is, and two that an author made side by side convict them.

@@ -1,4 +1,4 @@
-//! What rooms and their events are called: hashes of what they are (PROTOCOL §4.12).
+//! What rooms and their events are called: hashes of what they are (PROTOCOL §4.14).
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How somebody is invited, and how they ask to be let in (PROTOCOL §4.14).
+//! How somebody is invited, and how they ask to be let in (PROTOCOL §4.16).
 //!
 //! Entry types are [`Invitation`], the text that one person hands to another, and [`Join`], the answer
 //! that proves two keys at once: the token's, so that it is the invited who asks, and the joiner's own. The

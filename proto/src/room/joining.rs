@@ -1,4 +1,4 @@
-//! Letting somebody in, and being let in (PROTOCOL §4.14).
+//! Letting somebody in, and being let in (PROTOCOL §4.16).
 //!
 //! Entry types are [`admit`], which a member does, and [`Joining`], which the invited keeps until they are in.
 //! Neither needs the other to be there: what they say to each other waits in mailboxes.

@@ -1,4 +1,4 @@
-//! What one member knows of a room's events, and what follows from all of them (PROTOCOL §4.13).
+//! What one member knows of a room's events, and what follows from all of them (PROTOCOL §4.15).
 //!
 //! Entry type is [`Log`]. An event is taken if it was its author's to make where they stood, which is the same
 //! for everybody and for ever. What counts of those taken is a function of their set: it does not hang on the

@@ -1,4 +1,4 @@
-//! What people call a room (PROTOCOL §4.12).
+//! What people call a room (PROTOCOL §4.14).
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What members say to each other about a room, and in it: the bodies of content type 2 (PROTOCOL §4.15).
+//! What members say to each other about a room, and in it: the bodies of content type 2 (PROTOCOL §4.17).
 //!
 //! Entry type is [`Note`]. A note is sealed for one person like any other message. What is said in a room, a
 //! [`Said`], is the same for all its members, and so is its id.

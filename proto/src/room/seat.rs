@@ -1,4 +1,4 @@
-//! One member's place in a room: what they know of it, say in it and pass on (PROTOCOL §4.15, §4.16).
+//! One member's place in a room: what they know of it, say in it and pass on (PROTOCOL §4.17, §4.18).
 //!
 //! Entry type is [`Seat`]. It takes what others say and what its member wants, and says in [`Step`]s what is to be
 //! sealed for whom and what is to be shown. It knows no envelopes: whatever brings notes to people may be slow,

@@ -1,4 +1,4 @@
-//! Who belongs to a room and what they may do, as it follows from events (PROTOCOL §4.13).
+//! Who belongs to a room and what they may do, as it follows from events (PROTOCOL §4.15).
 //!
 //! Entry type is [`State`]. It knows events one at a time: which come first, and which a removal makes void, is
 //! the log's to say. What an author must be entitled to comes in two parts: their *standing*, which has to hold

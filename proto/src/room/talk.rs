@@ -1,4 +1,4 @@
-//! What is said in a room, in each author's order (PROTOCOL §4.16).
+//! What is said in a room, in each author's order (PROTOCOL §4.18).
 //!
 //! Entry type is [`Talk`]. It says of everything that comes whether it may be shown, has been, or waits for events of
 //! the room's log that its author knew. It keeps numbers and what waits, not what was said.

@@ -1,4 +1,4 @@
-//! Rooms: the log of who belongs together, invitations, and what is said (PROTOCOL §4.12 to §4.16).
+//! Rooms: the log of who belongs together, invitations, and what is said (PROTOCOL §4.14 to §4.18).
 
 mod attacks;
 mod merging;

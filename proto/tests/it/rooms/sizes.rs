@@ -1,4 +1,4 @@
-//! What rooms cost in bytes: the figures of PROTOCOL §4.17.
+//! What rooms cost in bytes: the figures of PROTOCOL §4.19.
 
 use comm_proto::envelope::SizeClass;
 use comm_proto::payload::{self, ContentType};

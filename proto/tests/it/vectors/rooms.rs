@@ -132,6 +132,6 @@ fn rooms() {
         saying(),
     ];
     let about =
-        "Events of each kind (4.12), an invitation and a join (4.14), something said (4.16).";
+        "Events of each kind (4.14), an invitation and a join (4.16), something said (4.18).";
     assert_recorded("room", about, cases);
 }
