@@ -198,6 +198,7 @@ fn a_receipt_survives_a_restart() {
 #[test]
 fn a_stranger_is_told_nothing() {
     let mut town = Town::with(&["eve", "bob"]);
+    town.accepts = false;
     set_receipts(&mut town, "bob", None, ReceiptRule::Send);
     town.send("eve", "bob", "are you there?");
     town.wait(Span::from_secs(1));
