@@ -574,7 +574,10 @@ mod tests {
             let tail = bytes.len() - 1 - 8 - 8;
             let third = [CONTACT_V3, &bytes[CONTACT.len()..tail]].concat();
             let read = ContactRecord::from_bytes(&third).unwrap();
-            assert_eq!((read.admission, read.compared_at, read.muted), (Admission::Admitted, None, true));
+            assert_eq!(
+                (read.admission, read.compared_at, read.muted),
+                (Admission::Admitted, None, true)
+            );
         }
     }
 

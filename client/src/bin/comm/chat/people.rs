@@ -5,7 +5,7 @@ use comm_proto::agent::Comparison;
 use comm_proto::link::{ENTRIES_MAX, Link};
 
 use super::{Chat, text};
-use crate::acquaintance::{Acquaintance, DIGITS, Form};
+use crate::acquaintance::{Acquaintance, DIGITS};
 use crate::line::{PeopleLine, Who, Whose};
 use crate::shown::Shown;
 
