@@ -6,6 +6,7 @@
 
 mod driver;
 mod events;
+mod people;
 
 use std::path::PathBuf;
 use std::time::Duration;

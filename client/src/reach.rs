@@ -176,6 +176,7 @@ mod tests {
             unread: 0,
             receipts: ReceiptRule::AsForAll,
             muted: false,
+            compared_at: None,
         };
         let number = MessageNumber(7);
         let newest = state.map(|state| Newest { number, state, sent_at: NOW - GRACE });

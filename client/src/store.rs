@@ -39,9 +39,9 @@ const CACHE_BYTES: usize = 16 << 20;
 const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
 ///
-/// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. What
-/// 1 and 2 wrote is read as it is.
-const SCHEMA: u32 = 3;
+/// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. 4: what
+/// strangers write is held until they are let in. What 1 to 3 wrote is read as it is.
+const SCHEMA: u32 = 4;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// A sealed row by which the right key is told from a wrong one.

@@ -6,7 +6,7 @@
 //! reads no clock ([`Input`], [`Output`]).
 //!
 //! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
-//! and take back, `outbox` brings it on its way, `inbox` takes it in, `mailboxes` says where both happen,
+//! and take back, `outbox` brings it on its way, `inbox` takes it in, `requests` decides from whom, `mailboxes` says where both happen,
 //! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
 //! removes what is to disappear, `reading` knows what the person was shown.
 
@@ -23,6 +23,7 @@ mod outbox;
 mod reading;
 mod received;
 mod records;
+mod requests;
 mod saying;
 mod search;
 
@@ -47,10 +48,11 @@ use mailboxes::Mailboxes;
 use outbox::Outbox;
 use reading::Reading;
 
+pub(crate) use contacts::check_name;
 pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 pub use io::{
-    CallId, Command, CommandError, CommandId, Contact, Drawer, Event, Input, Newest, Outcome,
-    Output, ReceiptRule, Standing, Summary, Timer,
+    CallId, Command, CommandError, CommandId, Comparison, Contact, Drawer, Event, Input, Newest,
+    Outcome, Output, ReceiptRule, Request, Standing, Summary, Timer,
 };
 pub use search::{Found, Place as SearchPlace, Words};
 

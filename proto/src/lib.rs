@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod grant;
 pub mod identity;
 pub mod key;
+pub mod link;
 pub mod lookup;
 pub mod message;
 pub mod network_size;

@@ -230,6 +230,11 @@ fn open_inner(
     Some((sender, Zeroizing::new(padded)))
 }
 
+/// Whether anything can be sealed to the owner of this key.
+pub(crate) fn can_be_sealed_to(owner: &PublicKey) -> bool {
+    owner.to_x25519().is_some_and(|key| has_prime_order(&key))
+}
+
 /// Whether `key` is a point of the large prime order, as every honestly made key is. With others a
 /// box would be open to all, or whether it opens would tell bits of our secret.
 fn has_prime_order(key: &crypto_box::PublicKey) -> bool {

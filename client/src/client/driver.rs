@@ -11,7 +11,7 @@ use std::time::Duration;
 use comm_proto::address::Address;
 use comm_proto::agent::{
     Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Found, Input, MessageNumber,
-    Outcome, Output, ReceiptRule, SearchPlace, Standing, Summary, Words,
+    Outcome, Output, ReceiptRule, Request, SearchPlace, Standing, Summary, Words,
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
@@ -48,6 +48,8 @@ pub(super) enum Ask {
         address: Address,
         reply: oneshot::Sender<Option<Contact>>,
     },
+    Requests(oneshot::Sender<Result<Vec<Request>, StoreError>>),
+    Blocked(oneshot::Sender<Vec<Contact>>),
     Standings(oneshot::Sender<Vec<Standing>>),
     Snapshot(oneshot::Sender<Snapshot>),
     History {
@@ -225,6 +227,8 @@ impl Driver {
             }
             Ask::Contacts(reply) => drop(reply.send(self.agent.contacts())),
             Ask::Contact { address, reply } => drop(reply.send(self.agent.contact(&address))),
+            Ask::Requests(reply) => drop(reply.send(self.agent.requests(&self.store))),
+            Ask::Blocked(reply) => drop(reply.send(self.agent.blocked())),
             Ask::Standings(reply) => drop(reply.send(self.agent.standings())),
             Ask::Snapshot(reply) => return self.store.snapshot(reply).await,
             Ask::History { contact, before, limit, reply } => {

@@ -27,10 +27,14 @@ fn two_people_talk_both_ways_as_the_first_line_of_the_readme_says() {
 
     bob.say(&format!("{ann_is} hello ann"));
     bob.wait_for_text("#1 to");
-    let stranger = ann.wait_for_text("is new");
-    assert!(stranger.contains(&bob_is.to_string()), "{stranger}");
-    assert!(ann.wait_for_text("hello ann").starts_with('['));
+    let request = ann.wait_for_text("wants to write to you");
+    assert!(request.starts_with(&bob_is.to_string()), "{request}");
     bob.wait_for_text("delivered at");
+    let short = &bob_is.to_string()[..8];
+    ann.say(&format!("/accept {short}"));
+    let between = ann.wait_for_text("is new");
+    assert!(between.contains(&bob_is.to_string()), "{between}");
+    assert!(ann.wait_for_text("hello ann").starts_with('['));
 
     ann.say(&format!("/contact add bob {bob_is}"));
     ann.wait_for_text(&format!("{bob_is} bob"));
@@ -267,6 +271,8 @@ fn a_message_that_was_taken_back_does_not_arrive() {
     ann.sends(bob_home.address(), "but this");
     let mut bob = bob_home.start(Some(&place));
     bob.started();
+    bob.wait_for_object("request", &json!({ "address": ann_home.address().to_string() }));
+    bob.say(&format!("/accept {}", ann_home.address()));
     let first = bob.wait_for_object("received", &json!({}));
     assert_eq!((&first["text"], &first["missing_before"]), (&json!("but this"), &json!(1)));
     // It is told once that something is missing, and the history marks where.

@@ -104,7 +104,7 @@ fn the_demo_comes_out_as_it_should_and_leaves_nothing() {
     demo.tells("5 relays have found each other");
     assert!(demo.children().len() >= 5);
     demo.tells("is killed with -9");
-    demo.tells("Bob returns and reads");
+    demo.tells("Bob returns, lets Ann in and reads");
     let ended = demo.tells("has ended every copy");
     assert!(!ended.contains(": 0 ended") && ended.contains("0 left on 4 relays"), "{ended}");
     demo.tells("Everything came out as it should");

@@ -37,12 +37,16 @@ async fn next(events: &mut Events) -> Arc<Event> {
     tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap()
 }
 
-async fn received(events: &mut Events) -> Entry {
+/// What somebody says, who is let in if they ask.
+async fn received(client: &Client, events: &mut Events) -> Entry {
     loop {
-        if let Event::Agent(event) = &*next(events).await
-            && let agent::Event::Received { entry, .. } = &**event
-        {
-            return entry.clone();
+        let Event::Agent(event) = &*next(events).await else { continue };
+        match &**event {
+            agent::Event::Requested { contact } => {
+                client.accept(*contact, None).await.unwrap();
+            }
+            agent::Event::Received { entry, .. } => return entry.clone(),
+            _ => {}
         }
     }
 }
@@ -65,7 +69,7 @@ async fn texts_with_empty_lines_and_unknown_content_arrive_as_they_are() {
     let (mut ann_hears, mut bob_hears) = (ann.events(), bob.events());
     let text = "first\n\n\nlast\n";
     ann.send(Message::text(bob.address(), text)).await.unwrap();
-    assert_eq!(received(&mut bob_hears).await.body, text.as_bytes());
+    assert_eq!(received(&bob, &mut bob_hears).await.body, text.as_bytes());
     delivered(&mut ann_hears).await;
     let unknown = Message {
         content_type: ContentType(0x4242),
@@ -73,7 +77,7 @@ async fn texts_with_empty_lines_and_unknown_content_arrive_as_they_are() {
         ..Message::text(bob.address(), "")
     };
     ann.send(unknown).await.unwrap();
-    let entry = received(&mut bob_hears).await;
+    let entry = received(&bob, &mut bob_hears).await;
     assert_eq!((entry.content_type, &entry.body[..]), (ContentType(0x4242), &[0, 255, 27][..]));
     // It is acknowledged like any other.
     delivered(&mut ann_hears).await;
@@ -95,7 +99,7 @@ async fn many_messages_arrive_once_each_and_in_order() {
     }
     let mut heard = Vec::new();
     while heard.len() < MANY {
-        let entry = received(&mut bob_hears).await;
+        let entry = received(&bob, &mut bob_hears).await;
         heard.push(String::from_utf8(entry.body).unwrap().parse::<usize>().unwrap());
     }
     heard.sort_unstable();

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "embedded", feature = "program"))]
 #![allow(clippy::unwrap_used, reason = "tests stop at what they do not expect")]
 
+mod acquainting;
 mod alone;
 mod chatting;
 mod conversing;

@@ -161,10 +161,21 @@ impl Person {
         started["node"]["endpoints"][0].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits for a text from somebody.
+    /// Waits for a text from somebody, who is let in if they ask.
     pub(crate) fn hears(&mut self, from: Address, text: &str) -> Value {
-        let fields = serde_json::json!({ "address": from.to_string(), "text": text });
-        self.wait_for_object("received", &fields)
+        let address = from.to_string();
+        loop {
+            let heard = self.wait_for(&format!("{text:?} of {address}"), |line| {
+                let object: Value = serde_json::from_str(line).ok()?;
+                let is_request = object["type"] == "request";
+                let is_text = object["type"] == "received" && object["text"] == text;
+                (object["address"] == address && (is_request || is_text)).then_some(object)
+            });
+            if heard["type"] == "received" {
+                return heard;
+            }
+            self.say(&format!("/accept {address}"));
+        }
     }
 
     /// Sends, and waits for the message to be on disk; its number.

@@ -113,6 +113,8 @@ fn a_half_typed_line_stays_whole_when_a_message_arrives() {
     let mut bob = bob_home.start(Some(&place));
     bob.started();
 
+    ann.types(&format!("/contact add bob {}\r", bob_home.address()));
+    ann.wait_for(&format!("{} bob", bob_home.address()));
     let (half, rest) = (format!("{} a half ty", bob_home.address()), "ped line");
     ann.types(&half);
     ann.wait_for("a half ty");
@@ -220,4 +222,47 @@ fn removing_everything_asks_first() {
     asked.wait_for("removed");
     asked.ends();
     assert!(!home.data().exists());
+}
+
+/// Every command about who may write to us, and about links, as a person types it and reads its answer.
+#[test]
+fn the_commands_about_people_are_answered_in_words() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = Terminal::start(&ann_home, &[&ann_home.secret(), "127.0.0.1:0"]);
+    let place = listening(&mut ann);
+    let mut bob = bob_home.start(Some(&place));
+    bob.started();
+    let (bob_is, ann_is) = (bob_home.address().to_string(), ann_home.address());
+    let short = bob_is[..8].to_owned();
+    let typed = |ann: &mut Terminal, line: &str, answer: &str| {
+        ann.types(&format!("{line}\r"));
+        ann.wait_for(answer)
+    };
+    typed(&mut ann, "/requests", "nobody asks to write to you");
+    typed(&mut ann, "/blocked", "nobody is blocked");
+    bob.sends(ann_is, "let me in");
+    let seen = ann.wait_for(&format!("wants to write to you: /accept {short} [NAME]"));
+    assert!(!seen.contains("let me in"), "{seen}");
+    typed(&mut ann, "/requests", "messages: 1");
+    let seen = typed(&mut ann, &format!("/accept {short} bob"), "let me in");
+    assert!(seen.contains(&format!("{bob_is} bob")), "{seen}");
+    typed(&mut ann, "/verify bob", "/verify bob same notes that they do");
+    typed(&mut ann, "/verify bob same", "bob (compared)");
+    typed(&mut ann, "/verify bob", "that they do");
+    typed(&mut ann, "/block bob", "is blocked: nothing of theirs is taken");
+    typed(&mut ann, "/blocked", &format!("{bob_is} bob"));
+    typed(&mut ann, "/unblock bob", "is a contact again");
+    typed(&mut ann, "/contact remove bob", "is removed");
+    bob.sends(ann_is, "me again");
+    ann.wait_for("wants to write to you");
+    typed(&mut ann, &format!("/refuse {short}"), "messages forgotten: 1");
+    typed(&mut ann, "/refuse all", "people refused: 0");
+    let link = typed(&mut ann, "/link", "comm:");
+    assert!(!link.contains("error"), "{link}");
+    let code = typed(&mut ann, "/qr ann entries", "comm:");
+    assert!(code.contains('\u{2588}'), "{code}");
+    typed(&mut ann, "/add comm:x", "error: the link is damaged");
+    ann.types("/quit\r");
+    ann.ends();
+    bob.quits();
 }

@@ -151,6 +151,9 @@ impl Resident {
     async fn read(&self) -> BTreeMap<String, usize> {
         let mut read = BTreeMap::new();
         let client = self.client();
+        for request in client.requests().await.unwrap() {
+            client.accept(request.address, None).await.unwrap();
+        }
         for contact in client.contacts().await.unwrap() {
             for entry in client.history(contact.address, None, 1_000).await.unwrap() {
                 if let Author::Them { .. } = entry.author {

@@ -49,6 +49,15 @@ impl Agent {
             }
             Command::MarkRead { contact, numbers } => self.mark_read(turn, &contact, &numbers)?,
             Command::SetReceipts { of, rule } => self.set_receipts(of, rule)?,
+            Command::Accept { contact, name } => {
+                Outcome::Contact(self.accept(turn, &contact, name)?)
+            }
+            Command::Refuse(contact) => self.refuse(turn, &contact)?,
+            Command::Block(contact) => Outcome::Blocked(self.block(turn, contact)?),
+            Command::Unblock(contact) => self.unblock(turn, &contact)?,
+            Command::Compare { contact, comparison } => {
+                Outcome::Contact(self.compare(turn, &contact, comparison)?)
+            }
             Command::Mute { contact, muted } => Outcome::Contact(self.mute(&contact, muted)?),
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;

@@ -13,14 +13,16 @@ use crate::key::PublicKey;
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::io::{CommandError, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Standing};
-use super::records::{ContactRecord, Timing};
+use super::io::{
+    CommandError, Comparison, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Refusal, Standing,
+};
+use super::records::{Admission, ContactRecord, Timing};
 use super::{Agent, Turn, read_all};
 
 /// The most contacts.
 const CONTACTS_MAX: usize = 10_000;
 /// The longest name in characters.
-const NAME_MAX: usize = 64;
+pub(crate) const NAME_MAX: usize = 64;
 /// How long a removed contact is listened to: as long as what they wrote before can wait.
 const LISTENED_AFTER: Span = Span::from_millis(TTL_MAX.as_millis() + CLOCK_TOLERANCE.as_millis());
 
@@ -34,6 +36,10 @@ pub(super) struct People {
     lookups: BTreeMap<u32, CardLookup>,
     /// Contacts that the person removed, the first removed first.
     removed: BTreeSet<(Time, u32)>,
+    /// Those who wait to be let in.
+    asking: BTreeSet<u32>,
+    /// Those who were refused, the first whose time is over first.
+    refused: BTreeSet<(Time, u32)>,
     /// When they were last heard of since the program started.
     heard: BTreeMap<u32, Time>,
 }
@@ -135,13 +141,24 @@ impl People {
     fn insert(&mut self, number: u32, record: ContactRecord) {
         self.unmark(number);
         self.removed.extend(record.removed_at.map(|at| (at, number)));
+        match record.admission {
+            Admission::Asking { .. } => drop(self.asking.insert(number)),
+            Admission::Refused { until } => drop(self.refused.insert((until, number))),
+            Admission::Admitted | Admission::Blocked => {}
+        }
         self.by_address.insert(record.address, number);
         self.records.insert(number, record);
     }
 
     fn unmark(&mut self, number: u32) {
-        if let Some(at) = self.records.get(&number).and_then(|record| record.removed_at) {
+        let Some(record) = self.records.get(&number) else { return };
+        if let Some(at) = record.removed_at {
             self.removed.remove(&(at, number));
+        }
+        match record.admission {
+            Admission::Asking { .. } => drop(self.asking.remove(&number)),
+            Admission::Refused { until } => drop(self.refused.remove(&(until, number))),
+            Admission::Admitted | Admission::Blocked => {}
         }
     }
 
@@ -160,22 +177,55 @@ impl People {
     }
 
     fn find_name(&self, name: &str) -> Option<u32> {
-        let named = |record: &ContactRecord| record.removed_at.is_none() && record.name == name;
+        // Who was blocked keeps the name; strangers have none that could be taken from anybody.
+        let has_name =
+            |record: &ContactRecord| record.is_present() || record.admission == Admission::Blocked;
+        let named = |record: &ContactRecord| has_name(record) && record.name == name;
         self.records.iter().find(|(_, record)| named(record)).map(|(number, _)| *number)
     }
 
     /// A contact that was not removed.
     fn present(&self, address: &Address) -> Option<(u32, &ContactRecord)> {
         let number = self.number_of(address)?;
-        let record = self.records.get(&number).filter(|record| record.removed_at.is_none())?;
+        let record = self.records.get(&number).filter(|record| record.is_present())?;
         Some((number, record))
+    }
+
+    /// Those who wait to be let in.
+    pub(super) fn asking(&self) -> &BTreeSet<u32> {
+        &self.asking
+    }
+
+    /// Those who were refused, the first whose time is over first.
+    pub(super) fn refused(&self) -> &BTreeSet<(Time, u32)> {
+        &self.refused
+    }
+
+    /// Those who were blocked.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = &ContactRecord> {
+        self.records.values().filter(|record| record.admission == Admission::Blocked)
+    }
+
+    /// Everybody but strangers, who are counted by themselves so that they take nobody's place.
+    pub(super) fn acquaintances(&self) -> usize {
+        self.records.len() - self.asking.len() - self.refused.len()
+    }
+
+    /// What somebody goes by who has been given no name: the first digits of the address, unless somebody
+    /// else is called so.
+    pub(super) fn digits(&self, address: Address) -> String {
+        let digits = digits(address);
+        match self.find_name(&digits) {
+            Some(other) if self.number_of(&address) != Some(other) => address.to_string(),
+            _ => digits,
+        }
     }
 }
 
 impl Agent {
     /// Everybody we know, by name.
     pub fn contacts(&self) -> Vec<Contact> {
-        let present = self.people.records.values().filter(|record| record.removed_at.is_none());
+        let present = self.people.records.values().filter(|record| record.is_present());
         let mut contacts: Vec<_> = present.map(shown).collect();
         contacts.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
         contacts
@@ -197,24 +247,33 @@ impl Agent {
         self.contacts().into_iter().map(standing).collect()
     }
 
-    /// The number of whoever has this address; they become a contact if they were none, or were
-    /// removed.
-    pub(super) fn know(&mut self, address: Address) -> Result<u32, CommandError> {
+    /// The number of whoever has this address and whom the person turns to; they become a contact if they
+    /// were none.
+    pub(super) fn know(&mut self, turn: Turn<'_>, address: Address) -> Result<u32, Refusal> {
         if address == self.address() {
-            return Err(CommandError::Own);
+            return Err(CommandError::Own.into());
         }
         if let Some(number) = self.people.number_of(&address) {
-            if self.people.present(&address).is_none() {
-                self.change_contact(number, |record| record.removed_at = None);
-            }
+            self.admit(turn, number)?;
             return Ok(number);
         }
-        if self.people.records.len() >= CONTACTS_MAX && !self.forget_first_removed() {
+        self.make_room_for_contact()?;
+        Ok(self.new_contact(ContactRecord::new(address, self.people.digits(address))))
+    }
+
+    /// Makes sure that one more contact fits.
+    pub(super) fn make_room_for_contact(&mut self) -> Result<(), CommandError> {
+        if self.people.acquaintances() >= CONTACTS_MAX && !self.forget_first_removed() {
             return Err(CommandError::TooManyContacts(CONTACTS_MAX));
         }
+        Ok(())
+    }
+
+    /// Writes down somebody who was not known. The caller has made room.
+    pub(super) fn new_contact(&mut self, record: ContactRecord) -> u32 {
         let number = self.people.next_number();
-        self.write_contact(number, ContactRecord::new(address, digits(address)));
-        Ok(number)
+        self.write_contact(number, record);
+        number
     }
 
     /// Forgets removed contacts whose last letters cannot wait anywhere any more.
@@ -249,17 +308,12 @@ impl Agent {
         name: String,
         address: Address,
         key: Option<PublicKey>,
-    ) -> Result<Contact, CommandError> {
-        check_name(&name)?;
+    ) -> Result<Contact, Refusal> {
+        self.check_free_name(&name, &address)?;
         if key.is_some_and(|key| key.address() != address) {
-            return Err(CommandError::WrongKey);
+            return Err(CommandError::WrongKey.into());
         }
-        if let Some(other) = self.people.find_name(&name)
-            && self.people.number_of(&address) != Some(other)
-        {
-            return Err(CommandError::NameTaken(name));
-        }
-        let number = self.know(address)?;
+        let number = self.know(turn, address)?;
         let was_chosen = self.people.get(number).is_some_and(ContactRecord::is_chosen);
         self.change_contact(number, |record| {
             record.name = name;
@@ -271,7 +325,22 @@ impl Agent {
         if let Some(key) = key {
             self.learn_key(turn, number, key);
         }
-        self.people.get(number).map(shown).ok_or(CommandError::Own)
+        Ok(self.people.get(number).map(shown).ok_or(CommandError::Own)?)
+    }
+
+    /// Whether this address can have this name.
+    pub(super) fn check_free_name(
+        &self,
+        name: &str,
+        address: &Address,
+    ) -> Result<(), CommandError> {
+        check_name(name)?;
+        match self.people.find_name(name) {
+            Some(other) if self.people.number_of(address) != Some(other) => {
+                Err(CommandError::NameTaken(name.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn note_contact(
@@ -296,6 +365,22 @@ impl Agent {
         self.contact(address).ok_or(CommandError::NoContact(*address))
     }
 
+    /// Notes what came of comparing the safety number with somebody.
+    pub(super) fn compare(
+        &mut self,
+        turn: Turn<'_>,
+        address: &Address,
+        comparison: Comparison,
+    ) -> Result<Contact, CommandError> {
+        let number = self.number_of_present(address)?;
+        if self.people.get(number).is_none_or(|record| record.key.is_none()) {
+            return Err(CommandError::NoKey(*address));
+        }
+        let compared_at = (comparison == Comparison::Same).then_some(turn.now);
+        self.change_contact(number, |record| record.compared_at = compared_at);
+        self.contact(address).ok_or(CommandError::NoContact(*address))
+    }
+
     /// Name, note, card and history go at once. The key and the counts stay for as long as something
     /// they wrote can wait, so that it is read and acknowledged like a stranger's (PROTOCOL §4.8).
     pub(super) fn remove_contact(
@@ -310,6 +395,7 @@ impl Agent {
         let changed = ContactRecord {
             name: digits(*address),
             is_named: false,
+            accepted: false,
             turned_away: true,
             note: String::new(),
             removed_at: Some(turn.now.max(Time::from_millis(1))),
@@ -318,6 +404,7 @@ impl Agent {
             receipts: ReceiptRule::default(),
             unread: 0,
             muted: false,
+            compared_at: None,
             ..record.clone()
         };
         self.write_contact(number, changed);
@@ -341,7 +428,7 @@ impl Agent {
         true
     }
 
-    fn forget_contact(&mut self, number: u32) {
+    pub(super) fn forget_contact(&mut self, number: u32) {
         self.people.forget(number);
         self.close_conversation(number);
         self.journal.delete(Drawer::Contacts, number.to_be_bytes().to_vec());
@@ -355,7 +442,7 @@ impl Agent {
     }
 }
 
-fn shown(record: &ContactRecord) -> Contact {
+pub(super) fn shown(record: &ContactRecord) -> Contact {
     Contact {
         name: record.name.clone(),
         address: record.address,
@@ -366,6 +453,7 @@ fn shown(record: &ContactRecord) -> Contact {
         unread: record.unread,
         receipts: record.receipts,
         muted: record.muted,
+        compared_at: record.compared_at,
     }
 }
 
@@ -375,7 +463,7 @@ fn digits(address: Address) -> String {
 }
 
 /// A name must be typeable as `NAME: text` and must not look like an address.
-fn check_name(name: &str) -> Result<(), CommandError> {
+pub(crate) fn check_name(name: &str) -> Result<(), CommandError> {
     let length = name.chars().count();
     let typeable = name.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != ':');
     let ambiguous = name.starts_with('/') || name.parse::<Address>().is_ok();

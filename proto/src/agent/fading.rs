@@ -80,7 +80,7 @@ impl Agent {
             return Err(CommandError::Lifetime.into());
         }
         self.check_outbox(ttl)?;
-        let contact = self.know(with)?;
+        let contact = self.know(turn, with)?;
         let sent = self.prepare(turn, contact, Content::Timer(lifetime), ttl)?;
         let text = Text { text: sent.message.body.clone(), ..Text::default() };
         let set_by = Some(self.address());
@@ -111,8 +111,20 @@ impl Agent {
 
     /// Notes when a message is to disappear, if it is.
     pub(super) fn note_fading(&mut self, turn: Turn<'_>, contact: u32, entry: &Entry) {
-        let Some(end) = entry.marks.disappears_at else { return };
-        let row = Row { end, contact, number: entry.number, noted: turn.now };
+        if let Some(end) = entry.marks.disappears_at {
+            self.note_end(turn, contact, entry.number, end);
+        }
+    }
+
+    /// Notes when a message is to disappear, also one that is held.
+    pub(super) fn note_end(
+        &mut self,
+        turn: Turn<'_>,
+        contact: u32,
+        number: MessageNumber,
+        end: Time,
+    ) {
+        let row = Row { end, contact, number, noted: turn.now };
         self.write_fading(&row);
         self.fading.noted = turn.now;
         let noted = turn.now.as_millis().to_be_bytes().to_vec();
@@ -145,6 +157,7 @@ impl Agent {
 
     /// One message, here and on its way, and what waited for it.
     fn fade(&mut self, turn: Turn<'_>, row: &Row) -> Result<(), StoreError> {
+        self.forget_held(row.contact, row.number);
         // Whoever was removed took it with them.
         let Some((key, entry)) = self.read_at(turn, row.contact, row.number)? else {
             return Ok(());
@@ -188,10 +201,13 @@ impl Agent {
     }
 
     fn put_off(&mut self, turn: Turn<'_>, row: Row) -> Result<(), StoreError> {
+        let end = turn.now + row.end.since(row.noted);
         let Some((key, mut entry)) = self.read_at(turn, row.contact, row.number)? else {
+            if self.is_held(turn, row.contact, row.number)? {
+                self.write_fading(&Row { end, noted: turn.now, ..row });
+            }
             return Ok(());
         };
-        let end = turn.now + row.end.since(row.noted);
         entry.marks.disappears_at = Some(end);
         self.rewrite(key, &entry);
         self.write_fading(&Row { end, noted: turn.now, ..row });

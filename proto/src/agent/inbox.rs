@@ -15,10 +15,11 @@ use crate::sealing::{self, OpenError, Opened};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::entry::{Author, Entry, Marks, MessageNumber, Place, Steps};
-use super::io::{Drawer, Event, Output};
+use super::entry::{Author, Entry, Marks, Place, Steps};
+use super::io::{CommandError, Drawer, Event, Output};
 use super::mailboxes::CREDIT;
-use super::records::{Change, Revision};
+use super::records::{Change, Letter, Revision};
+use super::requests::Door;
 use super::{Agent, Promise, Purpose, Turn};
 
 /// How long after its expiry a message is remembered as seen.
@@ -132,6 +133,15 @@ impl Agent {
             id: envelope.id(),
             expires_at: envelope.expires_at(),
         };
+        let sender = opened.sender.address();
+        if sender == self.address() {
+            self.leave_unread(envelope, CommandError::Own.to_string());
+            return Ok(());
+        }
+        // Before anything is acknowledged, and without a word to the person either.
+        if self.is_shut_out(&sender, turn.now) {
+            return Ok(());
+        }
         match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
             Ok(()) => {}
             // Somebody has put the body into another envelope: the one it was sealed for counts.
@@ -150,27 +160,32 @@ impl Agent {
             self.journal.promise(Promise::Acknowledge(read));
             return Ok(());
         }
-        let contact = match self.know(opened.sender.address()) {
-            Ok(contact) => contact,
-            Err(reason) => {
-                self.leave_unread(envelope, reason.to_string());
-                return Ok(());
+        let (sender, payload) = (opened.sender, opened.payload);
+        let letter = Letter { sender, payload, number: self.take_number(), came_at: turn.now };
+        let is_taken = match self.door(&sender.address(), turn.now) {
+            Door::Shut => false,
+            Door::Held(known) => self.hold(turn, known, &letter)?,
+            Door::Open(contact) => {
+                self.learn_key(turn, contact, sender);
+                self.on_message(turn, contact, letter)?;
+                true
             }
         };
-        self.journal.promise(Promise::Acknowledge(read));
-        self.journal.put_readable(Drawer::Seen, seen, Vec::new());
-        self.learn_key(turn, contact, opened.sender);
-        self.on_message(turn, contact, opened)
+        if is_taken {
+            self.journal.promise(Promise::Acknowledge(read));
+            self.journal.put_readable(Drawer::Seen, seen, Vec::new());
+        }
+        Ok(())
     }
 
     /// A message that was not here before: something to show, or something about another message.
-    fn on_message(
+    pub(super) fn on_message(
         &mut self,
         turn: Turn<'_>,
         contact: u32,
-        opened: Opened,
+        letter: Letter,
     ) -> Result<(), StoreError> {
-        let (sequence, number) = (opened.payload.sequence.get(), self.take_number());
+        let (sequence, number) = (letter.payload.sequence.get(), letter.number);
         let (mut place, mut missing_before) = (Place::Unknown, 0);
         let (mut missing, mut were_missing) = (0, 0);
         self.change_contact(contact, |record| {
@@ -181,9 +196,9 @@ impl Agent {
             missing = record.received.missing();
         });
         self.people.note_heard(contact, turn.now);
-        let author = opened.sender.address();
-        let revision = |change| Revision::new(sequence, turn.now, change);
-        match Content::read(opened.payload.content_type, opened.payload.body.clone()) {
+        let author = letter.sender.address();
+        let revision = |change| Revision::new(sequence, letter.came_at, change);
+        match Content::read(letter.payload.content_type, letter.payload.body.clone()) {
             Content::Edit { target, text, lifetime } => {
                 let mut revision = revision(Change::Text(text.into_bytes()));
                 revision.is_short_lived = lifetime.is_some();
@@ -195,9 +210,9 @@ impl Agent {
             Content::Receipt(ids) => self.on_receipt(turn, contact, &ids)?,
             content => {
                 if let Content::Timer(lifetime) = content {
-                    self.on_timer(turn, contact, lifetime, opened.payload.sent_at);
+                    self.on_timer(turn, contact, lifetime, letter.payload.sent_at);
                 }
-                let mut entry = entry_of(number, opened, content, turn.now);
+                let mut entry = entry_of(letter, content);
                 entry.author = Author::Them { missing_before, place };
                 self.catch_up(turn, contact, &mut entry)?;
                 self.show_received(turn, contact, entry);
@@ -250,25 +265,26 @@ fn seen_key(expires_at: Time, id: &MessageId) -> Vec<u8> {
 }
 
 /// A message as it is shown. Its place among others is still to be said.
-fn entry_of(number: MessageNumber, opened: Opened, content: Content, now: Time) -> Entry {
-    let payload = opened.payload;
+fn entry_of(letter: Letter, content: Content) -> Entry {
+    let (id, contact) = (letter.id(), letter.sender.address());
+    let Letter { payload, number, came_at, .. } = letter;
     let (content_type, body, answers, lifetime) = match content {
         Content::Text(text) => (ContentType::TEXT, text.text, text.answers, text.lifetime),
         _ => (payload.content_type, payload.body, None, None),
     };
     // By the author's clock, unless that is ahead: nobody's clock makes a message stay.
-    let begins = payload.sent_at.min(now);
+    let begins = payload.sent_at.min(came_at);
     let disappears_at = lifetime.map(|lifetime| begins + lifetime);
     Entry {
         number,
-        contact: opened.sender.address(),
+        contact,
         author: Author::Them { missing_before: 0, place: Place::Unknown },
         content_type,
         body,
         sequence: payload.sequence.get(),
         sent_at: payload.sent_at,
-        stored_at: now,
-        id: Some(opened.message_id),
+        stored_at: came_at,
+        id: Some(id),
         answers,
         marks: Marks { disappears_at, ..Marks::default() },
         steps: Steps::default(),

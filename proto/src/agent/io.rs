@@ -42,11 +42,13 @@ pub enum Drawer {
     Unread,
     /// Contact number ‖ message number → id of a message whose author is to be told that it was shown.
     Receipts,
+    /// Contact number ‖ message number → what a stranger wrote who has not been let in yet.
+    Requests,
 }
 
 impl Drawer {
     /// All tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Contacts,
         Self::History,
         Self::Outbox,
@@ -57,6 +59,7 @@ impl Drawer {
         Self::Fading,
         Self::Unread,
         Self::Receipts,
+        Self::Requests,
     ];
 
     /// A stable name, for stores that name their tables.
@@ -72,6 +75,7 @@ impl Drawer {
             Self::Fading => "fading",
             Self::Unread => "unread",
             Self::Receipts => "receipts",
+            Self::Requests => "requests",
         }
     }
 }
@@ -208,6 +212,26 @@ pub enum Command {
         /// What is done. For everybody, [`ReceiptRule::AsForAll`] is to withhold.
         rule: ReceiptRule,
     },
+    /// Lets somebody in who wants to write to us: what they wrote is shown (PROTOCOL §4.12).
+    Accept {
+        /// Who.
+        contact: Address,
+        /// What we call them; the first digits of their address, if nothing.
+        name: Option<String>,
+    },
+    /// Forgets what a stranger wrote, and takes nothing more of them for a while (PROTOCOL §4.12).
+    Refuse(Address),
+    /// Takes nothing of somebody any more, whoever they are (PROTOCOL §4.12).
+    Block(Address),
+    /// Takes what somebody writes again, who was blocked.
+    Unblock(Address),
+    /// Notes what came of comparing the safety number with somebody (PROTOCOL §4.1).
+    Compare {
+        /// With whom.
+        contact: Address,
+        /// What came of it.
+        comparison: Comparison,
+    },
     /// Says whether the person wants no sound and no notice of what somebody says.
     Mute {
         /// Who.
@@ -217,6 +241,15 @@ pub enum Command {
     },
     /// Takes back what has not been delivered.
     Cancel(MessageNumber),
+}
+
+/// What is known of the safety number that we and somebody else see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Both see the same.
+    Same,
+    /// That is not known, or not any more.
+    Open,
 }
 
 /// Whether somebody is told which of their messages the person was shown.
@@ -267,6 +300,24 @@ pub enum Outcome {
     },
     /// What is done from now on about receipts.
     Receipts(ReceiptRule),
+    /// Somebody is refused.
+    Refused {
+        /// Who.
+        contact: Address,
+        /// How many messages of theirs are forgotten.
+        messages: usize,
+        /// Until when nothing of them is taken.
+        until: Time,
+    },
+    /// Nothing of this contact is taken any more.
+    Blocked(Contact),
+    /// What somebody writes is taken again.
+    Unblocked {
+        /// Whose.
+        contact: Address,
+        /// Whether they are a contact again, rather than a stranger.
+        is_contact: bool,
+    },
     /// The message will not be relayed by our node any more.
     Cancelled {
         /// Whether copies had left.
@@ -289,6 +340,18 @@ pub enum CommandError {
     /// Nobody with this address is a contact.
     #[error("{0} is no contact of yours")]
     NoContact(Address),
+    /// Nobody with this address waits to be let in.
+    #[error("{0} does not ask to write to you")]
+    NoRequest(Address),
+    /// The person has blocked them.
+    #[error("{0} is blocked; unblock them first")]
+    Blocked(Address),
+    /// They are not blocked.
+    #[error("{0} is not blocked")]
+    NotBlocked(Address),
+    /// There is no key yet that a number could be made of.
+    #[error("the key of {0} is not known before the first message from or to them")]
+    NoKey(Address),
     /// The key does not hash to the address.
     #[error("the key does not belong to the address")]
     WrongKey,
@@ -389,6 +452,11 @@ pub enum Event {
         /// Whether the person wants no sound and no notice of it.
         is_muted: bool,
     },
+    /// Somebody who was not let in before wants to write to us. Told once, with their first message.
+    Requested {
+        /// Who.
+        contact: Address,
+    },
     /// The author of a message has given it another text or removed it; it is on disk as it is here.
     Revised(Entry),
     /// Somebody was shown one of our messages, and tells us so.
@@ -459,6 +527,19 @@ pub struct Contact {
     pub receipts: ReceiptRule,
     /// Whether the person wants no sound and no notice of what they say.
     pub muted: bool,
+    /// When the person has found that both see the same safety number, if they have.
+    pub compared_at: Option<Time>,
+}
+
+/// Somebody who wants to write to us and waits to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Who.
+    pub address: Address,
+    /// Since when, by our clock.
+    pub since: Time,
+    /// How many messages of theirs are held here.
+    pub messages: usize,
 }
 
 /// A conversation as a list shows it.

@@ -149,6 +149,10 @@ impl Agent {
 
     /// Those mailboxes of a contact that were not open yet, and are from now on.
     fn derive_mailboxes(&mut self, turn: Turn<'_>, contact: u32) -> Vec<Address> {
+        // What strangers write waits in the network until they are let in: they cost no mailboxes.
+        if !self.people.get(contact).is_some_and(ContactRecord::is_listened_to) {
+            return Vec::new();
+        }
         let Some(conversation) = self.people.conversation(&self.identity, contact) else {
             return Vec::new();
         };
@@ -179,6 +183,7 @@ impl Agent {
     pub(super) fn mailboxes_due(&mut self, turn: Turn<'_>) {
         if self.mailboxes.next_look <= turn.now {
             self.forget_removed(turn.now);
+            self.forget_refused(turn.now);
             self.refresh_mailboxes(turn);
             self.forget_seen(turn.now);
         }
@@ -192,6 +197,11 @@ impl Agent {
         self.mailboxes.next_grants = turn.now + RENEW_EVERY;
         let mailboxes: Vec<_> = self.mailboxes.open.keys().copied().collect();
         self.subscribe(turn, &mailboxes);
+    }
+
+    /// Asks for what waits in the mailbox that everybody can compute, as if it had not come yet.
+    pub(super) fn look_again(&mut self, turn: Turn<'_>) {
+        self.subscribe(turn, &[self.address()]);
     }
 
     fn subscribe(&mut self, turn: Turn<'_>, mailboxes: &[Address]) {
@@ -247,7 +257,7 @@ mod tests {
         let turn = Turn { store: &store, now: NOW };
         for seed in 0..STRANGERS {
             let stranger = *Identity::from_seed(&[seed as u8 + 10; 32]).public();
-            let contact = agent.know(stranger.address()).unwrap();
+            let contact = agent.know(turn, stranger.address()).unwrap();
             agent.learn_key(turn, contact, stranger);
         }
         let open = agent.mailboxes.open.len() - 1;
@@ -263,7 +273,7 @@ mod tests {
         let store = MemoryStore::new();
         let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
         let stranger = *Identity::from_seed(&[9; 32]).public();
-        let contact = agent.know(stranger.address()).unwrap();
+        let contact = agent.know(Turn { store: &store, now: NOW }, stranger.address()).unwrap();
         agent.learn_key(Turn { store: &store, now: NOW }, contact, stranger);
         let [node, lasting, rotating] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
         let (entries, rotating_entry) = (vec![lasting], Some(rotating));
@@ -290,7 +300,7 @@ mod tests {
             let store = MemoryStore::new();
             let mut agent =
                 Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
-            let contact = agent.know(to).unwrap();
+            let contact = agent.know(Turn { store: &store, now: NOW }, to).unwrap();
             agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
             let (entries, rotating_entry) = (Vec::new(), Some(rotating));
             agent.handle(Input::Connected { node, entries, rotating_entry }, &store, NOW).unwrap();
@@ -376,7 +386,7 @@ mod tests {
         let [node, rotating] = [3, 5].map(|byte| Address::from_bytes([byte; 20]));
         let friend = *Identity::from_seed(&[9; 32]).public();
         let to = friend.address();
-        let contact = agent.know(to).unwrap();
+        let contact = agent.know(Turn { store: &store, now: NOW }, to).unwrap();
         agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
         let rotating_entry = Some(rotating);
         let input = Input::Connected { node, entries: Vec::new(), rotating_entry };
@@ -392,7 +402,7 @@ mod tests {
             agent.handle(Input::Command { id: CommandId(1), command }, &store, NOW).unwrap();
             granted(&mut agent);
         }
-        assert_eq!(agent.know(to).unwrap(), contact);
+        assert_eq!(agent.know(Turn { store: &store, now: NOW }, to).unwrap(), contact);
         agent.subscribe_all(Turn { store: &store, now: NOW });
         let all = granted(&mut agent);
         assert!(all.len() >= 6 && all.values().all(|to| *to == [node].into()));
@@ -418,7 +428,7 @@ mod tests {
             let friend = *Identity::from_seed(&[9; 32]).public();
             let conversation = Conversation::new(&ours, &friend).unwrap();
             let mut agent = Agent::new(ours, [2; 32], &store, NOW).unwrap();
-            let contact = agent.know(friend.address()).unwrap();
+            let contact = agent.know(Turn { store: &store, now: NOW }, friend.address()).unwrap();
             agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
             let [node, first, second] = [3, 4, 5].map(|byte| Address::from_bytes([byte; 20]));
             agent.handle(connected(node, first), &store, NOW).unwrap();
@@ -463,7 +473,7 @@ mod tests {
         let store = MemoryStore::new();
         let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
         let friend = *Identity::from_seed(&[9; 32]).public();
-        let contact = agent.know(friend.address()).unwrap();
+        let contact = agent.know(Turn { store: &store, now: NOW }, friend.address()).unwrap();
         agent.learn_key(Turn { store: &store, now: NOW }, contact, friend);
         let before = agent.mailboxes.open.clone();
         let later = NOW + Span::from_days(7);

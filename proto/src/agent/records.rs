@@ -7,7 +7,7 @@ use crate::card::{CARD_LEN_MAX, Card};
 use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeId};
 use crate::key::PublicKey;
-use crate::payload::{ContentType, MessageId};
+use crate::payload::{self, ContentType, MessageId, Payload};
 use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
@@ -20,7 +20,9 @@ use super::received::Received;
 /// No field on disk is longer.
 const FIELD_MAX: usize = 1 << 17;
 
-const CONTACT: &[u8] = b"comm/agent/contact/v3\0";
+const CONTACT: &[u8] = b"comm/agent/contact/v4\0";
+/// The layout before requests, blocking and comparisons.
+const CONTACT_V3: &[u8] = b"comm/agent/contact/v3\0";
 /// The layout before timers, receipts and what is unread.
 const CONTACT_V2: &[u8] = b"comm/agent/contact/v2\0";
 /// The layout before notes and removal.
@@ -30,6 +32,7 @@ const ENTRY: &[u8] = b"comm/agent/entry/v2\0";
 /// The layout before replies, edits and removals.
 const ENTRY_V1: &[u8] = b"comm/agent/entry/v1\0";
 const REVISION: &[u8] = b"comm/agent/revision/v1\0";
+const HELD: &[u8] = b"comm/agent/held/v1\0";
 
 /// Somebody we know, and where the conversation with them stands.
 #[derive(Clone, Debug)]
@@ -58,6 +61,36 @@ pub(super) struct ContactRecord {
     pub(super) unread: u64,
     /// The person wants no notice of what they say.
     pub(super) muted: bool,
+    /// Whether what they write is taken.
+    pub(super) admission: Admission,
+    /// The person let them in when they asked.
+    pub(super) accepted: bool,
+    /// When the person found that both see the same safety number.
+    pub(super) compared_at: Option<Time>,
+}
+
+/// Whether what somebody writes is taken (PROTOCOL §4.12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is.
+    #[default]
+    Admitted,
+    /// They wait to be let in since then.
+    Asking { since: Time },
+    /// Not until then.
+    Refused { until: Time },
+    /// Not before the person says so.
+    Blocked,
+}
+
+/// A message as it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Letter {
+    pub(super) sender: PublicKey,
+    pub(super) payload: Payload,
+    /// Its number in this store.
+    pub(super) number: MessageNumber,
+    pub(super) came_at: Time,
 }
 
 /// A conversation's timer.
@@ -108,10 +141,26 @@ pub(super) enum Change {
 }
 
 impl ContactRecord {
-    /// Whether the person turned to them: wrote to them or named them. Anybody who writes becomes a
-    /// contact, and may be an adversary.
+    /// Whether the person turned to them: wrote to them, named them or let them in. What older programs kept
+    /// has contacts who only wrote to the person, and may be adversaries.
     pub(super) fn is_chosen(&self) -> bool {
-        self.removed_at.is_none() && !self.turned_away && (self.sent > 0 || self.is_named)
+        self.is_present() && !self.turned_away && self.was_turned_to()
+    }
+
+    /// Whether the person ever turned to them of their own accord.
+    pub(super) const fn was_turned_to(&self) -> bool {
+        self.sent > 0 || self.is_named || self.accepted
+    }
+
+    /// Whether they are a contact: let in, and not removed.
+    pub(super) fn is_present(&self) -> bool {
+        self.removed_at.is_none() && self.admission == Admission::Admitted
+    }
+
+    /// Whether the mailboxes of the conversation with them are collected. What somebody wrote before they were
+    /// removed is (PROTOCOL §4.8).
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.removed_at.is_some() || self.admission == Admission::Admitted
     }
 
     pub(super) fn new(address: Address, name: String) -> Self {
@@ -132,6 +181,9 @@ impl ContactRecord {
             receipts: ReceiptRule::default(),
             unread: 0,
             muted: false,
+            admission: Admission::Admitted,
+            accepted: false,
+            compared_at: None,
         }
     }
 
@@ -141,7 +193,9 @@ impl ContactRecord {
             .array(self.address.as_bytes())
             .bytes(self.key.as_ref().map_or(&[], |key| &key.as_bytes()[..]))
             .bytes(self.name.as_bytes())
-            .u8(u8::from(self.is_named) | u8::from(self.turned_away) << 1)
+            .u8(u8::from(self.is_named)
+                | u8::from(self.turned_away) << 1
+                | u8::from(self.accepted) << 2)
             .bytes(&card)
             .u8(u8::from(self.established))
             .u64(self.sent)
@@ -149,6 +203,12 @@ impl ContactRecord {
             .bytes(self.note.as_bytes())
             .u64(millis(self.removed_at));
         let set_by = self.timer.set_by.map(|address| *address.as_bytes());
+        let (admission, admission_at) = match self.admission {
+            Admission::Admitted => (0, Time::ZERO),
+            Admission::Asking { since } => (1, since),
+            Admission::Refused { until } => (2, until),
+            Admission::Blocked => (3, Time::ZERO),
+        };
         self.received
             .write(start)
             .u64(self.timer.lifetime.map_or(0, Span::as_millis))
@@ -161,6 +221,9 @@ impl ContactRecord {
             })
             .u64(self.unread)
             .u8(u8::from(self.muted))
+            .u8(admission)
+            .u64(admission_at.as_millis())
+            .u64(millis(self.compared_at))
             .finish()
     }
 
@@ -170,28 +233,27 @@ impl ContactRecord {
 
     fn read(bytes: &[u8]) -> Result<Self, FieldError> {
         let mut fields = FieldReader::new(bytes);
-        let is_first_layout = fields.context(CONTACT_V1).is_ok();
-        let is_second_layout = !is_first_layout && fields.context(CONTACT_V2).is_ok();
-        if !is_first_layout && !is_second_layout {
-            fields.context(CONTACT)?;
-        }
+        let layouts = [CONTACT_V1, CONTACT_V2, CONTACT_V3, CONTACT];
+        let known = layouts.into_iter().position(|context| fields.context(context).is_ok());
+        let layout = known.ok_or(FieldError::Context)? + 1;
         let mut record = Self::new(Address::from_bytes(fields.array()?), String::new());
         record.key = fields.bytes(PublicKey::LEN)?.try_into().ok().map(PublicKey::from_bytes);
         record.name = text(&mut fields)?;
         let standing = fields.u8()?;
         (record.is_named, record.turned_away) = (standing & 1 != 0, standing & 2 != 0);
+        record.accepted = standing & 4 != 0;
         record.card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
         record.established = fields.u8()? == 1;
         record.sent = fields.u64()?;
         record.previous = read_message_id(&mut fields)?;
-        if is_first_layout {
+        if layout == 1 {
             record.received = Received::read_first_layout(&mut fields)?;
             return Ok(record);
         }
         record.note = text(&mut fields)?;
         record.removed_at = read_time(&mut fields)?;
         record.received = Received::read(&mut fields)?;
-        if !is_second_layout {
+        if layout >= 3 {
             record.timer = read_timing(&mut fields)?;
             record.receipts = match fields.u8()? {
                 1 => ReceiptRule::Send,
@@ -200,6 +262,10 @@ impl ContactRecord {
             };
             record.unread = fields.u64()?;
             record.muted = fields.u8()? == 1;
+        }
+        if layout >= 4 {
+            record.admission = read_admission(&mut fields)?;
+            record.compared_at = read_time(&mut fields)?;
         }
         Ok(record)
     }
@@ -408,6 +474,44 @@ fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> 
     })
 }
 
+impl Letter {
+    /// What others refer to it by.
+    pub(super) fn id(&self) -> MessageId {
+        self.payload.id(&self.sender)
+    }
+
+    /// How it is held until its author is let in; none if it is longer than any that could have come.
+    pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
+        let class = payload::class_for(self.payload.body.len())?;
+        let payload = self.payload.encode(class).ok()?;
+        let start = SignedBytes::new(HELD).u64(self.came_at.as_millis());
+        Some(start.array(self.sender.as_bytes()).bytes(&payload).finish())
+    }
+
+    pub(super) fn from_bytes(number: MessageNumber, bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::read(number, bytes).ok_or(StoreError::Damaged("requests"))
+    }
+
+    fn read(number: MessageNumber, bytes: &[u8]) -> Option<Self> {
+        let mut fields = FieldReader::new(bytes);
+        fields.context(HELD).ok()?;
+        let came_at = Time::from_millis(fields.u64().ok()?);
+        let sender = PublicKey::from_bytes(fields.array().ok()?);
+        let payload = Payload::decode(fields.bytes(FIELD_MAX).ok()?).ok()?;
+        Some(Self { sender, payload, number, came_at })
+    }
+}
+
+fn read_admission(fields: &mut FieldReader<'_>) -> Result<Admission, FieldError> {
+    let (code, at) = (fields.u8()?, Time::from_millis(fields.u64()?));
+    Ok(match code {
+        1 => Admission::Asking { since: at },
+        2 => Admission::Refused { until: at },
+        3 => Admission::Blocked,
+        _ => Admission::Admitted,
+    })
+}
+
 fn read_timing(fields: &mut FieldReader<'_>) -> Result<Timing, FieldError> {
     let lifetime = Some(fields.u64()?).filter(|millis| *millis > 0).map(Span::from_millis);
     let set_at = Time::from_millis(fields.u64()?);
@@ -448,6 +552,52 @@ mod tests {
             record.timer = Timing { lifetime, set_at: Time::from_millis(3), set_by };
             assert_eq!(ContactRecord::from_bytes(&record.to_bytes()).unwrap().timer, record.timer);
         }
+    }
+
+    /// What older programs kept was let in: it had been shown.
+    #[test]
+    fn a_contact_of_the_third_layout_is_let_in_and_one_of_today_is_read_back() {
+        let mut record = ContactRecord::new(Address::from_bytes([1; 20]), "ann".to_owned());
+        let at = Time::from_millis(7);
+        (record.muted, record.compared_at) = (true, Some(at));
+        for admission in [
+            Admission::Admitted,
+            Admission::Asking { since: at },
+            Admission::Refused { until: at },
+            Admission::Blocked,
+        ] {
+            (record.admission, record.accepted) = (admission, admission == Admission::Blocked);
+            let bytes = record.to_bytes();
+            let read = ContactRecord::from_bytes(&bytes).unwrap();
+            assert_eq!((read.admission, read.accepted), (admission, record.accepted));
+            assert_eq!((read.compared_at, read.muted), (Some(at), true));
+            let tail = bytes.len() - 1 - 8 - 8;
+            let third = [CONTACT_V3, &bytes[CONTACT.len()..tail]].concat();
+            let read = ContactRecord::from_bytes(&third).unwrap();
+            assert_eq!(
+                (read.admission, read.compared_at, read.muted),
+                (Admission::Admitted, None, true)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_read_back_and_damage_is_told() {
+        let payload = Payload {
+            content_type: ContentType::TEXT,
+            sequence: std::num::NonZeroU64::MIN,
+            previous: None,
+            sent_at: Time::from_millis(2),
+            expires_at: Time::from_millis(3),
+            recipient: Address::from_bytes([4; 20]),
+            body: b"hello".to_vec(),
+        };
+        let (number, came_at) = (MessageNumber(5), Time::from_millis(6));
+        let letter = Letter { sender: PublicKey::from_bytes([7; 32]), payload, number, came_at };
+        let bytes = letter.to_bytes().unwrap();
+        assert_eq!(Letter::from_bytes(number, &bytes), Ok(letter));
+        let damaged = StoreError::Damaged("requests");
+        assert_eq!(Letter::from_bytes(number, &bytes[..40]), Err(damaged));
     }
 
     #[test]

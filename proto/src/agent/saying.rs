@@ -26,15 +26,15 @@ impl Agent {
         content_type: ContentType,
         body: Vec<u8>,
         ttl: Span,
-    ) -> Result<Entry, CommandError> {
+    ) -> Result<Entry, Refusal> {
         if content_type == ContentType::TEXT {
             return self.say(turn, to, Text { text: body, ..Text::default() }, ttl);
         }
         if content_type.is_of_conversations() {
-            return Err(CommandError::Kind(content_type));
+            return Err(CommandError::Kind(content_type).into());
         }
         self.check_message(body.len(), 0, ttl)?;
-        let contact = self.know(to)?;
+        let contact = self.know(turn, to)?;
         let content = Content::Other { content_type, body: body.clone() };
         let sent = self.prepare(turn, contact, content, ttl)?;
         Ok(self.keep_and_launch(turn, sent, content_type, Text { text: body, ..Text::default() }))
@@ -51,7 +51,7 @@ impl Agent {
         let (_, _, answered) = self.locate(turn, to)?;
         let answers = Some(answered.id.ok_or(CommandError::Nameless(to))?);
         let text = Text { text: text.into_bytes(), answers, lifetime: None };
-        Ok(self.say(turn, answered.contact, text, ttl)?)
+        self.say(turn, answered.contact, text, ttl)
     }
 
     /// Gives one of our messages another text.
@@ -235,13 +235,13 @@ impl Agent {
         to: Address,
         text: Text,
         ttl: Span,
-    ) -> Result<Entry, CommandError> {
+    ) -> Result<Entry, Refusal> {
         let known = self.people.number_of(&to).and_then(|contact| self.people.get(contact));
         let text = Text { lifetime: known.and_then(|record| record.timer.lifetime), ..text };
         let length = text.text.len();
         let added = Content::Text(text.clone()).write().1.len() - length;
         self.check_message(length, added, ttl)?;
-        let contact = self.know(to)?;
+        let contact = self.know(turn, to)?;
         let sent = self.prepare(turn, contact, Content::Text(text.clone()), ttl)?;
         Ok(self.keep_and_launch(turn, sent, ContentType::TEXT, text))
     }

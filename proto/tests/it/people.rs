@@ -10,6 +10,7 @@ mod older;
 mod order;
 mod prekeys;
 mod reading;
+mod requests;
 mod revising;
 mod searching;
 
@@ -44,6 +45,8 @@ struct Town {
     drops_acknowledgements: bool,
     /// Envelopes that people have submitted.
     submitted: usize,
+    /// Whether everybody is let in who asks.
+    accepts: bool,
     /// Whose envelopes wait until the test hands them over, and these.
     held: Option<(&'static str, Vec<ClientPush>)>,
 }
@@ -75,6 +78,7 @@ impl Town {
             next_id: 0,
             drops_acknowledgements: false,
             submitted: 0,
+            accepts: true,
             held: None,
         }
     }
@@ -209,7 +213,7 @@ impl Town {
             let now = self.now;
             let person = self.people.get_mut(name).unwrap();
             person.agent.handle(input, &person.store, now).unwrap();
-            let mut calls = Vec::new();
+            let (mut calls, mut asking) = (Vec::new(), Vec::new());
             while let Some(output) = person.agent.poll_output() {
                 match output {
                     agent::Output::Write(batch) => {
@@ -220,11 +224,20 @@ impl Town {
                     }
                     agent::Output::Call { id, request } => calls.push((id, request)),
                     agent::Output::Done { id, result } => person.done.push((id, result)),
-                    agent::Output::Event(event) => person.events.push(event),
+                    agent::Output::Event(event) => {
+                        if let Event::Requested { contact } = event {
+                            asking.push(contact);
+                        }
+                        person.events.push(event);
+                    }
                 }
             }
             for (id, request) in calls {
                 self.call(name, id, request);
+            }
+            let accepts = self.accepts;
+            for contact in asking.into_iter().filter(|_| accepts) {
+                self.command(name, Command::Accept { contact, name: None }).unwrap();
             }
         }
     }

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 
 use comm::{Config, Endpoint, Node};
 use comm_proto::address::Address;
+use comm_proto::link::Link;
 use comm_proto::time::Span;
 use zeroize::Zeroizing;
 
 use crate::command_line::{Arguments, ChatArguments, Command};
 use crate::failure::Failure;
+use crate::line::is_like_link;
 use crate::secret::{SECRET_ENV, Source};
 use crate::shown::Bell;
 use crate::whose::Whose;
@@ -38,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) bell: Bell,
     pub(crate) verbose: u8,
     pub(crate) ttl: Span,
+    /// Whom to make a contact of.
+    pub(crate) link: Option<Link>,
     place: Place,
     data_dir: Option<PathBuf>,
 }
@@ -46,7 +50,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 enum Place {
     Running { endpoint: Endpoint, token_file: Option<PathBuf> },
-    Own { listen: SocketAddr, bootstrap: Option<String>, network: NetworkChoice },
+    Own { listen: SocketAddr, bootstrap: Vec<String>, network: NetworkChoice },
 }
 
 /// Which network, if not the open one that is called comm.
@@ -84,11 +88,12 @@ impl ChatArguments {
     fn plan(self, env: Option<OsString>) -> Result<Plan, Failure> {
         let mut words = self.words.into();
         let secret = source(&mut words, self.secret_file, env)?;
+        let link = link(&mut words)?;
         let place = match self.node {
             Some(endpoint) => running(endpoint, self.token_file)?,
             None => {
                 let network = NetworkChoice { name: self.network, key_file: self.network_key_file };
-                own(&mut words, &secret, network)?
+                own(&mut words, &secret, network, link.as_ref())?
             }
         };
         if !words.is_empty() {
@@ -96,7 +101,7 @@ impl ChatArguments {
         }
         let Self { json, daemon, no_bell, verbose, ttl, data_dir, .. } = self;
         let bell = if no_bell { Bell::Off } else { Bell::On };
-        Ok(Plan { secret, json, daemon, bell, verbose, ttl, place, data_dir })
+        Ok(Plan { secret, json, daemon, bell, verbose, ttl, link, place, data_dir })
     }
 }
 
@@ -153,7 +158,22 @@ fn running(endpoint: Endpoint, token_file: Option<PathBuf>) -> Result<Place, Fai
     Ok(Place::Running { endpoint, token_file })
 }
 
-fn own(words: &mut Words, secret: &Source, network: NetworkChoice) -> Result<Place, Failure> {
+/// Takes a link from the end of the words, if one stands there. It is not repeated if it is wrong.
+fn link(words: &mut Words) -> Result<Option<Link>, Failure> {
+    let last = words.back().and_then(|word| word.to_str()).filter(|word| is_like_link(word));
+    let link = last.map(|word| word.parse::<Link>().map_err(Failure::misused)).transpose()?;
+    if link.is_some() {
+        words.pop_back();
+    }
+    Ok(link)
+}
+
+fn own(
+    words: &mut Words,
+    secret: &Source,
+    network: NetworkChoice,
+    link: Option<&Link>,
+) -> Result<Place, Failure> {
     let missing = || {
         Failure::misused(
             "ADDR is missing, or there is no such command; a chat is comm SECRET ADDR, e.g. comm - 127.0.0.1:7001",
@@ -171,6 +191,9 @@ fn own(words: &mut Words, secret: &Source, network: NetworkChoice) -> Result<Pla
     })?;
     let bootstrap = words.pop_front().map(OsString::into_string).transpose();
     let bootstrap = bootstrap.map_err(|_| Failure::misused("BOOTSTRAP is not HOST:PORT"))?;
+    // Whoever is to be reached is in the network that their link leads to.
+    let named = link.into_iter().flat_map(Link::entries).cloned();
+    let bootstrap = bootstrap.into_iter().chain(named).collect();
     Ok(Place::Own { listen, bootstrap, network })
 }
 
@@ -186,7 +209,7 @@ impl Plan {
                 Node::Remote(with_token(endpoint.clone(), token_file.as_ref())?)
             }
             Place::Own { listen, bootstrap, network } => {
-                own_node(data_dir.join("node"), *listen, bootstrap.as_deref(), network)?
+                own_node(data_dir.join("node"), *listen, bootstrap, network)?
             }
         };
         Ok(Config { data_dir, node })
@@ -197,16 +220,17 @@ impl Plan {
 fn own_node(
     data_dir: PathBuf,
     listen: SocketAddr,
-    bootstrap: Option<&str>,
+    bootstrap: &[String],
     network: &NetworkChoice,
 ) -> Result<Node, Failure> {
     use comm_node::config::NodeConfig;
 
-    let bootstrap = bootstrap.map(str::parse).transpose().map_err(Failure::misused)?;
+    let bootstrap = bootstrap.iter().map(|peer| peer.parse()).collect::<Result<Vec<_>, _>>();
+    let bootstrap = bootstrap.map_err(Failure::misused)?;
     let mut config = NodeConfig {
         data_dir,
         listen: vec![listen],
-        bootstrap: bootstrap.into_iter().collect(),
+        bootstrap,
         network_key_file: network.key_file.clone(),
         ..NodeConfig::default()
     };
@@ -221,7 +245,7 @@ fn own_node(
 fn own_node(
     _data_dir: PathBuf,
     _listen: SocketAddr,
-    _bootstrap: Option<&str>,
+    _bootstrap: &[String],
     _network: &NetworkChoice,
 ) -> Result<Node, Failure> {
     Err(Failure::misused("this comm was built without a node; give --node"))
@@ -275,7 +299,26 @@ mod tests {
         assert!(matches!(plan.secret, Source::Word(word) if *word == b"pass"));
         let Place::Own { listen, bootstrap, .. } = plan.place else { panic!() };
         assert_eq!(listen, "127.0.0.1:7001".parse().unwrap());
-        assert_eq!(bootstrap.as_deref(), Some("node.example:7000"));
+        assert_eq!(bootstrap, ["node.example:7000"]);
+    }
+
+    #[test]
+    fn a_link_may_stand_last_and_leads_to_its_network() {
+        let key = *comm_proto::identity::Identity::from_seed(&[1; 32]).public();
+        let entries = vec!["node.example:7000".to_owned()];
+        let link = Link::new(key, None, entries).unwrap();
+        let text = link.to_string();
+        for words in [&["pass", "[::1]:7001", &text][..], &["pass", "[::1]:7001", "a:1", &text]] {
+            let plan = plan(words, None).unwrap();
+            assert_eq!(plan.link.as_ref(), Some(&link));
+            let Place::Own { bootstrap, .. } = plan.place else { panic!() };
+            assert_eq!(bootstrap.last().map(String::as_str), Some("node.example:7000"));
+            assert_eq!(bootstrap.len(), words.len() - 2);
+        }
+        let plan = plan(&["--node", "/run/api.sock", "pass", &text], None).unwrap();
+        assert_eq!(plan.link, Some(link));
+        let damaged = &text[..50];
+        assert!(misuse(&["pass", "[::1]:7001", damaged], None).contains("damaged"));
     }
 
     #[test]
@@ -311,7 +354,7 @@ mod tests {
             let text = misuse(words, env);
             assert!(text.contains("127.0.0.1:7001") && !text.contains("hush"), "{text}");
         }
-        let many = ["a", "127.0.0.1:1", "b:1", "c"];
+        let many = ["a", "127.0.0.1:1", "b:1", "c", "d"];
         assert!(Arguments::try_parse_from(std::iter::once("comm").chain(many)).is_err());
     }
 

@@ -4,6 +4,7 @@
 //! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
 
 mod conversation;
+mod people;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,9 +19,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use crate::acquaintance::Acquaintance;
 use crate::failure::Failure;
 use crate::input::Typed;
-use crate::line::{Line, Who};
+use crate::line::{Line, Who, Whose};
 use crate::moment::written_at;
 use crate::screen::Screen;
 use crate::shown::{Said, Shown, Talk};
@@ -97,6 +99,7 @@ impl Chat {
         let node = chat.first_status().await;
         let address = chat.client.address();
         chat.screen.show(&Shown::Started { address, node }).await;
+        chat.show_requests().await;
         Ok(chat)
     }
 
@@ -210,9 +213,10 @@ impl Chat {
         let shown = match line {
             Line::Nothing | Line::Quit => return Ok(None),
             Line::Send { to, text } => self.send(&to, text).await?,
-            Line::AddContact { name, address, note } => {
-                self.add_contact(&name, address, note.as_deref()).await?
+            Line::AddContact { name, whose, note } => {
+                self.add_contact(&name, &whose, note.as_deref()).await?
             }
+            Line::People(line) => self.obey_about_people(line).await?,
             Line::NoteContact { who, note } => {
                 let address = self.find(&who).await?;
                 self.note_contact(address, &note).await?
@@ -242,7 +246,6 @@ impl Chat {
                 self.staying.remove(&number);
                 Talk::Cancelled { number, copies_may_exist }.into()
             }
-            Line::Verify(who) => self.verify(&who).await?,
             Line::WhoAmI => self.who_am_i().await?,
             Line::Peers => Shown::Peers(self.client.peers().await.map_err(text)?),
             Line::Lifetime(ttl) => {
@@ -287,10 +290,11 @@ impl Chat {
     async fn add_contact(
         &mut self,
         name: &str,
-        address: Address,
+        whose: &Whose,
         note: Option<&str>,
     ) -> Result<Shown, String> {
-        let contact = self.client.add_contact(name, address, None).await.map_err(text)?;
+        let (address, key) = (whose.address(), whose.key());
+        let contact = self.client.add_contact(name, address, key).await.map_err(text)?;
         self.contacts.insert(address, contact.clone());
         match note {
             Some(note) => self.note_contact(address, note).await,
@@ -344,7 +348,9 @@ impl Chat {
         let key = key.ok_or_else(|| {
             format!("the key of {name} is not known before the first message from or to them")
         })?;
-        Ok(Shown::Verify { name, contact, digits: safety_number(&self.client.key(), &key) })
+        let compared_at = self.contact(contact).await.and_then(|contact| contact.compared_at);
+        let digits = safety_number(&self.client.key(), &key);
+        Ok(Shown::Verify { name, contact, digits, compared_at })
     }
 
     async fn who_am_i(&mut self) -> Result<Shown, String> {
@@ -355,7 +361,7 @@ impl Chat {
 
     async fn on_event(&mut self, event: &Event) {
         let shown = match event {
-            Event::Agent(event) => Shown::Talk(self.talk(event).await),
+            Event::Agent(event) => self.talk(event).await,
             Event::Online { node } => {
                 self.offline_because = None;
                 Shown::Online { node: *node }
@@ -384,8 +390,9 @@ impl Chat {
     }
 
     /// What an event of a conversation tells.
-    async fn talk(&mut self, event: &agent::Event) -> Talk {
-        match event {
+    async fn talk(&mut self, event: &agent::Event) -> Shown {
+        let talk = match event {
+            agent::Event::Requested { contact } => return Acquaintance::Requested(*contact).into(),
             agent::Event::Received { entry, is_muted } => {
                 let is_stranger = self.is_new_stranger(entry.contact).await;
                 let belongs_before = self.belongs_before(entry).await;
@@ -416,7 +423,8 @@ impl Chat {
             agent::Event::Unreadable { envelope, reason } => {
                 Talk::Unreadable { envelope: *envelope, reason: reason.clone() }
             }
-        }
+        };
+        talk.into()
     }
 
     fn note_state(&mut self, number: MessageNumber, state: MessageState) {

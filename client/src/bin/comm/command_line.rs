@@ -13,8 +13,8 @@ use comm_proto::time::Span;
 use crate::lifetime;
 
 /// Every way to call it, one a line.
-pub(crate) const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP]
-       comm [OPTIONS] --node NODE SECRET
+pub(crate) const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP] [LINK]
+       comm [OPTIONS] --node NODE SECRET [LINK]
        comm address SECRET
        comm keygen [--raw]
        comm backup FILE [--data-dir DIR | SECRET]
@@ -29,7 +29,9 @@ With one of the latter two the word SECRET is left out. A secret that is the wor
 as \"keygen\", must be given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
 
 ADDR is where your node listens for others, e.g. 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
-of any node of the network; without one, yours is where a new network begins.
+of any node of the network; without one, yours is where a new network begins. LINK is somebody's, as
+/link shows it in their chat: they become a contact of yours, and nodes that it names are used as
+BOOTSTRAP.
 
 Type /help in the chat for what can be said there. The program ends with 0 when it was told to or its
 input ended, 1 when something failed, 2 when it was called wrongly.";
@@ -98,8 +100,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArguments {
-    /// SECRET, ADDR and BOOTSTRAP, as far as they are not given otherwise.
-    #[arg(hide = true, num_args = 0..=3)]
+    /// SECRET, ADDR, BOOTSTRAP and LINK, as far as they are not given otherwise.
+    #[arg(hide = true, num_args = 0..=4)]
     pub(crate) words: Vec<OsString>,
     /// Read the secret from the first line of this file.
     #[arg(long, value_name = "FILE")]

@@ -45,9 +45,11 @@ fn object(shown: &Shown) -> Value {
         Shown::Backup { file, bytes } => json!({
             "type": "backup", "file": file.display().to_string(), "bytes": bytes
         }),
-        Shown::Verify { name, contact, digits } => json!({
-            "type": "verify", "name": name, "address": contact.to_string(), "digits": digits
+        Shown::Verify { name, contact, digits, compared_at } => json!({
+            "type": "verify", "name": name, "address": contact.to_string(), "digits": digits,
+            "compared_at": compared_at.map(Time::as_millis)
         }),
+        Shown::Acquaintance(told) => told.json(),
         Shown::Peers(peers) => list("peers", peers, peer),
         Shown::Contacts(contacts) => list("contacts", contacts, conversation),
         Shown::Help => help(),
@@ -330,11 +332,17 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "unread": contact.unread,
         "receipts": receipt_rule(contact.receipts),
         "muted": contact.muted,
+        "compared_at": contact.compared_at.map(Time::as_millis),
     });
     match fields {
         Value::Object(object) => object,
         _ => Map::new(),
     }
+}
+
+/// A contact in an object of this type.
+pub(crate) fn object_of_contact(kind: &str, one: &Contact) -> Value {
+    with("type", json!(kind), contact(one))
 }
 
 fn conversation((who, reach): &(Contact, Reach)) -> Map<String, Value> {

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use comm_proto::address::{Address, ParseAddressError};
-use comm_proto::agent::{MessageNumber, ReceiptRule, Words};
+use comm_proto::agent::{Comparison, MessageNumber, ReceiptRule, Words};
+use comm_proto::key::PublicKey;
+use comm_proto::link::{Link, LinkError};
 use comm_proto::time::Span;
 use thiserror::Error;
 
+use crate::acquaintance::Form;
 use crate::lifetime;
 use crate::shown::Bell;
 
@@ -74,10 +77,28 @@ pub(crate) const HELP: &[Group] = &[
         "contacts",
         &[
             ("/contacts", "everybody you know, and how well you are connected"),
-            ("/contact add NAME ADDRESS [NOTE]", "give an address a name, or another name"),
+            ("/add LINK [NAME]", "make a contact of whoever gave you LINK; an address will do"),
+            (
+                "/contact add NAME ADDRESS [NOTE]",
+                "give an address or a link a name, or another name",
+            ),
             ("/contact note NAME [NOTE]", "remember NOTE about NAME; without one, forget it"),
             ("/contact remove NAME", "remove NAME and all that you said to each other"),
             ("/verify NAME", "the number to compare with NAME by voice"),
+            ("/verify NAME same", "note that NAME sees the same number; forget takes that back"),
+            ("/link [NAME] [entries]", "your link to give away, with NAME and where your node is"),
+            ("/qr [NAME] [entries]", "the same as a code for cameras"),
+        ],
+    ),
+    (
+        "who may write to you",
+        &[
+            ("/requests", "who wants to write to you, and waits to be let in"),
+            ("/accept WHO [NAME]", "let in who asks, by address or its first 8 digits, as NAME"),
+            ("/refuse WHO", "forget what WHO wrote, and hear nothing of them for 30 days; or all"),
+            ("/block NAME", "hear nothing of NAME any more, who is not told"),
+            ("/unblock NAME", "hear NAME again"),
+            ("/blocked", "whom you have blocked"),
         ],
     ),
     (
@@ -142,7 +163,7 @@ pub(crate) enum Line {
     },
     AddContact {
         name: String,
-        address: Address,
+        whose: Whose,
         note: Option<String>,
     },
     NoteContact {
@@ -157,7 +178,8 @@ pub(crate) enum Line {
     },
     Info(MessageNumber),
     Cancel(MessageNumber),
-    Verify(Who),
+    /// Who may write to us, and links.
+    People(PeopleLine),
     WhoAmI,
     Peers,
     Lifetime(Option<Span>),
@@ -166,6 +188,59 @@ pub(crate) enum Line {
     Online,
     Help,
     Quit,
+}
+
+/// A line about who may write to us, and about links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PeopleLine {
+    Requests,
+    Accept { who: Who, name: Option<String> },
+    Refuse(Who),
+    RefuseAll,
+    Block(Who),
+    Unblock(Who),
+    Blocked,
+    Verify(Who),
+    Compare { who: Who, comparison: Comparison },
+    Link { name: Option<String>, entries: bool, form: Form },
+    Add { whose: Whose, name: Option<String> },
+}
+
+/// Whom a word is about that may be a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Address(Address),
+    Link(Box<Link>),
+}
+
+impl Whose {
+    pub(crate) fn address(&self) -> Address {
+        match self {
+            Self::Address(address) => *address,
+            Self::Link(link) => link.address(),
+        }
+    }
+
+    /// Their key, which a link has.
+    pub(crate) fn key(&self) -> Option<PublicKey> {
+        match self {
+            Self::Address(_) => None,
+            Self::Link(link) => Some(*link.key()),
+        }
+    }
+
+    /// What they want to go by, if their link says so.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Address(_) => None,
+            Self::Link(link) => link.name(),
+        }
+    }
+}
+
+/// Whether a word is meant to be a link.
+pub(crate) fn is_like_link(word: &str) -> bool {
+    word.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("comm:"))
 }
 
 /// Whether it is said whose text is passed on.
@@ -191,6 +266,8 @@ pub(crate) enum LineError {
     NoText,
     #[error("\"{word}\" is no address: {reason}")]
     Address { word: String, reason: ParseAddressError },
+    #[error("{0}")]
+    Link(LinkError),
     #[error("there is no command {0}; /help lists all")]
     Unknown(String),
     #[error("usage: {0}")]
@@ -276,8 +353,9 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
         ("reply" | "edit" | "delete" | "info" | "status" | "cancel", _) => {
             parse_about(command, rest)
         }
-        ("verify", [name]) => Ok(Line::Verify(who(name))),
-        ("verify", _) => Err(LineError::Usage("/verify NAME")),
+        ("verify" | "accept" | "refuse" | "block" | "unblock" | "add" | "link" | "qr", words) => {
+            parse_people(command, words).map(Line::People)
+        }
         (command, []) => parse_word(command),
         (command, _) => match parse_word(command) {
             Ok(_) => Err(LineError::Alone(command.to_owned())),
@@ -289,6 +367,8 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
 fn parse_word(command: &str) -> Result<Line, LineError> {
     match command {
         "contacts" => Ok(Line::Contacts),
+        "requests" => Ok(Line::People(PeopleLine::Requests)),
+        "blocked" => Ok(Line::People(PeopleLine::Blocked)),
         "conversations" => Ok(Line::Conversations),
         "whoami" => Ok(Line::WhoAmI),
         "peers" => Ok(Line::Peers),
@@ -393,10 +473,9 @@ fn parse_contact(rest: &str) -> Result<Line, LineError> {
         ("list", "", "") => Ok(Line::Contacts),
         ("add", name, rest) if !rest.is_empty() => {
             let (address, note) = split_word(rest);
-            let wrong = |reason| LineError::Address { word: address.to_owned(), reason };
-            let address = address.parse().map_err(wrong)?;
+            let whose = whose(address)?;
             let note = Some(note.to_owned()).filter(|note| !note.is_empty());
-            Ok(Line::AddContact { name: name.to_owned(), address, note })
+            Ok(Line::AddContact { name: name.to_owned(), whose, note })
         }
         ("note", name, note) if !name.is_empty() => {
             Ok(Line::NoteContact { who: who(name), note: note.to_owned() })
@@ -405,6 +484,53 @@ fn parse_contact(rest: &str) -> Result<Line, LineError> {
         ("note", ..) => Err(LineError::Usage("/contact note NAME [NOTE]")),
         ("remove", ..) => Err(LineError::Usage("/contact remove NAME")),
         _ => Err(LineError::Usage("/contact add NAME ADDRESS [NOTE]")),
+    }
+}
+
+fn whose(word: &str) -> Result<Whose, LineError> {
+    if is_like_link(word) {
+        return word.parse().map(|link| Whose::Link(Box::new(link))).map_err(LineError::Link);
+    }
+    let wrong = |reason| LineError::Address { word: word.to_owned(), reason };
+    word.parse().map(Whose::Address).map_err(wrong)
+}
+
+fn parse_people(command: &str, words: &[&str]) -> Result<PeopleLine, LineError> {
+    let name = |word: &str| Some(word.to_owned());
+    let link = |name: Option<&str>, entries| {
+        let form = if command == "qr" { Form::Code } else { Form::Text };
+        Ok(PeopleLine::Link { name: name.map(str::to_owned), entries, form })
+    };
+    match (command, words) {
+        ("verify", [of]) => Ok(PeopleLine::Verify(who(of))),
+        ("verify", [of, "same"]) => {
+            Ok(PeopleLine::Compare { who: who(of), comparison: Comparison::Same })
+        }
+        ("verify", [of, "forget"]) => {
+            Ok(PeopleLine::Compare { who: who(of), comparison: Comparison::Open })
+        }
+        ("verify", _) => Err(LineError::Usage("/verify NAME [same|forget]")),
+        ("accept", [asks]) => Ok(PeopleLine::Accept { who: who(asks), name: None }),
+        ("accept", [asks, as_name]) => {
+            Ok(PeopleLine::Accept { who: who(asks), name: name(as_name) })
+        }
+        ("accept", _) => Err(LineError::Usage("/accept WHO [NAME]")),
+        ("refuse", ["all"]) => Ok(PeopleLine::RefuseAll),
+        ("refuse", [asks]) => Ok(PeopleLine::Refuse(who(asks))),
+        ("refuse", _) => Err(LineError::Usage("/refuse WHO, or /refuse all")),
+        ("block", [one]) => Ok(PeopleLine::Block(who(one))),
+        ("block", _) => Err(LineError::Usage("/block NAME")),
+        ("unblock", [one]) => Ok(PeopleLine::Unblock(who(one))),
+        ("unblock", _) => Err(LineError::Usage("/unblock NAME")),
+        ("add", [one]) => Ok(PeopleLine::Add { whose: whose(one)?, name: None }),
+        ("add", [one, as_name]) => Ok(PeopleLine::Add { whose: whose(one)?, name: name(as_name) }),
+        ("add", _) => Err(LineError::Usage("/add LINK [NAME]")),
+        (_, []) => link(None, false),
+        (_, ["entries"]) => link(None, true),
+        (_, [as_name]) => link(Some(as_name), false),
+        (_, [as_name, "entries"]) => link(Some(as_name), true),
+        ("qr", _) => Err(LineError::Usage("/qr [NAME] [entries]")),
+        _ => Err(LineError::Usage("/link [NAME] [entries]")),
     }
 }
 
@@ -448,6 +574,27 @@ mod tests {
         line.parse()
     }
 
+    fn link() -> String {
+        let key = *comm_proto::identity::Identity::from_seed(&[1; 32]).public();
+        Link::new(key, Some("bob".to_owned()), Vec::new()).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_link_stands_where_an_address_may_and_a_damaged_one_is_told_as_such() {
+        let whose = Whose::Link(Box::new(link().parse().unwrap()));
+        let add = PeopleLine::Add { whose: whose.clone(), name: Some("ann".to_owned()) };
+        assert_eq!(parse(&format!("/add {} ann", link())), Ok(Line::People(add)));
+        let add = Line::AddContact { name: "ann".to_owned(), whose, note: None };
+        assert_eq!(parse(&format!("/contact add ann {}", link())), Ok(add));
+        let damaged = &link()[..60];
+        assert_eq!(parse(&format!("/add {damaged}")), Err(LineError::Link(LinkError::Checksum)));
+        assert!(matches!(parse("/add nobody"), Err(LineError::Address { .. })));
+        assert_eq!(parse("/accept"), Err(LineError::Usage("/accept WHO [NAME]")));
+        let refuse = PeopleLine::Refuse(Who::Name("44751799".to_owned()));
+        assert_eq!(parse("/refuse 44751799"), Ok(Line::People(refuse)));
+        assert_eq!(parse("/refuse all"), Ok(Line::People(PeopleLine::RefuseAll)));
+    }
+
     fn text_to(to: Who, text: &str) -> Result<Line, LineError> {
         Ok(Line::Send { to, text: text.to_owned() })
     }
@@ -478,6 +625,9 @@ mod tests {
                 .replace("ID", "#7")
                 .replace("[TIME]", "90m")
                 .replace("[on|off]", "on")
+                .replace("[entries]", "entries")
+                .replace("WHO", "44751799")
+                .replace("LINK", &link())
                 .replace("WORDS", "hi")
                 .replace("FILE", "a file")
         };

@@ -4,6 +4,7 @@
 //! when something else fails; each time with one line on standard error that says what. It uses the
 //! library `comm` and nothing that another program could not use.
 
+mod acquaintance;
 mod arguments;
 mod chat;
 mod command_line;
@@ -87,9 +88,12 @@ async fn chat(identity: Identity, plan: &Plan) -> Result<(), Failure> {
     screen.set_bell(plan.bell);
     logging::start(plan.verbose, &screen)?;
     let mut stop = Stop::new().map_err(Failure::failed)?;
-    let chat = tokio::select! {
+    let mut chat = tokio::select! {
         chat = Chat::start(identity, config, plan.ttl, screen) => chat?,
         () = stop.wanted() => return Ok(()),
     };
+    if let Some(link) = &plan.link {
+        chat.follow(link).await;
+    }
     chat.run(input.read(), &mut stop, plan.daemon).await
 }

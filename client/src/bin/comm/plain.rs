@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use comm::{NodeStatus, PeerLine, Reach};
+use comm_proto::address::Address;
 use comm_proto::agent::{Author, Contact, Entry, MessageNumber, MessageState, Place, ReceiptRule};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
@@ -59,15 +60,24 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
             "copied to {} ({bytes} bytes); do not run both copies at once",
             safe(&file.display().to_string())
         ),
-        Shown::Verify { name, contact, digits } => {
-            let name = safe(name);
-            format!("{digits}\n{name} ({contact}) must see the same number when verifying you")
+        Shown::Verify { name, contact, digits, compared_at } => {
+            verify(&safe(name), *contact, digits, compared_at.map(|at| moments.show(at)))
         }
+        Shown::Acquaintance(told) => told.plain(moments),
         Shown::Left { waiting } => format!(
             "{} still here; what is not delivered goes on at the next start",
             count(*waiting, "message")
         ),
         Shown::Error(text) => format!("error: {}", safe(text)),
+    }
+}
+
+fn verify(name: &str, contact: Address, digits: &str, compared_at: Option<String>) -> String {
+    let number =
+        format!("{digits}\n{name} ({contact}) must see the same number when verifying you");
+    match compared_at {
+        Some(at) => format!("{number}\nyou noted at {at} that they do"),
+        None => format!("{number}\n/verify {name} same notes that they do"),
     }
 }
 
@@ -420,13 +430,15 @@ fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {
 
 fn contact(contact: &Contact) -> String {
     let muted = if contact.muted { " (muted)" } else { "" };
-    with_note(format!("{} {}{muted}", contact.address, safe(&contact.name)), contact)
+    let compared = contact.compared_at.map_or("", |_| " (compared)");
+    with_note(format!("{} {}{compared}{muted}", contact.address, safe(&contact.name)), contact)
 }
 
 fn conversation(contact: &Contact, reach: &Reach) -> String {
     let (address, name) = (contact.address, safe(&contact.name));
     let Reach { level, reason } = reach;
-    with_note(format!("{address} {name} (connected: {level}; {reason})"), contact)
+    let compared = contact.compared_at.map_or("", |_| " (compared)");
+    with_note(format!("{address} {name}{compared} (connected: {level}; {reason})"), contact)
 }
 
 fn with_note(line: String, contact: &Contact) -> String {
@@ -488,7 +500,6 @@ fn plural(number: u64, thing: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use comm_proto::address::Address;
     use comm_proto::agent::{Edited, Marks, Steps};
     use comm_proto::content::Content;
     use comm_proto::payload::MessageId;

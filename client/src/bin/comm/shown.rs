@@ -12,6 +12,8 @@ use comm_proto::content::Content;
 use comm_proto::envelope::EnvelopeId;
 use comm_proto::time::{Span, Time};
 
+use crate::acquaintance::Acquaintance;
+
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
@@ -47,8 +49,10 @@ pub(crate) enum Shown {
     Bell(Bell),
     /// Everything has been copied.
     Backup { file: PathBuf, bytes: u64 },
-    /// What to compare by voice.
-    Verify { name: String, contact: Address, digits: String },
+    /// What to compare by voice, and when it was found to be the same.
+    Verify { name: String, contact: Address, digits: String, compared_at: Option<Time> },
+    /// Of who may write to us.
+    Acquaintance(Acquaintance),
     /// The program ends and these have not left the machine.
     Left { waiting: usize },
     /// A line could not be obeyed.
@@ -138,6 +142,12 @@ pub(crate) struct Said {
     pub(crate) entry: Entry,
     /// The message that it answers, if it answers one and that is here.
     pub(crate) answered: Option<Box<Entry>>,
+}
+
+impl From<Acquaintance> for Shown {
+    fn from(acquaintance: Acquaintance) -> Self {
+        Self::Acquaintance(acquaintance)
+    }
 }
 
 impl From<Talk> for Shown {

@@ -198,10 +198,16 @@ fn a_receipt_survives_a_restart() {
 #[test]
 fn a_stranger_is_told_nothing() {
     let mut town = Town::with(&["eve", "bob"]);
+    town.accepts = false;
     set_receipts(&mut town, "bob", None, ReceiptRule::Send);
     town.send("eve", "bob", "are you there?");
     town.wait(Span::from_secs(1));
-    shown(&mut town, "bob", "eve");
+    let contact = town.address("eve");
+    for number in 0..9 {
+        let numbers = vec![MessageNumber(number)];
+        let marked = town.command("bob", Command::MarkRead { contact, numbers });
+        assert_eq!(marked, Err(CommandError::NoContact(contact)));
+    }
     town.wait(Span::from_mins(5));
     assert_eq!(read(&town, "eve"), []);
     assert!(town.people["bob"].store.is_empty(Drawer::Receipts));
