@@ -518,7 +518,7 @@ mod tests {
     }
 
     fn around(config: &NodeConfig) -> Around {
-        Around::new(config, ServiceManager::none()).unwrap()
+        Around::new(config, ServiceManager::none(), Hosting::Alone).unwrap()
     }
 
     async fn begun(config: &NodeConfig, clock: Clock) -> Relay {
