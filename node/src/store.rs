@@ -26,6 +26,7 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch
 use thiserror::Error;
 
 use ended::EndedRanges;
+use upkeep::Moves;
 use gathered::Gathered;
 use lowest::LowestKeys;
 
@@ -54,6 +55,7 @@ pub struct RocksStore {
     writing: Mutex<Result<(), StoreError>>,
     lowest: LowestKeys,
     ended: EndedRanges,
+    moves: Moves,
 }
 
 /// Why a store cannot be opened.
@@ -132,6 +134,7 @@ impl RocksStore {
             writing: Mutex::new(Ok(())),
             lowest: LowestKeys::default(),
             ended: EndedRanges::default(),
+            moves: Moves::default(),
         };
         schema::settle(&store)?;
         Ok(store)

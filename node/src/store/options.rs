@@ -21,8 +21,10 @@ const WRITE_BUFFERS_BYTES: usize = 32 * MIB;
 /// of the smallest class stay beside their keys: apart they would take a twentieth more.
 const BODY_BYTES_MIN: u64 = 2 * KIB as u64;
 /// Of the files of bodies, the oldest part from which what lives is moved at a time so that they go. It is
-/// there twice meanwhile.
-const MOVED_PART: f64 = 0.04;
+/// there twice meanwhile. Of fewer than 25 files that would be none: [`super::upkeep`] raises it for those.
+pub(super) const MOVED_PART: f64 = 0.04;
+/// RocksDB's name for it.
+pub(super) const MOVED_PART_NAME: &str = "blob_garbage_collection_age_cutoff";
 /// Files of the topmost level, each of which may have keys of the whole table, before they are sorted in.
 const UNSORTED_FILES: i32 = 2;
 /// After so much written in the background the disk is asked to write it, so that no sync of the

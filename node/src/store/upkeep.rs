@@ -24,18 +24,21 @@ use comm_proto::node::Family;
 use comm_proto::store::StoreError;
 use rocksdb::properties::{
     NUM_DELETES_ACTIVE_MEM_TABLE, NUM_DELETES_IMM_MEM_TABLES, NUM_ENTRIES_ACTIVE_MEM_TABLE,
-    NUM_ENTRIES_IMM_MEM_TABLES,
+    NUM_ENTRIES_IMM_MEM_TABLES, TOTAL_SST_FILES_SIZE,
 };
 use rocksdb::{BottommostLevelCompaction, CStrLike, CompactOptions, FlushOptions};
 use rustix::fs::statvfs;
 
 use super::ended::Range;
+use super::options::{MOVED_PART, MOVED_PART_NAME};
 use super::{RocksStore, failed};
 use crate::metrics;
 
 /// RocksDB's names for bytes of bodies that lie in files of their own, and of those that are dead.
 const BODY_BYTES: &CStr = c"rocksdb.live-blob-file-size";
 const DEAD_BODY_BYTES: &CStr = c"rocksdb.live-blob-file-garbage-size";
+/// How many such files there are.
+const BODY_FILES: &CStr = c"rocksdb.num-blob-files";
 
 /// How often the thread looks.
 const PACE: Duration = Duration::from_secs(1);
@@ -66,7 +69,8 @@ const LIVE_PER_DELETED_NEAR: u64 = 50;
 /// ... and at least so many have been deleted: for less there is nothing to gain.
 const DELETED_MIN: u64 = 64;
 
-/// Bodies are moved together when more than one byte of so many is dead, ...
+/// Bodies are moved together when more than one byte of so many is dead, of all that a move may have to
+/// write anew, ...
 const BODIES_PER_DEAD: u64 = 5;
 
 /// ... or of so many, when the store is near its budget, ...
@@ -111,6 +115,17 @@ struct Shared {
 struct Bodies {
     all: u64,
     dead: u64,
+    /// Of keys and of the bodies that lie beside them, which a move writes anew each time.
+    beside: u64,
+}
+
+/// Moves of bodies that have given nothing back.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    /// How many in a row.
+    in_vain: AtomicU64,
+    /// Bytes that were dead after the last of them.
+    dead: AtomicU64,
 }
 
 /// What a compaction looks at.
@@ -224,7 +239,25 @@ impl Bodies {
             Room::Plenty => BODIES_PER_DEAD,
             Room::Near => BODIES_PER_DEAD_NEAR,
         };
-        self.dead >= DEAD_MIN && self.dead * per_dead > self.all
+        self.dead >= DEAD_MIN && self.dead * per_dead > self.all + self.beside
+    }
+}
+
+impl Moves {
+    /// Whether nothing more is to be had: each file was among the oldest once, and little has died since.
+    fn are_in_vain(&self, bodies: Bodies, part: f64) -> bool {
+        let passes = self.in_vain.load(Ordering::Relaxed);
+        passes as f64 * part >= 1.0
+            && bodies.dead < self.dead.load(Ordering::Relaxed).saturating_add(DEAD_MIN)
+    }
+
+    fn note(&self, before: Bodies, after: Bodies) {
+        if after.dead < before.dead {
+            self.in_vain.store(0, Ordering::Relaxed);
+        } else {
+            self.in_vain.fetch_add(1, Ordering::Relaxed);
+            self.dead.store(after.dead, Ordering::Relaxed);
+        }
     }
 }
 
@@ -320,20 +353,31 @@ impl RocksStore {
     /// that has happened it is there twice.
     fn move_bodies(&self) -> Result<(), StoreError> {
         for _ in 0..MOVES_MAX {
-            let bodies = self.bodies()?;
-            if !bodies.are_worth_moving(self.room()) {
+            let (bodies, part) = (self.bodies()?, self.moved_part()?);
+            if !bodies.are_worth_moving(self.room()) || self.moves.are_in_vain(bodies, part) {
                 break;
             }
             tracing::debug!(?bodies, "moving");
+            let (family, cutoff) = (self.family(Family::Envelopes), part.to_string());
+            self.db.set_options_cf(family, &[(MOVED_PART_NAME, &cutoff)]).map_err(failed)?;
             self.compact(Family::Envelopes, None, Depth::All);
+            self.moves.note(bodies, self.bodies()?);
         }
         Ok(())
+    }
+
+    /// The part of the files that a move takes: one of them at least.
+    fn moved_part(&self) -> Result<f64, StoreError> {
+        let files = self.property(Family::Envelopes, BODY_FILES)?;
+        // A little more than one: what is left of it after rounding is a whole number.
+        Ok(MOVED_PART.max(1.01 / files.max(1) as f64).min(1.0))
     }
 
     fn bodies(&self) -> Result<Bodies, StoreError> {
         Ok(Bodies {
             all: self.property(Family::Envelopes, BODY_BYTES)?,
             dead: self.property(Family::Envelopes, DEAD_BODY_BYTES)?,
+            beside: self.property(Family::Envelopes, TOTAL_SST_FILES_SIZE)?,
         })
     }
 
@@ -405,6 +449,21 @@ mod tests {
     }
 
     #[test]
+    fn moves_end_when_every_file_was_among_the_oldest_and_begin_again_when_more_is_dead() {
+        let (moves, part) = (Moves::default(), 0.25);
+        let bodies = |dead| Bodies { all: 100 << 20, dead: dead << 20, beside: 0 };
+        for _ in 0..3 {
+            moves.note(bodies(50), bodies(50));
+            assert!(!moves.are_in_vain(bodies(50), part));
+        }
+        moves.note(bodies(50), bodies(50));
+        assert!(moves.are_in_vain(bodies(50), part));
+        assert!(!moves.are_in_vain(bodies(51), part));
+        moves.note(bodies(51), bodies(49));
+        assert!(!moves.are_in_vain(bodies(49), part));
+    }
+
+    #[test]
     fn bodies_are_moved_when_a_fifth_is_dead_or_a_fiftieth_without_room() {
         for (all, dead, has_room, has_none) in [
             (500, 101, true, true),
@@ -413,11 +472,13 @@ mod tests {
             (1, 1, true, true),
             (0, 0, false, false),
         ] {
-            let bodies = Bodies { all: all << 20, dead: dead << 20 };
+            let bodies = Bodies { all: all << 20, dead: dead << 20, beside: 0 };
             let worth = |room| bodies.are_worth_moving(room);
             assert_eq!([worth(Room::Plenty), worth(Room::Near)], [has_room, has_none], "{dead}");
         }
-        assert!(!Bodies { all: 900_000, dead: 900_000 }.are_worth_moving(Room::Near));
+        assert!(!Bodies { all: 900_000, dead: 900_000, beside: 0 }.are_worth_moving(Room::Near));
+        let among_many_small = Bodies { all: 10 << 20, dead: 5 << 20, beside: 300 << 20 };
+        assert!(!among_many_small.are_worth_moving(Room::Near));
     }
 
     #[test]
