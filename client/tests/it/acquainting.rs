@@ -90,6 +90,9 @@ fn somebody_is_blocked_and_unblocked_by_commands() {
         assert!(!line.contains("are you cross?"), "{line}");
         line.contains("\"unblocked\"").then_some(())
     });
+    ann.say("/offline");
+    ann.wait_for_object("offline", &json!({ "reason": "offline" }));
+    ann.say("/online");
     ann.hears(bob_home.address(), "are you cross?");
     bob.sees(number, "delivered");
     ann.quits();
@@ -139,7 +142,7 @@ fn a_comparison_is_noted_and_shown_afterwards() {
     ann.say(&format!("/contact add bob {}", bob_home.address()));
     ann.wait_for_object("contact", &json!({ "compared_at": null }));
     ann.say("bob: hello");
-    ann.sees(1, "stored");
+    ann.sees(1, "delivered");
     ann.say("/verify bob");
     ann.wait_for_object("verify", &json!({ "compared_at": null }));
     ann.say("/verify bob same");

@@ -137,10 +137,11 @@ fn the_end_of_the_input_ends_it_well_and_a_daemon_stays() {
     let mut command = home.comm();
     command.args(["--json", "--daemon", &home.secret(), "127.0.0.1:0"]);
     let mut daemon = Person::start(command);
-    daemon.end_input();
-    let place = daemon.started();
     // It not only stays, it works: somebody else can talk to it.
     let other = Home::new(2);
+    daemon.say(&format!("/contact add friend {}", other.address()));
+    daemon.end_input();
+    let place = daemon.started();
     let mut friend = other.start(Some(&place));
     friend.started();
     friend.sends(home.address(), "are you there?");

@@ -261,7 +261,7 @@ fn the_commands_about_people_are_answered_in_words() {
     assert!(!link.contains("error"), "{link}");
     let code = typed(&mut ann, "/qr ann entries", "comm:");
     assert!(code.contains('\u{2588}'), "{code}");
-    typed(&mut ann, "/add comm:x", "error: the link is damaged");
+    typed(&mut ann, "/add comm:x", "error: behind comm: a link has");
     ann.types("/quit\r");
     ann.ends();
     bob.quits();

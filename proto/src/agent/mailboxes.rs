@@ -199,11 +199,6 @@ impl Agent {
         self.subscribe(turn, &mailboxes);
     }
 
-    /// Asks for what waits in the mailbox that everybody can compute, as if it had not come yet.
-    pub(super) fn look_again(&mut self, turn: Turn<'_>) {
-        self.subscribe(turn, &[self.address()]);
-    }
-
     fn subscribe(&mut self, turn: Turn<'_>, mailboxes: &[Address]) {
         let Some(node) = self.node.clone() else { return };
         let not_after = turn.now + GRANT_LASTS;

@@ -171,7 +171,7 @@ impl Agent {
         let number = self.number_of_asking(address)?;
         let messages = held_rows(turn.store, number)?.len();
         let until = turn.now + REFUSED_FOR;
-        self.shut_out(turn, number, Admission::Refused { until });
+        self.shut_out(number, Admission::Refused { until });
         while self.people.refused().len() > REFUSED_MAX
             && let Some((_, first)) = self.people.refused().first().copied()
         {
@@ -189,11 +189,12 @@ impl Agent {
             Some(number) => number,
             None => self.know(turn, address)?,
         };
-        self.shut_out(turn, number, Admission::Blocked);
+        self.shut_out(number, Admission::Blocked);
         Ok(self.people.get(number).map(shown).ok_or(CommandError::NoContact(address))?)
     }
 
-    /// Takes what somebody writes again: a contact's as before, a stranger's as a stranger's.
+    /// Takes what somebody writes again: a contact's as before, a stranger's as a stranger's. What was handed over
+    /// meanwhile comes again with the next connection.
     pub(super) fn unblock(
         &mut self,
         turn: Turn<'_>,
@@ -211,7 +212,6 @@ impl Agent {
         } else {
             self.forget_contact(number);
         }
-        self.look_again(turn);
         Ok(Outcome::Unblocked { contact: *address, is_contact })
     }
 
@@ -237,8 +237,7 @@ impl Agent {
             }
         });
         self.open_conversation(turn, number);
-        // What did not fit waits there.
-        self.look_again(turn);
+        // With mailboxes that it did not have the node hands over anew what did not fit.
         self.take_held(turn, number)?;
         Ok(())
     }
@@ -273,18 +272,13 @@ impl Agent {
     }
 
     /// Nothing of somebody is collected or held any more.
-    fn shut_out(&mut self, turn: Turn<'_>, number: u32, admission: Admission) {
-        let was_full = !self.has_room_for_request();
+    fn shut_out(&mut self, number: u32, admission: Admission) {
         let next = number.saturating_add(1);
         self.journal.delete_range(Drawer::Requests, key(number, 0), key(next, 0));
         self.change_contact(number, |record| {
             (record.admission, record.removed_at) = (admission, None);
         });
         self.close_conversation(number);
-        if was_full {
-            // Somebody may have written who found no place.
-            self.look_again(turn);
-        }
     }
 
     fn number_of_asking(&self, address: &Address) -> Result<u32, CommandError> {

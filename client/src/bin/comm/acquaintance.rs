@@ -79,7 +79,9 @@ impl Acquaintance {
                 all.iter().map(line).collect::<Vec<_>>().join("\n")
             }
             Self::Unblocked { contact, is_contact: true } => {
-                format!("{contact} is a contact again; what still waits of theirs comes now")
+                format!(
+                    "{contact} is a contact again; what still waits of theirs comes when you connect next"
+                )
             }
             Self::Unblocked { contact, is_contact: false } => {
                 format!("{contact} is a stranger again, who has to ask")

@@ -652,7 +652,8 @@ mod tests {
     fn a_note_is_the_rest_of_its_line() {
         let add = |note: Option<&str>| {
             let (name, address) = ("ann".to_owned(), ADDRESS.parse().unwrap());
-            Ok(Line::AddContact { name, address, note: note.map(str::to_owned) })
+            let whose = Whose::Address(address);
+            Ok(Line::AddContact { name, whose, note: note.map(str::to_owned) })
         };
         assert_eq!(parse(&format!("/contact add ann {ADDRESS}")), add(None));
         let line = format!("/contact add ann {ADDRESS}  met  at the mill ");
