@@ -45,7 +45,7 @@ pub enum Heard {
         /// What it is called.
         id: MessageId,
         /// What.
-        said: Said,
+        said: Box<Said>,
         /// How many of its author's are missing directly before it.
         missing_before: u64,
         /// Whether its author had said something else before it than what is here under the number before.
@@ -114,7 +114,7 @@ impl Talk {
             return Heard::Again;
         }
         let missing_before = numbers.missing_before(sequence);
-        Heard::Shown { author, id, said, missing_before, is_forked }
+        Heard::Shown { author, id, said: Box::new(said), missing_before, is_forked }
     }
 
     /// Whether nothing waits.

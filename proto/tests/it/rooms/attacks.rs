@@ -287,7 +287,8 @@ fn a_log_that_an_admin_forks_is_shown_to_all_and_is_the_same_for_all() {
         assert_eq!(fork.author, key(1));
         let mut both = [to_one.id(), to_other.id()];
         let mut shown = fork.events;
-        (both.sort(), shown.sort());
+        both.sort();
+        shown.sort();
         assert_eq!(shown, both);
         // The proof: two events that are signed.
         assert!(shown.iter().all(|id| log.contains(id)));

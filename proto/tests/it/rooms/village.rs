@@ -43,6 +43,8 @@ struct Village {
     rng: ChaCha12Rng,
     now: Time,
     people: Vec<Villager>,
+    /// Everybody's key and number.
+    keys: BTreeMap<PublicKey, u8>,
     /// By time of arrival and a number: from, to, what.
     under_way: BTreeMap<(Time, u64), (u8, u8, Note)>,
     sent: u64,
@@ -58,6 +60,7 @@ impl Village {
             rng: ChaCha12Rng::seed_from_u64(seed),
             now: NOW,
             people: (0..people).map(|_| Villager::default()).collect(),
+            keys: (0..people).map(|who| (key(who), who)).collect(),
             under_way: BTreeMap::new(),
             sent: 0,
             is_parted: false,
@@ -78,7 +81,7 @@ impl Village {
     }
 
     fn number(&self, key: &PublicKey) -> u8 {
-        (0..self.people.len() as u8).find(|who| super::key(*who) == *key).unwrap()
+        self.keys[key]
     }
 
     /// Members by their own log, among those who are there.
