@@ -100,7 +100,8 @@ mod tests {
     fn that_it_was_set_ahead_is_told_once() {
         let (clock, start) = (Clock::new(), Instant::now());
         let at = |machine, steady| {
-            clock.at(UNIX_EPOCH + Duration::from_secs(machine), start + Duration::from_secs(steady));
+            clock
+                .at(UNIX_EPOCH + Duration::from_secs(machine), start + Duration::from_secs(steady));
             clock.take_leap()
         };
         assert_eq!(at(1_000_000, 0), None, "nobody knows what was before");

@@ -255,7 +255,8 @@ impl Forwarder {
         }
     }
 
-    /// A lease outlasts a router that does not answer for a while. How long to wait.
+    /// A lease outlasts a router that does not answer for a while; one whose address outside the router does not
+    /// know is of no use. How long to wait.
     fn failed(
         &self,
         lease: &mut Option<PortMapping>,
@@ -263,7 +264,9 @@ impl Forwarder {
         backoff: &mut Backoff,
     ) -> Duration {
         lease.take_if(|lease| lease.expiration() <= Instant::now());
-        if lease.is_none() && self.mapping.set(Mapped::Refused(reason.to_owned())) {
+        let is_forwarded = matches!(self.mapping.now(), Some(Mapped::Forwarded { .. }));
+        let is_lost = lease.is_none() || !is_forwarded;
+        if is_lost && self.mapping.set(Mapped::Refused(reason.to_owned())) {
             warn!(reason, port = self.port, "the router forwards no port to this node");
             (self.changed)();
         }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use comm_proto::envelope::SizeClass;
 use comm_proto::key::PublicKey;
-use comm_proto::message::{self, Response};
+use comm_proto::message::{self, BODY_BYTES_MAX, Response};
 use comm_proto::node::Event;
 use comm_proto::rejection::Rejection;
 use comm_proto::wire::{self, FRAME_BYTES_MAX};
@@ -148,14 +149,15 @@ impl Peer for PeerService {
         request: Request<wire::peer::Request>,
     ) -> Result<tonic::Response<wire::peer::Response>, Status> {
         let bytes = request.get_ref().encoded_len();
+        let bodies = bodies_at_most(request.get_ref());
         let refused = |reason| tonic::Response::new(Err(reason).into());
-        let Remote { key, source, allowance } = match self.admit(&request, bytes) {
+        let Remote { key, source, allowance } = match self.admit(&request, bytes + bodies) {
             Ok(remote) => remote,
             Err(reason) => return Ok(refused(reason)),
         };
         let answer = self.answer((key, source), request.into_inner(), bytes).await;
         let answer = wire::peer::Response::from(answer);
-        allowance.owe(answer.encoded_len(), Instant::now());
+        allowance.settle(bodies, answer.encoded_len(), Instant::now());
         Ok(tonic::Response::new(answer))
     }
 
@@ -177,6 +179,17 @@ impl Stream for Pushes {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next(context).map(|push| push.map(|push| Ok(push.into())))
+    }
+}
+
+/// Bytes of bodies that the answer may have: paid for before there is an answer, since many questions at a
+/// time are short and their answers are not.
+fn bodies_at_most(request: &wire::peer::Request) -> usize {
+    match &request.request {
+        Some(wire::peer::request::Request::Fetch(fetch)) => {
+            fetch.ids.len().saturating_mul(SizeClass::K64.body_len()).min(BODY_BYTES_MAX)
+        }
+        _ => 0,
     }
 }
 

@@ -26,9 +26,9 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch
 use thiserror::Error;
 
 use ended::EndedRanges;
-use upkeep::Moves;
 use gathered::Gathered;
 use lowest::LowestKeys;
+use upkeep::Moves;
 
 use options::Sizes;
 

@@ -2,8 +2,9 @@
 //!
 //! Entry type is [`Lan`]. A relay that listens announces its IP addresses, its port, the name of its network and a
 //! name that it draws at each start; nothing of its key or of people. Whoever is found is called like any
-//! place without a key, and proves one then. What is heard has bounds: names in a minute, places of a
-//! search, and the memory of the library, which is let go at the end of each search.
+//! place without a key, and proves one then. Names in a minute and places of a search have bounds. What the library
+//! remembers of answers that it hears has none of ours: a search's is let go at its end, an announcement's is not
+//! (PROTOCOL §10.11).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -130,8 +131,9 @@ impl Lan {
             let patience = if places.is_empty() { SEARCH_MAX } else { MORE };
             let until = end.min(Instant::now() + patience);
             match timeout_at(until, events.recv_async()).await {
+                // Each name that is found is asked about, whether it is resolved or not.
+                Ok(Ok(ServiceEvent::ServiceFound(..))) => names += 1,
                 Ok(Ok(ServiceEvent::ServiceResolved(found))) => {
-                    names += 1;
                     places.extend(self.places(&found));
                 }
                 Ok(Ok(_)) => {}

@@ -25,10 +25,10 @@ pub struct BootstrapPeer {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParsePeerError {
     /// The part before the `@` is no key.
-    #[error("\"{0}\" does not start with a key of 64 hexadecimal digits before the @")]
+    #[error("{0:?} does not start with a key of 64 hexadecimal digits before the @")]
     Key(String),
     /// There is no host with a port.
-    #[error("\"{0}\" is neither HOST:PORT nor KEY@HOST:PORT")]
+    #[error("{0:?} is neither HOST:PORT nor KEY@HOST:PORT")]
     Place(String),
 }
 
@@ -80,8 +80,12 @@ fn parse_place(place: &str) -> Option<(String, u16)> {
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').filter(|ip| ip.contains(':'))?,
-        None => Some(host).filter(|host| !host.contains([':', '/', ' ']))?,
+        None => Some(host).filter(|host| !host.contains([':', '/']))?,
     };
+    // Hosts come from others, too, and are shown on terminals.
+    if !host.chars().all(|letter| letter.is_ascii_graphic()) {
+        return None;
+    }
     (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
@@ -104,6 +108,10 @@ mod tests {
         for text in ["", "host", ":1", "host:0", "host:65536", "2001:db8::1:7667", "[host]:1"] {
             let refused = Err(ParsePeerError::Place(text.to_owned()));
             assert_eq!(text.parse::<BootstrapPeer>(), refused);
+        }
+        for text in ["a b:1", "\u{1b}]0;x\u{7}:1", "a\n:1", "\u{202e}a:1"] {
+            let refused = text.parse::<BootstrapPeer>().unwrap_err().to_string();
+            assert!(refused.chars().all(|letter| !letter.is_control()), "{refused:?}");
         }
         assert!(matches!("ab@host:1".parse::<BootstrapPeer>(), Err(ParsePeerError::Key(_))));
     }

@@ -149,10 +149,12 @@ impl Allowance {
         counts.calls.take(1, now) && counts.bytes.take(bytes as u64, now)
     }
 
-    /// Counts an answer of `bytes` bytes, which is known only when it is due: a short call may ask for a
-    /// long one. What is not there is owed, and no call is taken until that is made up for.
-    pub fn owe(&self, bytes: usize, now: Instant) {
-        self.0.lock().bytes.owe(bytes as u64, now);
+    /// Counts an answer of `bytes` bytes, of which `paid` were counted with the call: the rest comes back, or
+    /// is owed, since nobody knows it before, and no call is taken until that is made up for.
+    pub fn settle(&self, paid: usize, bytes: usize, now: Instant) {
+        let mut counts = self.0.lock();
+        counts.bytes.owe(bytes as u64, now);
+        counts.bytes.give_back(paid as u64);
     }
 }
 
@@ -216,6 +218,10 @@ impl Bucket {
     fn owe(&mut self, tokens: u64, now: Instant) {
         self.refill(now);
         self.parts = self.parts.saturating_sub(parts_of(tokens)).max(-self.parts_max);
+    }
+
+    fn give_back(&mut self, tokens: u64) {
+        self.parts = self.parts.saturating_add(parts_of(tokens)).min(self.parts_max);
     }
 
     fn is_full(&mut self, now: Instant) -> bool {
@@ -291,17 +297,18 @@ mod tests {
     }
 
     #[test]
-    fn long_answers_are_owed_until_they_are_made_up_for() {
+    fn long_answers_are_owed_until_they_are_made_up_for_and_what_was_paid_in_vain_comes_back() {
         let limits = SourceLimits { bytes_per_second: 100, ..<_>::default() };
         let (gate, now) = (Gate::new(limits), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         let allowance = gate.enter(HERE, now).unwrap().allowance();
-        assert!(allowance.spend(1, now));
-        allowance.owe(1_499, now);
+        assert!(allowance.spend(901, now));
+        allowance.settle(900, 0, now);
+        allowance.settle(0, 1_499, now);
         assert!(!allowance.spend(1, after(5)), "1,500 of 1,000 were taken at once");
         assert!(allowance.spend(100, after(6)));
         // However much is answered, the longest wait is twenty seconds.
-        allowance.owe(1_000_000, after(6));
+        allowance.settle(0, 1_000_000, after(6));
         assert!(!allowance.spend(1, after(16)));
         assert!(allowance.spend(100, after(17)));
     }

@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 enum Speaks {
     Pcp,
     NatPmp,
+    /// The same, and has no address outside.
+    NatPmpWithin,
     /// Both, and refuses everything.
     Nothing,
 }
@@ -67,7 +69,7 @@ fn answer(speaks: Speaks, request: &[u8], told: &watch::Sender<Option<(u16, u32)
         told.send_replace((seconds > 0).then_some((port + 1_000, seconds)));
     };
     match (request[0], request[1]) {
-        (2, 1) if speaks != Speaks::NatPmp => {
+        (2, 1) if matches!(speaks, Speaks::Pcp | Speaks::Nothing) => {
             assert_eq!(request.len(), 60);
             let refuses = speaks == Speaks::Nothing;
             let (port, seconds) = (number(40), lifetime(4));
@@ -81,6 +83,9 @@ fn answer(speaks: Speaks, request: &[u8], told: &watch::Sender<Option<(u16, u32)
             [head.concat(), body.concat()].concat()
         }
         (2, _) => vec![0, 128 | request[1], 0, 1, 0, 0, 0, 9],
+        (0, 0) if speaks == Speaks::NatPmpWithin => {
+            [&[0, 128, 0, 3, 0, 0, 0, 9][..], &[0; 4]].concat()
+        }
         (0, 0) => [&[0, 128, 0, 0, 0, 0, 0, 9][..], &OUTSIDE.octets()].concat(),
         (0, 2) if speaks == Speaks::Nothing => {
             [&[0, 130, 0, 2, 0, 0, 0, 9][..], &request[4..12]].concat()
@@ -179,6 +184,15 @@ async fn a_router_that_refuses_or_does_not_answer_is_named_with_its_reason() {
     let mut work = Work::begin(nobody);
     let silent = "the router 127.53.51.4 does not answer, neither to PCP nor to NAT-PMP";
     assert_eq!(work.changed(1).await, Mapped::Refused(silent.to_owned()));
+    work.end().await;
+}
+
+#[tokio::test]
+async fn a_router_that_has_no_address_outside_is_named_with_its_reason() {
+    let gateway = Gateway::start(8, Speaks::NatPmpWithin).await;
+    let mut work = Work::begin(gateway.router);
+    let Mapped::Refused(reason) = work.changed(1).await else { panic!("nobody reaches it") };
+    assert!(reason.starts_with("the router 127.53.51.8 refuses: "), "{reason}");
     work.end().await;
 }
 

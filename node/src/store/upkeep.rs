@@ -54,10 +54,12 @@ const REST_MAX: Duration = Duration::from_secs(5);
 /// sync.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-/// Logs are written out to tables when they hold more than this, ...
-const LOGS_BYTES_MIN: u64 = 1 << 20;
+/// For less than this, or one part in so many of the budget, nothing is written anew.
+const LEAST: u64 = 1 << 20;
+const LEAST_PART: u64 = 64;
 
-/// ... and more than one part in so many of what the tables hold, or nothing is written any more.
+/// Logs are written out to tables when they hold more than one part in so many of what the tables hold, or nothing is
+/// written any more.
 const LOGS_PART: u64 = 10;
 
 /// A table is compacted when more than one entry has been deleted for so many that live, ...
@@ -73,11 +75,8 @@ const DELETED_MIN: u64 = 64;
 /// write anew, ...
 const BODIES_PER_DEAD: u64 = 5;
 
-/// ... or of so many, when the store is near its budget, ...
+/// ... or of so many, when the store is near its budget.
 const BODIES_PER_DEAD_NEAR: u64 = 50;
-
-/// ... and at least so many are.
-const DEAD_MIN: u64 = 1 << 20;
 
 /// Each time those of the oldest files are moved, and no more often than this at a look.
 const MOVES_MAX: usize = 8;
@@ -211,9 +210,9 @@ impl DiskUse {
     }
 
     /// `before` is what was used at the last look.
-    const fn has_large_logs(self, before: Self) -> bool {
+    const fn has_large_logs(self, before: Self, least: u64) -> bool {
         let rests = self.logs == before.logs;
-        self.logs > LOGS_BYTES_MIN && (rests || self.logs > self.tables / LOGS_PART)
+        self.logs > least && (rests || self.logs > self.tables / LOGS_PART)
     }
 }
 
@@ -234,21 +233,21 @@ impl Entries {
 }
 
 impl Bodies {
-    const fn are_worth_moving(self, room: Room) -> bool {
+    const fn are_worth_moving(self, room: Room, least: u64) -> bool {
         let per_dead = match room {
             Room::Plenty => BODIES_PER_DEAD,
             Room::Near => BODIES_PER_DEAD_NEAR,
         };
-        self.dead >= DEAD_MIN && self.dead * per_dead > self.all + self.beside
+        self.dead >= least && self.dead * per_dead > self.all + self.beside
     }
 }
 
 impl Moves {
     /// Whether nothing more is to be had: each file was among the oldest once, and little has died since.
-    fn are_in_vain(&self, bodies: Bodies, part: f64) -> bool {
+    fn are_in_vain(&self, bodies: Bodies, part: f64, least: u64) -> bool {
         let passes = self.in_vain.load(Ordering::Relaxed);
         passes as f64 * part >= 1.0
-            && bodies.dead < self.dead.load(Ordering::Relaxed).saturating_add(DEAD_MIN)
+            && bodies.dead < self.dead.load(Ordering::Relaxed).saturating_add(least)
     }
 
     fn note(&self, before: Bodies, after: Bodies) {
@@ -291,7 +290,7 @@ fn look_until_stopped(shared: &Shared, store: &RocksStore, report: impl Fn(u64))
         shared.disk_bytes.store(usage.total(), Ordering::Relaxed);
         metrics::disk_used(usage.total(), free_bytes(store.path()));
         let started = Instant::now();
-        rest = match store.tidy(usage, before) {
+        rest = match store.tidy(usage, before, &report) {
             // Others wait for room.
             Ok(()) if store.room() == Room::Near => PACE,
             Ok(()) => (started.elapsed() * REST_FACTOR).min(REST_MAX),
@@ -319,11 +318,17 @@ impl RocksStore {
     /// When the disk fails.
     pub fn look_after(&self, before: DiskUse) -> Result<DiskUse, StoreError> {
         let usage = self.disk_use();
-        self.tidy(usage, before)?;
+        self.tidy(usage, before, &|_| {})?;
         Ok(usage)
     }
 
-    fn tidy(&self, usage: DiskUse, before: DiskUse) -> Result<(), StoreError> {
+    /// `report` is told what is taken after each piece of work: others wait for room.
+    fn tidy(
+        &self,
+        usage: DiskUse,
+        before: DiskUse,
+        report: &dyn Fn(u64),
+    ) -> Result<(), StoreError> {
         for range in self.ended.take() {
             self.compact(Family::Envelopes, Some(&range), Depth::Deleted);
         }
@@ -332,13 +337,19 @@ impl RocksStore {
             if entries.are_worth_compacting(room) {
                 tracing::debug!(table = family.name(), ?entries, "compacting");
                 self.compact(family, None, Depth::Deleted);
+                report(self.disk_use().total());
             }
         }
-        self.move_bodies()?;
-        if usage.has_large_logs(before) {
+        self.move_bodies(report)?;
+        if usage.has_large_logs(before, self.least()) {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Bytes for which it pays to write others anew.
+    fn least(&self) -> u64 {
+        LEAST.min(self.budget / LEAST_PART)
     }
 
     /// How much of its budget is left.
@@ -351,10 +362,12 @@ impl RocksStore {
 
     /// Moves what lives out of the oldest files of bodies, which go then, a few of them at a time: until
     /// that has happened it is there twice.
-    fn move_bodies(&self) -> Result<(), StoreError> {
+    fn move_bodies(&self, report: &dyn Fn(u64)) -> Result<(), StoreError> {
         for _ in 0..MOVES_MAX {
             let (bodies, part) = (self.bodies()?, self.moved_part()?);
-            if !bodies.are_worth_moving(self.room()) || self.moves.are_in_vain(bodies, part) {
+            let least = self.least();
+            let is_worth = bodies.are_worth_moving(self.room(), least);
+            if !is_worth || self.moves.are_in_vain(bodies, part, least) {
                 break;
             }
             tracing::debug!(?bodies, "moving");
@@ -362,6 +375,7 @@ impl RocksStore {
             self.db.set_options_cf(family, &[(MOVED_PART_NAME, &cutoff)]).map_err(failed)?;
             self.compact(Family::Envelopes, None, Depth::All);
             self.moves.note(bodies, self.bodies()?);
+            report(self.disk_use().total());
         }
         Ok(())
     }
@@ -451,16 +465,16 @@ mod tests {
     #[test]
     fn moves_end_when_every_file_was_among_the_oldest_and_begin_again_when_more_is_dead() {
         let (moves, part) = (Moves::default(), 0.25);
-        let bodies = |dead| Bodies { all: 100 << 20, dead: dead << 20, beside: 0 };
+        let bodies = |dead: u64| Bodies { all: 100 << 20, dead: dead << 20, beside: 0 };
         for _ in 0..3 {
             moves.note(bodies(50), bodies(50));
-            assert!(!moves.are_in_vain(bodies(50), part));
+            assert!(!moves.are_in_vain(bodies(50), part, LEAST));
         }
         moves.note(bodies(50), bodies(50));
-        assert!(moves.are_in_vain(bodies(50), part));
-        assert!(!moves.are_in_vain(bodies(51), part));
+        assert!(moves.are_in_vain(bodies(50), part, LEAST));
+        assert!(!moves.are_in_vain(bodies(51), part, LEAST));
         moves.note(bodies(51), bodies(49));
-        assert!(!moves.are_in_vain(bodies(49), part));
+        assert!(!moves.are_in_vain(bodies(49), part, LEAST));
     }
 
     #[test]
@@ -473,23 +487,24 @@ mod tests {
             (0, 0, false, false),
         ] {
             let bodies = Bodies { all: all << 20, dead: dead << 20, beside: 0 };
-            let worth = |room| bodies.are_worth_moving(room);
+            let worth = |room| bodies.are_worth_moving(room, LEAST);
             assert_eq!([worth(Room::Plenty), worth(Room::Near)], [has_room, has_none], "{dead}");
         }
-        assert!(!Bodies { all: 900_000, dead: 900_000, beside: 0 }.are_worth_moving(Room::Near));
+        let few = Bodies { all: 900_000, dead: 900_000, beside: 0 };
+        assert!(!few.are_worth_moving(Room::Near, LEAST));
         let among_many_small = Bodies { all: 10 << 20, dead: 5 << 20, beside: 300 << 20 };
-        assert!(!among_many_small.are_worth_moving(Room::Near));
+        assert!(!among_many_small.are_worth_moving(Room::Near, LEAST));
     }
 
     #[test]
     fn logs_are_large_beside_the_tables_or_when_nothing_is_written() {
         let usage = |logs: u64, tables: u64| DiskUse { logs: logs << 20, tables: tables << 20 };
         let before = usage(0, 0);
-        assert!(usage(2, 0).has_large_logs(before));
-        assert!(!usage(1, 0).has_large_logs(before));
-        assert!(!usage(5, 50).has_large_logs(before));
-        assert!(usage(6, 50).has_large_logs(before));
-        assert!(usage(5, 50).has_large_logs(usage(5, 49)));
-        assert!(!usage(1, 0).has_large_logs(usage(1, 0)));
+        assert!(usage(2, 0).has_large_logs(before, LEAST));
+        assert!(!usage(1, 0).has_large_logs(before, LEAST));
+        assert!(!usage(5, 50).has_large_logs(before, LEAST));
+        assert!(usage(6, 50).has_large_logs(before, LEAST));
+        assert!(usage(5, 50).has_large_logs(usage(5, 49), LEAST));
+        assert!(!usage(1, 0).has_large_logs(usage(1, 0), LEAST));
     }
 }

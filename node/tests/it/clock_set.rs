@@ -104,7 +104,8 @@ async fn a_clock_that_is_set_a_day_ahead_and_back_leaves_a_line_each_and_ends_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_is_restarted_while_its_clock_is_a_day_ahead_or_behind_keeps_what_it_promised() {
+async fn a_relay_that_is_restarted_while_its_clock_is_a_day_ahead_or_behind_keeps_what_it_promised()
+{
     let machine = Machine::new();
     let relay = machine.relay();
     let promised = submit(&mut relay.client().await).await;

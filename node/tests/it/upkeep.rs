@@ -138,6 +138,51 @@ fn half_of_the_envelopes_take_half_of_the_space() {
     drop(upkeep);
 }
 
+/// Of few files the oldest part is none; and where nothing is left to be had, nothing is written.
+#[test]
+fn bodies_in_a_few_files_give_their_space_back_and_then_the_disk_rests() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let letter = |i: u64, size| {
+        let value = id(i).into_iter().cycle().take(size).collect();
+        Write::Put { table: Family::Envelopes, key: key(20_000, i), value }
+    };
+    let mut used = store.disk_use();
+    for file in 0..8 {
+        let writes = (0..64).map(|i| letter(file * 64 + i, 16 << 10)).collect();
+        store.apply(Batch { seq: Seq(file + 1), writes }).unwrap();
+        // Logs that rest are written out.
+        store.sync().unwrap();
+        used = store.look_after(used).unwrap();
+        used = store.look_after(used).unwrap();
+    }
+    let ended = (0..512).filter(|i| i % 3 != 0);
+    let delete = |i| Write::Delete { table: Family::Envelopes, key: key(20_000, i) };
+    store.apply(Batch { seq: Seq(9), writes: ended.map(delete).collect() }).unwrap();
+    store.sync().unwrap();
+    let full = used.total();
+    let mut rests = false;
+    for _ in 0..200 {
+        let before = files(dir.path());
+        used = store.look_after(used).unwrap();
+        rests = used == store.disk_use() && before == files(dir.path());
+        if rests {
+            break;
+        }
+    }
+    assert!(rests, "it writes on and on");
+    assert!(used.total() * 100 < full * 60, "{used:?} of {full}");
+    assert_eq!(envelopes(&store).len(), 171);
+}
+
+/// Names of the files that RocksDB has.
+fn files(dir: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn a_day_that_is_over_goes_and_the_next_day_stays() {
     let dir = tempfile::tempdir().unwrap();

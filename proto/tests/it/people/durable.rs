@@ -41,7 +41,9 @@ fn a_message_is_neither_shown_nor_acknowledged_before_its_readers_disk_has_it() 
     town.wait(Span::from_mins(1));
     assert_eq!(town.texts("bob"), Vec::<String>::new());
     assert!(!town.node_store.is_empty(Family::Envelopes), "its relay still has it");
-    assert!(!town.states("ann", number).iter().any(|s| matches!(s, MessageState::Delivered { .. })));
+    assert!(
+        !town.states("ann", number).iter().any(|s| matches!(s, MessageState::Delivered { .. }))
+    );
     town.sync_disk("bob");
     town.wait(Span::from_secs(1));
     assert_eq!(town.texts("bob"), ["hello"]);
