@@ -222,6 +222,9 @@ impl Driver {
             self.handle(Input::Durable(seq))?;
             self.answer_calls();
         }
+        if let Some(bytes) = turn.disk_taken.take() {
+            self.handle(Input::DiskTaken { bytes })?;
+        }
         for own in turn.own.drain(..) {
             self.on_own(own)?;
         }

@@ -301,7 +301,9 @@ impl Relay {
         let endpoints = config.endpoints(&bound.listening);
         announce(config, &key, &bound.listening, &endpoints);
         let public = key.public();
-        let upkeep = Upkeep::start(Arc::clone(&store)).map_err(RelayError::Thread)?;
+        let reports = parts.inbox.clone();
+        let upkeep = Upkeep::start(Arc::clone(&store), move |taken| reports.disk_taken(taken))
+            .map_err(RelayError::Thread)?;
         let copies = Source::new(data_dir.path(), Arc::clone(&store));
         metrics::budget(config.store.bytes_max.0);
         let figures = Figures::new(data_dir.store_path(), config.store.bytes_max.0);

@@ -29,12 +29,17 @@ use ended::EndedRanges;
 use gathered::Gathered;
 use lowest::LowestKeys;
 
+use options::Sizes;
+
 pub(crate) use options::FILES_MAX;
 pub use schema::SCHEMA;
 
 /// So much may gather in memory before whoever applies more has to write it out: the syncer is
 /// waiting for a slow disk then.
 const GATHERED_BYTES_MAX: usize = 4 << 20;
+
+/// What a store may take whose owner does not say: as much as a node does.
+const BUDGET: u64 = 1 << 30;
 
 /// Keys come in the order in which they are wanted.
 const NOT_SORTED: bool = false;
@@ -43,6 +48,8 @@ const NOT_SORTED: bool = false;
 pub struct RocksStore {
     db: DB,
     path: PathBuf,
+    /// What it may take of the disk, in bytes.
+    budget: u64,
     gathered: Gathered,
     /// Held by whoever writes to RocksDB, so that batches reach it in their order. After the first
     /// failure nothing is written or synced any more, whichever thread asks: rows are lost then
@@ -93,24 +100,36 @@ pub enum OpenError {
 }
 
 impl RocksStore {
-    /// Opens the store in the directory `path`, or makes one there; its parent must exist.
+    /// As [`Self::open_within`] a gibibyte.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_within(path, BUDGET)
+    }
+
+    /// Opens the store in the directory `path`, or makes one there; its parent must exist. It is to take
+    /// about `budget` bytes of the disk at the most, by which it chooses the sizes of its files. Whoever
+    /// writes keeps to it; [`Self::disk_use`] says what is taken.
     ///
     /// # Errors
     /// When it is open elsewhere, was written by a newer program, is damaged, or the disk fails.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let options = options::database();
+    pub fn open_within(path: &Path, budget: u64) -> Result<Self, OpenError> {
+        let sizes = Sizes::within(budget);
+        let options = options::database(sizes);
         schema::refuse_unknown_families(&options, path)?;
         logs::defuse(path).map_err(|error| OpenError::Disk {
             path: path.to_owned(),
             reason: format!("its logs cannot be looked through: {error}"),
         })?;
         let cache = options::cache();
-        let families = Family::ALL.map(|family| options::family(family, &cache));
+        let families = Family::ALL.map(|family| options::family(family, sizes, &cache));
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|error| open_error(path, &error))?;
         let store = Self {
             db,
             path: path.to_owned(),
+            budget,
             gathered: Gathered::default(),
             writing: Mutex::new(Ok(())),
             lowest: LowestKeys::default(),
@@ -125,7 +144,6 @@ impl RocksStore {
     /// # Errors
     /// When the disk cannot be written. The batch may be visible all the same: stop the node.
     pub fn apply(&self, batch: Batch<Family>) -> Result<(), StoreError> {
-        self.ended.forget_rewritten(&batch.writes);
         if batch.writes.iter().any(|write| matches!(write, Write::DeleteRange { .. })) {
             return self.apply_at_once(&batch.writes);
         }

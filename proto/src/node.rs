@@ -85,6 +85,7 @@ use outage::Outage;
 use outside_view::OutsideView;
 use own_mailboxes::OwnMailboxes;
 use regions::Regions;
+use room::Disk;
 use rotating::Rotating;
 use routing::{Bootstrap, Search};
 use session::Session;
@@ -132,6 +133,8 @@ pub struct Node {
     arrivals: Arrivals,
     /// What each source group uses of the disk.
     shares: Shares,
+    /// What the files of the store take.
+    disk: Disk,
     /// The number of the next ending.
     endings: u64,
     clock: HoldingClock,
@@ -208,6 +211,7 @@ impl Node {
         match input {
             Input::Tick => self.on_tick(turn)?,
             Input::Durable(seq) => self.on_durable(turn, seq)?,
+            Input::DiskTaken { bytes } => self.disk.is_taken(bytes),
             Input::Request { id, from, source, known, request } => {
                 self.on_request(turn, id, (&from, source, known), request)?;
             }
@@ -321,6 +325,7 @@ impl Node {
             stats: _,
             size: _,
             arrivals: _,
+            disk: _,
             endings: _,
             clock: _,
             relay_at: _,

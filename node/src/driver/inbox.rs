@@ -74,6 +74,7 @@ struct Lanes {
     own: VecDeque<Own>,
     durable: Option<Seq>,
     failure: Option<StoreError>,
+    disk_taken: Option<u64>,
     clients: Lane<ClientWork>,
     peers: Lane<PeerWork>,
     admission: Admission,
@@ -109,6 +110,8 @@ pub struct Turn {
     pub durable: Option<Seq>,
     /// The disk has failed.
     pub failure: Option<StoreError>,
+    /// The store takes so many bytes of the disk.
+    pub disk_taken: Option<u64>,
     /// What clients want.
     pub clients: Vec<ClientWork>,
     /// What other nodes want.
@@ -133,6 +136,7 @@ impl Inbox {
             own: VecDeque::new(),
             durable: None,
             failure: None,
+            disk_taken: None,
             clients: Lane::new(limits.client_items, limits.client_bytes),
             peers: Lane::new(limits.peer_items, limits.peer_bytes),
             admission: Admission::Open,
@@ -242,6 +246,13 @@ impl Inbox {
         self.wake(lanes);
     }
 
+    /// The upkeep reports how many bytes of the disk the store takes. Only the last report counts.
+    pub fn disk_taken(&self, bytes: u64) {
+        let mut lanes = self.lock();
+        lanes.disk_taken = Some(bytes);
+        self.wake(lanes);
+    }
+
     /// From now on nothing new is taken in; what has been begun goes on.
     pub fn stop(&self) {
         let mut lanes = self.lock();
@@ -344,6 +355,7 @@ impl Lanes {
         self.own.is_empty()
             && self.durable.is_none()
             && self.failure.is_none()
+            && self.disk_taken.is_none()
             && self.clients.queue.is_empty()
             && self.peers.queue.is_empty()
     }
@@ -352,6 +364,7 @@ impl Lanes {
         turn.own.append(&mut self.own);
         turn.durable = self.durable.take();
         turn.failure = self.failure.take();
+        turn.disk_taken = self.disk_taken.take();
         turn.admission = self.admission;
         self.clients.hand_over(&mut turn.clients, budget.clients);
         self.peers.hand_over(&mut turn.peers, budget.peers);

@@ -143,11 +143,12 @@ impl Parts {
 /// Reading the store's logs back may take a second; other tasks of the runtime go on meanwhile.
 pub(super) async fn open(config: &NodeConfig) -> Result<Opened, RelayError> {
     let (path, network_key) = (config.data_dir.clone(), config.network_key_file.clone());
+    let budget = config.store.bytes_max.0;
     spawn_blocking(move || {
         let data_dir = DataDir::open(&path)?;
         let (key, token) = (data_dir.node_key()?, data_dir.api_token()?);
         let network_key = network_key.as_deref().map(data_dir::network_key).transpose()?;
-        let store = Arc::new(RocksStore::open(&data_dir.store_path())?);
+        let store = Arc::new(RocksStore::open_within(&data_dir.store_path(), budget)?);
         Ok(Opened { data_dir, key, token, network_key, store })
     })
     .await?

@@ -1,7 +1,8 @@
 //! How RocksDB is set up: every figure that decides about memory, disk and stalls.
 //!
-//! Entry points are [`database`], [`cache`] and [`family`]. The aim is a node of at most 256 MiB with 100,000
-//! envelopes on disk: caches and write buffers are bounded, and no file is kept for reuse.
+//! Entry points are [`Sizes`], [`database`], [`cache`] and [`family`]. The aim is a node of at most 256 MiB with 100,000
+//! envelopes on disk: caches and write buffers are bounded, and no file is kept for reuse. What a store
+//! takes beside what lives in it follows from [`Sizes`]: it is a few hundredths of its budget.
 
 use comm_proto::node::Family;
 use rocksdb::{
@@ -16,29 +17,58 @@ const MIB: usize = 1 << 20;
 const CACHE_BYTES: usize = 32 * MIB;
 /// Write buffers of all tables together.
 const WRITE_BUFFERS_BYTES: usize = 32 * MIB;
-/// One write buffer of envelopes.
-const ENVELOPES_BUFFER_BYTES: usize = 8 * MIB;
-/// One write buffer of any other table.
-const INDEX_BUFFER_BYTES: usize = 4 * MIB;
-/// Logs on disk. Beyond it the tables that hold the oldest one back are written out.
-const LOGS_BYTES: u64 = 32 * MIB as u64;
-/// One table file.
-const TABLE_FILE_BYTES: u64 = 16 * MIB as u64;
-/// What one compaction takes up, and so about what it needs beside the data for a while.
-const COMPACTION_BYTES: u64 = 128 * MIB as u64;
+/// Bodies of so many bytes lie in files of their own, which are not rewritten when keys are sorted. Those
+/// of the smallest class stay beside their keys: apart they would take a twentieth more.
+const BODY_BYTES_MIN: u64 = 2 * KIB as u64;
+/// Of the files of bodies, the oldest part from which what lives is moved at a time so that they go. It is
+/// there twice meanwhile.
+const MOVED_PART: f64 = 0.04;
+/// Files of the topmost level, each of which may have keys of the whole table, before they are sorted in.
+const UNSORTED_FILES: i32 = 2;
 /// After so much written in the background the disk is asked to write it, so that no sync of the
 /// log has to wait behind hundreds of megabytes.
 const BACKGROUND_SYNC_BYTES: u64 = 512 * KIB as u64;
 /// Open table files.
 pub(crate) const FILES_MAX: usize = 256;
 
+/// How large files and buffers are, by what the store may take of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// One write buffer of envelopes; one of any other table is half of it.
+    buffer: usize,
+    /// Logs on disk. Beyond it the tables that hold the oldest one back are written out.
+    logs: u64,
+    /// One table file.
+    table_file: u64,
+    /// One file of bodies.
+    body_file: u64,
+    /// What one compaction takes up, and so what it needs beside the data for a while; and the first
+    /// sorted level, which is rewritten as a whole.
+    compaction: u64,
+}
+
+impl Sizes {
+    /// Those of a store that may take so many bytes.
+    pub(super) fn within(budget: u64) -> Self {
+        let (kib, mib) = (KIB as u64, MIB as u64);
+        let buffer = (budget / 128).clamp(512 * kib, 8 * mib);
+        Self {
+            buffer: buffer as usize,
+            logs: 4 * buffer,
+            table_file: (budget / 256).clamp(256 * kib, 16 * mib),
+            body_file: (budget / 128).clamp(512 * kib, 32 * mib),
+            compaction: (budget / 64).clamp(mib, 64 * mib),
+        }
+    }
+}
+
 /// Options of the database as a whole.
-pub(super) fn database() -> Options {
+pub(super) fn database(sizes: Sizes) -> Options {
     let mut options = without_preallocation();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_total_wal_size(LOGS_BYTES);
+    options.set_max_total_wal_size(sizes.logs);
     options.set_max_open_files(FILES_MAX as i32);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(BACKGROUND_SYNC_BYTES);
@@ -70,17 +100,19 @@ pub(super) fn cache() -> Cache {
 }
 
 /// One table.
-pub(super) fn family(family: Family, cache: &Cache) -> ColumnFamilyDescriptor {
+pub(super) fn family(family: Family, sizes: Sizes, cache: &Cache) -> ColumnFamilyDescriptor {
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::None);
     options.set_level_compaction_dynamic_level_bytes(true);
-    options.set_target_file_size_base(TABLE_FILE_BYTES);
-    options.set_max_compaction_bytes(COMPACTION_BYTES);
+    options.set_target_file_size_base(sizes.table_file);
+    options.set_max_compaction_bytes(sizes.compaction);
+    options.set_max_bytes_for_level_base(sizes.compaction);
+    options.set_level_zero_file_num_compaction_trigger(UNSORTED_FILES);
     options.set_max_write_buffer_number(4);
     options.set_write_buffer_size(match family {
-        Family::Envelopes => ENVELOPES_BUFFER_BYTES,
-        _ => INDEX_BUFFER_BYTES,
+        Family::Envelopes => sizes.buffer,
+        _ => sizes.buffer / 2,
     });
     // Most ids that are looked up are new, and found in no write buffer: a filter says so for less than a
     // search of it takes.
@@ -89,11 +121,22 @@ pub(super) fn family(family: Family, cache: &Cache) -> ColumnFamilyDescriptor {
         options.set_memtable_prefix_bloom_ratio(0.05);
     }
     // Envelopes are left to the upkeep, which knows how much it would rewrite for how much space.
-    if family != Family::Envelopes {
+    if family == Family::Envelopes {
+        keep_bodies_apart(&mut options, sizes);
+    } else {
         options.add_compact_on_deletion_collector_factory(1_024, 512, 0.5);
     }
     options.set_block_based_table_factory(&blocks(family, cache));
     ColumnFamilyDescriptor::new(family.name(), options)
+}
+
+/// Large bodies are written once when they come, and moved only if much of what came with them is gone.
+fn keep_bodies_apart(options: &mut Options, sizes: Sizes) {
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(BODY_BYTES_MIN);
+    options.set_blob_file_size(sizes.body_file);
+    options.set_enable_blob_gc(true);
+    options.set_blob_gc_age_cutoff(MOVED_PART);
 }
 
 /// RocksDB reserves a whole write buffer's worth of disk for each new log, which would be most of

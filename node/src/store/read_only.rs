@@ -9,6 +9,7 @@ use comm_proto::node::Family;
 use comm_proto::store::{Entry, Store, StoreError};
 use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions};
 
+use super::options::Sizes;
 use super::{OpenError, SCHEMA, failed, logs, options, schema};
 
 /// An open store that cannot be written.
@@ -20,7 +21,8 @@ impl ReadOnlyStore {
     /// # Errors
     /// When it has another layout than this program writes, is damaged, or the disk fails.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let mut options = options::database();
+        let sizes = Sizes::within(super::BUDGET);
+        let mut options = options::database(sizes);
         options.create_if_missing(false);
         options.create_missing_column_families(false);
         schema::refuse_unknown_families(&options, path)?;
@@ -34,7 +36,7 @@ impl ReadOnlyStore {
             return Err(disk(format!("the end of the log {} is damaged", log.display())));
         }
         let cache = options::cache();
-        let families = Family::ALL.map(|family| options::family(family, &cache));
+        let families = Family::ALL.map(|family| options::family(family, sizes, &cache));
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false);
         let store = Self(db.map_err(|error| disk(error.into_string()))?);
         match schema::version_in(&store).map_err(|error| disk(error.to_string()))? {

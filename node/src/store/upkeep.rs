@@ -1,11 +1,16 @@
-//! Gives disk space back: drops the files of days that are over, and compacts what is mostly
-//! deleted.
+//! Gives disk space back: compacts what is mostly deleted, and moves large bodies together that lie in
+//! files with dead ones. And says how much of the disk is taken.
 //!
 //! Entry type is [`Upkeep`], a thread of its own that looks every second. RocksDB compacts by
 //! itself when much is written; a node whose envelopes were all acknowledged writes little, so
-//! without this their space would be kept for days. It deletes no envelope: that is the node's.
+//! without this their space would be kept for days. It deletes no envelope: that is the node's, which
+//! takes nothing in while the disk has no room for it.
+//!
+//! Whatever is given back costs writing, and the more the less of it is dead. So a store that has room waits
+//! until a good part is dead, and one that is near its budget does not.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,14 +24,18 @@ use comm_proto::node::Family;
 use comm_proto::store::StoreError;
 use rocksdb::properties::{
     NUM_DELETES_ACTIVE_MEM_TABLE, NUM_DELETES_IMM_MEM_TABLES, NUM_ENTRIES_ACTIVE_MEM_TABLE,
-    NUM_ENTRIES_IMM_MEM_TABLES, PropName,
+    NUM_ENTRIES_IMM_MEM_TABLES,
 };
-use rocksdb::{CompactOptions, FlushOptions};
+use rocksdb::{BottommostLevelCompaction, CStrLike, CompactOptions, FlushOptions};
 use rustix::fs::statvfs;
 
 use super::ended::Range;
 use super::{RocksStore, failed};
 use crate::metrics;
+
+/// RocksDB's names for bytes of bodies that lie in files of their own, and of those that are dead.
+const BODY_BYTES: &CStr = c"rocksdb.live-blob-file-size";
+const DEAD_BODY_BYTES: &CStr = c"rocksdb.live-blob-file-garbage-size";
 
 /// How often the thread looks.
 const PACE: Duration = Duration::from_secs(1);
@@ -51,8 +60,26 @@ const LOGS_PART: u64 = 10;
 /// A table is compacted when more than one entry has been deleted for so many that live, ...
 const LIVE_PER_DELETED: u64 = 10;
 
+/// ... or for so many, when the store is near its budget, ...
+const LIVE_PER_DELETED_NEAR: u64 = 50;
+
 /// ... and at least so many have been deleted: for less there is nothing to gain.
 const DELETED_MIN: u64 = 64;
+
+/// Bodies are moved together when more than one byte of so many is dead, ...
+const BODIES_PER_DEAD: u64 = 5;
+
+/// ... or of so many, when the store is near its budget, ...
+const BODIES_PER_DEAD_NEAR: u64 = 50;
+
+/// ... and at least so many are.
+const DEAD_MIN: u64 = 1 << 20;
+
+/// Each time those of the oldest files are moved, and no more often than this at a look.
+const MOVES_MAX: usize = 8;
+
+/// A store is near its budget when it takes more than so many hundredths of it.
+const NEAR: u64 = 95;
 
 /// A thread that looks after the disk. Dropping it breaks off what it is doing; after that the
 /// store can only be closed.
@@ -79,6 +106,29 @@ struct Shared {
     disk_bytes: AtomicU64,
 }
 
+/// Bytes of bodies that lie in files of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bodies {
+    all: u64,
+    dead: u64,
+}
+
+/// What a compaction looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// What has deletions above it.
+    Deleted,
+    /// Every row, whose body is moved if it lies in one of the oldest files.
+    All,
+}
+
+/// How much room a store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Plenty,
+    Near,
+}
+
 /// What a table consists of: a deletion is an entry, and so is what it deletes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Entries {
@@ -87,16 +137,20 @@ struct Entries {
 }
 
 impl Upkeep {
-    /// Starts the thread.
+    /// Starts the thread. `report` is told how many bytes of the disk are taken, each time that it looks;
+    /// it must not block.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(store: Arc<RocksStore>) -> io::Result<Self> {
+    pub fn start(
+        store: Arc<RocksStore>,
+        report: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (work, its_store) = (Arc::clone(&shared), Arc::clone(&store));
         let thread = thread::Builder::new()
             .name("store-upkeep".to_owned())
-            .spawn(move || look_until_stopped(&work, &its_store))?;
+            .spawn(move || look_until_stopped(&work, &its_store, report))?;
         Ok(Self { store, shared, thread: Some(thread) })
     }
 
@@ -154,9 +208,23 @@ impl Entries {
         self.deletions += deletions;
     }
 
-    const fn are_worth_compacting(self) -> bool {
+    const fn are_worth_compacting(self, room: Room) -> bool {
         let live = self.all.saturating_sub(2 * self.deletions);
-        self.deletions >= DELETED_MIN && self.deletions * LIVE_PER_DELETED > live
+        let per_deleted = match room {
+            Room::Plenty => LIVE_PER_DELETED,
+            Room::Near => LIVE_PER_DELETED_NEAR,
+        };
+        self.deletions >= DELETED_MIN && self.deletions * per_deleted > live
+    }
+}
+
+impl Bodies {
+    const fn are_worth_moving(self, room: Room) -> bool {
+        let per_dead = match room {
+            Room::Plenty => BODIES_PER_DEAD,
+            Room::Near => BODIES_PER_DEAD_NEAR,
+        };
+        self.dead >= DEAD_MIN && self.dead * per_dead > self.all
     }
 }
 
@@ -181,14 +249,17 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     Some(of.f_bavail.saturating_mul(of.f_frsize))
 }
 
-fn look_until_stopped(shared: &Shared, store: &RocksStore) {
+fn look_until_stopped(shared: &Shared, store: &RocksStore, report: impl Fn(u64)) {
     let (mut rest, mut before) = (Duration::ZERO, DiskUse::default());
     while shared.rest(rest.max(PACE)) {
         let usage = store.disk_use();
+        report(usage.total());
         shared.disk_bytes.store(usage.total(), Ordering::Relaxed);
         metrics::disk_used(usage.total(), free_bytes(store.path()));
         let started = Instant::now();
         rest = match store.tidy(usage, before) {
+            // Others wait for room.
+            Ok(()) if store.room() == Room::Near => PACE,
             Ok(()) => (started.elapsed() * REST_FACTOR).min(REST_MAX),
             Err(error) => {
                 tracing::warn!(%error, "the disk space of deleted envelopes was not given back");
@@ -217,48 +288,60 @@ impl RocksStore {
     }
 
     fn tidy(&self, usage: DiskUse, before: DiskUse) -> Result<(), StoreError> {
-        self.drop_ended_ranges()?;
+        for range in self.ended.take() {
+            self.compact(Family::Envelopes, Some(&range), Depth::Deleted);
+        }
+        let room = self.room();
         for (family, entries) in self.entries()? {
-            if entries.are_worth_compacting() {
+            if entries.are_worth_compacting(room) {
                 tracing::debug!(table = family.name(), ?entries, "compacting");
-                self.compact(family, None);
+                self.compact(family, None, Depth::Deleted);
             }
         }
+        self.move_bodies()?;
         if usage.has_large_logs(before) {
             self.flush()?;
         }
         Ok(())
     }
 
-    /// Drops whole files first, which costs nothing, then compacts what shares files with others.
-    fn drop_ended_ranges(&self) -> Result<(), StoreError> {
-        let ranges = self.ended.all();
-        if ranges.is_empty() {
-            return Ok(());
+    /// How much of its budget is left.
+    fn room(&self) -> Room {
+        match self.disk_use().total() > self.budget / 100 * NEAR {
+            true => Room::Near,
+            false => Room::Plenty,
         }
-        // Only a deletion that no crash can undo may take files away.
-        self.sync()?;
-        for range in &ranges {
-            self.ended.end(range, || self.drop_files(range))?;
-            self.compact(Family::Envelopes, Some(range));
+    }
+
+    /// Moves what lives out of the oldest files of bodies, which go then, a few of them at a time: until
+    /// that has happened it is there twice.
+    fn move_bodies(&self) -> Result<(), StoreError> {
+        for _ in 0..MOVES_MAX {
+            let bodies = self.bodies()?;
+            if !bodies.are_worth_moving(self.room()) {
+                break;
+            }
+            tracing::debug!(?bodies, "moving");
+            self.compact(Family::Envelopes, None, Depth::All);
         }
         Ok(())
     }
 
-    fn drop_files(&self, range: &Range) -> Result<(), StoreError> {
-        // RocksDB would take a file along that ends with the key at the end of the range itself.
-        let envelopes = self.family(Family::Envelopes);
-        if self.db.get_pinned_cf(envelopes, &range.to).map_err(failed)?.is_some() {
-            return Ok(());
-        }
-        self.db.delete_file_in_range_cf(envelopes, &range.from, &range.to).map_err(failed)
+    fn bodies(&self) -> Result<Bodies, StoreError> {
+        Ok(Bodies {
+            all: self.property(Family::Envelopes, BODY_BYTES)?,
+            dead: self.property(Family::Envelopes, DEAD_BODY_BYTES)?,
+        })
     }
 
     /// Compacts a table, or a range of it, beside RocksDB's own compactions and all reading and
     /// writing.
-    fn compact(&self, family: Family, range: Option<&Range>) {
+    fn compact(&self, family: Family, range: Option<&Range>, depth: Depth) {
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
+        if depth == Depth::All {
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        }
         let (from, to) = (range.map(|range| &range.from), range.map(|range| &range.to));
         self.db.compact_range_cf_opt(self.family(family), from, to, &options);
     }
@@ -290,7 +373,7 @@ impl RocksStore {
         Ok(tables)
     }
 
-    fn property(&self, family: Family, name: &PropName) -> Result<u64, StoreError> {
+    fn property(&self, family: Family, name: impl CStrLike) -> Result<u64, StoreError> {
         let value = self.db.property_int_value_cf(self.family(family), name).map_err(failed)?;
         Ok(value.unwrap_or(0))
     }
@@ -301,14 +384,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_compacted_when_a_tenth_of_what_lives_is_deleted() {
+    fn a_table_is_compacted_when_a_tenth_of_what_lives_is_deleted_or_a_fiftieth_without_room() {
         let entries = |live, deletions| Entries { all: live + 2 * deletions, deletions };
-        assert!(entries(1_000, 101).are_worth_compacting());
-        assert!(!entries(1_000, 100).are_worth_compacting());
-        assert!(entries(0, 64).are_worth_compacting());
-        assert!(!entries(0, 63).are_worth_compacting());
+        for (live, deletions, has_room, has_none) in [
+            (1_000, 101, true, true),
+            (1_000, 100, false, true),
+            (10_000, 201, false, true),
+            (10_000, 200, false, false),
+            (0, 64, true, true),
+            (0, 63, false, false),
+        ] {
+            let worth = |room| entries(live, deletions).are_worth_compacting(room);
+            assert_eq!([worth(Room::Plenty), worth(Room::Near)], [has_room, has_none], "{live}");
+        }
         // What was deleted before it reached a table leaves a deletion without what it deletes.
-        assert!(Entries { all: 64, deletions: 64 }.are_worth_compacting());
+        assert!(Entries { all: 64, deletions: 64 }.are_worth_compacting(Room::Plenty));
+    }
+
+    #[test]
+    fn bodies_are_moved_when_a_fifth_is_dead_or_a_fiftieth_without_room() {
+        for (all, dead, has_room, has_none) in [
+            (500, 101, true, true),
+            (500, 100, false, true),
+            (500, 10, false, false),
+            (1, 1, true, true),
+            (0, 0, false, false),
+        ] {
+            let bodies = Bodies { all: all << 20, dead: dead << 20 };
+            let worth = |room| bodies.are_worth_moving(room);
+            assert_eq!([worth(Room::Plenty), worth(Room::Near)], [has_room, has_none], "{dead}");
+        }
+        assert!(!Bodies { all: 900_000, dead: 900_000 }.are_worth_moving(Room::Near));
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn keep(name: &str, from: &Path, to: &Path) {
 
 /// Lets RocksDB do nothing any more; the store can only be closed then.
 pub(crate) fn hold_still(store: &Arc<RocksStore>) {
-    Upkeep::start(Arc::clone(store)).unwrap().stop();
+    Upkeep::start(Arc::clone(store), |_| {}).unwrap().stop();
 }
 
 /// One in `large` values is of the largest kind; they fill write buffers, so that tables are written.
@@ -203,7 +203,7 @@ fn a_loss_of_power_leaves_a_state_between_the_last_sync_and_the_last_write() {
         disk.note_sync();
         let large = if run % 4 == 0 { 3 } else { 200 };
         // Some runs last long enough for the upkeep to drop files and to compact.
-        let upkeep = (run % 8 == 0).then(|| Upkeep::start(Arc::clone(&store)).unwrap());
+        let upkeep = (run % 8 == 0).then(|| Upkeep::start(Arc::clone(&store), |_| {}).unwrap());
         for number in 1..=100 + dice.below(400) {
             let batch = batch(number, &mut dice, large);
             store.apply(batch.clone()).unwrap();

@@ -82,7 +82,7 @@ fn envelopes(store: &RocksStore) -> Vec<Entry> {
 fn the_space_of_acknowledged_envelopes_comes_back_within_a_minute() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
+    let upkeep = Upkeep::start(Arc::clone(&store), |_| {}).unwrap();
     let count = 30_000;
     for i in 0..count {
         accept(&store, 20_000, i);
@@ -103,7 +103,7 @@ fn the_space_of_acknowledged_envelopes_comes_back_within_a_minute() {
 fn what_a_store_at_rest_has_in_logs_is_written_out() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
+    let upkeep = Upkeep::start(Arc::clone(&store), |_| {}).unwrap();
     (0..30_000).for_each(|i| accept(&store, 20_000, i));
     store.sync().unwrap();
     let rests = || store.disk_use().logs < 1 << 20;
@@ -121,7 +121,7 @@ fn what_a_store_at_rest_has_in_logs_is_written_out() {
 fn half_of_the_envelopes_take_half_of_the_space() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
+    let upkeep = Upkeep::start(Arc::clone(&store), |_| {}).unwrap();
     let count = 30_000;
     for i in 0..count {
         accept(&store, 20_000, i);
@@ -142,7 +142,7 @@ fn half_of_the_envelopes_take_half_of_the_space() {
 fn a_day_that_is_over_goes_and_the_next_day_stays() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
+    let upkeep = Upkeep::start(Arc::clone(&store), |_| {}).unwrap();
     let count = 20_000;
     for i in 0..count {
         accept(&store, if i % 4 == 0 { 20_001 } else { 20_000 }, i);
@@ -173,7 +173,7 @@ fn what_is_written_into_a_range_that_ended_stays() {
     let range = Write::DeleteRange { table: Family::Envelopes, from: vec![], to };
     store.apply(Batch { seq: Seq(1), writes: vec![range] }).unwrap();
     accept(&store, 20_000, 7);
-    let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
+    let upkeep = Upkeep::start(Arc::clone(&store), |_| {}).unwrap();
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(envelopes(&store).len(), 1);
     drop(upkeep);
@@ -190,7 +190,7 @@ fn stopping_does_not_wait_for_a_compaction() {
         end(&store, 20_000, i);
     }
     store.sync().unwrap();
-    let upkeep = Upkeep::start(Arc::clone(&store)).unwrap();
+    let upkeep = Upkeep::start(Arc::clone(&store), |_| {}).unwrap();
     std::thread::sleep(Duration::from_millis(1_050));
     let started = Instant::now();
     upkeep.stop();

@@ -187,6 +187,9 @@ impl Node {
         if self.desk.promises() >= self.config.promises_max {
             return Ok(Err(Rejection::Busy));
         }
+        if self.is_disk_short_for(turn, envelope, origin.role)? {
+            return Ok(Err(Rejection::Busy));
+        }
         let has_room = self.make_room_for(turn, envelope, origin.role, origin.group)?;
         Ok(if has_room { Ok(()) } else { Err(Rejection::StoreFull) })
     }
@@ -224,6 +227,7 @@ impl Node {
         }
         self.look_for_expiry(expires_at);
         let bytes = envelope.body().len();
+        self.disk.add(size_of(bytes as u32));
         self.stats.envelopes += 1;
         self.stats.envelope_bytes += bytes as u64;
         self.stats.accepted += 1;

@@ -194,12 +194,16 @@ impl Node {
         }
         let bytes = card.to_bytes();
         let replaced = known.as_ref().map(|known| known.to_bytes().len());
+        if self.is_disk_short_for_others(bytes.len() as u64) {
+            return Ok(Err(Rejection::Busy));
+        }
         if !self.has_room_for_card(bytes.len(), replaced) {
             return Ok(Err(Rejection::StoreFull));
         }
         if let Some(known) = known {
             self.remove_card(&owner, &known);
         }
+        self.disk.add(bytes.len() as u64);
         self.stats.cards += 1;
         self.stats.card_bytes += bytes.len() as u64;
         self.desk.put(Family::Cards, owner.as_bytes().to_vec(), bytes);

@@ -101,6 +101,13 @@ pub enum Input {
     Tick,
     /// The disk has this batch and all before it.
     Durable(Seq),
+    /// The files of this node's store take so many bytes of the disk now, with all that has been deleted
+    /// and not given back yet (PROTOCOL §6.1). A host whose store takes more than what lives in it says so
+    /// every few seconds; one that never does has a store that gives everything back at once.
+    DiskTaken {
+        /// Bytes.
+        bytes: u64,
+    },
     /// Another node, proved by its link, asks.
     Request {
         /// To be named in the reply.

@@ -36,6 +36,7 @@ use super::own_mailboxes::OwnMailboxes;
 use super::records::Custody;
 use super::regions::Regions;
 use super::room;
+use super::room::Disk;
 use super::rotating::{ROTATING_KEY, Rotating};
 use super::routing::{BOOTSTRAP_MAX, Bootstrap};
 use super::shares::{LOTS_KEY, Shares, parse_charge};
@@ -91,6 +92,7 @@ pub(super) fn recover(
         listeners: BTreeSet::new(),
         arrivals,
         shares: read_shares(turn, seed)?,
+        disk: Disk::default(),
         endings,
         clock: read_clock(turn)?,
         clocks: PeerClocks::new(),

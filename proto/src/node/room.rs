@@ -1,10 +1,11 @@
 //! What this node's disk holds, by the node's own account, and whether there is room for more
-//! (PROTOCOL §6.1).
+//! (PROTOCOL §6.1). Entry type is [`Disk`], what the host says of it.
 //!
 //! Each kind of thing counts with what its rows take at the most, so that nothing that happens to it
 //! later can exceed the budget. Mail, with all that remains of it, and cards have a share each. What
 //! is kept of an envelope that ends always takes less than it did while it lived: whatever is full,
-//! an acknowledgement is obeyed and kept. Mail is this node's own clients' or others'; whose mail among
+//! an acknowledgement is obeyed and kept. What has been deleted takes its place on the disk until the store has
+//! given it back: while the files take nearly all of the budget, nothing is taken in. Mail is this node's own clients' or others'; whose mail among
 //! others' gives way is the business of `shares`.
 
 use crate::envelope::{Envelope, SizeClass};
@@ -21,8 +22,14 @@ const ENVELOPE_ROWS: u64 = 1_792;
 const TOMBSTONE_ROWS: u64 = 64;
 /// What an ending or a card takes beside its own bytes, with its place in the order of expiry.
 const SIGNED_ROWS: u64 = 128;
-/// One part in so many of the budget is for cards, the rest for mail.
-const CARDS_SHARE: u64 = 8;
+/// Of the budget, in sixteenths: what is for mail and what is for cards. The last one is for logs and for
+/// what has been deleted.
+const MAIL_SIXTEENTHS: u64 = 14;
+const CARDS_SIXTEENTHS: u64 = 1;
+/// One part in so many of the budget that must be free on the disk for others' mail and for cards, and for
+/// our own clients' mail: what is written may be there twice for a while, as a log and as a file.
+const FREE_FOR_OTHERS: u64 = 32;
+const FREE_FOR_OWN: u64 = 64;
 /// Of the room for mail, in eighths: up to where our own clients' mail may come while they submit, and
 /// while it is collected for them. So what others send to one of them leaves room to submit.
 const SUBMITTED_EIGHTHS: u64 = 6;
@@ -61,14 +68,67 @@ pub(super) const fn disk_bytes(stats: &Stats) -> u64 {
 }
 
 const fn cards_budget(config: &Config) -> u64 {
-    config.store_bytes_max / CARDS_SHARE
+    config.store_bytes_max / 16 * CARDS_SIXTEENTHS
 }
 
 const fn mail_budget(config: &Config) -> u64 {
-    config.store_bytes_max - cards_budget(config)
+    config.store_bytes_max / 16 * MAIL_SIXTEENTHS
+}
+
+/// What the files of the store take, as far as the host has said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Disk {
+    told: Option<u64>,
+    /// Bytes taken in since.
+    since: u64,
+}
+
+impl Disk {
+    /// The host says so.
+    pub(super) fn is_taken(&mut self, bytes: u64) {
+        *self = Self { told: Some(bytes), since: 0 };
+    }
+
+    /// So many bytes are written.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.since = self.since.saturating_add(bytes);
+    }
+
+    /// Whether so many more would leave less than one part in `free` of the budget.
+    fn is_short(&self, bytes: u64, budget: u64, free: u64) -> bool {
+        let taken = self.told.map(|told| told.saturating_add(self.since).saturating_add(bytes));
+        taken.is_some_and(|taken| taken > budget - budget / free)
+    }
 }
 
 impl Node {
+    /// Whether the files of the store leave no room for `envelope`, whatever the account says. What is there
+    /// beyond the account, since the budget was made smaller, goes then: else it might stay so for ever.
+    pub(super) fn is_disk_short_for(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        role: Role,
+    ) -> Result<bool, StoreError> {
+        let bytes = size_of(envelope.body().len() as u32);
+        let free = if role == Role::Own { FREE_FOR_OWN } else { FREE_FOR_OTHERS };
+        if !self.disk.is_short(bytes, self.config.store_bytes_max, free) {
+            return Ok(false);
+        }
+        match self.excess_of_others(0) {
+            0 => {}
+            excess => {
+                self.give_way_to_own(turn, excess)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the files of the store leave no room for so many bytes that others bring.
+    pub(super) fn is_disk_short_for_others(&self, bytes: u64) -> bool {
+        self.disk.is_short(bytes, self.config.store_bytes_max, FREE_FOR_OTHERS)
+    }
+
     /// Makes room for another envelope of `group`, or of our own clients, by evicting others' mail if
     /// it must. False when there is none to be had: then nothing is evicted, unless far too much lies
     /// here.

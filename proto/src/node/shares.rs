@@ -317,7 +317,15 @@ impl Node {
         ids: &mut Vec<EnvelopeId>,
     ) -> Result<(), StoreError> {
         let bytes = room::SMALLEST;
-        if ids.is_empty() || self.excess_of_others(bytes) == 0 {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if self.is_disk_short_for_others(bytes) {
+            ids.clear();
+            self.note_refusal(crate::rejection::Rejection::Busy);
+            return Ok(());
+        }
+        if self.excess_of_others(bytes) == 0 {
             return Ok(());
         }
         let Losers { groups, below } = self.shares.losers(group, bytes, Lot::default());
