@@ -18,8 +18,10 @@ const CLOCK_GOOD: Duration = Duration::from_secs(30);
 const SYNC_GOOD: Duration = Duration::from_millis(50);
 /// One sync of a hundred that takes longer is too slow.
 const SYNC_SLOW: Duration = Duration::from_millis(500);
-/// What a store takes beside what counts for its budget: logs, and room for giving space back.
-const BESIDE_STORE: u64 = 160 << 20;
+/// A store takes its budget at the most and, for moments, one part in so many more.
+const STORE_BESIDES: u64 = 20;
+/// With less left any disk is nearly full.
+const DISK_LEAST: u64 = 64 << 20;
 /// Of a hundred files that may be open, so many make it tight.
 const FILES_TIGHT: u64 = 90;
 /// What the machine should have left.
@@ -129,14 +131,15 @@ pub(super) fn disk_space(free: Option<u64>, taken: u64, bytes_max: u64) -> Findi
     let Some(free) = free else {
         return Finding::unknown(CHECK, "the system does not say how much room the disk has");
     };
-    let needed = bytes_max.saturating_sub(taken).saturating_add(BESIDE_STORE);
+    let most = bytes_max.saturating_add(bytes_max / STORE_BESIDES);
+    let needed = most.saturating_sub(taken).max(DISK_LEAST);
     let found = format!(
         "{} free; the store takes {} and may take {} (store.bytes_max)",
         size(free),
         size(taken),
         size(bytes_max)
     );
-    if free < BESIDE_STORE {
+    if free < DISK_LEAST {
         return Finding::problem(CHECK, found).with("make room, or lower `store.bytes_max`");
     }
     if free < needed {
@@ -293,8 +296,10 @@ mod tests {
         for (free, taken, state) in [
             (Some(4 * gib), 0, State::Good),
             (Some(gib), gib, State::Good),
+            (Some(100 * mib), gib, State::Good),
             (Some(gib), 0, State::Notice),
-            (Some(100 * mib), gib, State::Problem),
+            (Some(gib + gib / 20), 0, State::Good),
+            (Some(63 * mib), 2 * gib, State::Problem),
             (None, 0, State::Unknown),
         ] {
             assert_eq!(disk_space(free, taken, gib).state, state, "{free:?}, {taken}");

@@ -55,9 +55,9 @@ impl Sizes {
         Self {
             buffer: buffer as usize,
             logs: 4 * buffer,
-            table_file: (budget / 256).clamp(256 * kib, 16 * mib),
+            table_file: (budget / 128).clamp(512 * kib, 16 * mib),
             body_file: (budget / 128).clamp(512 * kib, 32 * mib),
-            compaction: (budget / 64).clamp(mib, 64 * mib),
+            compaction: (budget / 32).clamp(2 * mib, 128 * mib),
         }
     }
 }

@@ -58,7 +58,7 @@ const LOGS_BYTES_MIN: u64 = 1 << 20;
 const LOGS_PART: u64 = 10;
 
 /// A table is compacted when more than one entry has been deleted for so many that live, ...
-const LIVE_PER_DELETED: u64 = 10;
+const LIVE_PER_DELETED: u64 = 5;
 
 /// ... or for so many, when the store is near its budget, ...
 const LIVE_PER_DELETED_NEAR: u64 = 50;
@@ -384,11 +384,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_compacted_when_a_tenth_of_what_lives_is_deleted_or_a_fiftieth_without_room() {
+    fn a_table_is_compacted_when_a_fifth_of_what_lives_is_deleted_or_a_fiftieth_without_room() {
         let entries = |live, deletions| Entries { all: live + 2 * deletions, deletions };
         for (live, deletions, has_room, has_none) in [
-            (1_000, 101, true, true),
-            (1_000, 100, false, true),
+            (1_000, 201, true, true),
+            (1_000, 200, false, true),
             (10_000, 201, false, true),
             (10_000, 200, false, false),
             (0, 64, true, true),

@@ -107,7 +107,7 @@ impl Node {
         }
     }
 
-    /// Lets the store drop the files of days that are wholly over and of which nothing is left.
+    /// Lets the store clear away days that are wholly over and of which nothing is left.
     fn drop_old_days(&mut self, time: Time) {
         let today = time.day();
         if self.dropped_day < today {

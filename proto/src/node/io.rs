@@ -22,7 +22,7 @@ use super::drain::Handover;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// Time of expiry ‖ envelope id → the envelope as stored. In the order of expiry, so that what is
-    /// over stands at the head, and the files of a day that is over can be dropped whole.
+    /// over stands at the head, and a day that is over is one range.
     Envelopes,
     /// Envelope id → the custody record.
     Custody,

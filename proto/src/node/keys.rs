@@ -25,8 +25,7 @@ pub(super) enum Expiring {
     Card(Address),
 }
 
-/// By time of expiry first: what is over stands at the head, and the files of a day that is over are
-/// dropped whole.
+/// By time of expiry first: what is over stands at the head, and a day that is over is one range.
 pub(super) fn envelope(expires_at: Time, id: &EnvelopeId) -> Vec<u8> {
     [&expires_at.as_millis().to_be_bytes()[..], id.as_bytes()].concat()
 }

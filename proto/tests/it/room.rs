@@ -3,8 +3,8 @@
 use comm_proto::acknowledgement::{Acknowledgement, KEPT_AFTER_EXPIRY};
 use comm_proto::envelope::{Envelope, EnvelopeId};
 use comm_proto::key::KeyPair;
-use comm_proto::message::{ClientRequest, Request, Response};
-use comm_proto::node::{Config, Family};
+use comm_proto::message::{ClientRequest, EnvelopeState, Request, Response};
+use comm_proto::node::{Config, Family, Input};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::{Batch, Seq, Write};
 use comm_proto::time::Span;
@@ -202,4 +202,91 @@ fn an_account_that_lacks_cards_and_acknowledgements_is_completed_from_the_disk()
     let after = world.stats(0);
     assert_eq!(after.disk_bytes, before.disk_bytes);
     assert_eq!((after.acknowledgements, after.cards), (5, 5));
+}
+
+/// The answer to a delivery of one envelope by a stranger: `None` if it was taken.
+fn refusal(world: &mut World, letter: &Envelope) -> Option<Rejection> {
+    let envelopes = vec![letter.clone()];
+    let id = world.ask_as(stranger(1).public(), 0, Request::Deliver { envelopes });
+    world.run_for(Span::from_millis(10));
+    match world.answer(id) {
+        Some(Ok(Response::Delivered { refused, .. })) => refused.first().map(|(_, reason)| *reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn disk_taken(world: &mut World, bytes: u64) {
+    world.input(0, Input::DiskTaken { bytes });
+}
+
+/// G5: what was deleted takes its place until the store has given it back.
+#[test]
+fn a_node_whose_disk_is_taken_by_what_was_deleted_takes_nothing_in_until_that_is_given_back() {
+    let mut world = World::with(6, 1, small);
+    let mailbox = Mailbox::new(1);
+    disk_taken(&mut world, BUDGET - BUDGET / 32);
+    let letter = world.letter(&mailbox, 1);
+    assert_eq!(refusal(&mut world, &letter), Some(Rejection::Busy));
+    let card = card(&stranger(1), world.now(), Span::from_days(7));
+    let id = world.ask_as(stranger(1).public(), 0, Request::PutCard { card: card.clone() });
+    world.run_for(Span::from_millis(10));
+    assert_eq!(world.answer(id), Some(&Err(Rejection::Busy)));
+    // Nor does it ask for anything that would be refused.
+    let ids = vec![letter.id()];
+    let id = world.ask_as(stranger(1).public(), 0, Request::Offer { ids });
+    world.run_for(Span::from_millis(10));
+    match world.answer(id) {
+        Some(Ok(Response::Offered { wanted, .. })) => assert_eq!(wanted, &[]),
+        other => panic!("{other:?}"),
+    }
+    // Its own clients still have a little.
+    let own = world.letter(&mailbox, 2);
+    assert_eq!(world.submit(0, &own), Ok(EnvelopeState::Accepted));
+    assert!(world.host(0).holds(&own.id()));
+    disk_taken(&mut world, BUDGET / 2);
+    assert_eq!(refusal(&mut world, &letter), None);
+    let id = world.ask_as(stranger(1).public(), 0, Request::PutCard { card });
+    world.run_for(Span::from_millis(10));
+    assert_eq!(world.answer(id), Some(&Ok(Response::Done)));
+}
+
+/// G5: what comes between two looks at the disk counts too.
+#[test]
+fn between_two_reports_of_its_disk_a_node_takes_in_what_there_was_room_for() {
+    let mut world = World::with(7, 1, small);
+    let mailbox = Mailbox::new(1);
+    let taken_of = |world: &mut World, first: u64| {
+        let letters: Vec<_> = (first..first + 20).map(|n| world.letter(&mailbox, n)).collect();
+        letters.iter().filter(|letter| refusal(world, letter).is_none()).count()
+    };
+    let each = 1_024 + 1_792;
+    disk_taken(&mut world, BUDGET - BUDGET / 32 - 4 * each);
+    assert_eq!(taken_of(&mut world, 0), 4);
+    disk_taken(&mut world, BUDGET - BUDGET / 32 - 2 * each);
+    assert_eq!(taken_of(&mut world, 100), 2);
+    assert_eq!(world.stats(0).evicted, 0, "nothing gives way to what is refused");
+}
+
+/// G5: what is there beyond a budget that was made smaller goes, though the disk has no room.
+#[test]
+fn a_node_with_a_smaller_budget_than_before_evicts_though_its_disk_is_full() {
+    let mut world = World::with(8, 1, |config| config.store_bytes_max = 4 * BUDGET);
+    let mailbox = Mailbox::new(1);
+    for number in 0..250 {
+        let letter = world.letter(&mailbox, number);
+        assert!(hand_over(&mut world, 0, &letter));
+    }
+    let disk = world.host(0).store().clone();
+    let smaller = world.add(small);
+    assert_eq!(smaller, 1);
+    world.replace_disk(smaller, disk);
+    world.input(smaller, Input::DiskTaken { bytes: 4 * BUDGET });
+    let before = world.stats(smaller).disk_bytes;
+    for number in 1_000..1_010 {
+        let envelopes = vec![world.letter(&mailbox, number)];
+        world.ask_as(stranger(1).public(), smaller, Request::Deliver { envelopes });
+        world.run_for(Span::from_millis(10));
+    }
+    let stats = world.stats(smaller);
+    assert!(before > 2 * BUDGET && stats.disk_bytes <= BUDGET, "{before}, {stats:?}");
 }
