@@ -1,5 +1,5 @@
-//! A copy of a node's data while the node runs: its store at one moment, its key, and whom commands have
-//! blocked.
+//! A copy of a node's data while the node runs: its store at one moment, its key, whom commands have
+//! blocked, and what it has carried in this period.
 //!
 //! Entry types are [`Source`], which makes copies, and [`ask`], which has the running node make one;
 //! [`restore`] makes a data directory of one.
@@ -122,7 +122,7 @@ impl Source {
         let store = data_dir::store_path(copy);
         open.copy_to(&store)?;
         data_dir::copy_key(&self.data_dir, copy)?;
-        data_dir::copy_blocks(&self.data_dir, copy)?;
+        data_dir::copy_besides(&self.data_dir, copy)?;
         settle_files(&store)?;
         Ok(File::open(copy)?.sync_all()?)
     }

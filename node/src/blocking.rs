@@ -13,13 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
-use crate::data_dir::{self, DataDirError};
+use crate::data_dir::{self, BLOCKS_BYTES_MAX, DataDirError};
 use crate::links::blocks::{BlockList, Blocks, ENTRIES_MAX, Entry};
 
 pub use request::{AskError, Blocked, Order, ask};
-
-/// The longest file, in bytes: more than all entries take.
-const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// What commands have blocked, and the list in force. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -169,12 +166,20 @@ impl OwnBlocks {
     }
 }
 
+/// Whether a node could begin with what commands have blocked in the data directory, or copy of one, `dir`.
+///
+/// # Errors
+/// As [`OwnBlocks::open`].
+pub(crate) fn look_at(dir: &Path) -> Result<(), OwnBlocksError> {
+    read(&data_dir::blocks_path(dir)).map(drop)
+}
+
 fn read(path: &Path) -> Result<BTreeSet<Entry>, OwnBlocksError> {
     let failed = |source| OwnBlocksError::System { action: "read", path: path.to_owned(), source };
-    let Some(text) = data_dir::read_if_there(path, FILE_BYTES_MAX + 1).map_err(failed)? else {
+    let Some(text) = data_dir::read_if_there(path, BLOCKS_BYTES_MAX + 1).map_err(failed)? else {
         return Ok(BTreeSet::new());
     };
-    if text.len() as u64 > FILE_BYTES_MAX {
+    if text.len() as u64 > BLOCKS_BYTES_MAX {
         return Err(OwnBlocksError::TooLong(path.to_owned()));
     }
     let parse = |(number, line): (usize, &str)| {

@@ -206,21 +206,44 @@ pub(crate) fn key_in(data_dir: &Path) -> Result<KeyPair, DataDirError> {
     Ok(KeyPair::from_seed(&*read_secret(&path, file)?))
 }
 
+/// Where something lies in a data directory.
+type PathOf = fn(&Path) -> PathBuf;
+
+/// The longest list of what commands have blocked, in bytes: more than all entries take.
+pub(crate) const BLOCKS_BYTES_MAX: u64 = 8 << 20;
+/// The longest account of traffic, in bytes.
+const ACCOUNT_BYTES_MAX: u64 = 64 << 10;
+
 /// Where commands write down whom they block when the data directory is `data_dir`.
 pub fn blocks_path(data_dir: &Path) -> PathBuf {
     data_dir.join("blocks")
 }
 
-/// Writes what commands have blocked by the data directory `from` into the directory `to`, if there is anything.
+/// Where what was carried in this period is written down when the data directory is `data_dir`.
+pub fn account_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("traffic.account")
+}
+
+/// Writes what else a node needs of the data directory `from` into the directory `to`, as far as it is there: whom
+/// commands have blocked, and what was carried in this period.
 ///
 /// # Errors
-/// When the system refuses.
-pub fn copy_blocks(from: &Path, to: &Path) -> Result<(), DataDirError> {
-    let (from, to) = (blocks_path(from), blocks_path(to));
-    match read_if_there(&from, u64::MAX).map_err(system("read", &from))? {
-        Some(text) => write_durably(&to, text.as_bytes()).map_err(system("write", &to)),
-        None => Ok(()),
+/// When a file is longer than any that a node writes, or the system refuses.
+pub fn copy_besides(from: &Path, to: &Path) -> Result<(), DataDirError> {
+    for (path, bytes_max) in
+        [(blocks_path as PathOf, BLOCKS_BYTES_MAX), (account_path, ACCOUNT_BYTES_MAX)]
+    {
+        let (from, to) = (path(from), path(to));
+        let Some(text) = read_if_there(&from, bytes_max + 1).map_err(system("read", &from))? else {
+            continue;
+        };
+        if text.len() as u64 > bytes_max {
+            let too_long = io::Error::other("it is longer than any that a relay writes");
+            return Err(system("read", &from)(too_long));
+        }
+        write_durably(&to, text.as_bytes()).map_err(system("write", &to))?;
     }
+    Ok(())
 }
 
 /// The text of the file at `path`, at most so many bytes of it; none if there is no file.

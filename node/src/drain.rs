@@ -8,7 +8,7 @@ mod request;
 mod shown;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comm_proto::node::{Command, Handover};
 use comm_proto::wire::client::{DrainResponse, DrainState};
@@ -40,16 +40,20 @@ pub enum Drain {
 pub struct Drains {
     inbox: Inbox,
     state: Arc<watch::Sender<Drain>>,
+    /// Held while the state changes by an order and until the node has that order: else one that ends it could
+    /// reach the node before the one that begins it.
+    order: Arc<Mutex<()>>,
 }
 
 impl Drains {
     /// Of the node behind `inbox`.
     pub fn new(inbox: Inbox) -> Self {
-        Self { inbox, state: Arc::new(watch::Sender::new(Drain::Not)) }
+        Self { inbox, state: Arc::new(watch::Sender::new(Drain::Not)), order: Arc::default() }
     }
 
     /// Begins, or goes on if it is under way. The receiver sees how far it is, about once a second, and its end.
     pub fn begin(&self) -> watch::Receiver<Drain> {
+        let _order = self.order();
         let is_new = self.state.send_if_modified(|state| {
             let is_on = matches!(state, Drain::UnderWay(_) | Drain::Complete(_));
             if !is_on {
@@ -66,13 +70,20 @@ impl Drains {
     /// Ends it before its time, and waits for that; whether there was anything to end.
     pub async fn cancel(&self) -> bool {
         let mut state = self.state.subscribe();
-        if !matches!(*state.borrow(), Drain::UnderWay(_)) {
-            return false;
+        {
+            let _order = self.order();
+            if !matches!(*state.borrow(), Drain::UnderWay(_)) {
+                return false;
+            }
+            self.inbox.command(Command::Stay);
         }
-        self.inbox.command(Command::Stay);
         // An error means that the node is gone.
         let left = state.wait_for(|state| !matches!(state, Drain::UnderWay(_))).await;
         left.is_ok_and(|state| matches!(*state, Drain::Cancelled(_)))
+    }
+
+    fn order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until everything is handed over.
@@ -137,6 +148,37 @@ impl From<Drain> for DrainResponse {
             endings: handover.endings,
             endings_told: handover.endings_told,
             endings_untold: handover.endings_untold,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::thread;
+
+    use super::*;
+    use crate::driver::inbox::{Budget, InboxLimits, Turn};
+    use crate::driver::work::Own;
+
+    /// Else the node would begin what both were told is over.
+    #[test]
+    fn an_order_to_stay_never_reaches_the_node_before_the_order_to_leave() {
+        for _ in 0..2_000 {
+            let inbox = Inbox::new(InboxLimits::default());
+            let drains = Drains::new(inbox.clone());
+            let begins = {
+                let drains = drains.clone();
+                thread::spawn(move || drop(drains.begin()))
+            };
+            let mut cancelled = pin!(drains.cancel());
+            let _pending = cancelled.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            begins.join().unwrap();
+            let mut turn = Turn::default();
+            inbox.take(&mut turn, Budget { clients: 1, peers: 1 }, None);
+            let first = turn.own.pop_front();
+            assert!(matches!(first, Some(Own::Command(Command::Drain))), "{first:?}");
         }
     }
 }

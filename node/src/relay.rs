@@ -50,7 +50,7 @@ use crate::traffic::keeper::KeeperError;
 
 use budget::TrafficBudget;
 use limits::{accept_limits, dial_limits, keep_alive};
-use parts::{Around, Bound, Opened, Parts, announce, open};
+use parts::{Around, Bound, Hosting, Opened, Parts, announce, open};
 
 /// How long connections may linger once the node itself has ended.
 const LINGER: Duration = Duration::from_millis(500);
@@ -85,6 +85,7 @@ pub struct Relay {
     exporter: Option<Exporter>,
     figures: Figures,
     drains: Drains,
+    hosting: Hosting,
     budget: TrafficBudget,
     /// Last, as nobody else may use the directory before all the rest is gone.
     _data_dir: DataDir,
@@ -165,7 +166,7 @@ async fn run_by(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RelayError> {
     let mut config = config.validated()?;
-    let around = Around::new(&config, manager.clone())?;
+    let around = Around::new(&config, manager.clone(), Hosting::Alone)?;
     open_files::raise(&config);
     // One for the whole process, whichever node it counts for.
     let exporter = exporter(&config)?;
@@ -286,7 +287,7 @@ impl Relay {
     pub async fn start(config: NodeConfig) -> Result<Self, RelayError> {
         let config = config.validated()?;
         let exporter = exporter(&config)?;
-        let around = Around::new(&config, ServiceManager::none())?;
+        let around = Around::new(&config, ServiceManager::none(), Hosting::Inside)?;
         let mut relay = Self::begin(&config, Clock::new(), around).await?;
         exporter.iter().for_each(|exporter| exporter.say_serving(&relay.figures));
         relay.exporter = exporter;
@@ -295,7 +296,8 @@ impl Relay {
 
     async fn begin(config: &NodeConfig, clock: Clock, around: Around) -> Result<Self, RelayError> {
         let Opened { data_dir, key, token, network_key, store } = open(config).await?;
-        let blocks = OwnBlocks::open(data_dir.path(), around.blocks.clone())?;
+        let (blocks, hosting) =
+            (OwnBlocks::open(data_dir.path(), around.blocks.clone())?, around.hosting);
         let bound = Bound::new(config).await?;
         let parts = Parts::new(config, &key, network_key, (clock, around))?;
         let endpoints = config.endpoints(&bound.listening);
@@ -329,6 +331,7 @@ impl Relay {
             exporter: None,
             figures,
             drains,
+            hosting,
             budget,
             _data_dir: data_dir,
         };
@@ -430,7 +433,7 @@ impl Relay {
             copies: self.copies.clone(),
             figures: self.figures.clone(),
             examiner: Examiner::new(config, &self.listening, (&parts.peers, &parts.inbox)),
-            drains: self.drains.clone(),
+            drains: (self.hosting == Hosting::Alone).then(|| self.drains.clone()),
             blocks,
         };
         let (api, closed) = (self.api.clone(), self.closed());

@@ -11,9 +11,11 @@ use comm_proto::node::{Finding, Verification};
 use comm_proto::store::StoreError;
 use thiserror::Error;
 
+use crate::blocking::{self, OwnBlocksError};
 use crate::data_dir::{self, DataDirError};
 use crate::store::OpenError;
 use crate::store::read_only::ReadOnlyStore;
+use crate::traffic::book::{Book, BookError};
 
 /// So many findings are told one by one.
 const TOLD_MAX: usize = 100;
@@ -49,6 +51,12 @@ pub enum VerifyError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] DataDirError),
+    /// What commands have blocked cannot be read.
+    #[error(transparent)]
+    Blocks(#[from] OwnBlocksError),
+    /// What was carried in this period cannot be read.
+    #[error(transparent)]
+    Account(#[from] BookError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -97,6 +105,8 @@ pub fn verify(dir: &Path, mut shown: impl FnMut(u64, u64)) -> Result<Verdict, Ve
         error => error.into(),
     })?;
     let address = data_dir::key_in(dir)?.address();
+    blocking::look_at(dir)?;
+    Book::look_at(dir)?;
     let store = ReadOnlyStore::open(&path)?;
     let (about, mut verification) = (store.rows_about(), Verification::default());
     let (mut findings, mut more) = (Vec::new(), 0);

@@ -39,8 +39,8 @@ pub struct Owned {
     pub figures: Figures,
     /// How others see it.
     pub examiner: Examiner,
-    /// Handing over what it holds.
-    pub drains: Drains,
+    /// Handing over what it holds; nothing where a program that it is a part of decides when it ends.
+    pub drains: Option<Drains>,
     /// Whom it has nothing to do with.
     pub blocks: OwnBlocks,
 }
@@ -55,6 +55,11 @@ pub(super) struct OwnerCalls {
 impl OwnerCalls {
     pub(super) fn new(owned: Owned) -> Self {
         Self { owned, one: Arc::new(Semaphore::new(1)) }
+    }
+
+    fn drains(&self) -> Result<&Drains, Status> {
+        let inside = "this node is part of a program and ends with it: it is not to be drained";
+        self.owned.drains.as_ref().ok_or_else(|| Status::unimplemented(inside))
     }
 }
 
@@ -106,6 +111,7 @@ impl Owner for OwnerCalls {
         &self,
         _request: Request<DrainRequest>,
     ) -> Result<Response<Self::DrainStream>, Status> {
+        let drains = self.drains()?;
         if self.owned.figures.rests_until().is_some() {
             let reason =
                 "it hibernates and calls nobody: raise `traffic.volume_max` and reload it first";
@@ -116,7 +122,7 @@ impl Owner for OwnerCalls {
             ));
         }
         let (sender, reports) = mpsc::channel(1);
-        tokio::spawn(report_until_over(self.owned.drains.begin(), sender));
+        tokio::spawn(report_until_over(drains.begin(), sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(reports))))
     }
 
@@ -124,7 +130,7 @@ impl Owner for OwnerCalls {
         &self,
         _request: Request<CancelDrainRequest>,
     ) -> Result<Response<CancelDrainResponse>, Status> {
-        let was_under_way = self.owned.drains.cancel().await;
+        let was_under_way = self.drains()?.cancel().await;
         Ok(Response::new(CancelDrainResponse { was_under_way }))
     }
 

@@ -1,7 +1,8 @@
 //! A data directory from a copy: what `comm-node restore` does.
 //!
 //! Entry function is [`restore`]. A copy that is damaged is not restored, and nothing is put in the place of
-//! anything.
+//! anything. What was written is looked through once more before it gets its name: a medium may give other
+//! bytes the second time.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -32,6 +33,12 @@ pub enum RestoreError {
         .0.findings_count()
     )]
     Damaged(Box<Verdict>),
+    /// What was written is not what was read before.
+    #[error(
+        "{} was sound, but what was written of it is not: one of the two disks is failing; nothing was restored",
+        .0.display()
+    )]
+    Miscopied(PathBuf),
     /// The place is taken, the disk is full, or the system refuses.
     #[error(transparent)]
     Copy(#[from] BackupError),
@@ -62,13 +69,20 @@ pub fn restore(
         }
         Err(error) => return Err(failure(to, &error.into()).into()),
     }
-    let copied = fill(backup, &unfinished).and_then(|()| Ok(move_to(&unfinished, to)?));
-    copied.map_err(|stopped| {
+    let restored = fill_and_look(backup, &unfinished, &verdict)
+        .and_then(|()| move_to(&unfinished, to).map_err(|error| failure(to, &error.into()).into()));
+    if restored.is_err() {
         // What cannot be removed is told of by the next attempt.
         let _left = fs::remove_dir_all(&unfinished);
-        failure(to, &stopped)
-    })?;
-    Ok(verdict)
+    }
+    restored.map(|()| verdict)
+}
+
+fn fill_and_look(backup: &Path, to: &Path, verdict: &Verdict) -> Result<(), RestoreError> {
+    fill(backup, to).map_err(|stopped| failure(to, &stopped))?;
+    let written = verify(to, |_, _| {});
+    let same = written.is_ok_and(|it| it.is_sound() && it.rows == verdict.rows);
+    if same { Ok(()) } else { Err(RestoreError::Miscopied(backup.to_owned())) }
 }
 
 fn fill(backup: &Path, to: &Path) -> Result<(), Stopped> {
@@ -76,14 +90,23 @@ fn fill(backup: &Path, to: &Path) -> Result<(), Stopped> {
     DirBuilder::new().mode(0o700).create(&store)?;
     for file in fs::read_dir(&from)? {
         let file = file?;
-        if file.file_type()?.is_file() && file.file_name() != LOCK {
-            let place = store.join(file.file_name());
-            fs::copy(file.path(), &place)?;
-            fs::set_permissions(&place, Permissions::from_mode(0o600))?;
+        if file.file_name() == LOCK {
+            continue;
         }
+        if !file.file_type()?.is_file() {
+            let path = file.path();
+            return Err(io::Error::other(format!(
+                "{} is no file; a copy has only files",
+                path.display()
+            ))
+            .into());
+        }
+        let place = store.join(file.file_name());
+        fs::copy(file.path(), &place)?;
+        fs::set_permissions(&place, Permissions::from_mode(0o600))?;
     }
     data_dir::copy_key(backup, to)?;
-    data_dir::copy_blocks(backup, to)?;
+    data_dir::copy_besides(backup, to)?;
     settle_files(&store)?;
     Ok(File::open(to)?.sync_all()?)
 }

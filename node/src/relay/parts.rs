@@ -64,13 +64,27 @@ pub(super) struct Parts {
 pub(super) struct Around {
     pub(super) manager: ServiceManager,
     pub(super) blocks: Blocks,
+    pub(super) hosting: Hosting,
+}
+
+/// Who decides when a node ends for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hosting {
+    /// Its owner, who may have it leave: it is the whole of its process.
+    Alone,
+    /// The program that it is a part of.
+    Inside,
 }
 
 impl Around {
-    pub(super) fn new(config: &NodeConfig, manager: ServiceManager) -> Result<Self, RelayError> {
+    pub(super) fn new(
+        config: &NodeConfig,
+        manager: ServiceManager,
+        hosting: Hosting,
+    ) -> Result<Self, RelayError> {
         let blocks = Blocks::default();
         blocks.set(config.block_list()?);
-        Ok(Self { manager, blocks })
+        Ok(Self { manager, blocks, hosting })
     }
 }
 
@@ -105,7 +119,7 @@ impl Parts {
         let sessions = config.limits.sessions_max;
         let inbox = Inbox::new(InboxLimits { sessions, ..InboxLimits::default() });
         let clock = Arc::new(clock);
-        let Around { manager, blocks } = around;
+        let Around { manager, blocks, hosting: _ } = around;
         let traffic = Traffic::default();
         let mut credentials = Credentials::new(key)?.without(blocks).within(traffic.clone());
         if let Some(network_key) = network_key {

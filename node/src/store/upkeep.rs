@@ -137,7 +137,7 @@ struct Entries {
 }
 
 impl Upkeep {
-    /// Starts the thread. `report` is told how many bytes of the disk are taken, each time that it looks;
+    /// Starts the thread. `report` is told how many bytes of the disk are taken, at once and before and after whatever it does;
     /// it must not block.
     ///
     /// # Errors
@@ -251,6 +251,7 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
 
 fn look_until_stopped(shared: &Shared, store: &RocksStore, report: impl Fn(u64)) {
     let (mut rest, mut before) = (Duration::ZERO, DiskUse::default());
+    report(store.disk_use().total());
     while shared.rest(rest.max(PACE)) {
         let usage = store.disk_use();
         report(usage.total());
@@ -266,6 +267,8 @@ fn look_until_stopped(shared: &Shared, store: &RocksStore, report: impl Fn(u64))
                 REST_AFTER_FAILURE
             }
         };
+        // Whoever waits for room need not wait for the next look.
+        report(store.disk_use().total());
         before = usage;
     }
 }

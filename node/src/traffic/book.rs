@@ -13,10 +13,8 @@ use thiserror::Error;
 
 use super::account::{Account, Plan};
 use super::schedule::Period;
-use crate::data_dir::replace_file;
+use crate::data_dir::{account_path, replace_file};
 
-/// The file in the data directory.
-const NAME: &str = "traffic.account";
 /// What a crash loses, at the least and at the most, and otherwise as a part of the volume.
 const STEP: (u64, u64) = (1 << 20, 64 << 20);
 const STEP_PART: u64 = 256;
@@ -70,7 +68,7 @@ struct Before {
 impl Book {
     /// That of the data directory `dir`, and the account in it, if there is one.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Account>), BookError> {
-        let path = dir.join(NAME);
+        let path = account_path(dir);
         let account = match fs::read_to_string(&path) {
             Ok(text) => Some(read(&text).ok_or_else(|| BookError::Damaged(path.clone()))?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -78,6 +76,14 @@ impl Book {
         };
         let upto = account.as_ref().map(Account::used);
         Ok((Self { path, upto }, account))
+    }
+
+    /// Whether a node could begin with the account in the data directory, or copy of one, `dir`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn look_at(dir: &Path) -> Result<(), BookError> {
+        Self::open(dir).map(drop)
     }
 
     /// Whether so little is left of what the file has ahead that it should be written.

@@ -240,7 +240,7 @@ async fn a_relay_that_is_started_again_while_it_leaves_is_an_ordinary_one() {
     assert!(complaint.contains("no relay runs"), "{complaint}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_inside_a_program_does_not_take_orders_to_leave() {
     use std::os::unix::fs::PermissionsExt;
     let mut private = tempfile::Builder::new();
@@ -254,5 +254,14 @@ async fn a_relay_inside_a_program_does_not_take_orders_to_leave() {
     assert_eq!(refused.code(), Code::Unimplemented);
     let refused = owner.cancel_drain(CancelDrainRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
+    // Nor over its socket.
+    let data_dir = dir.path().to_str().unwrap();
+    for order in
+        [&["drain", "--data-dir", data_dir][..], &["drain", "--cancel", "--data-dir", data_dir]]
+    {
+        let (code, _, complaint) = said(order);
+        assert_eq!((code, complaint.lines().count()), (Some(1), 1), "{complaint}");
+        assert!(complaint.contains("is part of a program"), "{complaint}");
+    }
     relay.stop().await.unwrap();
 }

@@ -233,3 +233,52 @@ async fn what_is_restored_is_its_owners_alone_and_takes_nobodys_place() {
         said(&["restore", text(&dir.path().join("none")), text(&copy.join("x"))]);
     assert_eq!((code, complaint.lines().count()), (Some(2), 1), "{complaint}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_relay_could_begin_with_is_neither_sound_nor_restored() {
+    let (dir, copies) = (data_dir(), data_dir());
+    leave_data(dir.path()).await;
+    let to = copies.path().join("to");
+    let refused = |damaged: &Path, words: &str| {
+        let (code, _, complaint) = said(&["restore", text(damaged), text(&to)]);
+        assert_eq!((code, complaint.lines().count()), (Some(1), 1), "{complaint}");
+        assert!(complaint.contains(words) && !to.exists(), "{complaint}");
+    };
+    for (name, content, words) in [
+        ("blocks", "nobody\n".to_owned(), "this line blocks nobody"),
+        ("blocks", "a".repeat(9 << 20), "blocks is too long"),
+        ("traffic.account", "nothing".to_owned(), "traffic.account is damaged"),
+    ] {
+        let damaged = copies.path().join("damaged");
+        copy(dir.path(), &damaged);
+        fs::write(damaged.join(name), content).unwrap();
+        let (code, _, complaint) = verified(&damaged);
+        assert_eq!((code, complaint.lines().count()), (Some(1), 1), "{complaint}");
+        assert!(complaint.contains(words), "{complaint}");
+        refused(&damaged, words);
+        fs::remove_dir_all(&damaged).unwrap();
+    }
+    // A link in the place of a file of the store.
+    let linked = copies.path().join("linked");
+    copy(dir.path(), &linked);
+    let manifest = fs::read_dir(linked.join("store")).unwrap().map(|file| file.unwrap().path());
+    let manifest = manifest.into_iter().find(|path| text(path).contains("MANIFEST")).unwrap();
+    let elsewhere = copies.path().join("elsewhere");
+    fs::rename(&manifest, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &manifest).unwrap();
+    refused(&linked, "is no file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_account_of_traffic_goes_with_the_data() {
+    let (dir, copies) = (data_dir(), data_dir());
+    leave_data(dir.path()).await;
+    let account = "period_from = 1\nperiod_to = 2\nused = 3\nawake_since = 1\n";
+    fs::write(dir.path().join("traffic.account"), account).unwrap();
+    let (copy, to) = (copies.path().join("copy"), copies.path().join("to"));
+    let (code, _, complaint) = said(&["backup", "--data-dir", text(dir.path()), text(&copy)]);
+    assert_eq!(code, Some(0), "{complaint}");
+    let (code, _, complaint) = said(&["restore", text(&copy), text(&to)]);
+    assert_eq!(code, Some(0), "{complaint}");
+    assert_eq!(fs::read_to_string(to.join("traffic.account")).unwrap(), account);
+}
