@@ -22,10 +22,10 @@ const ENVELOPE_ROWS: u64 = 1_792;
 const TOMBSTONE_ROWS: u64 = 64;
 /// What an ending or a card takes beside its own bytes, with its place in the order of expiry.
 const SIGNED_ROWS: u64 = 128;
-/// Of the budget, in sixteenths: what is for mail and what is for cards. The last one is for logs and for
-/// what has been deleted.
-const MAIL_SIXTEENTHS: u64 = 14;
-const CARDS_SIXTEENTHS: u64 = 1;
+/// One part in so many of the budget is not for mail: half of it is for cards, and half for logs and for what has
+/// been deleted.
+const NOT_MAIL_SHARE: u64 = 8;
+const CARDS_SHARE: u64 = 2 * NOT_MAIL_SHARE;
 /// One part in so many of the budget that must be free on the disk for others' mail and for cards, and for
 /// our own clients' mail: what is written may be there twice for a while, as a log and as a file.
 const FREE_FOR_OTHERS: u64 = 32;
@@ -68,11 +68,11 @@ pub(super) const fn disk_bytes(stats: &Stats) -> u64 {
 }
 
 const fn cards_budget(config: &Config) -> u64 {
-    config.store_bytes_max / 16 * CARDS_SIXTEENTHS
+    config.store_bytes_max / CARDS_SHARE
 }
 
 const fn mail_budget(config: &Config) -> u64 {
-    config.store_bytes_max / 16 * MAIL_SIXTEENTHS
+    config.store_bytes_max - config.store_bytes_max / NOT_MAIL_SHARE
 }
 
 /// What the files of the store take, as far as the host has said.
