@@ -34,10 +34,6 @@ use options::Sizes;
 pub(crate) use options::FILES_MAX;
 pub use schema::SCHEMA;
 
-/// So much may gather in memory before whoever applies more has to write it out: the syncer is
-/// waiting for a slow disk then.
-const GATHERED_BYTES_MAX: usize = 4 << 20;
-
 /// What a store may take whose owner does not say: as much as a node does.
 const BUDGET: u64 = 1 << 30;
 
@@ -51,6 +47,7 @@ pub struct RocksStore {
     /// What it may take of the disk, in bytes.
     budget: u64,
     gathered: Gathered,
+    gathered_max: usize,
     /// Held by whoever writes to RocksDB, so that batches reach it in their order. After the first
     /// failure nothing is written or synced any more, whichever thread asks: rows are lost then
     /// that only the driver may answer for, by ending the node.
@@ -131,6 +128,7 @@ impl RocksStore {
             path: path.to_owned(),
             budget,
             gathered: Gathered::default(),
+            gathered_max: sizes.gathered,
             writing: Mutex::new(Ok(())),
             lowest: LowestKeys::default(),
             ended: EndedRanges::default(),
@@ -147,7 +145,7 @@ impl RocksStore {
         if batch.writes.iter().any(|write| matches!(write, Write::DeleteRange { .. })) {
             return self.apply_at_once(&batch.writes);
         }
-        if self.gathered.add(batch.writes) > GATHERED_BYTES_MAX {
+        if self.gathered.add(batch.writes) > self.gathered_max {
             self.write_out()?;
         }
         Ok(())

@@ -34,6 +34,9 @@ pub(crate) const FILES_MAX: usize = 256;
 /// How large files and buffers are, by what the store may take of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
+    /// So much may gather in memory before whoever applies more has to write it out: the syncer is
+    /// waiting for a slow disk then.
+    pub(super) gathered: usize,
     /// One write buffer of envelopes; one of any other table is half of it.
     buffer: usize,
     /// Logs on disk. Beyond it the tables that hold the oldest one back are written out.
@@ -53,11 +56,12 @@ impl Sizes {
         let (kib, mib) = (KIB as u64, MIB as u64);
         let buffer = (budget / 128).clamp(512 * kib, 8 * mib);
         Self {
+            gathered: (buffer / 2) as usize,
             buffer: buffer as usize,
             logs: 4 * buffer,
             table_file: (budget / 128).clamp(512 * kib, 16 * mib),
             body_file: (budget / 128).clamp(512 * kib, 32 * mib),
-            compaction: (budget / 32).clamp(2 * mib, 128 * mib),
+            compaction: (budget / 48).clamp(mib, 64 * mib),
         }
     }
 }
