@@ -70,7 +70,7 @@ pub fn restore(
         Err(error) => return Err(failure(to, &error.into()).into()),
     }
     let restored = fill(backup, &unfinished)
-        .map_err(|stopped| failure(to, &stopped).into())
+        .map_err(|stopped| RestoreError::from(failure(to, &stopped)))
         .and_then(|()| look_at(&unfinished, backup, &verdict))
         .and_then(|()| move_to(&unfinished, to).map_err(|error| failure(to, &error.into()).into()));
     if restored.is_err() {
