@@ -498,7 +498,7 @@ mod tests {
     }
 
     fn around(config: &NodeConfig) -> Around {
-        Around::new(config, ServiceManager::none()).unwrap()
+        Around::new(config, ServiceManager::none(), Hosting::Inside).unwrap()
     }
 
     async fn begun(config: &NodeConfig, clock: Clock) -> Relay {

@@ -174,7 +174,7 @@ mod tests {
         assert!(!book.is_behind(&account, &PLAN));
         let found = Book::open(dir.path()).unwrap().1.unwrap();
         assert_eq!(found.used(), account.used() + (4 << 20));
-        let mode = fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
+        let mode = fs::metadata(account_path(dir.path())).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
     }
 
@@ -184,7 +184,7 @@ mod tests {
         for text in
             ["", "used = 1\n", "period_from = 2\nperiod_to = 1\nused = 0\nawake_since = 0\n"]
         {
-            fs::write(dir.path().join(NAME), text).unwrap();
+            fs::write(account_path(dir.path()), text).unwrap();
             let error = Book::open(dir.path()).unwrap_err().to_string();
             assert!(error.contains("traffic.account is damaged; remove it"), "{error}");
         }

@@ -210,7 +210,9 @@ fn refusal(world: &mut World, letter: &Envelope) -> Option<Rejection> {
     let id = world.ask_as(stranger(1).public(), 0, Request::Deliver { envelopes });
     world.run_for(Span::from_millis(10));
     match world.answer(id) {
-        Some(Ok(Response::Delivered { refused, .. })) => refused.first().map(|(_, reason)| *reason),
+        Some(Ok(Response::Delivered { refused, .. })) => {
+            refused.first().map(|(_, reason)| reason.clone())
+        }
         other => panic!("{other:?}"),
     }
 }
