@@ -32,6 +32,8 @@ use upkeep::Moves;
 
 use options::Sizes;
 
+use options::Sizes;
+
 pub(crate) use options::FILES_MAX;
 pub use schema::SCHEMA;
 

@@ -69,7 +69,9 @@ pub fn restore(
         }
         Err(error) => return Err(failure(to, &error.into()).into()),
     }
-    let restored = fill_and_look(backup, &unfinished, &verdict)
+    let restored = fill(backup, &unfinished)
+        .map_err(|stopped| RestoreError::from(failure(to, &stopped)))
+        .and_then(|()| look_at(&unfinished, backup, &verdict))
         .and_then(|()| move_to(&unfinished, to).map_err(|error| failure(to, &error.into()).into()));
     if restored.is_err() {
         // What cannot be removed is told of by the next attempt.
@@ -78,10 +80,10 @@ pub fn restore(
     restored.map(|()| verdict)
 }
 
-fn fill_and_look(backup: &Path, to: &Path, verdict: &Verdict) -> Result<(), RestoreError> {
-    fill(backup, to).map_err(|stopped| failure(to, &stopped))?;
-    let written = verify(to, |_, _| {});
-    let same = written.is_ok_and(|it| it.is_sound() && it.rows == verdict.rows);
+/// Whether what was `written` is what was looked through before.
+fn look_at(written: &Path, backup: &Path, verdict: &Verdict) -> Result<(), RestoreError> {
+    let found = verify(written, |_, _| {});
+    let same = found.is_ok_and(|it| it.is_sound() && it.rows == verdict.rows);
     if same { Ok(()) } else { Err(RestoreError::Miscopied(backup.to_owned())) }
 }
 

@@ -189,7 +189,7 @@ fn written() -> u64 {
 
 /// The budget that the environment asks for, or else the small one of the suite.
 fn budget() -> u64 {
-    std::env::var("COMM_TEST_BUDGET_MIB").map_or(64, |mib| mib.parse().unwrap()) * MIB
+    std::env::var("COMM_TEST_BUDGET_MIB").map_or(128, |mib| mib.parse().unwrap()) * MIB
 }
 
 /// As many times the budget in as many days, and then the end of all that came.
