@@ -195,7 +195,9 @@ impl Log {
         if event.room() != self.room {
             return Err(LogError::OtherRoom);
         }
-        if self.contains(&event.id()) || self.waiting.contains(&event) {
+        // By its id alone: its author can sign it as often as they like.
+        let id = event.id();
+        if self.contains(&id) || self.waiting.iter().any(|waits| waits.id() == id) {
             return Ok(Taken::Known);
         }
         if !self.is_ready(&event) {
@@ -205,8 +207,7 @@ impl Log {
             self.waiting.push_back(event);
             return Ok(Taken::Waits);
         }
-        let id = self.insert(event)?;
-        let mut new = vec![id];
+        let mut new = vec![self.insert(event)?];
         self.take_waiting(&mut new);
         Ok(Taken::New(new))
     }
@@ -297,16 +298,22 @@ impl Log {
         loop {
             let ready = self.waiting.iter().position(|event| self.is_ready(event));
             let Some(at) = ready else { return };
+            let Some(event) = self.waiting.remove(at) else { return };
             // One that is not taken is as if it had never come.
-            let taken = self.waiting.remove(at).map(|event| self.insert(event));
-            if let Some(Ok(id)) = taken {
+            if !self.contains(&event.id())
+                && let Ok(id) = self.insert(event)
+            {
                 new.push(id);
             }
         }
     }
 
-    /// Takes an event all whose named ones are here.
+    /// Takes an event all whose named ones are here; does nothing if it is here itself.
     fn insert(&mut self, event: Verified<Event>) -> Result<EventId, LogError> {
+        let id = event.id();
+        if self.contains(&id) {
+            return Ok(id);
+        }
         self.check_bounds(&event)?;
         let past = self.past_of(event.named()).unwrap_or_default();
         if let Some(previous) = event.previous().and_then(|id| self.get(&id))
@@ -320,7 +327,6 @@ impl Log {
         let depths = event.named().filter_map(|id| self.by_id.get(&id));
         let depth = 1 + depths.map(|place| self.entries[*place].depth).max().unwrap_or(0);
         self.note_fork(&event);
-        let id = event.id();
         for named in event.named() {
             self.heads.remove(&named);
         }

@@ -4,6 +4,7 @@ mod attacks;
 mod merging;
 mod sizes;
 mod talking;
+mod twins;
 mod village;
 
 use std::collections::BTreeSet;
