@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::event::{Body, Change, Event, Heads};
 use super::id::{EventId, RoomId};
 use super::past::Past;
-use super::state::{Rank, Refused, Role, State};
+use super::state::{Office, Refused, Role, State};
 use crate::key::{KeyPair, PublicKey};
 use crate::time::Time;
 use crate::verified::Verified;
@@ -59,7 +59,7 @@ struct Entry {
     /// The length of the longest way from the first event.
     depth: u32,
     /// How high its author stood.
-    rank: Rank,
+    rank: Role,
 }
 
 /// Two events that an author made side by side: told to all, since an honest program makes none.
@@ -415,13 +415,12 @@ impl Log {
         let in_set = || self.order.iter().copied().filter(|place| set.contains(*place));
         let is_restricting = |place: &usize| {
             let change = self.entries[*place].event.change();
-            self.entries[*place].rank > Rank::MEMBER && change.is_some_and(restricts)
+            self.entries[*place].rank > Role::Member && change.is_some_and(restricts)
         };
-        let mut by_strength: Vec<usize> = in_set().filter(is_restricting).collect();
-        by_strength
-            .sort_by_key(|place| Reverse((self.strength(*place), self.entries[*place].rank)));
+        let mut highest_first: Vec<usize> = in_set().filter(is_restricting).collect();
+        highest_first.sort_by_key(|place| Reverse(self.entries[*place].rank));
         let mut void = Past::default();
-        for over in by_strength {
+        for over in highest_first {
             if void.contains(over) {
                 continue;
             }
@@ -434,21 +433,12 @@ impl Log {
         void
     }
 
-    /// Below which rank of their authors an event takes rights away.
-    fn strength(&self, place: usize) -> Rank {
-        let entry = &self.entries[place];
-        match entry.event.change() {
-            Some(Change::Appoint { role: Role::Owner, .. }) => entry.rank.next(),
-            _ => entry.rank,
-        }
-    }
-
     /// Whether `over` takes away the right to `place`, and neither author knew of the other.
     fn forbids(&self, over: usize, place: usize) -> bool {
         let (taker, other) = (&self.entries[over], &self.entries[place]);
         let is_concurrent =
             over != place && !taker.past.contains(place) && !other.past.contains(over);
-        if !is_concurrent || other.rank >= self.strength(over) {
+        if !is_concurrent || other.rank >= taker.rank {
             return false;
         }
         let (Some(taken), Some(change)) = (taker.event.change(), other.event.change()) else {
@@ -457,13 +447,8 @@ impl Log {
         let by = other.event.author();
         match taken {
             Change::Remove(member) => by == member,
-            Change::Appoint { member, role: Role::Member } => {
-                by == member && other.rank > Rank::MEMBER
-            }
-            // Of two owners whom one has made side by side, the first in the order counts.
-            Change::Appoint { role: Role::Owner, .. } => {
-                by == taker.event.author()
-                    && !matches!(change, Change::Appoint { role: Role::Owner, .. })
+            Change::Appoint { member, role: Office::Member } => {
+                by == member && other.rank > Role::Member
             }
             Change::Revoke(token) => matches!(change, Change::Admit(join) if join.token() == token),
             Change::Decide(policy) => {
@@ -479,8 +464,8 @@ impl Log {
 fn restricts(change: &Change) -> bool {
     match change {
         Change::Remove(_) | Change::Revoke(_) => true,
-        Change::Appoint { role, .. } => *role != Role::Admin,
-        Change::Decide(policy) => !policy.allows(Rank::MEMBER),
+        Change::Appoint { role, .. } => *role == Office::Member,
+        Change::Decide(policy) => !policy.allows(Role::Member),
         Change::Invite { .. } | Change::Admit(_) | Change::Leave | Change::Rename(_) => false,
     }
 }
