@@ -15,6 +15,7 @@ mod name;
 mod note;
 mod past;
 mod seat;
+mod shares;
 mod state;
 mod talk;
 

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::event::{Body, Change, Event, Heads};
 use super::id::{EventId, RoomId};
 use super::past::Past;
+use super::shares;
 use super::state::{Office, Refused, Role, State};
 use crate::key::{KeyPair, PublicKey};
 use crate::time::Time;
@@ -21,7 +22,8 @@ use crate::verified::Verified;
 pub const EVENTS_MAX: usize = 4_096;
 /// The most of one author, so that nobody fills a room alone.
 pub const AUTHOR_EVENTS_MAX: usize = 1_024;
-/// The most events that wait for others which they name; of more the one that came first is forgotten.
+/// The most events that wait for others which they name. Of more, the author with the most of them gives up one;
+/// all who are no members count as one author, since anybody can invent them.
 pub const WAITING_MAX: usize = 256;
 /// How many events are tried to find one that shows somebody that they are a member no more.
 const FAREWELL_TRIES: usize = 32;
@@ -201,10 +203,11 @@ impl Log {
             return Ok(Taken::Known);
         }
         if !self.is_ready(&event) {
-            if self.waiting.len() >= WAITING_MAX {
-                self.waiting.pop_front();
-            }
-            self.waiting.push_back(event);
+            let state = &self.known.state;
+            let whose = |waits: &Verified<Event>| {
+                Some(*waits.author()).filter(|author| state.is_member(author))
+            };
+            shares::keep(&mut self.waiting, event, WAITING_MAX, whose);
             return Ok(Taken::Waits);
         }
         let mut new = vec![self.insert(event)?];

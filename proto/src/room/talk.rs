@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::id::EventId;
 use super::log::Log;
 use super::note::Said;
+use super::shares;
 use crate::key::PublicKey;
 use crate::payload::MessageId;
 
-/// The most that waits for events; of more what came first is given up, and counts as missing.
+/// The most of members that waits for events; of more, the author with the most gives up what came first of theirs,
+/// and it counts as missing.
 pub const HELD_MAX: usize = 256;
+/// The most that waits of people who are no members: their admission may be on its way.
+const STRANGE_MAX: usize = 32;
 /// The most that is kept of people who are members no more.
 const DOUBTFUL_MAX: usize = 64;
 /// Gaps remembered of one author; what fills an older one is not shown.
@@ -23,6 +27,8 @@ const GAPS_MAX: usize = 256;
 pub struct Talk {
     authors: BTreeMap<PublicKey, Numbers>,
     held: VecDeque<Held>,
+    /// What waits of people who are no members as far as we know.
+    strange: VecDeque<Held>,
     /// What authors said who were members as far as they knew, and are none as far as we know.
     doubtful: VecDeque<Held>,
 }
@@ -77,8 +83,10 @@ impl Talk {
 
     /// What had waited and waits no longer, now that the log has more events.
     pub fn look_again(&mut self, log: &Log) -> Vec<Heard> {
-        let (held, doubtful) = (std::mem::take(&mut self.held), std::mem::take(&mut self.doubtful));
-        let mut heard: Vec<_> = held.into_iter().map(|held| self.judge(log, held)).collect();
+        let (held, strange) = (std::mem::take(&mut self.held), std::mem::take(&mut self.strange));
+        let doubtful = std::mem::take(&mut self.doubtful);
+        let waited = held.into_iter().chain(strange);
+        let mut heard: Vec<_> = waited.map(|held| self.judge(log, held)).collect();
         heard.retain(|heard| *heard != Heard::Held);
         // That their authors are members no more has been said.
         let again = doubtful.into_iter().map(|held| self.judge(log, held));
@@ -89,7 +97,13 @@ impl Talk {
     fn judge(&mut self, log: &Log, held: Held) -> Heard {
         let author = held.author;
         let Some(state) = log.state_at(held.said.heads.as_slice()) else {
-            keep(&mut self.held, held, HELD_MAX);
+            let is_member = log.state().is_member(&author);
+            let (queue, most) = if is_member {
+                (&mut self.held, HELD_MAX)
+            } else {
+                (&mut self.strange, STRANGE_MAX)
+            };
+            shares::keep(queue, held, most, |held| held.author);
             return Heard::Held;
         };
         let Some(then) = state.members().get(&author) else { return Heard::NotAMember };
@@ -100,7 +114,7 @@ impl Talk {
             // Whoever is removed could go on naming what they knew before. But what removed them may turn out to
             // be overruled.
             None => {
-                keep(&mut self.doubtful, held, DOUBTFUL_MAX);
+                shares::keep(&mut self.doubtful, held, DOUBTFUL_MAX, |held| held.author);
                 Heard::NotAMember
             }
         }
@@ -117,7 +131,7 @@ impl Talk {
         Heard::Shown { author, id, said: Box::new(said), missing_before, is_forked }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits of members. What waits of others is nothing to be asked for.
     pub fn is_complete(&self) -> bool {
         self.held.is_empty()
     }
@@ -127,6 +141,7 @@ impl Talk {
         let named = self
             .held
             .iter()
+            .chain(&self.strange)
             .flat_map(|held| held.said.heads.as_slice().iter().map(|id| (*id, held.author)));
         named.filter(|(id, _)| !log.contains(id)).collect()
     }
@@ -138,14 +153,6 @@ impl Talk {
             gaps.into_iter().flatten().map(|(first, last)| (last - first).saturating_add(1));
         lengths.fold(0, u64::saturating_add)
     }
-}
-
-/// Keeps something in a queue in which the oldest gives way.
-fn keep(queue: &mut VecDeque<Held>, held: Held, most: usize) {
-    if queue.len() >= most {
-        queue.pop_front();
-    }
-    queue.push_back(held);
 }
 
 impl Numbers {

@@ -1,6 +1,7 @@
 //! Rooms: the log of who belongs together, invitations, and what is said (PROTOCOL §4.14 to §4.18).
 
 mod attacks;
+mod crowding;
 mod merging;
 mod sizes;
 mod talking;
