@@ -122,7 +122,8 @@ pub enum EventError {
 }
 
 impl Heads {
-    /// Of all heads that somebody knows, those that an event names; none if there is none.
+    /// Of these, those that an event can name: the lowest, if there are too many; nothing if there is none.
+    /// [`Log::heads_for`](super::Log::heads_for) chooses.
     pub fn of(known: &BTreeSet<EventId>) -> Option<Self> {
         let some: Vec<_> = known.iter().copied().take(HEADS_MAX).collect();
         (!some.is_empty()).then_some(Self(some))

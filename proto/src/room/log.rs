@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thiserror::Error;
 
-use super::event::{Body, Change, Event, Heads};
+use super::event::{Body, Change, Event, HEADS_MAX, Heads};
 use super::id::{EventId, RoomId};
 use super::past::Past;
 use super::shares;
@@ -159,6 +159,31 @@ impl Log {
         &self.heads
     }
 
+    /// The events that somebody names who knows all that is here: if there are too many heads, first those that show
+    /// what they themselves are in the room, then the deepest. Heads of others that come first in any other order
+    /// could be made at will, to hide who came later.
+    pub fn heads_for(&self, author: &PublicKey) -> Heads {
+        let ids = |places: &[usize]| places.iter().map(|at| self.entries[*at].event.id()).collect();
+        let mut heads: Vec<usize> = self.heads.iter().map(|id| self.by_id[id]).collect();
+        if heads.len() > HEADS_MAX {
+            heads
+                .sort_by_key(|at| Reverse((self.entries[*at].depth, self.entries[*at].event.id())));
+            let standing = self.standing_of(author);
+            for shows in &standing {
+                let leads = |at: &usize| at == shows || self.entries[*at].past.contains(*shows);
+                if let Some(at) = heads.iter().position(leads) {
+                    heads[..=at].rotate_right(1);
+                }
+            }
+            heads.truncate(HEADS_MAX);
+            // What else they lead to may hide it all the same.
+            if !self.shows(&heads, author) && !standing.is_empty() {
+                heads = standing;
+            }
+        }
+        Heads::of(&ids(&heads)).unwrap_or_else(|| self.first_alone())
+    }
+
     /// All forks that are known. Both sides of a fork are among the events.
     pub fn forks(&self) -> &[Fork] {
         &self.forks
@@ -225,7 +250,7 @@ impl Log {
         change: Change,
         now: Time,
     ) -> Result<Verified<Event>, LogError> {
-        let parents = Heads::of(&self.heads).unwrap_or_else(|| self.first_alone());
+        let parents = self.heads_for(&author.public());
         let previous = self.last_of(&author.public());
         let body = Body::Change { room: self.room, previous, parents, change };
         let event = Event::sign(author, body, now);
@@ -289,6 +314,28 @@ impl Log {
 
     fn first_alone(&self) -> Heads {
         Heads::of(&BTreeSet::from([self.room.first()])).expect("there is one")
+    }
+
+    /// The events that made a member what they are: the last that gave them their role, and the one that let them in.
+    fn standing_of(&self, member: &PublicKey) -> Vec<usize> {
+        let Some(known) = self.state().members().get(member) else { return Vec::new() };
+        let appoints = |place: &&usize| {
+            let event = &self.entries[**place].event;
+            let is_about_them = matches!(event.change(), Some(Change::Appoint { member: who, .. }) if who == member);
+            is_about_them && !self.known.idle.contains_key(&event.id())
+        };
+        let role = self.order.iter().rev().find(appoints).copied();
+        role.into_iter().chain(self.by_id.get(&known.since).copied()).collect()
+    }
+
+    /// Whether somebody is by some heads alone what they are by everything.
+    fn shows(&self, heads: &[usize], member: &PublicKey) -> bool {
+        let past = self.past_of(heads.iter().map(|at| self.entries[*at].event.id()));
+        let there = past.map(|past| self.evaluate(&past).state);
+        let there = there.as_ref().and_then(|state| state.members().get(member));
+        let here = self.state().members().get(member);
+        there.map(|there| (there.role, there.membership))
+            == here.map(|here| (here.role, here.membership))
     }
 
     /// The last of somebody's events, on the longest way if they have forked.

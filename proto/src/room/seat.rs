@@ -130,7 +130,7 @@ impl Seat {
         if !self.is_member() {
             return Err(Refused::NotAMember);
         }
-        let heads = Heads::of(self.log.heads()).ok_or(Refused::NoChange)?;
+        let heads = self.log.heads_for(&self.me.public());
         let (room, sequence, previous) = (self.log.room(), self.said + 1, self.last);
         let said = Said { room, sequence, previous, heads, content_type, body };
         let id = said.id(&self.me.public());
@@ -198,7 +198,7 @@ impl Seat {
     }
 
     fn want(&mut self, from: PublicKey, now: Time, steps: &mut Vec<Step>) {
-        let Some(known) = Heads::of(self.log.heads()) else { return };
+        let known = self.log.heads_for(&self.me.public());
         let named = self.talk.missing(&self.log).into_iter();
         let named = named.filter(|(_, by)| self.is_fellow(by)).map(|(id, _)| id);
         let wanted: BTreeSet<_> = self.log.missing().into_iter().chain(named).collect();

@@ -3,8 +3,8 @@
 use comm_proto::key::PublicKey;
 use comm_proto::payload::ContentType;
 use comm_proto::room::{
-    Change, EventId, HELD_MAX, Heads, Heard, Log, Note, Refusal, Said, Seat, Step, Taken, Talk,
-    WAITING_MAX,
+    Change, EventId, HEADS_MAX, HELD_MAX, Heads, Heard, Log, Note, Office, Refusal, Said, Seat,
+    Step, Taken, Talk, WAITING_MAX,
 };
 
 use super::{NOW, bring_in, forged, invite, key, name, person, room_of, tell};
@@ -129,4 +129,43 @@ fn events_of_a_member_that_wait_displace_none_of_others_and_invented_people_have
         log.take(invented).unwrap();
     }
     assert_eq!(log.take(before.clone()), Ok(Taken::New(vec![before.id(), honest.id()])));
+}
+
+/// Events side by side with ids that come first, and as deep as they like.
+fn branch_out(log: &mut Log, author: u8) {
+    let since = log.state().members()[&key(author)].since;
+    let mut made = 0;
+    for text in 0_u32.. {
+        let token = person(200).public();
+        let expires_at = NOW + comm_proto::time::Span::from_secs(1 + u64::from(text));
+        let event = forged(log, author, None, &[since], Change::Invite { token, expires_at });
+        if event.id().as_bytes()[0] < 16 {
+            log.take(event).unwrap();
+            made += 1;
+        }
+        if made == HEADS_MAX + 4 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn whoever_was_let_in_after_a_member_who_branches_out_is_heard_and_acts_all_the_same() {
+    let mut log = room_of(5, &[]);
+    branch_out(&mut log, 1);
+    let mut reader = Seat::take(person(0), log.clone());
+    let mut later = Seat::take(person(4), log.clone());
+    let (_, steps) = later.say(ContentType::TEXT, b"here".to_vec()).unwrap();
+    let note = steps.into_iter().find_map(|step| match step {
+        Step::Send { to, note } if to == key(0) => Some(note),
+        _ => None,
+    });
+    let heard = reader.hear(key(4), note.unwrap(), NOW);
+    assert!(matches!(&heard[..], [Step::Heard(Heard::Shown { .. })]), "{heard:?}");
+    let mut theirs = log.clone();
+    invite(&mut theirs, 4, 90).unwrap();
+    super::appoint(&mut log, 3, Office::Admin);
+    branch_out(&mut log, 2);
+    log.write(&person(3), Change::Rename(name("as an admin")), NOW).unwrap();
+    assert_eq!(log.state().name().as_str(), "as an admin");
 }
