@@ -459,16 +459,21 @@ impl Log {
         Known { state, idle }
     }
 
-    /// The events of a set that others of it make void. Whoever makes one void stands higher than its author,
-    /// so going from the highest down needs no second look.
+    /// The events of a set that others of it make void. Whoever makes one void stands higher than its author, or is
+    /// its author and leaves, which only somebody higher makes void: so going from the highest down, and at
+    /// each height from those who leave, needs no second look.
     fn overruled(&self, set: &Past) -> Past {
         let in_set = || self.order.iter().copied().filter(|place| set.contains(*place));
         let is_restricting = |place: &usize| {
-            let change = self.entries[*place].event.change();
-            self.entries[*place].rank > Role::Member && change.is_some_and(restricts)
+            let entry = &self.entries[*place];
+            let (change, is_above) = (entry.event.change(), entry.rank > Role::Member);
+            change.is_some_and(|change| restricts(change) && (is_above || *change == Change::Leave))
         };
         let mut highest_first: Vec<usize> = in_set().filter(is_restricting).collect();
-        highest_first.sort_by_key(|place| Reverse(self.entries[*place].rank));
+        highest_first.sort_by_key(|place| {
+            let entry = &self.entries[*place];
+            (Reverse(entry.rank), entry.event.change() != Some(&Change::Leave))
+        });
         let mut void = Past::default();
         for over in highest_first {
             if void.contains(over) {
@@ -488,7 +493,7 @@ impl Log {
         let (taker, other) = (&self.entries[over], &self.entries[place]);
         let is_concurrent =
             over != place && !taker.past.contains(place) && !other.past.contains(over);
-        if !is_concurrent || other.rank >= taker.rank {
+        if !is_concurrent {
             return false;
         }
         let (Some(taken), Some(change)) = (taker.event.change(), other.event.change()) else {
@@ -496,6 +501,10 @@ impl Log {
         };
         let by = other.event.author();
         match taken {
+            Change::Leave => {
+                by == taker.event.author() && other.rank <= taker.rank && *change != Change::Leave
+            }
+            _ if other.rank >= taker.rank => false,
             Change::Remove(member) => by == member,
             Change::Appoint { member, role: Office::Member } => {
                 by == member && other.rank > Role::Member
@@ -513,9 +522,9 @@ impl Log {
 /// Whether an event takes a right away.
 fn restricts(change: &Change) -> bool {
     match change {
-        Change::Remove(_) | Change::Revoke(_) => true,
+        Change::Leave | Change::Remove(_) | Change::Revoke(_) => true,
         Change::Appoint { role, .. } => *role == Office::Member,
         Change::Decide(policy) => !policy.allows(Role::Member),
-        Change::Invite { .. } | Change::Admit(_) | Change::Leave | Change::Rename(_) => false,
+        Change::Invite { .. } | Change::Admit(_) | Change::Rename(_) => false,
     }
 }

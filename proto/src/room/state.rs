@@ -5,7 +5,7 @@
 //! both where they stood when they made the event and where it falls among all others, and *leave*, which is looked
 //! at only where they stood: a lock that somebody had not heard of is no reason why what they did should be undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -90,6 +90,8 @@ pub struct State {
     name: RoomName,
     policy: Policy,
     members: BTreeMap<PublicKey, Member>,
+    /// Who has belonged to it and does not.
+    former: BTreeSet<PublicKey>,
     tokens: BTreeMap<PublicKey, Token>,
 }
 
@@ -202,6 +204,7 @@ impl State {
             name: name.clone(),
             policy: Policy::default(),
             members: BTreeMap::from([(*event.author(), owner)]),
+            former: BTreeSet::new(),
             tokens: BTreeMap::new(),
         })
     }
@@ -268,8 +271,13 @@ impl State {
                 if is_needed { Err(Refused::OwnerStays) } else { Ok(()) }
             }
             Change::Remove(key) => {
-                let member = self.members.get(key).ok_or(Refused::NoSuchMember)?;
-                if author.role > member.role { Ok(()) } else { Err(Refused::NotEntitled) }
+                match self.members.get(key) {
+                    Some(member) if author.role > member.role => Ok(()),
+                    Some(_) => Err(Refused::NotEntitled),
+                    // Whoever has left may act beside their leaving as what they became later.
+                    None if self.former.contains(key) => author.at_least(Role::Admin),
+                    None => Err(Refused::NoSuchMember),
+                }
             }
             Change::Appoint { member, role } => {
                 author.at_least(Role::Owner)?;
@@ -294,6 +302,7 @@ impl State {
                 let (since, membership) = (event.id(), *join.fresh());
                 let member = Member { role: Role::Member, since, membership };
                 self.members.insert(*join.joiner(), member);
+                self.former.remove(join.joiner());
                 if let Some(token) = self.tokens.get_mut(join.token()) {
                     token.fate = Fate::Used;
                 }
@@ -360,7 +369,9 @@ impl State {
     }
 
     fn drop_member(&mut self, member: &PublicKey) {
-        self.members.remove(member);
+        if self.members.remove(member).is_some() {
+            self.former.insert(*member);
+        }
         self.end(|_, token| token.by == *member);
     }
 

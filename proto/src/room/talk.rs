@@ -65,9 +65,11 @@ pub enum Heard {
     NotAMember,
 }
 
-/// Which numbers of an author have come.
+/// Which numbers of an author have come since they joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Numbers {
+    /// What they drew then: whoever comes back counts anew.
+    membership: [u8; 32],
     highest: u64,
     /// The id of the highest.
     last: Option<MessageId>,
@@ -108,7 +110,7 @@ impl Talk {
         };
         let Some(then) = state.members().get(&author) else { return Heard::NotAMember };
         match log.state().members().get(&author) {
-            Some(now) if now.membership == then.membership => self.count(held),
+            Some(now) if now.membership == then.membership => self.count(held, now.membership),
             // They have come back since.
             Some(_) => Heard::NotAMember,
             // Whoever is removed could go on naming what they knew before. But what removed them may turn out to
@@ -120,9 +122,14 @@ impl Talk {
         }
     }
 
-    fn count(&mut self, Held { author, first, said }: Held) -> Heard {
+    fn count(&mut self, held: Held, membership: [u8; 32]) -> Heard {
+        let Held { author, first, said } = held;
         let (id, sequence) = (said.id(&author), said.sequence);
-        let numbers = self.authors.entry(author).or_insert_with(|| Numbers::before(first));
+        let numbers =
+            self.authors.entry(author).or_insert_with(|| Numbers::before(first, membership));
+        if numbers.membership != membership {
+            *numbers = Numbers::before(first, membership);
+        }
         let is_forked = numbers.is_forked(&said);
         if !numbers.take(first, sequence, id) {
             return Heard::Again;
@@ -156,8 +163,8 @@ impl Talk {
 }
 
 impl Numbers {
-    fn before(first: u64) -> Self {
-        Self { highest: first - 1, last: None, gaps: BTreeMap::new() }
+    fn before(first: u64, membership: [u8; 32]) -> Self {
+        Self { membership, highest: first - 1, last: None, gaps: BTreeMap::new() }
     }
 
     /// Whether something else than what it names stands directly before it.

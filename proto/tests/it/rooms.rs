@@ -2,6 +2,7 @@
 
 mod attacks;
 mod crowding;
+mod leaving;
 mod merging;
 mod sizes;
 mod talking;

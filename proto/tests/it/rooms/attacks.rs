@@ -123,6 +123,19 @@ fn an_invitation_is_good_for_thirty_days_at_most() {
     }
 }
 
+/// When it was made is what its author says; by the clock of whoever lets somebody in it is good for no longer.
+#[test]
+fn an_invitation_of_the_far_future_lets_nobody_in_before() {
+    let mut log = room_of(2, &[]);
+    let expires_at = NOW + Span::from_days(60);
+    let invitation = Invitation::new(log.room(), key(1), Vec::new(), [8; 32], expires_at);
+    let change = Change::Invite { token: invitation.token(), expires_at };
+    log.write(&person(1), change, NOW + Span::from_days(31)).unwrap();
+    let join = Join::sign(&invitation, &person(5), [1; 32]);
+    assert_eq!(admit(&mut log, &person(0), &join, NOW).map(|_| ()), refused(Refused::Lifetime));
+    assert!(admit(&mut log, &person(0), &join, NOW + Span::from_days(30)).is_ok());
+}
+
 #[test]
 fn nobody_is_made_a_member_who_has_not_asked_for_it() {
     let mut log = founded();
