@@ -15,6 +15,7 @@ mod name;
 mod note;
 mod past;
 mod seat;
+mod shares;
 mod state;
 mod talk;
 
@@ -28,5 +29,7 @@ pub use log::{AUTHOR_EVENTS_MAX, EVENTS_MAX, Fork, Log, LogError, Taken, Verdict
 pub use name::{NAME_MAX, NameError, RoomName};
 pub use note::{EVENTS_OF_A_NOTE_MAX, Note, NoteError, Refusal, Said, WANTED_MAX};
 pub use seat::{ASK_AGAIN, Seat, Step};
-pub use state::{INVITATIONS_MAX, MEMBERS_MAX, Member, Policy, Rank, Refused, Role, State, Token};
+pub use state::{
+    INVITATIONS_MAX, MEMBERS_MAX, Member, Office, Policy, Refused, Role, State, Token,
+};
 pub use talk::{HELD_MAX, Heard, Talk};

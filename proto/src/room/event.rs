@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::id::{EventId, RoomId};
 use super::invitation::Join;
 use super::name::{NAME_BYTES_MAX, NameError, RoomName};
-use super::state::{Policy, Role};
+use super::state::{Office, Policy};
 use crate::key::{KeyPair, PublicKey, Signature};
 use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 use crate::time::Time;
@@ -85,8 +85,8 @@ pub enum Change {
     Appoint {
         /// Who.
         member: PublicKey,
-        /// Which. Whoever makes an owner becomes an admin.
-        role: Role,
+        /// Which.
+        role: Office,
     },
     /// The room is called differently.
     Rename(RoomName),
@@ -122,7 +122,8 @@ pub enum EventError {
 }
 
 impl Heads {
-    /// Of all heads that somebody knows, those that an event names; none if there is none.
+    /// Of these, those that an event can name: the lowest, if there are too many; nothing if there is none.
+    /// [`Log::heads_for`](super::Log::heads_for) chooses.
     pub fn of(known: &BTreeSet<EventId>) -> Option<Self> {
         let some: Vec<_> = known.iter().copied().take(HEADS_MAX).collect();
         (!some.is_empty()).then_some(Self(some))
@@ -334,7 +335,7 @@ fn read_change(kind: u8, fields: &mut FieldReader<'_>) -> Result<Change, EventEr
         REMOVE => Change::Remove(PublicKey::from_bytes(fields.array()?)),
         APPOINT => Change::Appoint {
             member: PublicKey::from_bytes(fields.array()?),
-            role: Role::from_code(fields.u8()?).ok_or(EventError::Value("the role"))?,
+            role: Office::from_code(fields.u8()?).ok_or(EventError::Value("the role"))?,
         },
         RENAME => Change::Rename(read_name(fields)?),
         DECIDE => {
@@ -382,7 +383,7 @@ mod tests {
             Change::Admit(Box::new(join)),
             Change::Leave,
             Change::Remove(key),
-            Change::Appoint { member: key, role: Role::Admin },
+            Change::Appoint { member: key, role: Office::Admin },
             Change::Rename(name("ä club")),
             Change::Decide(Policy::Nobody),
         ]

@@ -9,9 +9,10 @@ use thiserror::Error;
 
 use super::event::{Change, Event};
 use super::id::EventId;
-use super::invitation::{Invitation, InvitationError, Join};
+use super::invitation::{INVITATION_LIFETIME_MAX, Invitation, InvitationError, Join};
 use super::log::{Log, LogError, WAITING_MAX};
 use super::note::Note;
+use super::state::Refused;
 use crate::address::Address;
 use crate::envelope::CLOCK_TOLERANCE;
 use crate::key::KeyPair;
@@ -61,6 +62,11 @@ pub fn admit(
     }
     // Signed for another room, it would make an event that nobody takes.
     join.check(log.room()).map_err(|_| LogError::OtherRoom)?;
+    // When it was made is what its author says.
+    let is_too_long = |until: Time| until > now + INVITATION_LIFETIME_MAX + CLOCK_TOLERANCE;
+    if log.state().tokens().get(join.token()).is_some_and(|token| is_too_long(token.expires_at)) {
+        return Err(Refused::Lifetime.into());
+    }
     let change = Change::Admit(Box::new(Join::clone(join)));
     log.write(admitter, change, now).map(|event| event.id())
 }

@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thiserror::Error;
 
-use super::event::{Body, Change, Event, Heads};
+use super::event::{Body, Change, Event, HEADS_MAX, Heads};
 use super::id::{EventId, RoomId};
 use super::past::Past;
-use super::state::{Rank, Refused, Role, State};
+use super::shares;
+use super::state::{Office, Refused, Role, State};
 use crate::key::{KeyPair, PublicKey};
 use crate::time::Time;
 use crate::verified::Verified;
@@ -21,7 +22,8 @@ use crate::verified::Verified;
 pub const EVENTS_MAX: usize = 4_096;
 /// The most of one author, so that nobody fills a room alone.
 pub const AUTHOR_EVENTS_MAX: usize = 1_024;
-/// The most events that wait for others which they name; of more the one that came first is forgotten.
+/// The most events that wait for others which they name. Of more, the author with the most of them gives up one;
+/// all who are no members count as one author, since anybody can invent them.
 pub const WAITING_MAX: usize = 256;
 /// How many events are tried to find one that shows somebody that they are a member no more.
 const FAREWELL_TRIES: usize = 32;
@@ -59,7 +61,7 @@ struct Entry {
     /// The length of the longest way from the first event.
     depth: u32,
     /// How high its author stood.
-    rank: Rank,
+    rank: Role,
 }
 
 /// Two events that an author made side by side: told to all, since an honest program makes none.
@@ -157,6 +159,31 @@ impl Log {
         &self.heads
     }
 
+    /// The events that somebody names who knows all that is here: if there are too many heads, first those that show
+    /// what they themselves are in the room, then the deepest. Heads of others that come first in any other order
+    /// could be made at will, to hide who came later.
+    pub fn heads_for(&self, author: &PublicKey) -> Heads {
+        let ids = |places: &[usize]| places.iter().map(|at| self.entries[*at].event.id()).collect();
+        let mut heads: Vec<usize> = self.heads.iter().map(|id| self.by_id[id]).collect();
+        if heads.len() > HEADS_MAX {
+            heads
+                .sort_by_key(|at| Reverse((self.entries[*at].depth, self.entries[*at].event.id())));
+            let standing = self.standing_of(author);
+            for shows in &standing {
+                let leads = |at: &usize| at == shows || self.entries[*at].past.contains(*shows);
+                if let Some(at) = heads.iter().position(leads) {
+                    heads[..=at].rotate_right(1);
+                }
+            }
+            heads.truncate(HEADS_MAX);
+            // What else they lead to may hide it all the same.
+            if !self.shows(&heads, author) && !standing.is_empty() {
+                heads = standing;
+            }
+        }
+        Heads::of(&ids(&heads)).unwrap_or_else(|| self.first_alone())
+    }
+
     /// All forks that are known. Both sides of a fork are among the events.
     pub fn forks(&self) -> &[Fork] {
         &self.forks
@@ -195,18 +222,20 @@ impl Log {
         if event.room() != self.room {
             return Err(LogError::OtherRoom);
         }
-        if self.contains(&event.id()) || self.waiting.contains(&event) {
+        // By its id alone: its author can sign it as often as they like.
+        let id = event.id();
+        if self.contains(&id) || self.waiting.iter().any(|waits| waits.id() == id) {
             return Ok(Taken::Known);
         }
         if !self.is_ready(&event) {
-            if self.waiting.len() >= WAITING_MAX {
-                self.waiting.pop_front();
-            }
-            self.waiting.push_back(event);
+            let state = &self.known.state;
+            let whose = |waits: &Verified<Event>| {
+                Some(*waits.author()).filter(|author| state.is_member(author))
+            };
+            shares::keep(&mut self.waiting, event, WAITING_MAX, whose);
             return Ok(Taken::Waits);
         }
-        let id = self.insert(event)?;
-        let mut new = vec![id];
+        let mut new = vec![self.insert(event)?];
         self.take_waiting(&mut new);
         Ok(Taken::New(new))
     }
@@ -221,7 +250,7 @@ impl Log {
         change: Change,
         now: Time,
     ) -> Result<Verified<Event>, LogError> {
-        let parents = Heads::of(&self.heads).unwrap_or_else(|| self.first_alone());
+        let parents = self.heads_for(&author.public());
         let previous = self.last_of(&author.public());
         let body = Body::Change { room: self.room, previous, parents, change };
         let event = Event::sign(author, body, now);
@@ -287,6 +316,28 @@ impl Log {
         Heads::of(&BTreeSet::from([self.room.first()])).expect("there is one")
     }
 
+    /// The events that made a member what they are: the last that gave them their role, and the one that let them in.
+    fn standing_of(&self, member: &PublicKey) -> Vec<usize> {
+        let Some(known) = self.state().members().get(member) else { return Vec::new() };
+        let appoints = |place: &&usize| {
+            let event = &self.entries[**place].event;
+            let is_about_them = matches!(event.change(), Some(Change::Appoint { member: who, .. }) if who == member);
+            is_about_them && !self.known.idle.contains_key(&event.id())
+        };
+        let role = self.order.iter().rev().find(appoints).copied();
+        role.into_iter().chain(self.by_id.get(&known.since).copied()).collect()
+    }
+
+    /// Whether somebody is by some heads alone what they are by everything.
+    fn shows(&self, heads: &[usize], member: &PublicKey) -> bool {
+        let past = self.past_of(heads.iter().map(|at| self.entries[*at].event.id()));
+        let there = past.map(|past| self.evaluate(&past).state);
+        let there = there.as_ref().and_then(|state| state.members().get(member));
+        let here = self.state().members().get(member);
+        there.map(|there| (there.role, there.membership))
+            == here.map(|here| (here.role, here.membership))
+    }
+
     /// The last of somebody's events, on the longest way if they have forked.
     fn last_of(&self, author: &PublicKey) -> Option<EventId> {
         let theirs = self.entries.iter().filter(|entry| entry.event.author() == author);
@@ -297,16 +348,22 @@ impl Log {
         loop {
             let ready = self.waiting.iter().position(|event| self.is_ready(event));
             let Some(at) = ready else { return };
+            let Some(event) = self.waiting.remove(at) else { return };
             // One that is not taken is as if it had never come.
-            let taken = self.waiting.remove(at).map(|event| self.insert(event));
-            if let Some(Ok(id)) = taken {
+            if !self.contains(&event.id())
+                && let Ok(id) = self.insert(event)
+            {
                 new.push(id);
             }
         }
     }
 
-    /// Takes an event all whose named ones are here.
+    /// Takes an event all whose named ones are here; does nothing if it is here itself.
     fn insert(&mut self, event: Verified<Event>) -> Result<EventId, LogError> {
+        let id = event.id();
+        if self.contains(&id) {
+            return Ok(id);
+        }
         self.check_bounds(&event)?;
         let past = self.past_of(event.named()).unwrap_or_default();
         if let Some(previous) = event.previous().and_then(|id| self.get(&id))
@@ -320,7 +377,6 @@ impl Log {
         let depths = event.named().filter_map(|id| self.by_id.get(&id));
         let depth = 1 + depths.map(|place| self.entries[*place].depth).max().unwrap_or(0);
         self.note_fork(&event);
-        let id = event.id();
         for named in event.named() {
             self.heads.remove(&named);
         }
@@ -403,19 +459,23 @@ impl Log {
         Known { state, idle }
     }
 
-    /// The events of a set that others of it make void. Whoever makes one void stands higher than its author,
-    /// so going from the highest down needs no second look.
+    /// The events of a set that others of it make void. Whoever makes one void stands higher than its author, or is
+    /// its author and leaves, which only somebody higher makes void: so going from the highest down, and at
+    /// each height from those who leave, needs no second look.
     fn overruled(&self, set: &Past) -> Past {
         let in_set = || self.order.iter().copied().filter(|place| set.contains(*place));
         let is_restricting = |place: &usize| {
-            let change = self.entries[*place].event.change();
-            self.entries[*place].rank > Rank::MEMBER && change.is_some_and(restricts)
+            let entry = &self.entries[*place];
+            let (change, is_above) = (entry.event.change(), entry.rank > Role::Member);
+            change.is_some_and(|change| restricts(change) && (is_above || *change == Change::Leave))
         };
-        let mut by_strength: Vec<usize> = in_set().filter(is_restricting).collect();
-        by_strength
-            .sort_by_key(|place| Reverse((self.strength(*place), self.entries[*place].rank)));
+        let mut highest_first: Vec<usize> = in_set().filter(is_restricting).collect();
+        highest_first.sort_by_key(|place| {
+            let entry = &self.entries[*place];
+            (Reverse(entry.rank), entry.event.change() != Some(&Change::Leave))
+        });
         let mut void = Past::default();
-        for over in by_strength {
+        for over in highest_first {
             if void.contains(over) {
                 continue;
             }
@@ -428,21 +488,12 @@ impl Log {
         void
     }
 
-    /// Below which rank of their authors an event takes rights away.
-    fn strength(&self, place: usize) -> Rank {
-        let entry = &self.entries[place];
-        match entry.event.change() {
-            Some(Change::Appoint { role: Role::Owner, .. }) => entry.rank.next(),
-            _ => entry.rank,
-        }
-    }
-
     /// Whether `over` takes away the right to `place`, and neither author knew of the other.
     fn forbids(&self, over: usize, place: usize) -> bool {
         let (taker, other) = (&self.entries[over], &self.entries[place]);
         let is_concurrent =
             over != place && !taker.past.contains(place) && !other.past.contains(over);
-        if !is_concurrent || other.rank >= self.strength(over) {
+        if !is_concurrent {
             return false;
         }
         let (Some(taken), Some(change)) = (taker.event.change(), other.event.change()) else {
@@ -450,14 +501,13 @@ impl Log {
         };
         let by = other.event.author();
         match taken {
-            Change::Remove(member) => by == member,
-            Change::Appoint { member, role: Role::Member } => {
-                by == member && other.rank > Rank::MEMBER
+            Change::Leave => {
+                by == taker.event.author() && other.rank <= taker.rank && *change != Change::Leave
             }
-            // Of two owners whom one has made side by side, the first in the order counts.
-            Change::Appoint { role: Role::Owner, .. } => {
-                by == taker.event.author()
-                    && !matches!(change, Change::Appoint { role: Role::Owner, .. })
+            _ if other.rank >= taker.rank => false,
+            Change::Remove(member) => by == member,
+            Change::Appoint { member, role: Office::Member } => {
+                by == member && other.rank > Role::Member
             }
             Change::Revoke(token) => matches!(change, Change::Admit(join) if join.token() == token),
             Change::Decide(policy) => {
@@ -472,9 +522,9 @@ impl Log {
 /// Whether an event takes a right away.
 fn restricts(change: &Change) -> bool {
     match change {
-        Change::Remove(_) | Change::Revoke(_) => true,
-        Change::Appoint { role, .. } => *role != Role::Admin,
-        Change::Decide(policy) => !policy.allows(Rank::MEMBER),
-        Change::Invite { .. } | Change::Admit(_) | Change::Leave | Change::Rename(_) => false,
+        Change::Leave | Change::Remove(_) | Change::Revoke(_) => true,
+        Change::Appoint { role, .. } => *role == Office::Member,
+        Change::Decide(policy) => !policy.allows(Role::Member),
+        Change::Invite { .. } | Change::Admit(_) | Change::Rename(_) => false,
     }
 }

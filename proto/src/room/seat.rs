@@ -130,7 +130,7 @@ impl Seat {
         if !self.is_member() {
             return Err(Refused::NotAMember);
         }
-        let heads = Heads::of(self.log.heads()).ok_or(Refused::NoChange)?;
+        let heads = self.log.heads_for(&self.me.public());
         let (room, sequence, previous) = (self.log.room(), self.said + 1, self.last);
         let said = Said { room, sequence, previous, heads, content_type, body };
         let id = said.id(&self.me.public());
@@ -169,7 +169,9 @@ impl Seat {
             }
             Note::Said { .. } | Note::Want { .. } | Note::Ask { .. } | Note::Refuse { .. } => {}
         }
-        if self.lacks() && self.asked.is_none_or(|(_, again)| again <= now) {
+        // Nobody else is asked: the question says that we are here, and delays the next one.
+        let is_time = self.asked.is_none_or(|(_, again)| again <= now);
+        if is_time && self.lacks() && self.is_fellow(&from) {
             self.want(from, now, &mut steps);
         }
         steps
@@ -196,8 +198,9 @@ impl Seat {
     }
 
     fn want(&mut self, from: PublicKey, now: Time, steps: &mut Vec<Step>) {
-        let Some(known) = Heads::of(self.log.heads()) else { return };
-        let named = self.talk.missing(&self.log).into_iter().map(|(id, _)| id);
+        let known = self.log.heads_for(&self.me.public());
+        let named = self.talk.missing(&self.log).into_iter();
+        let named = named.filter(|(_, by)| self.is_fellow(by)).map(|(id, _)| id);
         let wanted: BTreeSet<_> = self.log.missing().into_iter().chain(named).collect();
         let wanted = wanted.into_iter().take(WANTED_MAX).collect();
         self.asked = Some((from, now + ASK_AGAIN.times(1 << self.tries.min(DOUBLINGS_MAX))));

@@ -5,7 +5,7 @@
 //! both where they stood when they made the event and where it falls among all others, and *leave*, which is looked
 //! at only where they stood: a lock that somebody had not heard of is no reason why what they did should be undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -28,8 +28,17 @@ pub enum Role {
     Member,
     /// Removes members, revokes invitations, renames the room, decides who may invite.
     Admin,
-    /// Removes anybody and says who is what. There is one.
+    /// Removes anybody and says who is an admin. It is whoever founded the room, for good.
     Owner,
+}
+
+/// What the owner can make of a member. Nobody is made an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Office {
+    /// Of somebody who was an admin.
+    Member,
+    /// Of somebody who was none.
+    Admin,
 }
 
 /// Who may invite and let others in.
@@ -43,10 +52,6 @@ pub enum Policy {
     /// Nobody: the room is locked.
     Nobody,
 }
-
-/// How high somebody stands: members lowest, then admins, then owners, a later one above those before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank(u32);
 
 /// Somebody who belongs to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +90,9 @@ pub struct State {
     name: RoomName,
     policy: Policy,
     members: BTreeMap<PublicKey, Member>,
+    /// Who has belonged to it and does not.
+    former: BTreeSet<PublicKey>,
     tokens: BTreeMap<PublicKey, Token>,
-    /// How often the room has had a new owner.
-    reigns: u32,
 }
 
 /// Why somebody was not entitled to an event.
@@ -100,7 +105,7 @@ pub enum Refused {
     #[error("it takes a higher role in the room")]
     NotEntitled,
     /// A room is not left without its owner.
-    #[error("an owner hands the room over before leaving it")]
+    #[error("the owner stays as long as anybody else is in the room")]
     OwnerStays,
     /// Whom it is about.
     #[error("it is about somebody who is no member of the room")]
@@ -137,17 +142,25 @@ pub enum Refused {
     TooManyInvitations,
 }
 
-impl Role {
+impl Office {
     pub(super) const fn code(self) -> u8 {
         match self {
             Self::Member => 0,
             Self::Admin => 1,
-            Self::Owner => 2,
         }
     }
 
     pub(super) fn from_code(code: u8) -> Option<Self> {
-        [Self::Member, Self::Admin, Self::Owner].into_iter().find(|role| role.code() == code)
+        [Self::Member, Self::Admin].into_iter().find(|office| office.code() == code)
+    }
+}
+
+impl From<Office> for Role {
+    fn from(office: Office) -> Self {
+        match office {
+            Office::Member => Self::Member,
+            Office::Admin => Self::Admin,
+        }
     }
 }
 
@@ -166,26 +179,12 @@ impl Policy {
     }
 
     /// Whether whoever stands there may invite and let in.
-    pub(super) const fn allows(self, rank: Rank) -> bool {
+    pub(super) fn allows(self, rank: Role) -> bool {
         match self {
             Self::Everybody => true,
-            Self::Admins => rank.0 >= Rank::ADMIN.0,
+            Self::Admins => rank >= Role::Admin,
             Self::Nobody => false,
         }
-    }
-}
-
-impl Rank {
-    pub(super) const MEMBER: Self = Self(0);
-    pub(super) const ADMIN: Self = Self(1);
-
-    const fn owner(reigns: u32) -> Self {
-        Self(2 + reigns)
-    }
-
-    /// Of the owner whom an owner makes.
-    pub(super) const fn next(self) -> Self {
-        Self(self.0 + 1)
     }
 }
 
@@ -205,8 +204,8 @@ impl State {
             name: name.clone(),
             policy: Policy::default(),
             members: BTreeMap::from([(*event.author(), owner)]),
+            former: BTreeSet::new(),
             tokens: BTreeMap::new(),
-            reigns: 0,
         })
     }
 
@@ -236,16 +235,12 @@ impl State {
     }
 
     /// How high somebody stands; nothing if they are no member.
-    pub fn rank(&self, key: &PublicKey) -> Option<Rank> {
-        self.members.get(key).map(|member| match member.role {
-            Role::Member => Rank::MEMBER,
-            Role::Admin => Rank::ADMIN,
-            Role::Owner => Rank::owner(self.reigns),
-        })
+    pub fn rank(&self, key: &PublicKey) -> Option<Role> {
+        self.members.get(key).map(|member| member.role)
     }
 
     /// Whether an event was its author's to make where they stood.
-    pub(super) fn check(&self, event: &Event) -> Result<Rank, Refused> {
+    pub(super) fn check(&self, event: &Event) -> Result<Role, Refused> {
         let rank = self.rank(event.author()).ok_or(Refused::NotAMember)?;
         self.standing(event)?;
         self.leave(event, rank)?;
@@ -276,13 +271,18 @@ impl State {
                 if is_needed { Err(Refused::OwnerStays) } else { Ok(()) }
             }
             Change::Remove(key) => {
-                let member = self.members.get(key).ok_or(Refused::NoSuchMember)?;
-                if author.role > member.role { Ok(()) } else { Err(Refused::NotEntitled) }
+                match self.members.get(key) {
+                    Some(member) if author.role > member.role => Ok(()),
+                    Some(_) => Err(Refused::NotEntitled),
+                    // Whoever has left may act beside their leaving as what they became later.
+                    None if self.former.contains(key) => author.at_least(Role::Admin),
+                    None => Err(Refused::NoSuchMember),
+                }
             }
             Change::Appoint { member, role } => {
                 author.at_least(Role::Owner)?;
                 let member = self.members.get(member).ok_or(Refused::NoSuchMember)?;
-                let is_change = member.role < Role::Owner && member.role != *role;
+                let is_change = member.role < Role::Owner && member.role != Role::from(*role);
                 if is_change { Ok(()) } else { Err(Refused::NoChange) }
             }
             Change::Rename(_) | Change::Decide(_) => author.at_least(Role::Admin),
@@ -302,6 +302,7 @@ impl State {
                 let (since, membership) = (event.id(), *join.fresh());
                 let member = Member { role: Role::Member, since, membership };
                 self.members.insert(*join.joiner(), member);
+                self.former.remove(join.joiner());
                 if let Some(token) = self.tokens.get_mut(join.token()) {
                     token.fate = Fate::Used;
                 }
@@ -309,11 +310,9 @@ impl State {
             Some(Change::Leave) => self.drop_member(event.author()),
             Some(Change::Remove(key)) => self.drop_member(key),
             Some(Change::Appoint { member, role }) => {
-                if *role == Role::Owner {
-                    self.appoint(event.author(), Role::Admin);
-                    self.reigns += 1;
+                if let Some(member) = self.members.get_mut(member) {
+                    member.role = Role::from(*role);
                 }
-                self.appoint(member, *role);
             }
             Some(Change::Rename(name)) => self.name = name.clone(),
             Some(Change::Decide(policy)) => self.policy = *policy,
@@ -321,7 +320,7 @@ impl State {
     }
 
     /// The part of an author's right that is looked at only where they stood.
-    fn leave(&self, event: &Event, rank: Rank) -> Result<(), Refused> {
+    fn leave(&self, event: &Event, rank: Role) -> Result<(), Refused> {
         match event.change() {
             Some(Change::Invite { expires_at, .. }) => {
                 if !self.policy.allows(rank) {
@@ -370,7 +369,9 @@ impl State {
     }
 
     fn drop_member(&mut self, member: &PublicKey) {
-        self.members.remove(member);
+        if self.members.remove(member).is_some() {
+            self.former.insert(*member);
+        }
         self.end(|_, token| token.by == *member);
     }
 
@@ -379,12 +380,6 @@ impl State {
             if token.fate == Fate::Open && which(key, token) {
                 token.fate = Fate::Revoked;
             }
-        }
-    }
-
-    fn appoint(&mut self, member: &PublicKey, role: Role) {
-        if let Some(member) = self.members.get_mut(member) {
-            member.role = role;
         }
     }
 }

@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::id::EventId;
 use super::log::Log;
 use super::note::Said;
+use super::shares;
 use crate::key::PublicKey;
 use crate::payload::MessageId;
 
-/// The most that waits for events; of more what came first is given up, and counts as missing.
+/// The most of members that waits for events; of more, the author with the most gives up what came first of theirs,
+/// and it counts as missing.
 pub const HELD_MAX: usize = 256;
+/// The most that waits of people who are no members: their admission may be on its way.
+const STRANGE_MAX: usize = 32;
 /// The most that is kept of people who are members no more.
 const DOUBTFUL_MAX: usize = 64;
 /// Gaps remembered of one author; what fills an older one is not shown.
@@ -23,6 +27,8 @@ const GAPS_MAX: usize = 256;
 pub struct Talk {
     authors: BTreeMap<PublicKey, Numbers>,
     held: VecDeque<Held>,
+    /// What waits of people who are no members as far as we know.
+    strange: VecDeque<Held>,
     /// What authors said who were members as far as they knew, and are none as far as we know.
     doubtful: VecDeque<Held>,
 }
@@ -59,9 +65,11 @@ pub enum Heard {
     NotAMember,
 }
 
-/// Which numbers of an author have come.
+/// Which numbers of an author have come since they joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Numbers {
+    /// What they drew then: whoever comes back counts anew.
+    membership: [u8; 32],
     highest: u64,
     /// The id of the highest.
     last: Option<MessageId>,
@@ -77,8 +85,10 @@ impl Talk {
 
     /// What had waited and waits no longer, now that the log has more events.
     pub fn look_again(&mut self, log: &Log) -> Vec<Heard> {
-        let (held, doubtful) = (std::mem::take(&mut self.held), std::mem::take(&mut self.doubtful));
-        let mut heard: Vec<_> = held.into_iter().map(|held| self.judge(log, held)).collect();
+        let (held, strange) = (std::mem::take(&mut self.held), std::mem::take(&mut self.strange));
+        let doubtful = std::mem::take(&mut self.doubtful);
+        let waited = held.into_iter().chain(strange);
+        let mut heard: Vec<_> = waited.map(|held| self.judge(log, held)).collect();
         heard.retain(|heard| *heard != Heard::Held);
         // That their authors are members no more has been said.
         let again = doubtful.into_iter().map(|held| self.judge(log, held));
@@ -89,26 +99,37 @@ impl Talk {
     fn judge(&mut self, log: &Log, held: Held) -> Heard {
         let author = held.author;
         let Some(state) = log.state_at(held.said.heads.as_slice()) else {
-            keep(&mut self.held, held, HELD_MAX);
+            let is_member = log.state().is_member(&author);
+            let (queue, most) = if is_member {
+                (&mut self.held, HELD_MAX)
+            } else {
+                (&mut self.strange, STRANGE_MAX)
+            };
+            shares::keep(queue, held, most, |held| held.author);
             return Heard::Held;
         };
         let Some(then) = state.members().get(&author) else { return Heard::NotAMember };
         match log.state().members().get(&author) {
-            Some(now) if now.membership == then.membership => self.count(held),
+            Some(now) if now.membership == then.membership => self.count(held, now.membership),
             // They have come back since.
             Some(_) => Heard::NotAMember,
             // Whoever is removed could go on naming what they knew before. But what removed them may turn out to
             // be overruled.
             None => {
-                keep(&mut self.doubtful, held, DOUBTFUL_MAX);
+                shares::keep(&mut self.doubtful, held, DOUBTFUL_MAX, |held| held.author);
                 Heard::NotAMember
             }
         }
     }
 
-    fn count(&mut self, Held { author, first, said }: Held) -> Heard {
+    fn count(&mut self, held: Held, membership: [u8; 32]) -> Heard {
+        let Held { author, first, said } = held;
         let (id, sequence) = (said.id(&author), said.sequence);
-        let numbers = self.authors.entry(author).or_insert_with(|| Numbers::before(first));
+        let numbers =
+            self.authors.entry(author).or_insert_with(|| Numbers::before(first, membership));
+        if numbers.membership != membership {
+            *numbers = Numbers::before(first, membership);
+        }
         let is_forked = numbers.is_forked(&said);
         if !numbers.take(first, sequence, id) {
             return Heard::Again;
@@ -117,7 +138,7 @@ impl Talk {
         Heard::Shown { author, id, said: Box::new(said), missing_before, is_forked }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits of members. What waits of others is nothing to be asked for.
     pub fn is_complete(&self) -> bool {
         self.held.is_empty()
     }
@@ -127,6 +148,7 @@ impl Talk {
         let named = self
             .held
             .iter()
+            .chain(&self.strange)
             .flat_map(|held| held.said.heads.as_slice().iter().map(|id| (*id, held.author)));
         named.filter(|(id, _)| !log.contains(id)).collect()
     }
@@ -140,17 +162,9 @@ impl Talk {
     }
 }
 
-/// Keeps something in a queue in which the oldest gives way.
-fn keep(queue: &mut VecDeque<Held>, held: Held, most: usize) {
-    if queue.len() >= most {
-        queue.pop_front();
-    }
-    queue.push_back(held);
-}
-
 impl Numbers {
-    fn before(first: u64) -> Self {
-        Self { highest: first - 1, last: None, gaps: BTreeMap::new() }
+    fn before(first: u64, membership: [u8; 32]) -> Self {
+        Self { membership, highest: first - 1, last: None, gaps: BTreeMap::new() }
     }
 
     /// Whether something else than what it names stands directly before it.

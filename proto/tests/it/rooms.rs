@@ -1,9 +1,12 @@
 //! Rooms: the log of who belongs together, invitations, and what is said (PROTOCOL §4.14 to §4.18).
 
 mod attacks;
+mod crowding;
+mod leaving;
 mod merging;
 mod sizes;
 mod talking;
+mod twins;
 mod village;
 
 use std::collections::BTreeSet;
@@ -11,7 +14,8 @@ use std::collections::BTreeSet;
 use comm_proto::address::Address;
 use comm_proto::key::{KeyPair, PublicKey};
 use comm_proto::room::{
-    Body, Change, Event, EventId, Heads, Invitation, Join, Log, LogError, RoomName, Taken, admit,
+    Body, Change, Event, EventId, Heads, Invitation, Join, Log, LogError, Office, RoomName, Taken,
+    admit,
 };
 use comm_proto::time::{Span, Time};
 use comm_proto::verified::Verified;
@@ -60,12 +64,12 @@ pub(crate) fn room_of(members: u8, admins: &[u8]) -> Log {
         bring_in(&mut log, 0, joiner, joiner.into()).unwrap();
     }
     for admin in admins {
-        appoint(&mut log, *admin, comm_proto::room::Role::Admin);
+        appoint(&mut log, *admin, Office::Admin);
     }
     log
 }
 
-pub(crate) fn appoint(log: &mut Log, member: u8, role: comm_proto::room::Role) {
+pub(crate) fn appoint(log: &mut Log, member: u8, role: Office) {
     let change = Change::Appoint { member: key(member), role };
     log.write(&person(0), change, NOW).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use comm_proto::envelope::SizeClass;
 use comm_proto::payload::{self, ContentType};
-use comm_proto::room::{Change, Event, Heads, Note, Policy, Role, Said};
+use comm_proto::room::{Change, Event, Heads, Note, Office, Policy, Said};
 
 use super::{NOW, key, name, person, room_of};
 
@@ -15,7 +15,7 @@ fn events_have_the_sizes_that_the_protocol_says() {
     let expires_at = NOW + comm_proto::time::Span::DAY;
     assert_eq!(length(Change::Invite { token, expires_at }), 261);
     assert_eq!(length(Change::Revoke(token)), 253);
-    assert_eq!(length(Change::Appoint { member: key(1), role: Role::Admin }), 254);
+    assert_eq!(length(Change::Appoint { member: key(1), role: Office::Admin }), 254);
     assert_eq!(length(Change::Remove(key(1))), 253);
     assert_eq!(length(Change::Rename(name("nine byte"))), 234);
     assert_eq!(length(Change::Decide(Policy::Admins)), 222);

@@ -1,10 +1,12 @@
 //! What is said in a room is shown once, in its author's order, if its author belonged there.
 
 use comm_proto::payload::{ContentType, MessageId};
-use comm_proto::room::{Change, HELD_MAX, Heads, Heard, Log, Note, NoteError, Said, Talk};
+use comm_proto::room::{
+    Change, HELD_MAX, Heads, Heard, Join, Log, Note, NoteError, Said, Talk, admit,
+};
 use proptest::prelude::*;
 
-use super::{NOW, bring_in, key, person, room_of};
+use super::{NOW, bring_in, invite, key, person, room_of};
 
 fn said(log: &Log, sequence: u64, previous: Option<MessageId>) -> Said {
     Said {
@@ -79,6 +81,27 @@ fn nobody_says_anything_in_a_room_that_they_do_not_belong_to_or_belong_to_no_mor
     let before = said(&log, 1, None);
     bring_in(&mut log, 0, 7, 70).unwrap();
     assert_eq!(talk.hear(&log, key(7), 1, before), Heard::NotAMember);
+}
+
+/// They begin anew with 1: what they drew when they joined says that it is not what was said before.
+#[test]
+fn whoever_comes_back_and_counts_anew_is_heard_from_the_first() {
+    let mut log = room_of(3, &[]);
+    let mut talk = Talk::default();
+    let before = said(&log, 1, None);
+    for sequence in 1..=5 {
+        assert!(shown(talk.hear(&log, key(2), 1, said(&log, sequence, None))).is_some());
+    }
+    log.write(&person(0), Change::Remove(key(2)), NOW).unwrap();
+    let invitation = invite(&mut log, 0, 90).unwrap();
+    admit(&mut log, &person(0), &Join::sign(&invitation, &person(2), [91; 32]), NOW).unwrap();
+    for sequence in 1..=2 {
+        let heard = talk.hear(&log, key(2), 1, said(&log, sequence, None));
+        assert_eq!(shown(heard), Some((sequence, 0)));
+    }
+    assert_eq!(talk.hear(&log, key(2), 1, said(&log, 2, None)), Heard::Again);
+    // What they said when they were there before stays what it was.
+    assert_eq!(talk.hear(&log, key(2), 1, before), Heard::NotAMember);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use comm_proto::room::{
-    Body, Change, Event, EventId, Heads, Invitation, Join, Note, Policy, Role, RoomName, Said,
+    Body, Change, Event, EventId, Heads, Invitation, Join, Note, Office, Policy, RoomName, Said,
     TEXT_PREFIX,
 };
 
@@ -112,7 +112,7 @@ fn rooms() {
     let token = KeyPair::from_seed(&TOKEN).public();
     let of_member = || ("member", hexed(member.as_bytes()));
     let of_token = || ("token", hexed(token.as_bytes()));
-    let (expires_at, role) = (NOW + Span::DAY, Role::Admin);
+    let (expires_at, role) = (NOW + Span::DAY, Office::Admin);
     let joined = Note::Ask { room: first().room(), join: Box::new(join()) }.to_bytes();
     let cases = vec![
         founding(),
