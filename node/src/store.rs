@@ -32,8 +32,6 @@ use upkeep::Moves;
 
 use options::Sizes;
 
-use options::Sizes;
-
 pub(crate) use options::FILES_MAX;
 pub use schema::SCHEMA;
 
