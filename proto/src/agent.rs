@@ -140,14 +140,15 @@ impl Agent {
         now: Time,
     ) -> Result<Self, StoreError> {
         let turn = Turn { store, now };
+        let outbox = Outbox::read(turn)?;
         let mut agent = Self {
             rng: ChaCha12Rng::from_seed(seed),
             outputs: VecDeque::new(),
             journal: Journal::new(),
             node: None,
             calls: BTreeMap::new(),
-            people: People::read(turn)?,
-            outbox: Outbox::read(turn)?,
+            people: People::read(turn, &outbox)?,
+            outbox,
             inbox: Inbox::default(),
             mailboxes: Mailboxes::default(),
             prekeys: cards::read_prekeys(turn)?,

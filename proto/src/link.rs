@@ -74,7 +74,10 @@ pub enum LinkError {
     #[error("the key of the link is no key")]
     Key,
     /// The name cannot be typed or told apart.
-    #[error("the name of a link has 1 to 64 characters, no spaces, no colon, and is no address")]
+    #[error(
+        "the name of a link has 1 to 64 characters that can be seen, no spaces, no colon, and is neither an \
+         address nor eight digits of one"
+    )]
     Name,
     /// The nodes are too many, or no places of nodes.
     #[error(
@@ -94,7 +97,7 @@ impl Link {
         name: Option<String>,
         entries: Vec<String>,
     ) -> Result<Self, LinkError> {
-        if name.as_ref().is_some_and(|name| check_name(name).is_err()) {
+        if name.as_ref().is_some_and(|name| check_name(name).is_err() || is_imitation(name)) {
             return Err(LinkError::Name);
         }
         if entries.len() > ENTRIES_MAX || !entries.iter().all(|entry| is_place(entry)) {
@@ -246,6 +249,26 @@ fn read_entries(mut value: &[u8]) -> Result<Vec<String>, LinkError> {
         value = rest;
     }
     if entries.is_empty() { Err(LinkError::Layout) } else { Ok(entries) }
+}
+
+/// Whether a name could pass for somebody else's: by a character that is not seen or turns the others around, or
+/// as the digits that people without a name go by. What somebody types themselves needs no such care.
+fn is_imitation(name: &str) -> bool {
+    let is_digits = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digits || name.chars().any(is_unseen)
+}
+
+/// Characters that Unicode says are shown as nothing (`Default_Ignorable_Code_Point`), or that only say how
+/// others are shown (`Cf`).
+const fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+        | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether it looks like one; who dials there reads it exactly.

@@ -27,7 +27,8 @@ pub(super) fn removes(write: &Write<Drawer>) -> bool {
         Write::Put { .. } => return false,
         Write::Delete { table, .. } | Write::DeleteRange { table, .. } => *table,
     };
-    table == Drawer::History
+    // What was held or waited has texts too.
+    matches!(table, Drawer::History | Drawer::Requests | Drawer::Waiting)
 }
 
 /// Notes, with what is deleted, that the file is to be written anew.
@@ -78,4 +79,25 @@ fn make(new: &Path) -> io::Result<File> {
         return Err(error);
     }
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever gets file and secret later must not read what was refused, blocked or has faded.
+    #[test]
+    fn whatever_had_a_text_is_left_nowhere_in_the_file() {
+        for (table, has_texts) in [
+            (Drawer::History, true),
+            (Drawer::Requests, true),
+            (Drawer::Waiting, true),
+            (Drawer::Contacts, false),
+        ] {
+            assert_eq!(removes(&Write::Delete { table, key: vec![1] }), has_texts, "{table:?}");
+            let all = Write::DeleteRange { table, from: vec![1], to: vec![2] };
+            assert_eq!(removes(&all), has_texts, "{table:?}");
+            assert!(!removes(&Write::Put { table, key: vec![1], value: Vec::new() }));
+        }
+    }
 }

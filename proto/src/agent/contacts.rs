@@ -16,6 +16,7 @@ use crate::time::{Span, Time};
 use super::io::{
     CommandError, Comparison, Contact, Drawer, NOTE_MAX, Outcome, ReceiptRule, Refusal, Standing,
 };
+use super::outbox::Outbox;
 use super::records::{Admission, ContactRecord, Timing};
 use super::{Agent, Turn, read_all};
 
@@ -25,6 +26,9 @@ const CONTACTS_MAX: usize = 10_000;
 pub(crate) const NAME_MAX: usize = 64;
 /// How long a removed contact is listened to: as long as what they wrote before can wait.
 const LISTENED_AFTER: Span = Span::from_millis(TTL_MAX.as_millis() + CLOCK_TOLERANCE.as_millis());
+
+/// Where the next contact's number is kept.
+const NEXT_CONTACT: &[u8] = b"next-contact";
 
 /// Everybody we know, by the numbers this store gave them.
 #[derive(Debug, Default)]
@@ -42,6 +46,9 @@ pub(super) struct People {
     refused: BTreeSet<(Time, u32)>,
     /// When they were last heard of since the program started.
     heard: BTreeMap<u32, Time>,
+    /// No number from here on was ever given to anybody. Whatever is kept under the number of somebody who was
+    /// forgotten is thus nobody else's.
+    next: u32,
 }
 
 /// Where the search for one card stands.
@@ -62,13 +69,17 @@ pub(super) enum CardLookup {
 }
 
 impl People {
-    pub(super) fn read(turn: Turn<'_>) -> Result<Self, StoreError> {
-        let mut people = Self::default();
+    /// `outbox` has messages of contacts that an older program, which did not write down the next number, may
+    /// have forgotten.
+    pub(super) fn read(turn: Turn<'_>, outbox: &Outbox) -> Result<Self, StoreError> {
+        let mut people = Self { next: read_next(turn)?, ..Self::default() };
         for (key, value) in read_all(turn, Drawer::Contacts)? {
             let number = key.try_into().map(u32::from_be_bytes);
             let number = number.map_err(|_| StoreError::Damaged("contacts"))?;
             people.insert(number, ContactRecord::from_bytes(&value)?);
         }
+        let known = people.records.keys().copied().chain(outbox.contacts()).max();
+        people.next = people.next.max(known.map_or(1, |number| number.saturating_add(1)));
         Ok(people)
     }
 
@@ -172,10 +183,6 @@ impl People {
         self.heard.remove(&number);
     }
 
-    fn next_number(&self) -> u32 {
-        self.records.last_key_value().map_or(1, |(number, _)| number + 1)
-    }
-
     fn find_name(&self, name: &str) -> Option<u32> {
         // Who was blocked keeps the name; strangers have none that could be taken from anybody.
         let has_name =
@@ -271,7 +278,11 @@ impl Agent {
 
     /// Writes down somebody who was not known. The caller has made room.
     pub(super) fn new_contact(&mut self, record: ContactRecord) -> u32 {
-        let number = self.people.next_number();
+        let number = self.people.next;
+        // There are more than a person could accept or refuse in a century, one each second.
+        self.people.next = number.saturating_add(1);
+        let next = self.people.next.to_be_bytes().to_vec();
+        self.journal.put(Drawer::Meta, NEXT_CONTACT.to_vec(), next);
         self.write_contact(number, record);
         number
     }
@@ -281,7 +292,13 @@ impl Agent {
         while let Some((removed_at, number)) = self.people.removed.first().copied()
             && removed_at + LISTENED_AFTER <= now
         {
-            self.forget_contact(number);
+            if self.people.asking.contains(&number) {
+                // Nobody has seen yet what they wrote: only their old mailboxes end.
+                self.change_contact(number, |record| record.removed_at = None);
+                self.close_conversation(number);
+            } else {
+                self.forget_contact(number);
+            }
         }
     }
 
@@ -314,12 +331,12 @@ impl Agent {
             return Err(CommandError::WrongKey.into());
         }
         let number = self.know(turn, address)?;
-        let was_chosen = self.people.get(number).is_some_and(ContactRecord::is_chosen);
+        let was_sought = self.people.get(number).is_some_and(ContactRecord::is_sought);
         self.change_contact(number, |record| {
             record.name = name;
             (record.is_named, record.turned_away) = (true, false);
         });
-        if !was_chosen {
+        if !was_sought {
             self.widen_collection(turn, number);
         }
         if let Some(key) = key {
@@ -398,7 +415,7 @@ impl Agent {
             accepted: false,
             turned_away: true,
             note: String::new(),
-            removed_at: Some(turn.now.max(Time::from_millis(1))),
+            removed_at: Some(removal_at(turn)),
             card: None,
             timer: Timing::default(),
             receipts: ReceiptRule::default(),
@@ -418,10 +435,12 @@ impl Agent {
         present.ok_or(CommandError::NoContact(*address))
     }
 
-    /// Makes room for a new contact by the one that was removed first and is written nothing.
+    /// Makes room for a new contact by the one that was removed first and is written nothing. Who asks takes no
+    /// contact's place, so that forgetting them would make none.
     fn forget_first_removed(&mut self) -> bool {
-        let mut removed = self.people.removed.iter().map(|(_, number)| *number);
-        let Some(number) = removed.find(|number| self.on_their_way(*number) == 0) else {
+        let removed = self.people.removed.iter().map(|(_, number)| *number);
+        let mut silent = removed.filter(|number| !self.people.asking.contains(number));
+        let Some(number) = silent.find(|number| self.on_their_way(*number) == 0) else {
             return false;
         };
         self.forget_contact(number);
@@ -455,6 +474,17 @@ pub(super) fn shown(record: &ContactRecord) -> Contact {
         muted: record.muted,
         compared_at: record.compared_at,
     }
+}
+
+/// When somebody counts as removed who is removed now: 0 says on disk that nobody was.
+pub(super) fn removal_at(turn: Turn<'_>) -> Time {
+    turn.now.max(Time::from_millis(1))
+}
+
+fn read_next(turn: Turn<'_>) -> Result<u32, StoreError> {
+    let Some(value) = turn.store.get(Drawer::Meta, NEXT_CONTACT)? else { return Ok(1) };
+    let bytes = value.try_into().map_err(|_| StoreError::Damaged("meta"))?;
+    Ok(u32::from_be_bytes(bytes))
 }
 
 /// What strangers go by until they are given a name: the first digits of their address.

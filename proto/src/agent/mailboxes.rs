@@ -219,12 +219,12 @@ impl Agent {
     /// Which nodes collect the mailboxes of a contact, or the one that everybody can compute. The
     /// rotating entry is anybody's sooner or later, so it must not see a mailbox that tells whose this
     /// node is: not the latter, and none of which a stranger knows whose it is because the stranger
-    /// wrote first (PROTOCOL §6.8).
+    /// wrote first, let in or not (PROTOCOL §6.8).
     fn collectors(&self, node: &Node, contact: Option<u32>) -> Vec<Address> {
-        let is_chosen = contact
+        let is_sought = contact
             .and_then(|contact| self.people.get(contact))
-            .is_some_and(ContactRecord::is_chosen);
-        let rotating = node.rotating_entry.filter(|_| is_chosen);
+            .is_some_and(ContactRecord::is_sought);
+        let rotating = node.rotating_entry.filter(|_| is_sought);
         [node.address].into_iter().chain(node.entries.iter().copied()).chain(rotating).collect()
     }
 }

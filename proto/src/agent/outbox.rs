@@ -63,6 +63,11 @@ impl Outbox {
         Ok(outbox)
     }
 
+    /// Whose numbers messages have, some of them more than once.
+    pub(super) fn contacts(&self) -> impl Iterator<Item = u32> {
+        self.messages.values().map(|message| message.contact)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -140,7 +145,7 @@ impl Agent {
         ttl: Span,
     ) -> Result<Sent, CommandError> {
         let Some(record) = self.people.get(contact) else { return Err(CommandError::Own) };
-        let (to, was_chosen) = (record.address, record.is_chosen());
+        let (to, was_sought) = (record.address, record.is_sought());
         let (content_type, body) = content.write();
         let message = Outgoing {
             contact,
@@ -159,7 +164,7 @@ impl Agent {
             record.turned_away = false;
             record.previous = Some(id);
         });
-        if !was_chosen {
+        if !was_sought {
             self.widen_collection(turn, contact);
         }
         Ok(Sent { number: self.take_number(), message, id, to })

@@ -147,6 +147,12 @@ impl ContactRecord {
         self.is_present() && !self.turned_away && self.was_turned_to()
     }
 
+    /// Whether the person wrote to them or named them: more than to let in who asked, which is what an adversary
+    /// can bring about who only writes.
+    pub(super) fn is_sought(&self) -> bool {
+        self.is_present() && !self.turned_away && (self.sent > 0 || self.is_named)
+    }
+
     /// Whether the person ever turned to them of their own accord.
     pub(super) const fn was_turned_to(&self) -> bool {
         self.sent > 0 || self.is_named || self.accepted

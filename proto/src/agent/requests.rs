@@ -12,7 +12,7 @@ use crate::key::PublicKey;
 use crate::store::{Store, StoreError};
 use crate::time::{Span, Time};
 
-use super::contacts::shown;
+use super::contacts::{removal_at, shown};
 use super::entry::MessageNumber;
 use super::history::key;
 use super::io::{CommandError, Contact, Drawer, Event, Outcome, Refusal, Request};
@@ -172,8 +172,10 @@ impl Agent {
         let messages = held_rows(turn.store, number)?.len();
         let until = turn.now + REFUSED_FOR;
         self.shut_out(number, Admission::Refused { until });
-        while self.people.refused().len() > REFUSED_MAX
-            && let Some((_, first)) = self.people.refused().first().copied()
+        // To whom something is on its way is not forgotten before it ends; the outbox has a bound.
+        let mut silent = self.people.refused().iter().map(|(_, refused)| *refused);
+        if self.people.refused().len() > REFUSED_MAX
+            && let Some(first) = silent.find(|refused| self.on_their_way(*refused) == 0)
         {
             self.forget_contact(first);
         }
@@ -208,6 +210,13 @@ impl Agent {
         let is_contact = record.was_turned_to() && !record.turned_away;
         if is_contact {
             self.change_contact(number, |record| record.admission = Admission::Admitted);
+            self.open_conversation(turn, number);
+        } else if self.on_their_way(number) > 0 {
+            // As after their removal: what was written to them goes on, and is theirs.
+            self.change_contact(number, |record| {
+                (record.admission, record.turned_away) = (Admission::Admitted, true);
+                record.removed_at = Some(removal_at(turn));
+            });
             self.open_conversation(turn, number);
         } else {
             self.forget_contact(number);
@@ -279,6 +288,11 @@ impl Agent {
             (record.admission, record.removed_at) = (admission, None);
         });
         self.close_conversation(number);
+    }
+
+    /// Whether nothing can be said to somebody.
+    pub(super) fn is_blocked(&self, contact: u32) -> bool {
+        self.people.get(contact).is_some_and(|record| record.admission == Admission::Blocked)
     }
 
     fn number_of_asking(&self, address: &Address) -> Result<u32, CommandError> {

@@ -66,6 +66,9 @@ impl Agent {
         if entry.content_type != ContentType::TEXT {
             return Err(CommandError::NoText(number).into());
         }
+        if self.is_blocked(contact) {
+            return Err(CommandError::Blocked(entry.contact).into());
+        }
         let target = entry.id.ok_or(CommandError::Nameless(number))?;
         let length = text.len();
         // Where the message disappears its edit is of no use any more either.
@@ -82,8 +85,8 @@ impl Agent {
         Ok(Outcome::Edited { entry, notice })
     }
 
-    /// Removes one of our messages here, and has it removed there. What is on its way is taken back: nobody
-    /// should read it any more.
+    /// Removes one of our messages here, and has it removed there, unless they are blocked: to them nothing is
+    /// said. What is on its way is taken back: nobody should read it any more.
     pub(super) fn delete(
         &mut self,
         turn: Turn<'_>,
@@ -96,7 +99,7 @@ impl Agent {
         }
         let never_left = self.outbox.get(number).is_some_and(|message| message.envelope.is_none());
         let notice = match entry.id {
-            _ if never_left => None,
+            _ if never_left || self.is_blocked(contact) => None,
             None => return Err(CommandError::Nameless(number).into()),
             Some(target) => {
                 self.check_outbox(ttl)?;

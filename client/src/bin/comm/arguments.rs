@@ -192,9 +192,33 @@ fn own(
     let bootstrap = words.pop_front().map(OsString::into_string).transpose();
     let bootstrap = bootstrap.map_err(|_| Failure::misused("BOOTSTRAP is not HOST:PORT"))?;
     // Whoever is to be reached is in the network that their link leads to.
-    let named = link.into_iter().flat_map(Link::entries).cloned();
-    let bootstrap = bootstrap.into_iter().chain(named).collect();
+    let bootstrap = bootstrap.into_iter().chain(places_of(link)).collect();
     Ok(Place::Own { listen, bootstrap, network })
+}
+
+/// The nodes that a link names. What is no place of a node is passed over: whoever made the link must not keep
+/// the program from starting.
+fn places_of(link: Option<&Link>) -> Vec<String> {
+    let entries = link.into_iter().flat_map(Link::entries).cloned();
+    let (places, others): (Vec<_>, Vec<_>) = entries.partition(|entry| is_place(entry));
+    for other in others {
+        eprintln!("comm: the link names {other}, which is no place of a node; it is passed over");
+    }
+    places
+}
+
+#[cfg(feature = "embedded")]
+fn is_place(entry: &str) -> bool {
+    use comm_node::config::NodeConfig;
+
+    let named = entry.parse().into_iter().collect();
+    !NodeConfig { bootstrap: named, ..NodeConfig::default() }.bootstrap.is_empty()
+}
+
+/// Nothing is dialled without a node.
+#[cfg(not(feature = "embedded"))]
+fn is_place(_entry: &str) -> bool {
+    true
 }
 
 impl Plan {
@@ -319,6 +343,18 @@ mod tests {
         assert_eq!(plan.link, Some(link));
         let damaged = &text[..50];
         assert!(misuse(&["pass", "[::1]:7001", damaged], None).contains("damaged"));
+    }
+
+    #[test]
+    #[cfg(feature = "embedded")]
+    fn what_a_link_names_that_is_no_place_keeps_no_program_from_starting() {
+        let key = *comm_proto::identity::Identity::from_seed(&[1; 32]).public();
+        let entries = ["x@h:1", "a:b:1", "node.example:7000"].map(str::to_owned).to_vec();
+        let link = Link::new(key, None, entries).unwrap();
+        let plan = plan(&["pass", "[::1]:7001", &link.to_string()], None).unwrap();
+        assert!(plan.config(link.address()).is_ok());
+        let Place::Own { bootstrap, .. } = plan.place else { panic!() };
+        assert_eq!(bootstrap, ["node.example:7000"]);
     }
 
     #[test]

@@ -304,6 +304,9 @@ fn deleted(said: &Said, notice: Option<MessageNumber>) -> String {
             "#{number} to {name}: deleted here; {name} is asked to as #{}, but may have kept it",
             notice.0
         ),
+        None if said.entry.steps.accepted_at.is_some() => {
+            format!("#{number} to {name}: deleted here alone; nothing is said to who is blocked")
+        }
         None => format!("#{number} to {name}: deleted; it had never left this machine"),
     }
 }

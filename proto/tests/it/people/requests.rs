@@ -1,6 +1,7 @@
 //! Who may write to whom: requests, refusing, blocking (PROTOCOL §4.12).
 
 use comm_proto::agent::{Comparison, Request};
+use comm_proto::store::Store as _;
 
 use super::*;
 
@@ -318,9 +319,7 @@ fn flood(town: &Town, strangers: u16) -> Vec<comm_proto::envelope::Envelope> {
     let expires_at = town.now + TTL_DEFAULT;
     (0..strangers)
         .map(|n| {
-            let mut seed = [77; 32];
-            seed[..2].copy_from_slice(&n.to_be_bytes());
-            let stranger = Identity::from_seed(&seed);
+            let stranger = stranger(n);
             let payload = Payload {
                 content_type: ContentType::TEXT,
                 sequence: std::num::NonZeroU64::MIN,
@@ -337,6 +336,12 @@ fn flood(town: &Town, strangers: u16) -> Vec<comm_proto::envelope::Envelope> {
             comm_proto::envelope::Envelope::new(header, body.into()).unwrap()
         })
         .collect()
+}
+
+fn stranger(n: u16) -> Identity {
+    let mut seed = [77; 32];
+    seed[..2].copy_from_slice(&n.to_be_bytes());
+    Identity::from_seed(&seed)
 }
 
 /// Who was removed and writes again asks like a stranger; what was said is gone.
@@ -381,4 +386,199 @@ fn a_comparison_of_safety_numbers_is_noted() {
     assert_eq!(compared(&town), Some(town.now));
     compare(&mut town, Comparison::Open).unwrap();
     assert_eq!(compared(&town), None);
+}
+
+/// Ann has written to Carl, whose card nobody has, so that it waits here; then she removed him.
+fn waiting_for_carl() -> Town {
+    let mut town = reserved(&["ann", "bob"]);
+    town.add("carl", [5; 32]);
+    let (name, address) = ("carl".to_owned(), town.address("carl"));
+    town.command("ann", Command::AddContact { name, address, key: None }).unwrap();
+    town.send("ann", "carl", "for carl alone");
+    town.wait(Span::from_mins(1));
+    town.command("ann", Command::RemoveContact(address)).unwrap();
+    town
+}
+
+/// Nobody is given the number of somebody to whom something is on its way.
+#[test]
+fn what_was_written_to_one_person_is_never_sealed_to_another() {
+    let mut town = waiting_for_carl();
+    let address = town.address("carl");
+    town.command("ann", Command::Block(address)).unwrap();
+    let unblocked = town.command("ann", Command::Unblock(address)).unwrap();
+    assert_eq!(unblocked, Outcome::Unblocked { contact: address, is_contact: false });
+    assert!(town.people["ann"].agent.contact(&address).is_none());
+    town.send("bob", "ann", "hello");
+    town.wait(Span::from_mins(20));
+    assert_eq!(requests(&town, "ann").len(), 1);
+    assert!(town.received("bob").is_empty(), "{:?}", town.texts("bob"));
+    town.connect("carl");
+    town.wait(Span::from_mins(20));
+    accept(&mut town, "carl", "ann").unwrap();
+    assert_eq!(town.texts("carl"), ["for carl alone"]);
+    assert!(town.received("bob").is_empty());
+}
+
+/// Also not after a restart, and not on the disk of a program that did not write the next number down.
+#[test]
+fn the_number_of_somebody_forgotten_is_not_given_out_again() {
+    use comm_proto::store::{Seq, Write};
+    let number = |town: &Town| {
+        let rows = town.people["bob"].store.scan(Drawer::Contacts, &[], &[0xff; 8], 9).unwrap();
+        rows.last().unwrap().0.clone()
+    };
+    let mut town = reserved(&["ann", "bob"]);
+    town.send("ann", "bob", "hello");
+    town.wait(Span::from_secs(1));
+    let (first, contact) = (number(&town), town.address("ann"));
+    town.command("bob", Command::Block(contact)).unwrap();
+    town.command("bob", Command::Unblock(contact)).unwrap();
+    town.restart("bob");
+    let (name, address) = ("carl".to_owned(), Address::from_bytes([9; 20]));
+    town.command("bob", Command::AddContact { name, address, key: None }).unwrap();
+    assert!(number(&town) > first);
+
+    // What waits is of somebody whose contact an older program has forgotten.
+    let mut town = waiting_for_carl();
+    let ann = town.people.get_mut("ann").unwrap();
+    let rows = ann.store.scan(Drawer::Contacts, &[], &[0xff; 8], 9).unwrap();
+    let key = rows[0].0.clone();
+    let forgotten = [(Drawer::Contacts, key), (Drawer::Meta, b"next-contact".to_vec())];
+    let writes = forgotten.map(|(table, key)| Write::Delete { table, key }).to_vec();
+    ann.store.apply(&Batch { seq: Seq(1 << 40), writes });
+    town.restart("ann");
+    town.connect("ann");
+    town.send("bob", "ann", "hello");
+    town.wait(Span::from_mins(20));
+    assert_eq!(requests(&town, "ann").len(), 1);
+    assert!(town.received("bob").is_empty(), "{:?}", town.texts("bob"));
+}
+
+/// Bob has removed Ann, whom he had written to.
+fn removed() -> Town {
+    let mut town = reserved(&["ann", "bob"]);
+    town.send("bob", "ann", "hello");
+    town.wait(Span::from_secs(1));
+    town.send("ann", "bob", "hello yourself");
+    town.wait(Span::from_secs(1));
+    let address = town.address("ann");
+    town.command("bob", Command::RemoveContact(address)).unwrap();
+    town
+}
+
+/// What was acknowledged is not thrown away unseen (PROTOCOL §4.12).
+#[test]
+fn the_request_of_somebody_removed_ends_by_no_time() {
+    let mut town = removed();
+    town.wait(Span::from_days(29));
+    let number = town.send("ann", "bob", "a month later");
+    town.wait(Span::from_days(3));
+    assert!(is_delivered(&town, "ann", number));
+    assert_eq!(requests(&town, "bob").len(), 1);
+    town.wait(Span::from_days(40));
+    town.restart("bob");
+    town.connect("bob");
+    accept(&mut town, "bob", "ann").unwrap();
+    let texts: Vec<_> = town.history("bob", "ann").into_iter().map(|entry| entry.body).collect();
+    assert_eq!(texts, [b"a month later"]);
+}
+
+/// They count among nobody, so forgetting them would make room for nobody.
+#[test]
+fn who_is_accepted_when_all_places_are_taken_still_asks() {
+    let mut town = removed();
+    town.send("ann", "bob", "let me in");
+    town.wait(Span::from_secs(1));
+    for n in 0..10_000_u32 {
+        let mut bytes = [7; 20];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let (name, address) = (n.to_string(), Address::from_bytes(bytes));
+        town.command("bob", Command::AddContact { name, address, key: None }).unwrap();
+    }
+    let full = accept(&mut town, "bob", "ann");
+    assert_eq!(full, Err(CommandError::TooManyContacts(10_000)));
+    assert_eq!(requests(&town, "bob").len(), 1);
+}
+
+/// What was said to them before is removed here, and nothing new goes there.
+#[test]
+fn nothing_new_is_said_to_who_is_blocked_by_changing_what_was_said() {
+    let mut town = reserved(&["ann", "bob"]);
+    let number = town.send("bob", "ann", "hello");
+    town.wait(Span::from_secs(1));
+    let address = town.address("ann");
+    town.command("bob", Command::Block(address)).unwrap();
+    let before = town.submitted;
+    let (text, ttl) = ("and this".to_owned(), TTL_DEFAULT);
+    let edited = town.command("bob", Command::Edit { number, text, ttl });
+    assert_eq!(edited, Err(CommandError::Blocked(address)));
+    let deleted = town.command("bob", Command::Delete { number, ttl });
+    assert!(matches!(deleted, Ok(Outcome::Deleted { notice: None, .. })), "{deleted:?}");
+    town.wait(Span::from_secs(1));
+    assert_eq!((town.submitted, town.history("ann", "bob").len()), (before, 0));
+}
+
+/// The rotating entry is anybody's sooner or later (PROTOCOL §6.8): it is not shown who was merely let in.
+#[test]
+fn the_rotating_entry_does_not_learn_who_was_let_in() {
+    let town = reserved(&["ann", "bob"]);
+    let [node, rotating] = [3, 5].map(|byte| Address::from_bytes([byte; 20]));
+    for (name, is_shown) in [(None, false), (Some("dora".to_owned()), true)] {
+        let mut store = MemoryStore::new();
+        let identity = Identity::from_seed(&[2; 32]);
+        let mut agent = Agent::new(identity, [2; 32], &store, town.now).unwrap();
+        let envelope = flood(&town, 1).pop().unwrap();
+        let contact = stranger(0).address();
+        let inputs = [
+            agent::Input::Connected { node, entries: Vec::new(), rotating_entry: Some(rotating) },
+            agent::Input::Push(ClientPush::Envelope { cursor: 0, envelope }),
+            agent::Input::Command { id: CommandId(1), command: Command::Accept { contact, name } },
+        ];
+        let mut collectors = std::collections::BTreeSet::new();
+        for input in inputs {
+            agent.handle(input, &store, town.now).unwrap();
+            while let Some(output) = agent.poll_output() {
+                match output {
+                    agent::Output::Write(batch) => store.apply(&batch),
+                    agent::Output::Call {
+                        request: ClientRequest::Subscribe { grants, .. },
+                        ..
+                    } => collectors.extend(grants.iter().map(|grant| grant.collector())),
+                    agent::Output::Done { result, .. } => drop(result.unwrap()),
+                    _ => {}
+                }
+            }
+        }
+        assert!(collectors.contains(&node));
+        assert_eq!(collectors.contains(&rotating), is_shown);
+    }
+}
+
+/// A link's name is what somebody else wants to be called; it must not look like a contact's.
+#[test]
+fn a_link_has_no_name_that_looks_like_another() {
+    use comm_proto::link::{Link, LinkError};
+    let key = *Identity::from_seed(&[1; 32]).public();
+    let link = |name: &str| Link::new(key, Some(name.to_owned()), Vec::new());
+    for name in [
+        "ann\u{200b}",
+        "a\u{200d}nn",
+        "\u{feff}ann",
+        "a\u{ad}nn",
+        "\u{202e}nna",
+        "ann\u{2066}",
+        "ann\u{2060}",
+        "ann\u{fe0f}",
+        "ann\u{e0061}",
+        "ann\u{3164}",
+        "ann\u{180e}",
+        "0123abcd",
+        "0123ABCD",
+    ] {
+        assert_eq!(link(name).unwrap_err(), LinkError::Name, "{name:?}");
+    }
+    for name in ["ann", "Jörg", "日本", "0123abc", "0123abcde", "facadesx"] {
+        assert!(link(name).is_ok(), "{name:?}");
+    }
 }
