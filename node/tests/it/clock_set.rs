@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tonic::transport::Channel;
 
 use crate::draining::known;
-use crate::node_process::{NodeProcess, data_dir, now};
+use crate::node_process::{NodeProcess, data_dir, now, status};
 
 const DAY: i64 = 86_400;
 /// Until a line is in the log; a relay looks at its clock every few seconds.
@@ -94,6 +94,8 @@ async fn a_clock_that_is_set_a_day_ahead_and_back_leaves_a_line_each_and_ends_no
         machine.set(ahead);
         until_said(&relay, back, times).await;
         until_said(&relay, "starting", times + 1).await;
+        // Once it answers, it has looked at its clock.
+        status(&mut relay.client().await).await;
     }
     // What lives for ten days would live for more than the protocol allows by a clock that is behind.
     machine.set(0);
