@@ -222,12 +222,17 @@ impl Seeker {
                     self.figures.sources().answered(number);
                     self.inbox.command(Command::Bootstrap(vec![contact]));
                 }
-                Err(error) => trouble = Some(format!("{place}: {error}")),
+                Err(error) => trouble = Some((place, error)),
             }
         }
         match trouble {
-            Some(trouble) if !answered => self.tell(number, trouble),
-            _ => {}
+            _ if answered => {}
+            // Relays of one operator may all have the same list, in which each finds itself.
+            Some((place, error @ PlaceError::Itself)) => {
+                self.figures.sources().failed(number, &format!("{place}: {error}"));
+            }
+            Some((place, error)) => self.tell(number, format!("{place}: {error}")),
+            None => {}
         }
         answered
     }
