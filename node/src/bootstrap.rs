@@ -222,6 +222,8 @@ impl Seeker {
                     self.figures.sources().answered(number);
                     self.inbox.command(Command::Bootstrap(vec![contact]));
                 }
+                // That of another place is worth more than that a list names this node, too.
+                Err(PlaceError::Itself) if trouble.is_some() => {}
                 Err(error) => trouble = Some((place, error)),
             }
         }
