@@ -3,6 +3,8 @@
 //! The number of calls is bounded; ids are drawn at random, so that nobody can answer what was
 //! never asked (PROTOCOL §7). Every authenticated answer confirms its node in the table.
 
+use std::collections::BTreeSet;
+
 use rand_core::RngCore;
 
 use crate::address::Address;
@@ -84,6 +86,12 @@ impl Node {
     pub fn place_sought_by(&self, id: CallId) -> Option<Address> {
         let Purpose::Search(search) = self.calls.get(&id)?.purpose else { return None };
         self.place_searched(search)
+    }
+
+    /// Whom pings of ours are under way to.
+    pub(super) fn being_pinged(&self) -> BTreeSet<Address> {
+        let pings = self.calls.values().filter(|call| matches!(call.purpose, Purpose::Ping));
+        pings.map(|call| call.to.address()).collect()
     }
 
     /// A number that nobody can guess.

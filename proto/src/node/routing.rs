@@ -149,7 +149,12 @@ impl Node {
         self.bootstrap.attempts = self.bootstrap.attempts.saturating_add(1);
         self.bootstrap.next = Some(turn.now + doubled + jitter);
         // The nodes we begin with may not know us; a ping tells them where we listen.
-        let unmet = |contact: &&Contact| self.table.get(&contact.address()).is_none();
+        // Of several places one is found after the other, and for each we come here.
+        let asked = self.being_pinged();
+        let unmet = |contact: &&Contact| {
+            let address = contact.address();
+            self.table.get(&address).is_none() && !asked.contains(&address)
+        };
         let unmet = self.bootstrap.contacts.iter().filter(unmet).take(PINGS_PER_STEP).cloned();
         let unmet: Vec<_> = unmet.collect();
         // After an outage of ours those we know may all have failed, and be there again.

@@ -104,6 +104,23 @@ fn a_restarted_node_rejoins_by_its_saved_table_when_the_bootstrap_is_gone() {
     assert!(world.has_been_given(7, 1, &letter));
 }
 
+/// A host that is told where several nodes listen finds out who they are one after the other.
+#[test]
+fn whom_a_restarted_node_pings_already_is_not_pinged_again_for_each_node_that_is_named() {
+    let mut world = World::of(3, 20);
+    world.crash(9);
+    world.start(9);
+    world.sent.clear();
+    (0..3).for_each(|known| world.bootstrap(9, &[known]));
+    let mut asked = BTreeSet::new();
+    for sent in world.sent.iter().filter(|sent| sent.from == 9) {
+        if matches!(sent.request, Request::Ping { .. }) {
+            assert!(asked.insert(sent.to), "{:?} is pinged twice", sent.to);
+        }
+    }
+    assert!(asked.len() >= 8, "{}", asked.len());
+}
+
 /// B7. The last four hours hold one refresh of each bucket, and the first two the many pings of a
 /// network that has just come together.
 #[test]
