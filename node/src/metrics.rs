@@ -28,6 +28,7 @@ use crate::config::OperatorConfig;
 use crate::figures::Volume;
 
 pub use exporter::Exporter;
+pub use labels::kind_of;
 
 const ACCEPTED: &str = "comm_envelopes_accepted_total";
 const RELAYED: &str = "comm_envelopes_relayed_total";
@@ -78,6 +79,7 @@ const IN_MEMORY: &str = "comm_entries_in_memory";
 const PROMISES: &str = "comm_promises";
 const DISK_BYTES: &str = "comm_store_disk_bytes";
 const FSYNC: &str = "comm_fsync_seconds";
+const CALL: &str = "comm_call_seconds";
 const LOOKUP: &str = "comm_lookup_seconds";
 const LOOKUP_QUERIES: &str = "comm_lookup_queries";
 
@@ -255,8 +257,14 @@ pub fn refused(reason: &'static str) {
 
 /// Counts a request of another node or of a client by its kind, one of a few fixed names.
 pub fn requested(kind: &'static str) {
-    debug_assert!(labels::REQUESTS.contains(&kind), "{kind} is not listed");
+    debug_assert!(labels::requests().any(|listed| listed == kind), "{kind} is not listed");
     counter!(REQUESTS, "kind" => kind).increment(1);
+}
+
+/// Counts what another node has answered to a request of this kind over an open link, `took` after it was sent.
+pub fn answered(kind: &'static str, took: Duration) {
+    debug_assert!(labels::PEER_REQUESTS.contains(&kind), "{kind} is not listed");
+    histogram!(CALL, "kind" => kind).record(took);
 }
 
 /// Counts a push to another node by its kind, one of a few fixed names.
@@ -316,6 +324,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     let full = |name: &str| Matcher::Full(name.to_owned());
     PrometheusBuilder::new()
         .set_buckets_for_metric(full(FSYNC), &SECONDS)?
+        .set_buckets_for_metric(full(CALL), &SECONDS)?
         .set_buckets_for_metric(full(LOOKUP), &SECONDS)?
         .set_buckets_for_metric(full(LOOKUP_QUERIES), &QUERIES)
 }
@@ -334,8 +343,11 @@ fn begin_at_zero() {
     for reason in labels::REASONS {
         counter!(REFUSED, "reason" => reason).increment(0);
     }
-    for kind in labels::REQUESTS {
+    for kind in labels::requests() {
         counter!(REQUESTS, "kind" => kind).increment(0);
+    }
+    for kind in labels::PEER_REQUESTS {
+        let _there_from_now_on = histogram!(CALL, "kind" => kind);
     }
     for kind in labels::PUSHES {
         counter!(PUSHES, "kind" => kind).increment(0);
@@ -406,6 +418,7 @@ fn describe() {
     describe_gauge!(PROMISES, "Batches that wait for the disk.");
     describe_gauge!(DISK_BYTES, Unit::Bytes, "Bytes of disk that the store takes.");
     describe_histogram!(FSYNC, Unit::Seconds, "Time of a sync of the store's log.");
+    describe_histogram!(CALL, Unit::Seconds, "Time until another node has answered, by kind of request.");
     describe_histogram!(LOOKUP, Unit::Seconds, "Time of a lookup.");
     describe_histogram!(LOOKUP_QUERIES, "Queries that a lookup took.");
 }
@@ -463,6 +476,7 @@ mod tests {
             "comm_port_forwarded 0",
             "comm_traffic_volume_used_bytes 0",
             "comm_fsync_seconds_count 0",
+            "comm_call_seconds_count{kind=\"find-node\"} 0",
             "comm_lookup_seconds_bucket{le=\"+Inf\"} 0",
             "comm_lookup_queries_sum 0",
         ] {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use comm_proto::envelope::SizeClass;
 use comm_proto::key::PublicKey;
-use comm_proto::message::{self, BODY_BYTES_MAX, Response};
+use comm_proto::message::{BODY_BYTES_MAX, Response};
 use comm_proto::node::Event;
 use comm_proto::rejection::Rejection;
 use comm_proto::wire::{self, FRAME_BYTES_MAX};
@@ -113,7 +113,7 @@ impl PeerService {
         bytes: usize,
     ) -> Result<Response, Rejection> {
         let request = wire::decode::request(request, self.clock.now()).map_err(counted)?;
-        metrics::requested(kind(&request));
+        metrics::requested(metrics::kind_of(&request));
         let answer = self.inbox.request(key, source, request, bytes).map_err(counted)?;
         match timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
@@ -190,26 +190,6 @@ fn bodies_at_most(request: &wire::peer::Request) -> usize {
             fetch.ids.len().saturating_mul(SizeClass::K64.body_len()).min(BODY_BYTES_MAX)
         }
         _ => 0,
-    }
-}
-
-/// The name of a request among the metrics.
-const fn kind(request: &message::Request) -> &'static str {
-    match request {
-        message::Request::Ping { .. } => "ping",
-        message::Request::FindNode { .. } => "find-node",
-        message::Request::Offer { .. } => "offer",
-        message::Request::Digest { .. } => "digest",
-        message::Request::Deliver { .. } => "deliver",
-        message::Request::Acknowledge { .. } => "peer-acknowledge",
-        message::Request::Receipts { .. } => "receipts",
-        message::Request::PutCard { .. } => "put-card",
-        message::Request::GetCard { .. } => "get-card",
-        message::Request::PublishCard { .. } => "peer-publish-card",
-        message::Request::FindCard { .. } => "peer-find-card",
-        message::Request::Subscribe { .. } => "subscribe",
-        message::Request::Fetch { .. } => "fetch",
-        message::Request::DialBack { .. } => "dial-back",
     }
 }
 

@@ -1,7 +1,8 @@
 //! Whether the simulator tells the truth: real relays and simulated ones do what one scenario says.
 //!
 //! Twenty `comm-node` processes on loopback, killed and started again as `town.csv` says, and programs
-//! that do what the simulator's people do. Compared are what became of the envelopes, and how many
+//! that do what the simulator's people do. How long a call and a sync of the disk take is measured on
+//! the relays, and the simulator is given it. Compared are what became of the envelopes, and how many
 //! requests and pushes of each kind went between the relays, from the first envelope on. Run it with
 //! `make reality`; it takes six minutes, most of them waiting. Ends with 1 where they differ by more
 //! than a tenth.
@@ -21,11 +22,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::thread;
 
+use comm_proto::time::Span;
 use comm_sim::experiment;
 use comm_sim::measured::Measured;
 use comm_sim::plan::Plan;
 use comm_sim::scenario::Scenario;
 
+use relays::Tally;
 use report::Outcome;
 
 #[tokio::main]
@@ -34,9 +37,10 @@ async fn main() -> ExitCode {
     if !std::env::args().any(|argument| argument == "--bench") {
         return ExitCode::SUCCESS;
     }
-    let plan = plan();
+    let mut plan = plan();
     eprintln!("twenty relays for six minutes of real time …");
-    let real = real(&plan).await;
+    let (tally, real) = real(&plan).await;
+    describe_machine(&mut plan, &tally);
     let simulated: Vec<_> = simulate(&plan).iter().map(Outcome::of).collect();
     if report::print(&real, &simulated) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -47,11 +51,25 @@ fn plan() -> Plan {
     scenario.attach(&files).unwrap().single().plan
 }
 
-async fn real(plan: &Plan) -> Outcome {
+async fn real(plan: &Plan) -> (Tally, Outcome) {
     let town = relays::Town::new(plan.network.nodes);
-    let played = tokio::join!(town.play(plan), letters::play(plan, &town));
-    let (requests, fates) = played;
-    Outcome::new(requests, &fates)
+    let (tally, fates) = tokio::join!(town.play(plan), letters::play(plan, &town));
+    let outcome = Outcome::new(tally.requests.clone(), &fates);
+    (tally, outcome)
+}
+
+/// Ways and disks as they were: how many learn of an end from two sides depends on them. A call is
+/// two ways, each of which takes anything from nothing to twice its mean.
+fn describe_machine(plan: &mut Plan, tally: &Tally) {
+    plan.network.latency = (Span::ZERO, tally.calls.mean());
+    plan.network.disk = tally.syncs.mean();
+    println!(
+        "A call took {:.2} ms, a sync of the disk {:.2} ms: simulated with ways of 0 to {} ms and syncs of {} ms.\n",
+        tally.calls.mean_millis(),
+        tally.syncs.mean_millis(),
+        plan.network.latency.1.as_millis(),
+        plan.network.disk.as_millis(),
+    );
 }
 
 /// The same on simulated networks, one on each core at a time.

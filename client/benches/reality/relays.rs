@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use comm::link::Endpoint;
+use comm_proto::time::Span;
 use comm_sim::plan::Plan;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -20,6 +21,49 @@ pub const STARTING: Duration = Duration::from_secs(120);
 
 /// Requests and pushes by kind.
 pub type Requests = BTreeMap<String, i64>;
+
+/// What relays have counted, all together.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub requests: Requests,
+    /// Calls that wait for nobody's disk, from when they were sent until they were answered.
+    pub calls: Times,
+    /// Syncs of the disk.
+    pub syncs: Times,
+}
+
+/// How long something takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    count: f64,
+    seconds: f64,
+}
+
+impl Times {
+    /// The mean, rounded to whole milliseconds and never none.
+    pub fn mean(&self) -> Span {
+        Span::from_millis((self.mean_millis().round() as u64).max(1))
+    }
+
+    pub fn mean_millis(&self) -> f64 {
+        1_000.0 * self.seconds / self.count.max(1.0)
+    }
+
+    fn add(&mut self, other: Self, sign: f64) {
+        self.count += sign * other.count;
+        self.seconds += sign * other.seconds;
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self, sign: i64) {
+        for (kind, count) in &other.requests {
+            *self.requests.entry(kind.clone()).or_default() += sign * count;
+        }
+        self.calls.add(other.calls, sign as f64);
+        self.syncs.add(other.syncs, sign as f64);
+    }
+}
 
 /// Relays that are not running yet.
 pub struct Town {
@@ -73,11 +117,10 @@ impl Town {
         self.began + passed
     }
 
-    /// Plays the relays' part of a plan to its end; how many requests they had of each other since
-    /// the first envelope.
-    pub async fn play(&self, plan: &Plan) -> Requests {
+    /// Plays the relays' part of a plan to its end; what they have counted since the first envelope.
+    pub async fn play(&self, plan: &Plan) -> Tally {
         let mut running: Vec<Option<Running>> = self.relays.iter().map(|_| None).collect();
-        let mut requests = Requests::new();
+        let mut tally = Tally::default();
         let mut counts = false;
         for (when, step) in self.steps(plan) {
             sleep_until(self.at(when)).await;
@@ -88,21 +131,21 @@ impl Town {
                     for (relay, _) in
                         self.relays.iter().zip(&running).filter(|(_, on)| on.is_some())
                     {
-                        add(&mut requests, &relay.counted(), -1);
+                        tally.add(&relay.counted(), -1);
                     }
                 }
                 Step::Kill(relay) => {
                     if counts {
-                        add(&mut requests, &self.relays[relay].counted(), 1);
+                        tally.add(&self.relays[relay].counted(), 1);
                     }
                     running[relay] = None;
                 }
                 Step::End => {
-                    self.relays.iter().for_each(|relay| add(&mut requests, &relay.counted(), 1));
+                    self.relays.iter().for_each(|relay| tally.add(&relay.counted(), 1));
                 }
             }
         }
-        requests
+        tally
     }
 
     fn steps(&self, plan: &Plan) -> Vec<(Duration, Step)> {
@@ -133,7 +176,7 @@ pub fn first_letter(plan: &Plan) -> Duration {
 }
 
 /// A span of the plan in real time.
-pub fn real(span: comm_proto::time::Span) -> Duration {
+pub fn real(span: Span) -> Duration {
     Duration::from_millis(span.as_millis())
 }
 
@@ -160,23 +203,42 @@ impl Relay {
         Running(quiet.spawn().expect("comm-node is built for release: see make reality"))
     }
 
-    /// Requests that other relays made of this one, and pushes that it sent them, since it was started.
-    fn counted(&self) -> Requests {
+    /// What this relay has counted since it was started.
+    fn counted(&self) -> Tally {
         let mut stream = TcpStream::connect(self.metrics).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let counter = |line: &str| {
-            let (what, line) = line.split_once("{kind=\"")?;
-            let (kind, count) = line.split_once("\"} ")?;
-            let name = match what {
-                "comm_requests_total" => simulated_name(kind)?.to_owned(),
-                "comm_pushes_total" => format!("push {kind}"),
-                _ => return None,
-            };
-            Some((name, count.parse().ok()?))
-        };
-        text.lines().filter_map(counter).collect()
+        let mut tally = Tally::default();
+        for line in text.lines() {
+            let Some((name, value)) = line.rsplit_once(' ') else { continue };
+            let (name, kind) = name.split_once("{kind=\"").unwrap_or((name, ""));
+            tally.count(name, kind.trim_end_matches("\"}"), value);
+        }
+        tally
+    }
+}
+
+impl Tally {
+    /// Takes a line of what a relay exports.
+    fn count(&mut self, name: &str, kind: &str, value: &str) {
+        let waits_for_no_disk = ["ping", "find-node", "offer"].contains(&kind);
+        let number = || value.parse::<f64>().unwrap();
+        match name {
+            "comm_requests_total" => {
+                if let Some(kind) = simulated_name(kind) {
+                    self.requests.insert(kind.to_owned(), value.parse().unwrap());
+                }
+            }
+            "comm_pushes_total" => {
+                self.requests.insert(format!("push {kind}"), value.parse().unwrap());
+            }
+            "comm_call_seconds_sum" if waits_for_no_disk => self.calls.seconds += number(),
+            "comm_call_seconds_count" if waits_for_no_disk => self.calls.count += number(),
+            "comm_fsync_seconds_sum" => self.syncs.seconds += number(),
+            "comm_fsync_seconds_count" => self.syncs.count += number(),
+            _ => {}
+        }
     }
 }
 
@@ -194,12 +256,6 @@ fn simulated_name(kind: &str) -> Option<&'static str> {
         "fetch" => "fetch",
         _ => return None,
     })
-}
-
-fn add(to: &mut Requests, counted: &Requests, sign: i64) {
-    for (kind, count) in counted {
-        *to.entry(kind.clone()).or_default() += sign * count;
-    }
 }
 
 /// At most `count` different ones of the first `below`.

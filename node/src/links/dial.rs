@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tower::service_fn;
@@ -173,8 +173,9 @@ impl Peers {
         request: Request,
         patience: Duration,
     ) -> Result<Response, Rejection> {
+        let kind = metrics::kind_of(&request);
         let message = wire::peer::Request::from(request);
-        let answer = timeout(patience, self.call_again_if_stale(to, message)).await;
+        let answer = timeout(patience, self.call_again_if_stale(to, kind, message)).await;
         answer.unwrap_or(Err(Rejection::Unreachable))
     }
 
@@ -231,12 +232,13 @@ impl Peers {
     async fn call_again_if_stale(
         &self,
         to: &Contact,
+        kind: &'static str,
         message: wire::peer::Request,
     ) -> Result<Response, Rejection> {
-        match self.call_once(to, message.clone()).await {
+        match self.call_once(to, kind, message.clone()).await {
             Err(CallError::Broken(number)) => {
                 self.forget(to, number).await;
-                self.call_once(to, message).await
+                self.call_once(to, kind, message).await
             }
             answer => answer,
         }
@@ -246,12 +248,18 @@ impl Peers {
     async fn call_once(
         &self,
         to: &Contact,
+        kind: &'static str,
         message: wire::peer::Request,
     ) -> Result<Response, CallError> {
         let link = self.link(to).await.map_err(CallError::Refused)?;
         let mut request = tonic::Request::new(message);
         self.0.network.name_in(&mut request);
-        match client(&link).exchange(request).await {
+        let sent = Instant::now();
+        let answer = client(&link).exchange(request).await;
+        if answer.is_ok() {
+            metrics::answered(kind, sent.elapsed());
+        }
+        match answer {
             Ok(answer) => wire::decode::response(answer.into_inner(), self.0.clock.now())
                 .map_err(|reason| failed(to, &reason))?
                 .map_err(CallError::Refused),

@@ -3,6 +3,8 @@
 //! What was never counted must be 0 and not absent: else a query for what is new in the last hour
 //! misses the first time. A test fails that counts under a value that is not listed.
 
+use comm_proto::message::Request;
+
 /// Why something was refused: the names of [`comm_proto::rejection::Rejection`], and what is turned
 /// away before there is a request.
 pub(super) const REASONS: [&str; 24] = [
@@ -32,8 +34,8 @@ pub(super) const REASONS: [&str; 24] = [
     "foreign-origin",
 ];
 
-/// What other nodes and clients ask.
-pub(super) const REQUESTS: [&str; 24] = [
+/// What nodes ask each other.
+pub(super) const PEER_REQUESTS: [&str; 14] = [
     "ping",
     "find-node",
     "offer",
@@ -48,6 +50,10 @@ pub(super) const REQUESTS: [&str; 24] = [
     "dial-back",
     "subscribe",
     "fetch",
+];
+
+/// What clients ask.
+pub(super) const CLIENT_REQUESTS: [&str; 10] = [
     "submit",
     "submit-stream",
     "cancel",
@@ -59,6 +65,30 @@ pub(super) const REQUESTS: [&str; 24] = [
     "get-status",
     "list-peers",
 ];
+
+pub(super) fn requests() -> impl Iterator<Item = &'static str> {
+    PEER_REQUESTS.into_iter().chain(CLIENT_REQUESTS)
+}
+
+/// The name of a request of another node among the metrics.
+pub const fn kind_of(request: &Request) -> &'static str {
+    match request {
+        Request::Ping { .. } => "ping",
+        Request::FindNode { .. } => "find-node",
+        Request::Offer { .. } => "offer",
+        Request::Digest { .. } => "digest",
+        Request::Deliver { .. } => "deliver",
+        Request::Acknowledge { .. } => "peer-acknowledge",
+        Request::Receipts { .. } => "receipts",
+        Request::PutCard { .. } => "put-card",
+        Request::GetCard { .. } => "get-card",
+        Request::PublishCard { .. } => "peer-publish-card",
+        Request::FindCard { .. } => "peer-find-card",
+        Request::Subscribe { .. } => "subscribe",
+        Request::Fetch { .. } => "fetch",
+        Request::DialBack { .. } => "dial-back",
+    }
+}
 
 /// What is told over open streams.
 pub(super) const PUSHES: [&str; 3] = ["waiting", "acknowledgements", "receipts"];
