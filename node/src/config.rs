@@ -211,7 +211,9 @@ pub struct ProtocolConfig {
     pub region_kept: Interval,
     /// How often subscriptions at other nodes are renewed (PROTOCOL §6.5).
     pub subscription_renewal: Interval,
-    /// Silence after which another node's subscription is forgotten (PROTOCOL §6.5).
+    /// How long a subscription is left as it is while its stream brings pushes (PROTOCOL §6.5).
+    pub subscription_rest: Interval,
+    /// Silence, beyond that rest, after which another node's subscription is forgotten (PROTOCOL §6.5).
     pub subscription_kept: Interval,
     /// How long the answer to a call may take.
     pub call_timeout: Interval,
@@ -301,6 +303,7 @@ impl NodeConfig {
             backoff_max: self.protocol.backoff_max.0,
             region_kept: self.protocol.region_kept.0,
             subscription_renewal: self.protocol.subscription_renewal.0,
+            subscription_rest: self.protocol.subscription_rest.0,
             subscription_kept: self.protocol.subscription_kept.0,
             call_timeout: self.protocol.call_timeout.0,
             card_lookup_timeout: self.protocol.card_lookup_timeout.0,
@@ -404,7 +407,7 @@ impl NodeConfig {
         })
     }
 
-    const fn intervals(&self) -> [(&'static str, Interval); 15] {
+    const fn intervals(&self) -> [(&'static str, Interval); 16] {
         let (limits, protocol) = (&self.limits, &self.protocol);
         [
             ("limits.connect_timeout", limits.connect_timeout),
@@ -417,6 +420,7 @@ impl NodeConfig {
             ("protocol.backoff_max", protocol.backoff_max),
             ("protocol.region_kept", protocol.region_kept),
             ("protocol.subscription_renewal", protocol.subscription_renewal),
+            ("protocol.subscription_rest", protocol.subscription_rest),
             ("protocol.subscription_kept", protocol.subscription_kept),
             ("protocol.call_timeout", protocol.call_timeout),
             ("protocol.card_lookup_timeout", protocol.card_lookup_timeout),
@@ -527,6 +531,7 @@ impl Default for ProtocolConfig {
             backoff_max: Interval(node.backoff_max),
             region_kept: Interval(node.region_kept),
             subscription_renewal: Interval(node.subscription_renewal),
+            subscription_rest: Interval(node.subscription_rest),
             subscription_kept: Interval(node.subscription_kept),
             call_timeout: Interval(node.call_timeout),
             card_lookup_timeout: Interval(node.card_lookup_timeout),

@@ -288,6 +288,8 @@ impl Driver {
                 let closed = self.recipients.close_listener(&peer, stream);
                 self.handle_some(closed.then_some(Input::ListenerClosed { peer }))
             }
+            Own::ListenOpened { to } => self.handle(Input::ListenOpened { to }),
+            Own::ListenClosed { to } => self.handle(Input::ListenClosed { to }),
             Own::SessionOpened { session, outlet } => {
                 self.recipients.open_session(session, outlet);
                 Ok(())

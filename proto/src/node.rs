@@ -219,6 +219,8 @@ impl Node {
             Input::DialledBack { id, outcomes } => self.on_dialled_back(id, outcomes),
             Input::ListenerOpened { peer } => self.on_listener_opened(peer),
             Input::ListenerClosed { peer } => self.on_listener_closed(&peer),
+            Input::ListenOpened { to } => self.fetching.hears(&to, turn.now),
+            Input::ListenClosed { to } => self.fetching.hears_no_more(&to),
             Input::Push { from, push } => self.on_push(turn, &from, push)?,
             Input::ClientRequest { id, session, request } => {
                 self.on_client_request(turn, id, session, request)?;

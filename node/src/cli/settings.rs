@@ -151,7 +151,11 @@ settings! {
     protocol_subscription_renewal: Interval,
         "protocol.subscription_renewal", "protocol-subscription-renewal",
         "COMM_NODE_PROTOCOL_SUBSCRIPTION_RENEWAL";
-    /// Silence after which another node's subscription is forgotten.
+    /// How long a subscription is left as it is while its stream brings pushes.
+    protocol_subscription_rest: Interval,
+        "protocol.subscription_rest", "protocol-subscription-rest",
+        "COMM_NODE_PROTOCOL_SUBSCRIPTION_REST";
+    /// Silence, beyond that rest, after which another node's subscription is forgotten.
     protocol_subscription_kept: Interval,
         "protocol.subscription_kept", "protocol-subscription-kept",
         "COMM_NODE_PROTOCOL_SUBSCRIPTION_KEPT";

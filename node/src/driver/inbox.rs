@@ -231,6 +231,16 @@ impl Inbox {
         let _ended = self.own(Own::DialledBack { id, outcomes });
     }
 
+    /// A stream of ours for pushes brings all of them from now on. Lost when the node has ended.
+    pub fn listen_opened(&self, to: Address) {
+        let _ended = self.own(Own::ListenOpened { to });
+    }
+
+    /// It ended though it is wanted. Lost when the node has ended.
+    pub fn listen_closed(&self, to: Address) {
+        let _ended = self.own(Own::ListenClosed { to });
+    }
+
     /// The operator wants something. Lost when the node has ended.
     pub fn command(&self, command: Command) {
         let _ended = self.own(Own::Command(command));

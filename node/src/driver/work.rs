@@ -56,6 +56,16 @@ pub enum Own {
         /// The stream's place among all.
         permit: OwnedSemaphorePermit,
     },
+    /// A stream of ours for pushes brings all of them from now on.
+    ListenOpened {
+        /// To whom.
+        to: Address,
+    },
+    /// It ended though it is wanted.
+    ListenClosed {
+        /// To whom.
+        to: Address,
+    },
     /// A client opened a stream.
     SessionOpened {
         /// Which.

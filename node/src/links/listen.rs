@@ -2,10 +2,11 @@
 //!
 //! Entry function is [`keep`]. A stream that ends is opened again after a while, until nobody wants
 //! it any more. What comes is decoded here and goes to the inbox; what cannot be read or finds no
-//! room is lost, which the next subscription or offer makes good.
+//! room is lost, and the node is told, so that it subscribes anew.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use comm_proto::address::Address;
 use comm_proto::contact::Contact;
@@ -13,12 +14,15 @@ use comm_proto::rejection::Rejection;
 use comm_proto::wire;
 use prost::Message;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::sleep;
-use tonic::Status;
+use tokio::time::{Instant, sleep};
+use tonic::{Status, Streaming};
 use tracing::debug;
 
 use super::backoff::Backoff;
 use super::dial::{Peers, client, is_broken};
+
+/// How often the node is told that pushes of one stream were lost.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// The streams that are wanted, by node.
 #[derive(Debug, Default)]
@@ -84,26 +88,49 @@ async fn listen_once(peers: &Peers, to: &Contact, backoff: &mut Backoff) -> Resu
     let (link, _pin) = peers.pinned_link(to).await.map_err(unreachable)?;
     let mut request = tonic::Request::new(wire::peer::ListenRequest {});
     peers.0.network.name_in(&mut request);
-    let result = async {
-        let mut pushes = client(&link).listen(request).await?.into_inner();
-        while let Some(push) = pushes.message().await? {
-            backoff.reset();
-            take(peers, to.address(), push);
+    let opened = client(&link).listen(request).await;
+    let result = match opened {
+        Ok(pushes) => {
+            let result = hear(peers, to.address(), pushes.into_inner(), backoff).await;
+            peers.0.inbox.listen_closed(to.address());
+            result
         }
-        Ok(())
-    }
-    .await;
+        Err(reason) => Err(reason),
+    };
     if result.as_ref().is_err_and(is_broken) {
         peers.forget(to, link.number).await;
     }
     result
 }
 
-fn take(peers: &Peers, from: Address, message: wire::peer::Push) {
+/// Takes what comes until the stream ends.
+async fn hear(
+    peers: &Peers,
+    from: Address,
+    mut pushes: Streaming<wire::peer::Push>,
+    backoff: &mut Backoff,
+) -> Result<(), Status> {
+    peers.0.inbox.listen_opened(from);
+    let (mut told, mut is_one_lost) = (Instant::now(), false);
+    while let Some(push) = pushes.message().await? {
+        backoff.reset();
+        is_one_lost |= !take(peers, from, push);
+        // Whoever sends what cannot be read sends as much of it as they like.
+        if is_one_lost && told.elapsed() >= TOLD_EVERY {
+            peers.0.inbox.listen_opened(from);
+            (told, is_one_lost) = (Instant::now(), false);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the push has reached the inbox.
+fn take(peers: &Peers, from: Address, message: wire::peer::Push) -> bool {
     let bytes = message.encoded_len();
     let taken = wire::decode::push(message, peers.0.clock.now())
         .and_then(|push| peers.0.inbox.push(from, push, bytes));
-    if let Err(reason) = taken {
+    if let Err(reason) = &taken {
         debug!(peer = %from, %reason, "a push is lost");
     }
+    taken.is_ok()
 }

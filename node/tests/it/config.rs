@@ -49,6 +49,7 @@ pub(crate) const VALUES: [(&str, &str); 48] = [
     ("protocol.backoff_max", "16m"),
     ("protocol.region_kept", "17s"),
     ("protocol.subscription_renewal", "18s"),
+    ("protocol.subscription_rest", "15m"),
     ("protocol.subscription_kept", "19s"),
     ("protocol.call_timeout", "20s"),
     ("protocol.card_lookup_timeout", "21s"),

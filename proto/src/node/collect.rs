@@ -39,10 +39,30 @@ pub(super) struct Collection {
     aim: Aim,
     /// By collector: ours, and those to hand to entries.
     grants: BTreeMap<Address, Verified<Grant>>,
-    sources: BTreeSet<Address>,
+    sources: BTreeMap<Address, Standing>,
     /// Where it was collected from in turn, until everybody has had one.
     had_turn: BTreeSet<Address>,
     next: Time,
+}
+
+/// How a mailbox stands at a node that it is collected from.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// It was asked, and has not told all that waits there.
+    Asked(Time),
+    /// It was asked then, and has.
+    Told(Time),
+}
+
+impl Collection {
+    /// No source is left as it is at the next renewal.
+    fn ask_everybody_again(&mut self) {
+        for standing in self.sources.values_mut() {
+            if let Standing::Told(when) = *standing {
+                *standing = Standing::Asked(when);
+            }
+        }
+    }
 }
 
 impl Node {
@@ -102,9 +122,10 @@ impl Node {
 
     /// Renews everything by `at`: after an outage nobody waits for the next renewal.
     pub(super) fn collect_again_by(&mut self, at: Time) {
-        self.collections
-            .values_mut()
-            .for_each(|collection| collection.next = collection.next.min(at));
+        for collection in self.collections.values_mut() {
+            collection.next = collection.next.min(at);
+            collection.ask_everybody_again();
+        }
     }
 
     /// A new neighbour may have what we collect.
@@ -126,7 +147,7 @@ impl Node {
     /// Where a mailbox is collected from: they must learn what has been read.
     pub(super) fn collected_from(&self, mailbox: &Address) -> Vec<Address> {
         let collection = self.collections.get(mailbox);
-        collection.map(|c| c.sources.iter().copied().collect()).unwrap_or_default()
+        collection.map(|c| c.sources.keys().copied().collect()).unwrap_or_default()
     }
 
     /// A page of what waits at a node we subscribed at.
@@ -138,9 +159,13 @@ impl Node {
         waiting: &[Waiting],
         next: Option<u64>,
     ) -> Result<(), StoreError> {
-        if let (Some(after), true, true) = (next, !waiting.is_empty(), number < PAGES_MAX) {
-            let page = Page { mailboxes, number: number + 1, after };
-            self.fetching.page_waits(&from.address(), page);
+        match next {
+            None => self.has_told_all(&from.address(), &mailboxes),
+            Some(after) if !waiting.is_empty() && number < PAGES_MAX => {
+                let page = Page { mailboxes, number: number + 1, after };
+                self.fetching.page_waits(&from.address(), page);
+            }
+            Some(_) => {}
         }
         self.on_waiting(turn, &from.address(), waiting)
     }
@@ -155,7 +180,7 @@ impl Node {
         let mut read = BTreeSet::new();
         for Waiting { mailbox, id } in waiting {
             // Nobody has a say about mailboxes that are not collected there.
-            if !self.collections.get(mailbox).is_some_and(|c| c.sources.contains(from)) {
+            if !self.collections.get(mailbox).is_some_and(|c| c.sources.contains_key(from)) {
                 continue;
             }
             if let Some(tombstone) = self.tombstone(turn, id)? {
@@ -292,7 +317,7 @@ impl Node {
         let new = || Collection {
             aim,
             grants: BTreeMap::new(),
-            sources: BTreeSet::new(),
+            sources: BTreeMap::new(),
             had_turn: BTreeSet::new(),
             next: turn.now,
         };
@@ -315,6 +340,10 @@ impl Node {
                     || Some(*collector) == rotating
                     || self.entries.contains(collector)
             });
+        }
+        if grant.collector() == self.address {
+            // Where it is subscribed, that ends with the grant that was shown.
+            collection.ask_everybody_again();
         }
         if known || collection.grants.len() < DELEGATES_MAX {
             collection.grants.insert(grant.collector(), grant);
@@ -349,10 +378,42 @@ impl Node {
         self.collect_again(mailbox, turn.now + self.config.subscription_renewal);
         let mut nodes = self.take_turns(mailbox, nodes);
         nodes.extend(self.rotating_collector(mailbox));
-        self.replace_sources(mailbox, nodes.iter().map(Contact::address).collect());
+        self.replace_sources(turn, mailbox, &nodes.iter().map(Contact::address).collect());
         for contact in nodes {
-            let entry = by_source.entry(contact.address());
+            let address = contact.address();
+            if self.rests(turn, mailbox, &address) {
+                continue;
+            }
+            self.stands(mailbox, &address, Standing::Asked(turn.now));
+            let entry = by_source.entry(address);
             entry.or_insert_with(|| (contact, Vec::new())).1.push(*mailbox);
+        }
+    }
+
+    /// Whether a source need not be asked again yet: it has told all that waited there, and what it pushes comes. One
+    /// that collects for us is asked all the same, since it goes on only as long as it is.
+    fn rests(&self, turn: Turn<'_>, mailbox: &Address, source: &Address) -> bool {
+        let Some(collection) = self.collections.get(mailbox) else { return false };
+        let Some(Standing::Told(asked)) = collection.sources.get(source) else { return false };
+        !collection.grants.contains_key(source)
+            && turn.now < *asked + self.config.subscription_rest
+            && self.fetching.has_heard_all_since(source, *asked)
+    }
+
+    fn stands(&mut self, mailbox: &Address, source: &Address, standing: Standing) {
+        let sources = self.collections.get_mut(mailbox).map(|collection| &mut collection.sources);
+        if let Some(known) = sources.and_then(|sources| sources.get_mut(source)) {
+            *known = standing;
+        }
+    }
+
+    /// A source has told the last of what waits in these mailboxes.
+    fn has_told_all(&mut self, source: &Address, mailboxes: &[Address]) {
+        for mailbox in mailboxes {
+            let standing = self.collections.get(mailbox).and_then(|one| one.sources.get(source));
+            if let Some(Standing::Asked(when)) = standing.copied() {
+                self.stands(mailbox, source, Standing::Told(when));
+            }
         }
     }
 
@@ -388,16 +449,20 @@ impl Node {
         chosen
     }
 
-    fn replace_sources(&mut self, mailbox: &Address, sources: BTreeSet<Address>) {
+    fn replace_sources(&mut self, turn: Turn<'_>, mailbox: &Address, sources: &BTreeSet<Address>) {
         let Some(collection) = self.collections.get_mut(mailbox) else { return };
-        let gone: Vec<_> = collection.sources.difference(&sources).copied().collect();
-        collection.sources = sources;
+        let known = &mut collection.sources;
+        let gone: Vec<_> = known.keys().filter(|known| !sources.contains(known)).copied().collect();
+        known.retain(|known, _| sources.contains(known));
+        for source in sources {
+            known.entry(*source).or_insert(Standing::Asked(turn.now));
+        }
         gone.iter().for_each(|source| self.stop_listening_unneeded(source));
     }
 
     fn end_collection(&mut self, mailbox: &Address) {
         let Some(collection) = self.collections.remove(mailbox) else { return };
-        collection.sources.iter().for_each(|source| self.stop_listening_unneeded(source));
+        collection.sources.keys().for_each(|source| self.stop_listening_unneeded(source));
     }
 
     fn send_subscriptions(
@@ -434,7 +499,7 @@ impl Node {
     }
 
     fn stop_listening_unneeded(&mut self, source: &Address) {
-        if self.collections.values().any(|c| c.sources.contains(source)) {
+        if self.collections.values().any(|c| c.sources.contains_key(source)) {
             return;
         }
         self.fetching.end(source);

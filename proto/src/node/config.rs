@@ -36,7 +36,10 @@ pub struct Config {
     pub region_kept: Span,
     /// How often a collecting node renews its subscriptions (PROTOCOL §6.5).
     pub subscription_renewal: Span,
-    /// Silence after which a subscription of a peer is forgotten.
+    /// How long a subscription is left as it is while its stream brings pushes (PROTOCOL §6.5).
+    pub subscription_rest: Span,
+    /// Silence after which a subscription of a peer is forgotten; one of a peer that need not renew it for
+    /// a while, after that longer time.
     pub subscription_kept: Span,
     /// How long the answer to a call may take.
     pub call_timeout: Span,
@@ -84,6 +87,7 @@ impl Default for Config {
             backoff_max: Span::from_mins(24 * 60),
             region_kept: Span::from_mins(10),
             subscription_renewal: Span::from_mins(10),
+            subscription_rest: Span::HOUR,
             subscription_kept: Span::from_mins(30),
             call_timeout: Span::from_secs(5),
             card_lookup_timeout: Span::from_secs(10),

@@ -95,6 +95,8 @@ struct Source {
     late: bool,
     /// Whether any mailbox is collected from it.
     needed: bool,
+    /// Since when nothing was lost that it has told.
+    heard_since: Option<Time>,
     pages: VecDeque<Page>,
 }
 
@@ -119,15 +121,40 @@ impl Fetching {
     pub(super) fn end(&mut self, source: &Address) {
         if let Some(known) = self.sources.get_mut(source) {
             known.needed = false;
+            known.heard_since = None;
             known.pages.clear();
         }
         self.drop_unneeded(source);
     }
 
+    /// What `source` tells comes from now on.
+    pub(super) fn hears(&mut self, source: &Address, now: Time) {
+        if let Some(known) = self.sources.get_mut(source).filter(|known| known.needed) {
+            known.heard_since = Some(now);
+        }
+    }
+
+    /// It may be lost.
+    pub(super) fn hears_no_more(&mut self, source: &Address) {
+        if let Some(known) = self.sources.get_mut(source) {
+            known.heard_since = None;
+        }
+    }
+
+    /// Whether nothing was lost of what `source` has told since then.
+    pub(super) fn has_heard_all_since(&self, source: &Address, then: Time) -> bool {
+        let since = self.sources.get(source).and_then(|known| known.heard_since);
+        since.is_some_and(|since| since <= then)
+    }
+
     /// `source` says that it has `id`.
     pub(super) fn announce(&mut self, id: &EnvelopeId, source: &Address, now: Time) {
         let known = self.wanted.get(id).is_some_and(|wanted| wanted.knows(source));
-        if known || !self.make_room_for(source) {
+        if known {
+            return;
+        }
+        if !self.make_room_for(source, now) {
+            self.lose(source, now);
             return;
         }
         if !self.wanted.contains_key(id) {
@@ -203,6 +230,9 @@ impl Fetching {
             if wanted.asked.is_empty() {
                 wanted.allowed = wanted.allowed.max(wanted.tries + 1);
                 self.put_off(id, now);
+            }
+            if handed == Handed::Less {
+                self.lose(source, now);
             }
             self.drop_hopeless(id);
         }
@@ -285,7 +315,14 @@ impl Fetching {
 }
 
 impl Fetching {
-    fn make_room_for(&mut self, source: &Address) -> bool {
+    /// Something that `source` has told is forgotten: what waits there is to be told once more.
+    fn lose(&mut self, source: &Address, now: Time) {
+        if let Some(known) = self.sources.get_mut(source) {
+            known.heard_since = known.heard_since.map(|_| now);
+        }
+    }
+
+    fn make_room_for(&mut self, source: &Address, now: Time) -> bool {
         let own = self.sources.get(source).map_or(0, |source| source.queue.len());
         if own >= SHARE {
             return false;
@@ -304,6 +341,7 @@ impl Fetching {
             wanted.told.retain(|told| *told != longest);
             let turn = wanted.turn;
             self.leave_queue(&longest, turn);
+            self.lose(&longest, now);
         }
         self.drop_hopeless(&last);
         true

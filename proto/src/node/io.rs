@@ -147,6 +147,17 @@ pub enum Input {
         /// Whose.
         peer: Address,
     },
+    /// A stream that we opened, as [`Output::Listen`] wanted, brings all pushes from now on; those before may be
+    /// lost. A host that never says so has every subscription renewed often (PROTOCOL §6.5).
+    ListenOpened {
+        /// To whom.
+        to: Address,
+    },
+    /// That stream ended though it is wanted, and is opened again.
+    ListenClosed {
+        /// To whom.
+        to: Address,
+    },
     /// A push came over a stream that we opened.
     Push {
         /// From whom.

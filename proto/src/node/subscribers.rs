@@ -12,7 +12,7 @@ use crate::grant::Grant;
 use crate::message::{BODY_BYTES_MAX, ClientResponse, IDS_MAX, Push, Response, Waiting};
 use crate::rejection::Rejection;
 use crate::store::StoreError;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::verified::Verified;
 
 use super::exchange::parse_waiting_id;
@@ -98,8 +98,10 @@ impl Node {
                 self.collect_for_peer(turn, grant);
                 continue;
             }
-            let until = (turn.now + self.config.subscription_kept).min(grant.not_after());
             let has_delegated = delegated.contains(&grant.mailbox());
+            let rest = if has_delegated { Span::ZERO } else { self.config.subscription_rest };
+            let until = turn.now + rest + self.config.subscription_kept;
+            let until = until.min(grant.not_after());
             let subscription = Subscription { until, has_delegated, group };
             if self.subscribe_peer(turn.now, &grant.mailbox(), from, subscription) {
                 mailboxes.insert(grant.mailbox());

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use comm_proto::envelope::{Envelope, EnvelopeId, SizeClass, TTL_DEFAULT};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientPush, ClientRequest, Request, Response, Waiting};
+use comm_proto::node::Input;
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 
 use crate::routing::{Large, large};
-use crate::world::{At, Mailbox, START, World, fill};
+use crate::world::{At, Mailbox, START, Sent, World, fill};
 
 fn letters(world: &World, mailbox: &Mailbox, count: u64) -> Vec<Envelope> {
     (0..count).map(|number| world.letter(mailbox, number)).collect()
@@ -237,12 +238,56 @@ fn a_subscription_that_is_not_renewed_opens_nothing_any_more() {
     let reader = KeyPair::from_seed(&fill(66));
     let grants = vec![mailbox.grant(reader.address(), world.now() + TTL_DEFAULT)];
     world.ask_as(reader.public(), 0, Request::Subscribe { grants, after: 0 });
-    world.run_for(Span::from_mins(31));
+    world.run_for(Span::from_mins(91));
     let id = world.ask_as(reader.public(), 0, Request::Fetch { ids: vec![envelope.id()] });
     assert_eq!(world.answer(id), Some(&Err(Rejection::NotGranted)));
 }
 
 /// B25: whoever announces first and then hands nothing over delays nobody for long.
+/// How often `reader` subscribed at `source`.
+fn subscriptions(world: &World, reader: At, source: At) -> usize {
+    let source = world.address(source);
+    let at_it = |sent: &&Sent| sent.from == reader && sent.to == source;
+    let sent = world.sent.iter().filter(at_it);
+    sent.filter(|sent| matches!(sent.request, Request::Subscribe { .. })).count()
+}
+
+#[test]
+fn while_all_that_is_pushed_comes_a_subscription_is_renewed_once_an_hour() {
+    let mut world = World::of(30, 6);
+    let mailbox = Mailbox::new(1);
+    world.subscribe(0, 1, &mailbox, 0);
+    world.run_for(Span::from_mins(15));
+    world.sent.clear();
+    world.run_for(Span::HOUR.times(4));
+    for source in 1..6 {
+        assert!((3..=5).contains(&subscriptions(&world, 0, source)), "{source}");
+    }
+    let late = world.letter(&mailbox, 1);
+    world.submit(3, &late).unwrap();
+    let came = |world: &World| world.has_been_given(0, 1, &late);
+    assert!(world.run_while(Span::from_secs(1), |world| !came(world)), "it is still pushed");
+}
+
+/// What one of many had to tell may be lost without any sign but that its stream has broken.
+#[test]
+fn where_a_push_may_have_been_lost_the_subscription_is_renewed_within_ten_minutes() {
+    let mut world = World::of(31, 6);
+    let mailbox = Mailbox::new(1);
+    world.subscribe(0, 1, &mailbox, 0);
+    world.run_for(Span::from_mins(25));
+    world.sent.clear();
+    let (torn, lossy) = (world.address(2), world.address(4));
+    world.input(0, Input::ListenClosed { to: torn });
+    world.input(0, Input::ListenOpened { to: lossy });
+    world.run_for(Span::from_mins(11));
+    let renewed: Vec<_> = (1..6).map(|source| subscriptions(&world, 0, source)).collect();
+    assert_eq!(renewed, [0, 1, 0, 1, 0]);
+    world.run_for(Span::from_mins(20));
+    let renewed: Vec<_> = (1..6).map(|source| subscriptions(&world, 0, source)).collect();
+    assert_eq!(renewed, [0, 3, 0, 1, 0], "the torn one tells nothing yet, the other does again");
+}
+
 #[test]
 fn a_source_that_announces_and_stays_silent_does_not_keep_an_envelope_back() {
     for seed in 0..10 {
@@ -294,7 +339,7 @@ fn nobody_collects_mailboxes_whose_readers_have_gone() {
     }
     world.run_for(Span::HOUR);
     readers.for_each(|reader| world.crash(reader));
-    // Subscriptions are kept for half an hour, and renewed every ten minutes.
+    // Whoever delegates is remembered for half an hour, and asks every ten minutes.
     world.run_for(Span::from_mins(120));
     world.sent.clear();
     world.run_for(Span::HOUR);

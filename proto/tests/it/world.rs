@@ -344,7 +344,7 @@ impl World {
     pub(crate) fn part(&mut self, groups: &[&[At]]) {
         self.links.part(groups);
         for (from, to) in self.links.torn(self.hosts.len()) {
-            self.close_stream(from, to);
+            self.tear_stream(from, to);
         }
     }
 

@@ -72,11 +72,10 @@ impl World {
     /// subscriber dials again.
     pub(super) fn lose_stream(&mut self, from: At, to: At, serial: u64) {
         if self.streams.serial(from, to) == Some(serial) {
-            self.close_stream(from, to);
             if self.network.dial > 0 {
                 self.open_links.forget(from, to);
             }
-            self.open_again(from, to, Span::ZERO);
+            self.tear_stream(from, to);
         }
     }
 }

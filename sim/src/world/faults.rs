@@ -162,9 +162,10 @@ impl World {
         self.faults.forget(host);
         self.dials.forget(host);
         for (from, to) in self.streams.unplug(host) {
-            self.close_stream(from, to);
-            if from != host {
-                self.open_again(from, to, Span::ZERO);
+            if from == host {
+                self.close_stream(from, to);
+            } else {
+                self.tear_stream(from, to);
             }
         }
         self.watch(host, |oracle, seen| oracle.crashed(seen));
@@ -296,8 +297,7 @@ impl World {
     fn break_stream(&mut self, from: At, to: At) {
         if self.streams.serial(from, to).is_some() {
             self.faults.count("stream broken");
-            self.close_stream(from, to);
-            self.open_again(from, to, Span::ZERO);
+            self.tear_stream(from, to);
         }
     }
 }

@@ -284,10 +284,10 @@ impl World {
             self.lost += 1;
             return;
         }
-        if door::push(&push, clock).is_err() {
-            return;
-        }
         let from = self.address(from);
+        if door::push(&push, clock).is_err() {
+            return self.input(to, Input::ListenOpened { to: from });
+        }
         let push = if self.hosts[to].is_changed() {
             self.hosts[to].hear(stage!(self), &from, push)
         } else {
@@ -321,9 +321,10 @@ impl World {
         if cut || self.is_refused(from, to) || !self.hosts[to].is_up() {
             self.open_again(from, to, waited);
         } else if self.streams.open(from, to) {
-            let peer = self.address(from);
+            let (peer, source) = (self.address(from), self.address(to));
             self.expect_break(from, to);
             self.input(to, Input::ListenerOpened { peer });
+            self.input(from, Input::ListenOpened { to: source });
         }
     }
 
@@ -332,6 +333,14 @@ impl World {
         let waited = dials::longer(waited);
         let wait = dials::jittered(waited, self.rng.next_u64()) + self.dialling(from, to);
         self.later(wait, Happening::Opening { from, to, waited });
+    }
+
+    /// A stream ends that is wanted: its subscriber dials again.
+    pub(super) fn tear_stream(&mut self, from: At, to: At) {
+        self.close_stream(from, to);
+        let source = self.address(to);
+        self.input(from, Input::ListenClosed { to: source });
+        self.open_again(from, to, Span::ZERO);
     }
 
     pub(super) fn close_stream(&mut self, from: At, to: At) {

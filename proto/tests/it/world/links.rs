@@ -192,9 +192,17 @@ impl World {
         let wanted = self.links.wanted.contains(&(from, to));
         let possible = self.is_up(from) && self.is_up(to) && self.links.reach(from, to);
         if wanted && possible && self.links.open.insert((from, to)) {
-            let peer = self.address(from);
+            let (peer, source) = (self.address(from), self.address(to));
             self.input(to, Input::ListenerOpened { peer });
+            self.input(from, Input::ListenOpened { to: source });
         }
+    }
+
+    /// A stream ends that may still be wanted.
+    pub(super) fn tear_stream(&mut self, from: At, to: At) {
+        self.close_stream(from, to);
+        let source = self.address(to);
+        self.input(from, Input::ListenClosed { to: source });
     }
 
     pub(super) fn close_stream(&mut self, from: At, to: At) {
@@ -218,7 +226,7 @@ impl World {
         self.links.wanted.retain(|(from, _)| *from != host);
         let torn = self.links.open.iter().filter(|(from, to)| *from == host || *to == host);
         for (from, to) in torn.copied().collect::<Vec<_>>() {
-            self.close_stream(from, to);
+            self.tear_stream(from, to);
         }
     }
 
