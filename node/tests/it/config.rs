@@ -8,7 +8,7 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 48] = [
+pub(crate) const VALUES: [(&str, &str); 49] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
     ("network_key_file", "/tmp/elsewhere.key"),
