@@ -7,8 +7,8 @@
 //! often without finding anybody new that it is every four hours. No two do their upkeep at the same time.
 //!
 //! Half an hour and not four, because whoever answers and finds a bucket full has the one pinged that was silent longest
-//! there. In large networks that leads from one to the next: nodes that do not know the one that pings them ping it
-//! back, and so have another one pinged. Had nobody answered for hours, all would be pinged in the first minutes.
+//! there. Nodes that do not know the one that pings them ping it back, and may so have another one pinged: drawn from four
+//! hours, large networks said several times as much in their first minutes. That half an hour is right was not measured.
 
 use comm_proto::address::{Address, Distance};
 use comm_proto::network_size::SAMPLES_MAX;
