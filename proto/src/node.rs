@@ -13,7 +13,7 @@
 //! `holding` with wrong clocks, `outage` with being cut off, `room` with the budget and `shares` with who gives way where it is used
 //! up. `drain` hands everything over before a node leaves. `desk` is the outgoing side:
 //! batches, promises and outputs. `recovery` begins from the disk, `upgrade` reads what an older
-//! program left there, `verify` looks for damage.
+//! program left there, `verify` looks for damage. `past` is for simulations.
 
 mod accept;
 mod acknowledge;
@@ -40,6 +40,7 @@ mod keys;
 mod outage;
 mod outside_view;
 mod own_mailboxes;
+mod past;
 mod peers;
 mod records;
 mod recovery;
@@ -95,6 +96,7 @@ use subscribers::Subscribers;
 pub use config::Config;
 pub use drain::Handover;
 pub use io::{CallId, Command, Event, Family, Input, Output, RequestId, SessionId, Timer};
+pub use past::{Past, PastSearch};
 pub use stats::{Bound, Held, Standing, Stats, Taken};
 pub use upgrade::Upgrade;
 pub use verify::{Finding, Verification};

@@ -220,6 +220,12 @@ fn start_all(world: &mut World, plan: &Plan, rng: &mut ChaCha12Rng, course: &mut
     if let Some(first) = order.iter().position(|host| world.is_dialled(*host)) {
         order.swap(0, first);
     }
+    if plan.run.start == Start::Established {
+        // They were all there yesterday: none waits for the next.
+        let everybody = world.everybody();
+        order.iter().for_each(|host| world.start_established(*host, &everybody, rng));
+        return course.advance(world, START + STARTING);
+    }
     let everybody = (plan.run.start == Start::Settled).then(|| world.everybody());
     let mut up = Vec::new();
     for (number, host) in order.iter().enumerate() {
@@ -330,8 +336,10 @@ mod tests {
     use comm_proto::wire::{decode, object, peer};
 
     use super::*;
+    use crate::measured::Fate;
     use crate::people::People;
     use crate::plan::{Crypto, Millionths};
+    use crate::statistics::{difference, difference_of_shares, mean};
     use crate::world::Reading;
 
     fn played(nodes: usize, start: Start, crypto: Crypto) -> Measured {
@@ -362,6 +370,56 @@ mod tests {
         assert_eq!((real.nodes, real.envelopes.len()), (1_000, 10));
         assert!(real.envelopes.iter().all(|fate| fate.delivered.is_some()));
         assert_eq!(real, model);
+    }
+
+    /// What became of sixty envelopes among a thousand relays that began so.
+    fn among_a_thousand(start: Start) -> Measured {
+        let mut plan = Plan::default();
+        plan.network.nodes = 1_000;
+        plan.network.loss = Millionths::new(5_000);
+        plan.traffic.envelopes = 60;
+        plan.run.settle = Span::from_mins(2);
+        plan.run.look = Span::from_mins(2);
+        plan.run.start = start;
+        run(&plan, 3)
+    }
+
+    #[test]
+    fn networks_that_were_there_a_day_and_such_as_have_found_themselves_agree_in_all_that_becomes_of_envelopes()
+     {
+        let both = [Start::Settled, Start::Established].map(among_a_thousand);
+        for one in &both {
+            assert!(one.envelopes.iter().all(|fate| fate.acknowledged.is_some()));
+        }
+        let [settled, established] = &both;
+        let share = |of: &Measured, is: fn(&Fate) -> bool| {
+            of.envelopes.iter().filter(|fate| is(fate)).count() as f64 / of.envelopes.len() as f64
+        };
+        // Copies that are left are too rare for an interval of their mean.
+        let shares: [fn(&Fate) -> bool; 3] =
+            [|fate| fate.first_attempt, |fate| fate.first_submission, |fate| fate.left == 0];
+        for is in shares {
+            let [a, b] = [share(settled, is), share(established, is)];
+            let (low, high) = difference_of_shares((&[a], 60), (&[b], 60)).unwrap();
+            assert!(low <= 0.0 && high >= 0.0, "{a} {b}");
+        }
+        let figures: [fn(&Fate) -> f64; 5] = [
+            |fate| fate.messages as f64,
+            |fate| fate.bodies as f64,
+            |fate| fate.subscriptions as f64,
+            |fate| fate.delivered.unwrap_or(Span::DAY).as_millis() as f64,
+            |fate| fate.region_copied.unwrap_or(Span::DAY).as_millis() as f64,
+        ];
+        for (number, figure) in figures.iter().enumerate() {
+            let of = |one: &Measured| one.envelopes.iter().map(figure).collect::<Vec<_>>();
+            let (a, b) = (of(settled), of(established));
+            let (low, high) = difference(&a, &b).unwrap();
+            let means = (mean(&a), mean(&b));
+            assert!(low <= 0.0 && high >= 0.0, "figure {number}: {means:?}, {low} to {high}");
+        }
+        let places = |of: &Measured| of.standing.table.1 as f64 / of.nodes as f64;
+        let [a, b] = [places(settled), places(established)];
+        assert!((a - b).abs() < 2.0, "{a} {b}");
     }
 
     /// Ends a network when so much of its time is over.

@@ -118,6 +118,8 @@ pub struct Protocol {
     pub rotating: usize,
     /// Entries of a full bucket (PROTOCOL §5.3). At least 1.
     pub bucket: usize,
+    /// Replacements that wait for an entry of a bucket to fail (PROTOCOL §5.3).
+    pub replacements: usize,
 }
 
 impl Default for Protocol {
@@ -129,6 +131,7 @@ impl Default for Protocol {
             entries: config.entries,
             rotating: 1,
             bucket: config.table.bucket_size,
+            replacements: config.table.replacements_max,
         }
     }
 }
@@ -142,7 +145,11 @@ impl Protocol {
             region_nodes: self.region,
             lookup: LookupConfig { paths: self.paths, ..usual.lookup },
             entries: self.entries,
-            table: TableConfig { bucket_size: self.bucket, ..usual.table },
+            table: TableConfig {
+                bucket_size: self.bucket,
+                replacements_max: self.replacements,
+                ..usual.table
+            },
             ..usual
         }
     }
@@ -325,14 +332,20 @@ pub struct Run {
 pub enum Start {
     /// Relays are switched on one after the other, and each finds its place.
     Joining,
-    /// Each is switched on with the table that it would have found, and nothing is sent for that.
+    /// Each is switched on with the table that it would have found, and nothing is sent for that. It has come half an
+    /// hour ago.
     Settled,
+    /// Each has been there for a day when it is met, with a table drawn from all of them.
+    Established,
 }
 
 impl Start {
     /// All, with their names.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("joining", Self::Joining), ("settled", Self::Settled)];
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("joining", Self::Joining),
+        ("settled", Self::Settled),
+        ("established", Self::Established),
+    ];
 }
 
 /// What signatures and frames are.

@@ -10,6 +10,7 @@ mod churn;
 mod clocks;
 mod dials;
 mod door;
+mod established;
 mod faults;
 mod frames;
 mod links;

@@ -28,6 +28,8 @@ const LOOK_FIRST: Span = Span::from_secs(1);
 const LOOK_MAX_ALONE: Span = Span::from_mins(1);
 /// Longest wait otherwise.
 const LOOK_MAX: Span = Span::from_mins(15);
+/// After so many attempts they come no more seldom.
+const FOUND_AFTER: u32 = 16;
 /// How often the table is written down.
 const SAVE_EVERY: Span = Span::from_mins(5);
 /// The most contacts written down.
@@ -97,6 +99,14 @@ impl Bootstrap {
         }
     }
 
+    /// The network was found before, and nobody new when it was looked for last; `next` is when it is again.
+    fn found(&mut self, looked_at: Time, next: Time) {
+        self.attempts = FOUND_AFTER;
+        self.looked_at = looked_at;
+        self.next = Some(next);
+        self.settled = true;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.contacts.len()
     }
@@ -144,7 +154,7 @@ impl Node {
         self.bootstrap.looked_at = turn.now;
         let cut_off = self.outage.is_cut_off() || self.is_alone(turn.now);
         let longest = if cut_off { LOOK_MAX_ALONE } else { LOOK_MAX };
-        let doubled = LOOK_FIRST.times(1 << self.bootstrap.attempts.min(16)).min(longest);
+        let doubled = LOOK_FIRST.times(1 << self.bootstrap.attempts.min(FOUND_AFTER)).min(longest);
         let jitter = Span::from_millis(self.rng.next_u64() % (doubled.as_millis() / 2).max(1));
         self.bootstrap.attempts = self.bootstrap.attempts.saturating_add(1);
         self.bootstrap.next = Some(turn.now + doubled + jitter);
@@ -413,7 +423,7 @@ impl Node {
         }
     }
 
-    fn measure_own_density(&mut self) {
+    pub(super) fn measure_own_density(&mut self) {
         let enough = self.config.table.bucket_size;
         let nearest = self.table.closest(&self.address, enough);
         self.size.own_density(&distances(&self.address, &nearest, enough));
@@ -432,6 +442,13 @@ impl Node {
                 self.regions.forget();
             }
         }
+    }
+
+    /// Takes the place in the network that the table shows, which it had before: it last searched for itself at
+    /// `looked_at`, and does so again at `next`.
+    pub(super) fn take_place(&mut self, turn: Turn<'_>, looked_at: Time, next: Time) {
+        self.bootstrap.found(looked_at, next);
+        self.save_table(turn);
     }
 
     /// Whether nobody we know answers.

@@ -51,7 +51,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// All of them, in the order of the documentation.
-pub static KEYS: [Key; 51] = [
+pub static KEYS: [Key; 52] = [
     Key {
         name: "network.nodes",
         about: "relays, adversaries included; at least 2",
@@ -216,6 +216,12 @@ pub static KEYS: [Key; 51] = [
         show: |plan| plan.protocol.bucket.to_string(),
     },
     Key {
+        name: "protocol.replacements",
+        about: "replacements that wait for an entry of a bucket to fail; from 0 to 256",
+        read: |plan, value| put_count(&mut plan.protocol.replacements, from_to(value, 0, 256)),
+        show: |plan| plan.protocol.replacements.to_string(),
+    },
+    Key {
         name: "traffic.envelopes",
         about: "envelopes sent in one network; at least 1",
         read: |plan, value| put(&mut plan.traffic.envelopes, count(value, 1)),
@@ -366,7 +372,7 @@ pub static KEYS: [Key; 51] = [
     },
     Key {
         name: "run.start",
-        about: "how the network begins: \"joining\" or \"settled\"",
+        about: "how the network begins: \"joining\", \"settled\" or \"established\"",
         read: |plan, value| put(&mut plan.run.start, one_of(value, &Start::ALL)),
         show: |plan| name_of(plan.run.start, &Start::ALL),
     },

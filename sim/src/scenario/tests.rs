@@ -65,6 +65,7 @@ fn every_key_is_read_into_its_field() {
         entries = 3
         rotating = 0
         bucket = 8
+        replacements = 2
         [traffic]
         envelopes = 10
         spacing = "2s"
@@ -105,7 +106,8 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(plan.network.cut, Cut { share, after, span: Span::HOUR, way: Way::Out });
     let skewed = (plan.network.skewed, plan.network.skew);
     assert_eq!(skewed, (Millionths::new(100_000), Span::HOUR.times(2)));
-    let protocol = Protocol { region: 10, paths: 2, entries: 3, rotating: 0, bucket: 8 };
+    let protocol =
+        Protocol { region: 10, paths: 2, entries: 3, rotating: 0, bucket: 8, replacements: 2 };
     assert_eq!(plan.protocol, protocol);
     assert_eq!(plan.network.latency, (Span::from_millis(20), Span::from_secs(1)));
     assert_eq!(plan.network.loss, Millionths::new(10_000));

@@ -38,6 +38,17 @@ pub(crate) struct Everybody {
     bucket: usize,
 }
 
+/// Whom a node knows.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// How many full buckets there are, which is how many leading bits it has in common with the nearest.
+    pub(super) depth: usize,
+    /// Those of full buckets.
+    pub(super) far: Vec<At>,
+    /// Those of its last bucket: all that are so near.
+    pub(super) near: Vec<At>,
+}
+
 /// One node on its way in.
 struct Rehearsal<'a> {
     everybody: &'a Everybody,
@@ -54,7 +65,7 @@ struct Rehearsal<'a> {
 
 impl Everybody {
     /// Hosts that have at least the first `bits` bits of their addresses in common with this one.
-    fn within(&self, of: &Address, bits: usize) -> &[(Address, At)] {
+    pub(super) fn within(&self, of: &Address, bits: usize) -> &[(Address, At)] {
         let (mut least, mut most) = (*of.as_bytes(), *of.as_bytes());
         for (index, (least, most)) in least.iter_mut().zip(&mut most).enumerate() {
             let free = 0xff_u8.checked_shr(bits.saturating_sub(8 * index) as u32).unwrap_or(0);
@@ -68,40 +79,58 @@ impl Everybody {
     }
 
     /// As many hosts as a full table holds, drawn at random from those of each distance, and all of the nearest.
-    fn known_to(&self, own: &Address, rng: &mut ChaCha12Rng) -> Vec<At> {
+    pub(super) fn known_to(&self, own: &Address, rng: &mut ChaCha12Rng) -> Known {
         let most = self.bucket;
-        let mut known = Vec::new();
-        for bits in 0..Address::BITS {
-            let near = self.within(own, bits);
-            if near.len() <= most {
-                known.extend(near.iter().filter(|(address, _)| address != own).map(|(_, at)| *at));
-                break;
-            }
+        let depth = self.depth(own);
+        let mut known = Known { depth, ..Known::default() };
+        for bits in 0..depth {
             let far = self.within(&own.at(&distance_of_bit(bits)), bits + 1);
             let mut drawn = BTreeSet::new();
             while drawn.len() < most.min(far.len()) {
                 drawn.insert(draw(rng, far.len()));
             }
-            known.extend(drawn.into_iter().map(|place| far[place].1));
+            known.far.extend(drawn.into_iter().map(|place| far[place].1));
         }
+        let near = self.within(own, depth).iter().filter(|(address, _)| address != own);
+        known.near.extend(near.map(|(_, at)| *at));
         known
+    }
+
+    /// How many leading bits those have in common with a host that are no more than a bucket holds, itself among
+    /// them: its table splits so often, or once less.
+    pub(super) fn depth(&self, own: &Address) -> usize {
+        let fits = |bits: &usize| self.within(own, *bits).len() <= self.bucket;
+        (0..Address::BITS).find(fits).unwrap_or(Address::BITS)
     }
 
     /// The hosts nearest to an address, nearest first, that one aside which asks.
     fn nearest(&self, target: &Address, asker: At) -> Vec<At> {
-        let mut bits = self.all.len().ilog2() as usize;
-        while bits > 0 && self.within(target, bits).len() <= CONTACTS_MAX {
+        let near = self.by_distance(target, asker, CONTACTS_MAX);
+        near.into_iter().take(CONTACTS_MAX).map(|(_, at)| at).collect()
+    }
+
+    /// How far those are from an address who are nearest to it, as many as a bucket holds and that one aside which asks.
+    pub(super) fn distances(&self, target: &Address, asker: At) -> Vec<Distance> {
+        let near = self.by_distance(target, asker, self.bucket);
+        near.into_iter().take(self.bucket).map(|(distance, _)| distance).collect()
+    }
+
+    /// At least `count` hosts nearest to an address, as far as there are so many, nearest first, and how far they are.
+    fn by_distance(&self, target: &Address, asker: At, count: usize) -> Vec<(Distance, At)> {
+        // There hardly ever are so many with more bits in common; the asker may be one of them.
+        let mut bits = (self.all.len() / (count + 1)).max(1).ilog2() as usize;
+        while bits > 0 && self.within(target, bits).len() <= count {
             bits -= 1;
         }
         let near = self.within(target, bits).iter().filter(|(_, at)| *at != asker);
         let mut near: Vec<_> = near.map(|(address, at)| (address.distance(target), *at)).collect();
         near.sort_unstable_by_key(|(distance, _)| *distance);
-        near.into_iter().take(CONTACTS_MAX).map(|(_, at)| at).collect()
+        near
     }
 }
 
 /// The distance of two addresses that differ in this bit alone.
-fn distance_of_bit(bit: usize) -> Distance {
+pub(super) fn distance_of_bit(bit: usize) -> Distance {
     let mut bytes = [0; Address::LEN];
     bytes[bit / 8] = 0x80 >> (bit % 8);
     Distance::from_bytes(bytes)
@@ -131,7 +160,9 @@ impl World {
             handled: 0,
         };
         self.switch_on_at(host, rehearsal.clock);
-        for known in everybody.known_to(&self.address(host), rng).chunks(NAMED) {
+        let Known { mut far, near, .. } = everybody.known_to(&self.address(host), rng);
+        far.extend(near);
+        for known in far.chunks(NAMED) {
             let named = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
             rehearsal.inputs.push_back(Input::Command(Command::Bootstrap(named)));
             self.rehearse(host, &mut rehearsal);

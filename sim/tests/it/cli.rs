@@ -133,6 +133,7 @@ fn misuse_ends_with_2_and_says_what_to_do() {
         ),
         (&["bench", "--settle", "5"], "a time needs its unit"),
         (&["bench", "--idle", "5s"], "write at least 1m"),
+        (&["bench", "--start", "old"], "write one of joining, settled, established"),
         (&["replay", "1", "--swarm", "--nodes", "5"], "cannot be used with"),
         (&["replay", "small.toml"], "the seed comes first"),
         (&["sweep", "small.toml", "--shard", "3/2"], "1/4 to 4/4"),

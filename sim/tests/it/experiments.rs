@@ -345,6 +345,7 @@ fn every_defence_can_be_played_with_less_of_it() {
     assert!(few.standing.entries.1 * 2 < usual.standing.entries.1);
     let small_buckets = less(|protocol| protocol.bucket = 4);
     assert!(small_buckets.standing.table.1 < usual.standing.table.1);
+    less(|protocol| protocol.replacements = 0);
     let none_changes = less(|protocol| protocol.rotating = 0);
     assert!(subscriptions(&none_changes) < subscriptions(&usual));
     let small_regions = less(|protocol| protocol.region = 10);

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use comm_proto::time::Span;
+use comm_sim::plan::Start;
 use comm_sim::scenario::units;
 
 use crate::swarm::Seeds;
@@ -122,9 +123,9 @@ pub(crate) enum Command {
         /// Their time that they are idle after that, at least a minute.
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = a_minute)]
         idle: Span,
-        /// They have found each other before.
-        #[arg(long)]
-        settled: bool,
+        /// How they begin, as `run.start` says: joining, settled or established.
+        #[arg(long, value_name = "START", default_value = "joining", value_parser = start)]
+        start: Start,
         /// Measure how long e4-both takes among 10,000 relays as well. That takes many minutes and is not asked by default.
         #[arg(long)]
         e4: bool,
@@ -228,6 +229,12 @@ fn time(text: &str) -> Result<Span, String> {
 fn a_minute(text: &str) -> Result<Span, String> {
     let time = units::span(text)?;
     if time >= Span::from_mins(1) { Ok(time) } else { Err("write at least 1m".to_owned()) }
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    let known = Start::ALL.into_iter().find(|(name, _)| *name == text);
+    let names = || Start::ALL.map(|(name, _)| name).join(", ");
+    known.map(|(_, start)| start).ok_or_else(|| format!("write one of {}", names()))
 }
 
 /// The seed of a network, which stands before its scenario.

@@ -25,7 +25,6 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use comm_sim::behaviour;
-use comm_sim::plan::Start;
 use comm_sim::report::Report;
 use comm_sim::report::compare::compare;
 use comm_sim::report::manifest::Manifest;
@@ -61,8 +60,7 @@ fn main() -> ExitCode {
         }
         Command::Report { directories, shown } => merge(&directories, &shown),
         Command::Compare { left, right } => contrast(&left, &right),
-        Command::Bench { nodes, settle, idle, settled, e4, json } => {
-            let start = if settled { Start::Settled } else { Start::Joining };
+        Command::Bench { nodes, settle, idle, start, e4, json } => {
             bench::run(nodes, start, (settle, idle), e4, json)
         }
         Command::Replay { seed, scenario: Some(scenario), settings, looks, about, .. } => {
