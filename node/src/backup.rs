@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::data_dir::{self, DataDirError};
 use crate::store::RocksStore;
 
-pub use request::{AskError, ask};
+pub use request::{CopyError, ask};
 pub use restore::{RestoreError, restore};
 
 /// What is copied. Clones share it: one copy is made at a time.

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::data_dir::{self, BLOCKS_BYTES_MAX, DataDirError};
 use crate::links::blocks::{BlockList, Blocks, ENTRIES_MAX, Entry};
 
-pub use request::{AskError, Blocked, Order, ask};
+pub use request::{BlockError, Blocked, Order, ask};
 
 /// What commands have blocked, and the list in force. Cloning shares it.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use comm_proto::contact::{Contact, ENDPOINTS_MAX};
 use comm_proto::key::PublicKey;
 use comm_proto::node::Command;
 use comm_proto::time::Time;
-use rand_core::{OsRng, RngCore};
+use rand_core::OsRng;
 use thiserror::Error;
 use tokio::net::lookup_host;
 use tokio::sync::Semaphore;
@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::chance::shuffle;
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::config::bootstrap::BootstrapPeer;
@@ -92,6 +93,18 @@ enum PlaceError {
     Key,
     #[error("this node itself answers there")]
     Itself,
+}
+
+impl PlaceError {
+    /// What kind it is. The later ones say more to whoever is to mend a source of which no place is of use.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Itself => "0 itself",
+            Self::Name(_) => "1 name",
+            Self::Silent(_) => "2 silent",
+            Self::Key => "3 key",
+        }
+    }
 }
 
 /// Looks for the network until the node ends.
@@ -169,10 +182,12 @@ impl Seeker {
     async fn seek_by(self, mut source: Source, number: usize) {
         let mut backoff = Backoff::new(WAIT.0, WAIT.1);
         loop {
+            self.until_it_may_call().await;
             let answered = match source.look(self.clock.now()).await {
                 Ok(places) => self.meet(number, places).await,
                 Err(error) => {
-                    self.tell(number, error.to_string());
+                    let trouble = error.to_string();
+                    self.tell(number, &trouble, &trouble);
                     false
                 }
             };
@@ -187,6 +202,13 @@ impl Seeker {
     fn wait(&self, backoff: &mut Backoff) -> Duration {
         let wait = backoff.next_wait();
         if self.figures.is_alone() { wait.min(WAIT_ALONE) } else { wait }
+    }
+
+    /// A node that hibernates and calls nobody asks nobody for whom to call either.
+    async fn until_it_may_call(&self) {
+        while !self.peers.may_call() {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     async fn until_alone(&self) {
@@ -213,7 +235,7 @@ impl Seeker {
                 (place, met)
             });
         }
-        let (mut answered, mut trouble) = (false, None);
+        let (mut answered, mut troubles) = (false, Vec::new());
         while let Some(called) = calls.join_next().await {
             let Ok((place, met)) = called else { continue };
             match met {
@@ -222,27 +244,26 @@ impl Seeker {
                     self.figures.sources().answered(number);
                     self.inbox.command(Command::Bootstrap(vec![contact]));
                 }
-                // That of another place is worth more than that a list names this node, too.
-                Err(PlaceError::Itself) if trouble.is_some() => {}
-                Err(error) => trouble = Some((place, error)),
+                Err(error) => troubles.push((error, place.to_string())),
             }
         }
-        match trouble {
-            _ if answered => {}
-            // Relays of one operator may all have the same list, in which each finds itself.
-            Some((place, error @ PlaceError::Itself)) => {
-                self.figures.sources().failed(number, &format!("{place}: {error}"));
+        if !answered && let Some((error, place)) = worst(troubles) {
+            let trouble = format!("{place}: {error}");
+            match error {
+                // Relays of one operator may all have the same list, in which each finds itself.
+                PlaceError::Itself => {
+                    self.figures.sources().failed(number, error.kind(), &trouble);
+                }
+                _ => self.tell(number, error.kind(), &trouble),
             }
-            Some((place, error)) => self.tell(number, format!("{place}: {error}")),
-            None => {}
         }
         answered
     }
 
-    /// Notes why a source is of no use now, and logs it once as long as that stays the same.
-    fn tell(&self, number: usize, trouble: String) {
+    /// Notes why a source is of no use now, and logs it once as long as it has the same `reason`.
+    fn tell(&self, number: usize, reason: &str, trouble: &str) {
         let Some(Progress { kind, name, .. }) = self.figures.sources().get(number) else { return };
-        let is_new = self.figures.sources().failed(number, &trouble);
+        let is_new = self.figures.sources().failed(number, reason, trouble);
         // That nobody else is in the local network is how it mostly is.
         let (is_told, kind) = (is_new && kind != Kind::Lan, kind.word());
         if is_told {
@@ -290,13 +311,17 @@ impl Seeker {
     }
 }
 
+/// The trouble of a source that is told of: which, does not depend on the order in which its places fail.
+fn worst(mut troubles: Vec<(PlaceError, String)>) -> Option<(PlaceError, String)> {
+    troubles.sort_by(|(one, place), (other, its_place)| {
+        other.kind().cmp(one.kind()).then_with(|| place.cmp(its_place))
+    });
+    troubles.into_iter().next()
+}
+
 /// At most [`PLACES_MAX`] of them, which ones by chance.
 fn some_of(mut places: Vec<BootstrapPeer>) -> Vec<BootstrapPeer> {
-    let count = places.len();
-    for taken in 0..count.min(PLACES_MAX) {
-        let rest = count - taken;
-        places.swap(taken, taken + OsRng.next_u32() as usize % rest);
-    }
+    shuffle(&mut places, &mut OsRng);
     places.truncate(PLACES_MAX);
     places
 }
@@ -306,6 +331,24 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn of_many_silent_places_the_same_is_told_whichever_fails_last() {
+        let trouble = |error, place: &str| (error, place.to_owned());
+        let all = [
+            trouble(PlaceError::Itself, "a:1"),
+            trouble(PlaceError::Silent("refused".to_owned()), "c:1"),
+            trouble(PlaceError::Silent("late".to_owned()), "b:1"),
+            trouble(PlaceError::Name("none".to_owned()), "a:2"),
+        ];
+        let expected = Some(all[2].clone());
+        for turn in 0..all.len() {
+            let mut other = all.to_vec();
+            other.rotate_left(turn);
+            assert_eq!(worst(other), expected);
+        }
+        assert_eq!(worst(Vec::new()), None);
+    }
 
     #[test]
     fn of_many_places_some_are_called_and_in_time_all() {

@@ -75,8 +75,11 @@ enum Command {
     /// Hand over what the node holds to others, to leave for good; it ends if nothing stays behind.
     Drain {
         /// Have the node stay that was told to hand over before.
-        #[arg(long, conflicts_with = "json")]
+        #[arg(long, conflicts_with_all = ["json", "status"])]
         cancel: bool,
+        /// Only show how far it is, or what has become of it; begins nothing.
+        #[arg(long)]
+        status: bool,
         /// For programs: what has become of it as one JSON object.
         #[arg(long)]
         json: bool,
@@ -191,6 +194,11 @@ pub enum Task<'a> {
     },
     /// Have a node stay that was told to hand over.
     CancelDrain,
+    /// Show how far a node is with it.
+    ShowDrain {
+        /// As JSON.
+        json: bool,
+    },
     /// Look for damage in this directory, or else in the node's own.
     Verify(Option<&'a Path>),
     /// Make a data directory of a copy.
@@ -348,6 +356,7 @@ impl Cli {
             }
             Some(Command::Doctor { json, .. }) => Task::Doctor { json: *json },
             Some(Command::Drain { cancel: true, .. }) => Task::CancelDrain,
+            Some(Command::Drain { status: true, json, .. }) => Task::ShowDrain { json: *json },
             Some(Command::Drain { json, .. }) => Task::Drain { json: *json },
             Some(Command::Verify { dir, .. }) => Task::Verify(dir.as_deref()),
             Some(Command::Restore { backup, to, .. }) => Task::Restore { backup, to },

@@ -119,8 +119,8 @@ pub(crate) fn hand_over(config: &NodeConfig, json: bool) -> Ended {
     clear_line();
     let Some(report) = ended? else {
         return Err(Complaint::failed(
-            "the relay goes on handing over; `comm-node drain` shows how far it is, `comm-node drain \
-             --cancel` has it stay",
+            "the relay goes on handing over; `comm-node drain --status` shows how far it is, \
+             `comm-node drain --cancel` has it stay",
         ));
     };
     show(&if json { as_json(&report)? } else { report.to_string() })?;
@@ -132,6 +132,19 @@ pub(crate) fn stay(config: &NodeConfig) -> Ended {
         return Err(Complaint::failed("the relay was not handing over what it holds"));
     }
     show("the relay stays\n")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends with 1 where nobody has told the relay to hand over anything.
+pub(crate) fn show_drain(config: &NodeConfig, json: bool) -> Ended {
+    let Some(report) = wait_for(drain::look(config))? else {
+        return Err(Complaint::failed("the relay was not told to hand over what it holds"));
+    };
+    show(&match (json, report.is_under_way()) {
+        (true, _) => as_json(&report)?,
+        (false, true) => report.progress() + "\n",
+        (false, false) => report.to_string(),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

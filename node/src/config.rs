@@ -62,7 +62,7 @@ pub struct NodeConfig {
     pub leaf: bool,
     /// Nodes through which the network is found.
     pub bootstrap: Vec<BootstrapPeer>,
-    /// Have the router forward a port to this node, by PCP or NAT-PMP.
+    /// Have the router forward a port to this node, by PCP, NAT-PMP or UPnP.
     pub port_mapping: bool,
     /// Where it learns of further such nodes.
     pub discovery: DiscoveryConfig,

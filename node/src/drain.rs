@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::driver::inbox::Inbox;
 
-pub use request::{DrainError, ask, cancel};
+pub use request::{DrainError, ask, cancel, look};
 pub use shown::Report;
 
 /// Whether a node hands over what it holds, and how far it is.
@@ -80,6 +80,11 @@ impl Drains {
         // An error means that the node is gone.
         let left = state.wait_for(|state| !matches!(state, Drain::UnderWay(_))).await;
         left.is_ok_and(|state| matches!(*state, Drain::Cancelled(_)))
+    }
+
+    /// How far it is, or what has become of it last.
+    pub fn now(&self) -> Drain {
+        *self.state.borrow()
     }
 
     fn order(&self) -> MutexGuard<'_, ()> {

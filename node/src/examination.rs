@@ -16,13 +16,14 @@ use comm_proto::message::{ClientRequest, ClientResponse, DialOutcome, Peer, Peer
 use comm_proto::rejection::Rejection;
 use comm_proto::wire::client::{DialledEndpoint, ExamineResponse, OutsideView};
 use comm_proto::wire::object;
-use rand_core::{OsRng, RngCore};
+use rand_core::OsRng;
 use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::chance::shuffle;
 use crate::config::NodeConfig;
 use crate::driver::inbox::Inbox;
 use crate::links::dial::Peers;
@@ -120,13 +121,6 @@ impl Examiner {
             }
         }
         asking.join_all().await
-    }
-}
-
-/// Puts them into an order of which each is as likely.
-fn shuffle<T>(all: &mut [T], rng: &mut impl RngCore) {
-    for place in (1..all.len()).rev() {
-        all.swap(place, (rng.next_u64() % (place as u64 + 1)) as usize);
     }
 }
 

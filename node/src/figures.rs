@@ -211,7 +211,7 @@ impl From<Volume> for VolumeMessage {
 
 impl From<Progress> for BootstrapSource {
     fn from(source: Progress) -> Self {
-        let Progress { kind, name, named, answered, trouble } = source;
+        let Progress { kind, name, named, answered, trouble, .. } = source;
         Self { kind: kind.word().to_owned(), name, named, answered, trouble }
     }
 }

@@ -54,6 +54,7 @@ fn done(cli: Cli, config: NodeConfig) -> Ended {
         Task::Doctor { json } => commands::examine(&config, json),
         Task::Drain { json } => commands::hand_over(&config, json),
         Task::CancelDrain => commands::stay(&config),
+        Task::ShowDrain { json } => commands::show_drain(&config, json),
         Task::Verify(dir) => commands::verify(dir.unwrap_or(&config.data_dir)),
         Task::Restore { backup, to } => commands::restore(backup, to),
         Task::Block(order) => commands::block(&config, order),

@@ -1,22 +1,22 @@
 //! Having the router of the local network forward a port to this node, by PCP (RFC 6887) or, where
-//! that is not known, NAT-PMP (RFC 6886).
+//! that is not known, NAT-PMP (RFC 6886), or else UPnP.
 //!
 //! Entry type is [`Forwarder`]. It asks the router that the default route over IPv4 leads to, renews what it was
 //! given long before it ends, asks anew while it has nothing, and takes the port back when the node
 //! ends. What has come of it is in [`Mapping`]; whether others reach the node by it is only shown by others.
 
+mod lease;
 pub mod router;
+mod upnp;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use comm_proto::contact::ENDPOINTS_MAX;
-use crab_nat::{
-    InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp, pcp,
-};
+use crab_nat::{InternetProtocol, PortMapping, PortMappingOptions, TimeoutConfig, natpmp, pcp};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -24,7 +24,9 @@ use tracing::{info, warn};
 use crate::links::backoff::Backoff;
 use crate::metrics;
 
+use lease::Lease;
 use router::{NoRouter, Router};
+use upnp::UpnpError;
 
 /// How long a port is asked for, in seconds.
 const LEASE_SECS: u32 = 3_600;
@@ -34,10 +36,14 @@ const RENEW_MAX: Duration = Duration::from_secs(600);
 const RENEW_MIN: Duration = Duration::from_secs(10);
 /// First and longest wait after a failure.
 const WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
-/// How long everything that one attempt takes may take.
-const ATTEMPT_MAX: Duration = Duration::from_secs(15);
+/// How long everything that one attempt takes may take: more than all its parts together on a lame router.
+const ATTEMPT_MAX: Duration = Duration::from_secs(45);
 /// How long taking the port back may take when the node ends.
 const REMOVAL_MAX: Duration = Duration::from_millis(400);
+
+/// Why no router is asked where it could not call this machine.
+pub(crate) const NOWHERE: &str =
+    "no place of `listen` is one at which a router could call over IPv4";
 
 /// Requests are repeated after 250 ms, each time after twice as long.
 const PATIENCE: TimeoutConfig = TimeoutConfig {
@@ -63,7 +69,7 @@ pub enum Mapped {
     Asking,
     /// It forwards a port.
     Forwarded {
-        /// How it was asked: `PCP` or `NAT-PMP`.
+        /// How it was asked: `PCP`, `NAT-PMP` or `UPnP`.
         protocol: &'static str,
         /// Where the port is, as the router says.
         external: SocketAddr,
@@ -96,7 +102,7 @@ pub struct Forwarder {
 enum MappingError {
     #[error(transparent)]
     NoRouter(#[from] NoRouter),
-    #[error("the router {0} does not answer, neither to PCP nor to NAT-PMP")]
+    #[error("the router {0} does not answer, neither to PCP nor to NAT-PMP nor to UPnP")]
     Silent(IpAddr),
     #[error("the router {router} refuses: {reason}")]
     Refused { router: IpAddr, reason: String },
@@ -113,6 +119,11 @@ impl Mapping {
         metrics::forwarded(matches!(mapped, Mapped::Forwarded { .. }));
         let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(mapped.clone());
         before.as_ref() != Some(&mapped)
+    }
+
+    /// Notes that no port is forwarded, and why; whether that is new.
+    pub(crate) fn refuse(&self, reason: &str) -> bool {
+        self.set(Mapped::Refused(reason.to_owned()))
     }
 
     /// Where others reach the port, if the router has a public address.
@@ -177,14 +188,14 @@ impl Forwarder {
     }
 
     /// Never ends; `lease` is what was given last and has not ended.
-    async fn hold(&self, lease: &mut Option<PortMapping>) {
+    async fn hold(&self, lease: &mut Option<Lease>) {
         let mut backoff = Backoff::new(WAIT.0, WAIT.1);
         loop {
             let wait = match timeout(ATTEMPT_MAX, self.ask(lease)).await {
                 Ok(Ok(external)) => {
                     backoff.reset();
                     self.forwarded(lease, external);
-                    lease.as_ref().map_or(RENEW_MIN, pause).min(self.renew_max)
+                    lease.as_ref().map_or(RENEW_MIN, Lease::pause).min(self.renew_max)
                 }
                 Ok(Err(error)) => self.failed(lease, &error.to_string(), &mut backoff),
                 Err(_) => self.failed(lease, "the router takes too long", &mut backoff),
@@ -194,32 +205,39 @@ impl Forwarder {
     }
 
     /// Asks for the port again or for the first time, and for the router's address outside.
-    async fn ask(&self, lease: &mut Option<PortMapping>) -> Result<IpAddr, MappingError> {
+    async fn ask(&self, lease: &mut Option<Lease>) -> Result<IpAddr, MappingError> {
         let router = (self.find)()?;
         let address = IpAddr::V4(router.address);
-        let is_same = |lease: &&PortMapping| IpAddr::from(lease.gateway()) == address;
-        let before = lease.as_ref().filter(is_same);
-        let mapping = match before.cloned() {
-            Some(mut again) => match again.renew().await {
-                Ok(()) => again,
-                // A router that was restarted may speak otherwise now.
-                Err(_) => self.first(router).await?,
-            },
-            None => self.first(router).await?,
+        let is_renewed = match lease.as_mut().filter(|lease| lease.router() == address) {
+            // A router that was restarted may speak otherwise now.
+            Some(before) => before.renew().await.is_ok(),
+            None => false,
         };
-        let kind = mapping.mapping_type();
-        // Noted before the next request: what was given is to be taken back.
-        *lease = Some(mapping);
-        match kind {
-            PortMappingType::Pcp { external_ip, .. } => Ok(external_ip.to_canonical()),
-            PortMappingType::NatPmp => {
-                let outside = natpmp::external_address(router.address.into(), Some(PATIENCE)).await;
-                outside.map(IpAddr::V4).map_err(|error| refused(address, &error))
-            }
+        if !is_renewed {
+            // Noted before the next request: what was given is to be taken back.
+            *lease = Some(self.first(router).await?);
+        }
+        match lease {
+            Some(lease) => lease.outside().await,
+            None => Err(MappingError::Silent(address)),
         }
     }
 
-    async fn first(&self, router: Router) -> Result<PortMapping, MappingError> {
+    /// Whatever the router knows: the newer protocols, which have no text to be misunderstood, come first.
+    async fn first(&self, router: Router) -> Result<Lease, MappingError> {
+        let by_asking = match self.by_pcp_or_nat_pmp(router).await {
+            Ok(mapping) => return Ok(Lease::Asked(mapping)),
+            Err(error) => error,
+        };
+        let by_upnp = upnp::Lease::first(router, self.port).await;
+        by_upnp.map(Lease::Upnp).map_err(|error| match (by_asking, error) {
+            (by_asking, UpnpError::Silent) => by_asking,
+            (by_asking @ MappingError::Refused { .. }, UpnpError::Stranger(_)) => by_asking,
+            (_, error) => refused(router.address.into(), &error),
+        })
+    }
+
+    async fn by_pcp_or_nat_pmp(&self, router: Router) -> Result<PortMapping, MappingError> {
         let options = PortMappingOptions {
             external_port: Some(self.port),
             lifetime_seconds: Some(LEASE_SECS),
@@ -242,12 +260,9 @@ impl Forwarder {
         })
     }
 
-    fn forwarded(&self, lease: &Option<PortMapping>, ip: IpAddr) {
+    fn forwarded(&self, lease: &Option<Lease>, ip: IpAddr) {
         let Some(lease) = lease else { return };
-        let protocol = match lease.mapping_type() {
-            PortMappingType::NatPmp => "NAT-PMP",
-            PortMappingType::Pcp { .. } => "PCP",
-        };
+        let protocol = lease.protocol();
         let external = SocketAddr::new(ip, lease.external_port().get());
         if self.mapping.set(Mapped::Forwarded { protocol, external }) {
             info!(protocol, %external, port = self.port, "the router forwards a port to this node");
@@ -257,16 +272,11 @@ impl Forwarder {
 
     /// A lease outlasts a router that does not answer for a while; one whose address outside the router does not
     /// know is of no use. How long to wait.
-    fn failed(
-        &self,
-        lease: &mut Option<PortMapping>,
-        reason: &str,
-        backoff: &mut Backoff,
-    ) -> Duration {
-        lease.take_if(|lease| lease.expiration() <= Instant::now());
+    fn failed(&self, lease: &mut Option<Lease>, reason: &str, backoff: &mut Backoff) -> Duration {
+        lease.take_if(|lease| lease.has_ended());
         let is_forwarded = matches!(self.mapping.now(), Some(Mapped::Forwarded { .. }));
         let is_lost = lease.is_none() || !is_forwarded;
-        if is_lost && self.mapping.set(Mapped::Refused(reason.to_owned())) {
+        if is_lost && self.mapping.refuse(reason) {
             warn!(reason, port = self.port, "the router forwards no port to this node");
             (self.changed)();
         }
@@ -280,18 +290,15 @@ impl std::fmt::Debug for Forwarder {
     }
 }
 
-/// Until a lease is to be renewed: half of it at the most.
-fn pause(lease: &PortMapping) -> Duration {
-    let half = Duration::from_secs(lease.lifetime().into()) / 2;
-    half.clamp(RENEW_MIN, RENEW_MAX)
-}
-
-async fn remove(mut lease: PortMapping) {
-    lease.timeout_config = HASTE;
-    match timeout(REMOVAL_MAX, lease.try_drop()).await {
-        Ok(Ok(())) => info!("the router forwards the port no more"),
-        _ => warn!(
+async fn remove(lease: Lease) {
+    let ends_by_itself = lease.ends_by_itself();
+    match (timeout(REMOVAL_MAX, lease.remove()).await, ends_by_itself) {
+        (Ok(true), _) => info!("the router forwards the port no more"),
+        (_, true) => warn!(
             "the router was not told to forward the port no more; it will when the lease ends"
+        ),
+        (_, false) => warn!(
+            "the router was not told to forward the port no more, and knows no end of it: remove it by hand"
         ),
     }
 }
@@ -300,20 +307,23 @@ fn refused(router: IpAddr, reason: &dyn std::fmt::Display) -> MappingError {
     MappingError::Refused { router, reason: reason.to_string() }
 }
 
-/// Whether an address is one that the whole internet may call.
+/// Whether an address is one that the whole internet may call. Those for documentation count as such: nobody has them.
 pub(crate) fn is_public(ip: &IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            let is_of_carrier = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || is_of_carrier)
+            let [first, second, third, _] = ip.octets();
+            let is_of_carrier = first == 100 && second & 0xc0 == 64;
+            // This network; multicast and what is reserved, broadcast among it; NAT before IPv6; tests of devices.
+            let is_special = first == 0 || first >= 224;
+            let is_of_machines = [first, second, third] == [192, 0, 0];
+            let is_for_tests = first == 198 && second & 0xfe == 18;
+            let is_for_few = ip.is_private() || ip.is_loopback() || ip.is_link_local();
+            !(is_for_few || is_of_carrier || is_special || is_of_machines || is_for_tests)
         }
         IpAddr::V6(ip) => {
             !(ip.is_loopback()
                 || ip.is_unspecified()
+                || ip.is_multicast()
                 || ip.is_unique_local()
                 || ip.is_unicast_link_local())
         }

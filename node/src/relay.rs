@@ -42,7 +42,7 @@ use crate::links::dial::Peers;
 use crate::links::tls::CredentialsError;
 use crate::metrics::{self, ExportError, Exporter};
 use crate::open_files;
-use crate::port_mapping::{Forwarder, Told};
+use crate::port_mapping::{Forwarder, NOWHERE, Told};
 use crate::reload::Reloads;
 use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
@@ -468,7 +468,17 @@ impl Relay {
             tokio::select! { () = seeker.seek(sources) => {}, () = closed => {} }
             Ok(())
         });
-        let Some(port) = forwarded_port(config, &self.listening) else { return };
+        if config.port_mapping {
+            self.have_forwarded(told);
+        }
+    }
+
+    fn have_forwarded(&mut self, told: &Told) {
+        let Some(port) = forwarded_port(&self.listening) else {
+            self.figures.mapping().refuse(NOWHERE);
+            warn!(reason = NOWHERE, "the router forwards no port to this node");
+            return;
+        };
         let (inbox, told) = (self.inbox.clone(), told.clone());
         let changed = move || inbox.command(Command::Endpoints(told.endpoints()));
         let forwarder = Forwarder::new(port, self.figures.mapping().clone(), changed);

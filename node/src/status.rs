@@ -21,9 +21,9 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::api;
 use crate::config::NodeConfig;
 use crate::config::units::ByteSize;
+use crate::owner::{self, AskError};
 use crate::rpc::client::client_client::ClientClient;
 use crate::rpc::client::owner_client::OwnerClient;
 use crate::traffic::schedule::shown;
@@ -177,14 +177,9 @@ pub struct Volume {
 /// Why there is no report. Each is one line.
 #[derive(Debug, Error)]
 pub enum StatusError {
-    /// Nobody listens at the socket.
-    #[error("no node runs with the socket {}: {reason}", socket.display())]
-    Nobody {
-        /// The socket.
-        socket: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
+    /// The node cannot be asked, or refuses.
+    #[error(transparent)]
+    Asked(#[from] AskError),
     /// The node takes connections and gives no answer.
     #[error(
         "the node at {} has not answered within {} seconds; its log may say why",
@@ -192,14 +187,6 @@ pub enum StatusError {
         PATIENCE.as_secs()
     )]
     Silent(PathBuf),
-    /// The node refuses.
-    #[error("the node at {} does not say how it is: {reason}", socket.display())]
-    Refused {
-        /// The socket.
-        socket: PathBuf,
-        /// What it said.
-        reason: String,
-    },
 }
 
 /// What a node says.
@@ -212,7 +199,7 @@ impl Report {
     /// When no node runs there, it does not answer in time, or it refuses.
     pub async fn ask(config: &NodeConfig) -> Result<Self, StatusError> {
         let socket = config.socket_path();
-        let answers = timeout(PATIENCE, ask(socket.clone())).await;
+        let answers = timeout(PATIENCE, ask(config)).await;
         answers.map_err(|_| StatusError::Silent(socket))?.map(|answers| Self::of(&answers))
     }
 
@@ -252,28 +239,14 @@ impl Report {
     }
 }
 
-async fn ask(socket: PathBuf) -> Result<Answers, StatusError> {
-    let channel = api::connect(socket.clone()).await.map_err(|error| {
-        let reason = innermost(&error);
-        StatusError::Nobody { socket: socket.clone(), reason }
-    })?;
-    let refused = |status: tonic::Status| {
-        let reason = status.message().to_owned();
-        StatusError::Refused { socket: socket.clone(), reason }
-    };
+async fn ask(config: &NodeConfig) -> Result<Answers, StatusError> {
+    let channel = owner::connect(config).await?;
+    let refused = |status: tonic::Status| AskError::refused(&status);
     let mut client = ClientClient::new(channel.clone());
     let status = client.get_status(GetStatusRequest {}).await.map_err(refused)?.into_inner();
     let peers = client.list_peers(ListPeersRequest {}).await.map_err(refused)?.into_inner().peers;
     let figures = OwnerClient::new(channel).get_figures(GetFiguresRequest {}).await;
     Ok(Answers(status, peers, figures.map_err(refused)?.into_inner()))
-}
-
-/// What the system said, without what it was wrapped into on the way.
-pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => innermost(source),
-        None => error.to_string(),
-    }
 }
 
 fn reachability(status: &GetStatusResponse) -> &'static str {

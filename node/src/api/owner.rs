@@ -11,8 +11,8 @@ use comm_proto::rejection::{Rejection, Retry};
 use comm_proto::wire::client::{
     BackupRequest, BackupResponse, BlockRequest, BlockResponse, CancelDrainRequest,
     CancelDrainResponse, DrainRequest, DrainResponse, ExamineRequest, ExamineResponse,
-    GetFiguresRequest, GetFiguresResponse, ListBlockedRequest, ListBlockedResponse, UnblockRequest,
-    UnblockResponse,
+    GetDrainRequest, GetFiguresRequest, GetFiguresResponse, ListBlockedRequest,
+    ListBlockedResponse, UnblockRequest, UnblockResponse,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -124,6 +124,13 @@ impl Owner for OwnerCalls {
         let (sender, reports) = mpsc::channel(1);
         tokio::spawn(report_until_over(drains.begin(), sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(reports))))
+    }
+
+    async fn get_drain(
+        &self,
+        _request: Request<GetDrainRequest>,
+    ) -> Result<Response<DrainResponse>, Status> {
+        Ok(Response::new(self.drains()?.now().into()))
     }
 
     async fn cancel_drain(

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use comm_proto::wire::client::BackupRequest;
 use thiserror::Error;
-use tokio::net::UnixStream;
 use tokio::task::{JoinError, spawn_blocking};
+use tonic::transport::Channel;
 
-use crate::api;
 use crate::config::NodeConfig;
 use crate::data_dir::{self, DataDir, DataDirError};
+use crate::owner::{self, AskError};
 use crate::rpc::client::owner_client::OwnerClient;
 use crate::store::{OpenError, RocksStore};
 
@@ -22,21 +22,16 @@ use super::{BackupError, Source};
 
 /// Why `comm-node backup` made no copy.
 #[derive(Debug, Error)]
-pub enum AskError {
+pub enum CopyError {
     /// There is nothing to copy.
     #[error("there is no node's data in {}", .0.display())]
     Nothing(PathBuf),
     /// The node that runs made none.
-    #[error("the node made no copy: {0}")]
-    Refused(String),
-    /// The node that runs cannot be asked.
-    #[error("cannot ask the node at {}: {reason}", socket.display())]
-    Unreachable {
-        /// Its socket.
-        socket: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
+    #[error("no copy was made: {0}")]
+    Asked(#[from] AskError),
+    /// The node that runs could not be told the place.
+    #[error("the name {} is no text", .0.display())]
+    NoText(PathBuf),
     /// The data cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -59,38 +54,29 @@ pub enum AskError {
 ///
 /// # Errors
 /// When the place is taken, the disk is full, or the node or the system refuses.
-pub async fn ask(config: &NodeConfig, to: &Path) -> Result<(), AskError> {
-    let (socket, to) = (config.socket_path(), std::path::absolute(to)?);
-    match UnixStream::connect(&socket).await {
-        Ok(_) => ask_running(socket, &to).await,
-        Err(error) if is_nobody_there(&error) => {
+pub async fn ask(config: &NodeConfig, to: &Path) -> Result<(), CopyError> {
+    let to = std::path::absolute(to)?;
+    match owner::connect_if_running(config).await? {
+        Some(channel) => ask_running(channel, &to).await,
+        None => {
             let data_dir = config.data_dir.clone();
             spawn_blocking(move || copy_here(&data_dir, &to)).await?
         }
-        Err(error) => Err(AskError::Unreachable { socket, reason: error.to_string() }),
     }
 }
 
-fn is_nobody_there(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-async fn ask_running(socket: PathBuf, to: &Path) -> Result<(), AskError> {
-    let text = to.to_str().ok_or_else(|| AskError::Refused("its name is no text".to_owned()))?;
+async fn ask_running(channel: Channel, to: &Path) -> Result<(), CopyError> {
+    let text = to.to_str().ok_or_else(|| CopyError::NoText(to.to_owned()))?;
     let request = BackupRequest { to: text.to_owned() };
-    let channel = api::connect(socket.clone()).await.map_err(|error| {
-        let reason = error.to_string();
-        AskError::Unreachable { socket, reason }
-    })?;
     let answer = OwnerClient::new(channel).backup(request).await;
-    answer.map(drop).map_err(|status| AskError::Refused(status.message().to_owned()))
+    answer.map(drop).map_err(|status| AskError::refused(&status).into())
 }
 
 /// Holds the directory meanwhile, so that no node starts on it.
-fn copy_here(path: &Path, to: &Path) -> Result<(), AskError> {
+fn copy_here(path: &Path, to: &Path) -> Result<(), CopyError> {
     let store = data_dir::store_path(path);
     if !store.exists() {
-        return Err(AskError::Nothing(path.to_owned()));
+        return Err(CopyError::Nothing(path.to_owned()));
     }
     let _held = DataDir::open(path)?;
     let store = Arc::new(RocksStore::open(&store)?);

@@ -39,6 +39,14 @@ pub enum RestoreError {
         .0.display()
     )]
     Miscopied(PathBuf),
+    /// What was written cannot be looked through.
+    #[error("what was written of {} cannot be looked through, and was not kept: {source}", backup.display())]
+    Unseen {
+        /// The copy.
+        backup: PathBuf,
+        /// Why not.
+        source: VerifyError,
+    },
     /// The place is taken, the disk is full, or the system refuses.
     #[error(transparent)]
     Copy(#[from] BackupError),
@@ -82,8 +90,9 @@ pub fn restore(
 
 /// Whether what was `written` is what was looked through before.
 fn look_at(written: &Path, backup: &Path, verdict: &Verdict) -> Result<(), RestoreError> {
-    let found = verify(written, |_, _| {});
-    let same = found.is_ok_and(|it| it.is_sound() && it.rows == verdict.rows);
+    let found = verify(written, |_, _| {})
+        .map_err(|source| RestoreError::Unseen { backup: backup.to_owned(), source })?;
+    let same = found.is_sound() && found.rows == verdict.rows;
     if same { Ok(()) } else { Err(RestoreError::Miscopied(backup.to_owned())) }
 }
 

@@ -3,20 +3,18 @@
 //!
 //! Entry function is [`ask`]. The node is asked over its socket, which only its owner can open.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use comm_proto::wire::client::{BlockRequest, ListBlockedRequest, UnblockRequest};
 use serde::Serialize;
 use thiserror::Error;
-use tokio::net::UnixStream;
 use tokio::task::{JoinError, spawn_blocking};
 use tonic::transport::Channel;
 
-use crate::api;
 use crate::config::NodeConfig;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::links::blocks::{BlockFileError, Blocks, Entry};
+use crate::owner::{self, AskError};
 use crate::rpc::client::owner_client::OwnerClient;
 
 use super::{OwnBlocks, OwnBlocksError};
@@ -46,21 +44,13 @@ pub struct Blocked {
 
 /// Why nothing was changed or shown. Each is one line.
 #[derive(Debug, Error)]
-pub enum AskError {
+pub enum BlockError {
     /// There is no data that it could be written to.
     #[error("there is no node's data in {}", .0.display())]
     Nothing(PathBuf),
-    /// The node that runs refuses.
-    #[error("{0}")]
-    Refused(String),
-    /// The node that runs cannot be asked.
-    #[error("cannot ask the node at {}: {reason}", socket.display())]
-    Unreachable {
-        /// Its socket.
-        socket: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
+    /// The node that runs refuses, or cannot be asked.
+    #[error(transparent)]
+    Asked(#[from] AskError),
     /// The data cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -80,15 +70,13 @@ pub enum AskError {
 /// # Errors
 /// When something is to be removed that no command has blocked, there would be too many, or the node or the
 /// system refuses; nothing has changed then.
-pub async fn ask(config: &NodeConfig, order: Order<'_>) -> Result<Blocked, AskError> {
-    let socket = config.socket_path();
-    match UnixStream::connect(&socket).await {
-        Ok(_) => ask_running(socket, order).await,
-        Err(error) if is_nobody_there(&error) => {
+pub async fn ask(config: &NodeConfig, order: Order<'_>) -> Result<Blocked, BlockError> {
+    match owner::connect_if_running(config).await? {
+        Some(channel) => Ok(ask_running(channel, order).await?),
+        None => {
             let (config, order) = (config.clone(), Owned::of(order));
             spawn_blocking(move || change_here(&config, &order)).await?
         }
-        Err(error) => Err(AskError::Unreachable { socket, reason: error.to_string() }),
     }
 }
 
@@ -109,17 +97,9 @@ impl Owned {
     }
 }
 
-fn is_nobody_there(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-async fn ask_running(socket: PathBuf, order: Order<'_>) -> Result<Blocked, AskError> {
-    let channel: Channel = api::connect(socket.clone()).await.map_err(|error| {
-        let reason = error.to_string();
-        AskError::Unreachable { socket, reason }
-    })?;
+async fn ask_running(channel: Channel, order: Order<'_>) -> Result<Blocked, AskError> {
     let mut owner = OwnerClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-    let refused = |status: tonic::Status| AskError::Refused(status.message().to_owned());
+    let refused = |status: tonic::Status| AskError::refused(&status);
     let texts = |entries: &[Entry]| entries.iter().map(ToString::to_string).collect();
     match order {
         Order::Add(entries) => {
@@ -137,10 +117,10 @@ async fn ask_running(socket: PathBuf, order: Order<'_>) -> Result<Blocked, AskEr
 }
 
 /// Holds the directory meanwhile, so that no node starts on it.
-fn change_here(config: &NodeConfig, order: &Owned) -> Result<Blocked, AskError> {
+fn change_here(config: &NodeConfig, order: &Owned) -> Result<Blocked, BlockError> {
     let path: &Path = &config.data_dir;
     if !path.exists() {
-        return Err(AskError::Nothing(path.to_owned()));
+        return Err(BlockError::Nothing(path.to_owned()));
     }
     let held = DataDir::open(path)?;
     let blocks = Blocks::default();

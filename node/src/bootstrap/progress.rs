@@ -34,6 +34,8 @@ pub struct Progress {
     pub answered: u64,
     /// Why nobody has, if that is known.
     pub trouble: Option<String>,
+    /// Of which kind that is: texts name one place of many.
+    reason: Option<String>,
 }
 
 impl Kind {
@@ -51,7 +53,7 @@ impl Kind {
 impl Progress {
     /// Nothing has come of it yet.
     pub(super) fn begun(kind: Kind, name: String) -> Self {
-        Self { kind, name, named: 0, answered: 0, trouble: None }
+        Self { kind, name, named: 0, answered: 0, trouble: None, reason: None }
     }
 }
 
@@ -78,16 +80,16 @@ impl Sources {
     pub(super) fn answered(&self, number: usize) {
         self.with(number, |one| {
             one.answered += 1;
-            one.trouble = None;
+            (one.trouble, one.reason) = (None, None);
         });
     }
 
-    /// It is of no use now; whether that was not so, or for another reason, before.
-    pub(super) fn failed(&self, number: usize, trouble: &str) -> bool {
+    /// It is of no use now; whether that was not so, or for another reason, before. `trouble` says it to people.
+    pub(super) fn failed(&self, number: usize, reason: &str, trouble: &str) -> bool {
         let mut is_new = false;
         self.with(number, |one| {
-            is_new = one.trouble.as_deref() != Some(trouble);
-            one.trouble = Some(trouble.to_owned());
+            is_new = one.reason.as_deref() != Some(reason);
+            (one.trouble, one.reason) = (Some(trouble.to_owned()), Some(reason.to_owned()));
         });
         is_new
     }
@@ -111,16 +113,17 @@ mod tests {
     fn a_source_is_told_as_it_was_last_and_its_trouble_once() {
         let sources = Sources::default();
         sources.set(vec![Progress::begun(Kind::Dns, "relays.example".to_owned())]);
-        assert!(sources.failed(0, "no answer"));
-        assert!(!sources.failed(0, "no answer"));
-        assert!(sources.failed(0, "no such name"));
+        assert!(sources.failed(0, "silent", "a: no answer"));
+        assert!(!sources.failed(0, "silent", "b: no answer"));
+        assert_eq!(sources.get(0).unwrap().trouble.as_deref(), Some("b: no answer"));
+        assert!(sources.failed(0, "name", "no such name"));
         sources.named(0, 3);
         sources.answered(0);
         let one = sources.get(0).unwrap();
         assert_eq!((one.named, one.answered, one.trouble), (3, 1, None));
-        assert!(sources.failed(0, "no such name"), "it had worked meanwhile");
+        assert!(sources.failed(0, "name", "no such name"), "it had worked meanwhile");
         sources.named(0, 2);
         assert_eq!(sources.get(0).unwrap().answered, 0);
-        assert!(!sources.failed(1, "nobody is there"));
+        assert!(!sources.failed(1, "silent", "nobody is there"));
     }
 }

@@ -54,7 +54,7 @@ settings! {
     /// Nodes to find the network through: HOST:PORT or KEY@HOST:PORT, with commas between them.
     #[arg(value_delimiter = ',')]
     bootstrap: Vec<BootstrapPeer>, "bootstrap", "bootstrap", "COMM_NODE_BOOTSTRAP";
-    /// Have the router forward a port to this node, by PCP or NAT-PMP.
+    /// Have the router forward a port to this node, by PCP, NAT-PMP or UPnP.
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     port_mapping: bool, "port_mapping", "port-mapping", "COMM_NODE_PORT_MAPPING";
     /// Names in DNS whose TXT records name nodes to find the network through; with commas between them.

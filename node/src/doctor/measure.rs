@@ -22,9 +22,9 @@ use super::reach::Told;
 use super::{Examined, Measured, Running};
 use crate::links::probe::View;
 use crate::rpc::client::owner_client::OwnerClient;
-use crate::status::{Report, innermost};
+use crate::status::Report;
 use crate::store::upkeep::{DiskUse, free_bytes};
-use crate::{api, config::NodeConfig, data_dir};
+use crate::{config::NodeConfig, data_dir, owner};
 
 /// How long a relay may take to examine itself: others dial it back meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub async fn measure(config: &NodeConfig) -> Measured {
 }
 
 async fn examined(config: &NodeConfig) -> Result<Examined, String> {
-    let channel = api::connect(config.socket_path()).await.map_err(|error| innermost(&error))?;
+    let channel = owner::connect(config).await.map_err(|error| error.to_string())?;
     let mut owner = OwnerClient::new(channel);
     match timeout(PATIENCE, owner.examine(ExamineRequest {})).await {
         Ok(Ok(answer)) => read(&answer.into_inner()).map_err(|reason| reason.to_string()),

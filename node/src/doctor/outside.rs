@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::finding::Finding;
-use crate::port_mapping::is_public;
+use crate::port_mapping::{NOWHERE, is_public};
 use crate::status::{Beginning, Forwarding};
 
 /// One finding for each source that is of no use, or one for all if none is. Without any other relay that is
@@ -47,8 +47,8 @@ fn advice(kind: &str) -> &'static str {
 
 pub(super) fn forwarding(forwarding: &Forwarding) -> Finding {
     const CHECK: &str = "port-mapping";
-    let by_hand = "have the router take requests by PCP or NAT-PMP, or forward the port there by hand, set \
-                   `advertise` and take out `port_mapping`";
+    let by_hand = "have the router take requests by UPnP, PCP or NAT-PMP, or forward the port there by hand, \
+                   set `advertise` and take out `port_mapping`";
     let external = forwarding.external.as_ref().and_then(|at| at.parse::<SocketAddr>().ok());
     match (external, &forwarding.trouble) {
         (Some(at), _) if is_public(&at.ip()) => {
@@ -60,6 +60,8 @@ pub(super) fn forwarding(forwarding: &Forwarding) -> Finding {
             Finding::notice(CHECK, found)
                 .with("others cannot reach it so: forward the port at the outer one too, or set `leaf = true`")
         }
+        (None, Some(trouble)) if trouble == NOWHERE => Finding::problem(CHECK, trouble.clone())
+            .with("add 0.0.0.0:7667 to `listen`, or take out `port_mapping`"),
         (None, Some(trouble)) => Finding::notice(CHECK, trouble.clone()).with(by_hand),
         (None, None) => {
             Finding::unknown(CHECK, forwarding.to_string()).with("ask again in a moment")
@@ -111,6 +113,9 @@ mod tests {
         );
         let refused = mapped(None, Some("the router 192.168.0.1 does not answer"));
         assert!(refused.state == State::Notice && refused.found.contains("192.168.0.1"));
+        let nowhere = mapped(None, Some(NOWHERE));
+        assert!(nowhere.advice.as_ref().unwrap().contains("to `listen`"), "{nowhere:?}");
+        assert_eq!(nowhere.state, State::Problem);
         assert_eq!(mapped(None, None).state, State::Unknown);
     }
 }

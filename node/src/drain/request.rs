@@ -1,19 +1,18 @@
 //! How `comm-node drain` asks the node that runs on the data, and waits for what becomes of it.
 //!
-//! Entry functions are [`ask`] and [`cancel`]. The node is asked over its socket, which only its owner can
+//! Entry functions are [`ask`], [`look`] and [`cancel`]. The node is asked over its socket, which only its owner can
 //! open.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use comm_proto::wire::client::{CancelDrainRequest, DrainRequest, DrainState};
+use comm_proto::wire::client::{CancelDrainRequest, DrainRequest, DrainState, GetDrainRequest};
 use thiserror::Error;
-use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Channel;
+use tonic::Code;
 
-use crate::api;
 use crate::config::NodeConfig;
+use crate::owner::{self, AskError};
 use crate::rpc::client::owner_client::OwnerClient;
 
 use super::Report;
@@ -26,20 +25,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Why nothing is known of a node's handing over. Each is one line.
 #[derive(Debug, Error)]
 pub enum DrainError {
-    /// Nobody listens at the socket.
-    #[error(
-        "no relay runs with the socket {}: {reason}; a relay hands over what it holds while it runs",
-        socket.display()
-    )]
-    Nobody {
-        /// The socket.
-        socket: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
+    /// No node can be asked, and no other process can hand over what it holds.
+    #[error("{0}; a relay hands over what it holds while it runs")]
+    Nobody(AskError),
     /// The node refuses.
-    #[error("the relay refuses: {0}")]
-    Refused(String),
+    #[error(transparent)]
+    Asked(AskError),
+    /// The node is of an older program.
+    #[error("the relay that runs is of an older version, which shows this only to who begins it")]
+    Older,
     /// The node ended meanwhile.
     #[error(
         "the relay ended before it had handed over everything; what it holds is on its disk. Start it \
@@ -62,7 +56,7 @@ pub async fn ask(
     mut shown: impl FnMut(&Report),
 ) -> Result<Report, DrainError> {
     let socket = config.socket_path();
-    let mut owner = connect(&socket).await?;
+    let mut owner = OwnerClient::new(owner::connect(config).await?);
     let mut reports = owner.drain(DrainRequest {}).await.map_err(refused)?.into_inner();
     loop {
         // What breaks off is a node that ends.
@@ -87,25 +81,42 @@ pub async fn ask(
 /// # Errors
 /// When no node runs there, or it refuses.
 pub async fn cancel(config: &NodeConfig) -> Result<bool, DrainError> {
-    let mut owner = connect(&config.socket_path()).await?;
+    let mut owner = OwnerClient::new(owner::connect(config).await?);
     let answer = owner.cancel_drain(CancelDrainRequest {}).await.map_err(refused)?;
     Ok(answer.into_inner().was_under_way)
 }
 
-async fn connect(socket: &Path) -> Result<OwnerClient<Channel>, DrainError> {
-    let nobody = |reason: String| DrainError::Nobody { socket: socket.to_owned(), reason };
-    // The system's own words, which a channel would wrap.
-    UnixStream::connect(socket).await.map_err(|error| nobody(error.to_string()))?;
-    let channel = api::connect(socket.to_owned()).await;
-    Ok(OwnerClient::new(channel.map_err(|error| nobody(error.to_string()))?))
+/// How far the node that is configured so is with it, or what has become of it last; nothing if nobody has told it to
+/// hand over since it began. To be called on a runtime.
+///
+/// # Errors
+/// When no node runs there, it refuses, or it does not know how to say it.
+pub async fn look(config: &NodeConfig) -> Result<Option<Report>, DrainError> {
+    let mut owner = OwnerClient::new(owner::connect(config).await?);
+    let answer = owner.get_drain(GetDrainRequest {}).await.map_err(|status| {
+        // One that is inside a program says so in other words.
+        let is_unknown = status.code() == Code::Unimplemented && status.message().is_empty();
+        if is_unknown { DrainError::Older } else { refused(status) }
+    })?;
+    let response = answer.into_inner();
+    Ok((response.state() != DrainState::Unspecified).then(|| Report::of(&response)))
 }
 
 async fn nobody_listens(socket: &Path) {
-    while UnixStream::connect(socket).await.is_ok() {
+    while owner::dial(socket).await.is_ok() {
         sleep(LOOK_EVERY).await;
     }
 }
 
 fn refused(status: tonic::Status) -> DrainError {
-    DrainError::Refused(status.message().to_owned())
+    DrainError::Asked(AskError::refused(&status))
+}
+
+impl From<AskError> for DrainError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused(_) => Self::Asked(error),
+            AskError::Nobody { .. } | AskError::Unreachable { .. } => Self::Nobody(error),
+        }
+    }
 }

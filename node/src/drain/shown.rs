@@ -67,6 +67,11 @@ impl Report {
         self.state == "complete"
     }
 
+    /// Whether it goes on.
+    pub fn is_under_way(&self) -> bool {
+        self.state == "under-way"
+    }
+
     /// One line for whoever waits.
     pub fn progress(&self) -> String {
         let Self { left, handed_over, receipts, .. } = self;

@@ -157,6 +157,11 @@ impl Peers {
         self.0.credentials.traffic().set_has_clients(has_clients);
     }
 
+    /// Whether this node calls anybody now: not while it hibernates and has no clients.
+    pub fn may_call(&self) -> bool {
+        self.0.credentials.traffic().may_call()
+    }
+
     /// A place for one more call, to be kept until it ends; none while too many are under way.
     pub fn place_for_call(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.calls).try_acquire_owned().ok()
@@ -271,7 +276,7 @@ impl Peers {
     /// The link to a node, opened if need be.
     async fn link(&self, to: &Contact) -> Result<OpenLink, Rejection> {
         // Nobody is held to have failed whom this node does not call.
-        if !self.0.credentials.traffic().may_call() {
+        if !self.may_call() {
             return Err(Rejection::Unreachable);
         }
         let slot = self.0.slots.slot(to.address(), &self.backoff());
@@ -328,7 +333,7 @@ impl Peers {
         if blocks.block_ip(endpoint.ip()) || expected.is_some_and(is_blocked) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        if !self.0.credentials.traffic().may_call() {
+        if !self.may_call() {
             return Err(io::Error::other("this node hibernates"));
         }
         let _place = self.0.dials.acquire().await.map_err(io::Error::other)?;

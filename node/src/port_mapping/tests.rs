@@ -33,9 +33,15 @@ struct Gateway {
     serving: JoinHandle<()>,
 }
 
+/// An address on loopback that no other process at work has: two checkouts may be tested at the same time.
+pub(super) fn address(last: u8) -> Ipv4Addr {
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    Ipv4Addr::new(127, high.max(1), low, last)
+}
+
 impl Gateway {
     async fn start(last: u8, speaks: Speaks) -> Self {
-        let address = Ipv4Addr::new(127, 53, 51, last);
+        let address = address(last);
         let socket = UdpSocket::bind((address, 5351)).await.unwrap();
         let (told, forwards) = watch::channel(None);
         let requests = Arc::new(AtomicU32::new(0));
@@ -107,15 +113,15 @@ fn answer(speaks: Speaks, request: &[u8], told: &watch::Sender<Option<(u16, u32)
 }
 
 /// A forwarder at work, told to end by the sender.
-struct Work {
-    mapping: Mapping,
+pub(super) struct Work {
+    pub(super) mapping: Mapping,
     changes: watch::Receiver<u32>,
     close: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
 
 impl Work {
-    fn begin(router: Router) -> Self {
+    pub(super) fn begin(router: Router) -> Self {
         Self::with(|forwarder| forwarder.of(router))
     }
 
@@ -132,12 +138,12 @@ impl Work {
         Self { mapping, changes, close, running }
     }
 
-    async fn changed(&mut self, times: u32) -> Mapped {
+    pub(super) async fn changed(&mut self, times: u32) -> Mapped {
         timeout(LIMIT, self.changes.wait_for(|count| *count == times)).await.unwrap().unwrap();
         self.mapping.now().unwrap()
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.close.send_replace(true);
         timeout(Duration::from_secs(5), self.running).await.unwrap().unwrap();
     }
@@ -174,16 +180,15 @@ async fn a_router_that_refuses_or_does_not_answer_is_named_with_its_reason() {
     let gateway = Gateway::start(3, Speaks::Nothing).await;
     let mut work = Work::begin(gateway.router);
     let Mapped::Refused(reason) = work.changed(1).await else { panic!("it forwards nothing") };
-    assert!(
-        reason.starts_with("the router 127.53.51.3 refuses: ") && reason.contains("Not authorized"),
-        "{reason}"
-    );
+    let refuses = format!("the router {} refuses: ", address(3));
+    assert!(reason.starts_with(&refuses) && reason.contains("Not authorized"), "{reason}");
     assert!(Told::new(Vec::new(), false, work.mapping.clone()).endpoints().is_empty());
     work.end().await;
-    let nobody = Router { address: Ipv4Addr::new(127, 53, 51, 4), ..gateway.router };
+    let nobody = Router { address: address(4), ..gateway.router };
     let mut work = Work::begin(nobody);
-    let silent = "the router 127.53.51.4 does not answer, neither to PCP nor to NAT-PMP";
-    assert_eq!(work.changed(1).await, Mapped::Refused(silent.to_owned()));
+    let silent = "does not answer, neither to PCP nor to NAT-PMP nor to UPnP";
+    let silent = format!("the router {} {silent}", nobody.address);
+    assert_eq!(work.changed(1).await, Mapped::Refused(silent));
     work.end().await;
 }
 
@@ -192,7 +197,8 @@ async fn a_router_that_has_no_address_outside_is_named_with_its_reason() {
     let gateway = Gateway::start(8, Speaks::NatPmpWithin).await;
     let mut work = Work::begin(gateway.router);
     let Mapped::Refused(reason) = work.changed(1).await else { panic!("nobody reaches it") };
-    assert!(reason.starts_with("the router 127.53.51.8 refuses: "), "{reason}");
+    let refuses = format!("the router {} refuses: ", address(8));
+    assert!(reason.starts_with(&refuses), "{reason}");
     work.end().await;
 }
 
@@ -205,7 +211,8 @@ async fn a_port_is_asked_for_again_long_before_its_time_is_over() {
         PortMapping::new(request.0, request.1, InternetProtocol::Tcp, PORT, options)
     };
     for (seconds, wait) in [(3_600, 600), (7, 10), (600, 300), (u32::MAX, 600)] {
-        assert_eq!(pause(&lease(seconds).await.unwrap()), Duration::from_secs(wait), "{seconds}");
+        let lease = Lease::Asked(lease(seconds).await.unwrap());
+        assert_eq!(lease.pause(), Duration::from_secs(wait), "{seconds}");
     }
     let soon = Duration::from_millis(5);
     let mut work = Work::with(|forwarder| forwarder.of(gateway.router).renewed_every(soon));
@@ -240,7 +247,7 @@ async fn a_lease_outlasts_a_router_that_is_silent_for_a_while() {
     let tcp = InternetProtocol::Tcp;
     let given = PortMapping::new(address, short.router.client, tcp, PORT, options).await.unwrap();
     let over = given.expiration();
-    lease = Some(given);
+    lease = Some(Lease::Asked(given));
     tokio::time::sleep_until(over.into()).await;
     forwarder.failed(&mut lease, "silent", &mut backoff);
     assert!(lease.is_none());
@@ -250,10 +257,28 @@ async fn a_lease_outlasts_a_router_that_is_silent_for_a_while() {
 #[test]
 fn a_router_that_is_behind_another_has_no_port_for_others() {
     let mapping = Mapping::default();
-    for (ip, is_told) in [("10.0.0.1", false), ("100.64.0.1", false), ("198.51.100.1", true)] {
+    let within = [
+        "0.1.2.3",
+        "10.0.0.1",
+        "100.64.0.1",
+        "169.254.0.1",
+        "192.0.0.2",
+        "198.19.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::ffff:10.0.0.1",
+        "fe80::1",
+        "fd00::1",
+        "ff0e::1",
+    ];
+    let within = within.into_iter().map(|ip| (ip, false));
+    let outside = ["198.51.100.1", "100.128.0.1", "192.0.1.1", "2001:db8::1"];
+    for (ip, is_told) in within.chain(outside.into_iter().map(|ip| (ip, true))) {
         let external = SocketAddr::new(ip.parse().unwrap(), 7_667);
         mapping.set(Mapped::Forwarded { protocol: "PCP", external });
         let told = Told::new(Vec::new(), false, mapping.clone()).endpoints();
-        assert_eq!(told, if is_told { vec![external] } else { Vec::new() });
+        assert_eq!(told, if is_told { vec![external] } else { Vec::new() }, "{ip}");
     }
 }

@@ -181,14 +181,14 @@ pub(super) fn told(config: &NodeConfig, listening: &[SocketAddr], figures: &Figu
     Told::new(config.endpoints(listening), is_final, figures.mapping().clone())
 }
 
-/// The port that a router is to forward, if it is to: one at which this machine is called over IPv4.
-pub(super) fn forwarded_port(config: &NodeConfig, listening: &[SocketAddr]) -> Option<NonZeroU16> {
+/// The port that a router may forward: one at which this machine is called over IPv4.
+pub(super) fn forwarded_port(listening: &[SocketAddr]) -> Option<NonZeroU16> {
     let is_for_routers = |place: &&SocketAddr| match place.ip().to_canonical() {
         IpAddr::V4(ip) => !ip.is_loopback(),
         // On Linux it takes IPv4 too.
         IpAddr::V6(ip) => ip.is_unspecified(),
     };
-    let place = listening.iter().find(is_for_routers).filter(|_| config.port_mapping)?;
+    let place = listening.iter().find(is_for_routers)?;
     NonZeroU16::new(place.port())
 }
 

@@ -28,7 +28,7 @@ pub struct Beginning {
 /// A port that a router forwards to it, or why not; nothing is known while the router is being asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Forwarding {
-    /// How it was asked: `PCP` or `NAT-PMP`.
+    /// How it was asked: `PCP`, `NAT-PMP` or `UPnP`.
     pub protocol: Option<String>,
     /// Where others reach the port.
     pub external: Option<String>,

@@ -19,7 +19,7 @@ impl ReadOnlyStore {
     /// Opens the store in the directory `path`.
     ///
     /// # Errors
-    /// When it has another layout than this program writes, is damaged, or the disk fails.
+    /// When it has a layout whose rows are others than those that this program writes, is damaged, or the disk fails.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let sizes = Sizes::within(super::BUDGET);
         let mut options = options::database(sizes);
@@ -40,7 +40,8 @@ impl ReadOnlyStore {
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false);
         let store = Self(db.map_err(|error| disk(error.into_string()))?);
         match schema::version_in(&store).map_err(|error| disk(error.to_string()))? {
-            Some(SCHEMA) => Ok(store),
+            // What is to be looked at may be a copy that was made before the last step.
+            Some(schema::SAME_ROWS..=SCHEMA) => Ok(store),
             Some(found) if found > SCHEMA => {
                 Err(OpenError::Newer { path: path.to_owned(), found: format!("layout {found}") })
             }

@@ -271,6 +271,7 @@ mod tests {
 
     use super::super::rates::tests::look;
     use super::*;
+    use crate::owner::AskError;
     use crate::status::Warning;
 
     fn text(rows: &[Row]) -> String {
@@ -305,10 +306,10 @@ mod tests {
     #[test]
     fn a_node_that_is_gone_is_said_to_be_and_shown_as_it_was() {
         let mut view = seen(&[look(10, 1, 100), look(11, 1, 105)]);
-        let gone = StatusError::Nobody { socket: PathBuf::from("/s"), reason: "gone".to_owned() };
-        view.take(Err(gone), SystemTime::UNIX_EPOCH + Duration::from_secs(12));
+        let gone = AskError::Nobody { socket: PathBuf::from("/s"), reason: "gone".to_owned() };
+        view.take(Err(gone.into()), SystemTime::UNIX_EPOCH + Duration::from_secs(12));
         let shown = text(&view.rows(80, 24));
-        assert!(shown.contains("no node runs with the socket /s: gone; trying again"), "{shown}");
+        assert!(shown.contains("no relay runs with the socket /s: gone; trying again"), "{shown}");
         assert!(
             shown.contains("as it was at 00:00:11 UTC:") && shown.contains("105 in"),
             "{shown}"

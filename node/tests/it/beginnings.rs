@@ -19,6 +19,7 @@ use comm_proto::key::KeyPair;
 use comm_proto::time::{Span, Time};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
 
 use crate::node_process::{now, said};
@@ -243,16 +244,33 @@ async fn a_list_that_is_replaced_is_read_without_a_restart() {
     first.stop().await.unwrap();
 }
 
-/// Nobody listens there any more.
-fn dead() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Else the key would do nothing, and switch off the warning that others are not told where the node is.
+#[tokio::test]
+async fn a_node_that_is_called_nowhere_over_ipv4_says_that_no_router_can_forward_to_it() {
+    let dir = private_dir();
+    let config = NodeConfig { port_mapping: true, ..config(&dir) };
+    let relay = Relay::start(config.clone()).await.unwrap();
+    let is_told = |report: &Report| {
+        let forwarding = report.port_mapping.as_ref().unwrap();
+        forwarding.trouble.as_ref().is_some_and(|trouble| trouble.contains("`listen`"))
+    };
+    until(&config, is_told).await;
+    relay.stop().await.unwrap();
+}
+
+/// Nobody listens there, and nobody else will while it is kept: other tests run at the same time.
+fn dead() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
 }
 
 /// A node with sources of every kind that are dead, hang or lie, none of which leads anywhere. What it returns
 /// besides is to be kept.
-fn misled(dir: &TempDir, lied_of: &str) -> (NodeConfig, TcpListener) {
+fn misled(dir: &TempDir, lied_of: &str) -> (NodeConfig, (TcpListener, TcpSocket)) {
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (gone, hangs) = (dead(), hanging.local_addr().unwrap());
+    let dead = dead();
+    let (gone, hangs) = (dead.local_addr().unwrap(), hanging.local_addr().unwrap());
     let of = lied_of.rsplit_once('@').unwrap().1.to_owned();
     let server = NameServer::start(move |label| match label {
         "silent" => Says::Nothing,
@@ -287,7 +305,7 @@ fn misled(dir: &TempDir, lied_of: &str) -> (NodeConfig, TcpListener) {
     let text = fs::read_to_string(&lists[2]).unwrap();
     fs::write(&lists[2], text.replace("network comm", "network home")).unwrap();
     lists.push(dir.path().join("missing.list"));
-    (with_lists(config, lists), hanging)
+    (with_lists(config, lists), (hanging, dead))
 }
 
 fn troubles(report: &Report) -> Vec<&str> {

@@ -9,6 +9,7 @@ use comm_proto::wire::decode;
 use tokio::time::sleep;
 
 use crate::node_process::{NodeProcess, address, data_dir, said, status};
+use crate::operated::{free_place, get};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -46,6 +47,14 @@ async fn good_peers(node: &NodeProcess) -> usize {
     peers.iter().filter(good).count()
 }
 
+/// Whether the list has prevented a link.
+fn has_blocked(metrics: &str) -> bool {
+    let page = get(metrics, "/metrics").unwrap_or_default();
+    let blocked =
+        page.lines().find_map(|line| line.strip_prefix("comm_blocked_total{by=\"node\"} "));
+    blocked.is_some_and(|count| count != "0")
+}
+
 async fn until_good(node: &NodeProcess, count: usize) {
     let since = Instant::now();
     while good_peers(node).await != count {
@@ -72,11 +81,17 @@ async fn whoever_a_command_blocks_is_cut_off_at_once_and_after_a_restart_and_com
     relay.signal("-TERM");
     assert_eq!(relay.ended().0, Some(0));
     // The same port, so that the other finds it again.
-    let again = impatient(vec![format!("--listen={place}")]);
+    let metrics = free_place();
+    let again = impatient(vec![format!("--listen={place}"), format!("--metrics-listen={metrics}")]);
     let relay = NodeProcess::spawn_listening(dir.path(), &again);
     relay.connect().await;
     assert_eq!(told(&["block", "list"], dir.path()), format!("{blocked}\n"));
-    sleep(Duration::from_secs(5)).await;
+    // The other calls, or this one would, and is kept from it.
+    let since = Instant::now();
+    while !has_blocked(&metrics) {
+        assert!(since.elapsed() < PATIENCE, "nobody was kept off: {}", relay.log());
+        sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(good_peers(&relay).await, 0);
     told(&["block", "remove", &blocked], dir.path());
     assert_eq!(told(&["block", "list"], dir.path()), "");

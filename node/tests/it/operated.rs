@@ -233,12 +233,12 @@ fn submit_number(socket: &Path, number: u32) {
     });
 }
 
-fn free_place() -> String {
+pub(crate) fn free_place() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// The exporter's answer, as it comes over the wire.
-fn get(place: &str, path: &str) -> Option<String> {
+pub(crate) fn get(place: &str, path: &str) -> Option<String> {
     answer(place, "GET", path)
 }
 
@@ -577,7 +577,7 @@ fn status_says_how_the_node_is_and_fails_when_none_answers() {
         Some(said(&["status", "--data-dir", data_dir])).filter(|(code, ..)| *code != Some(0))
     });
     assert_eq!((code, text.as_str()), (Some(1), ""));
-    assert!(complaint.contains("no node runs") && complaint.lines().count() == 1, "{complaint}");
+    assert!(complaint.contains("no relay runs") && complaint.lines().count() == 1, "{complaint}");
 }
 
 fn own_address(dir: &Path) -> String {

@@ -190,6 +190,27 @@ fn a_store_of_the_first_layout_is_upgraded_wherever_that_was_broken_off_before()
     }
 }
 
+/// The layout before wrote every body beside its key; a program that knows no more than it has to refuse what this one
+/// writes.
+#[test]
+fn a_store_of_the_layout_before_is_raised_with_all_that_is_in_it_and_only_its_version_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = vec![7; 100_000];
+    let mut before = MemoryStore::new();
+    before.apply(&put(1, Family::Meta, b"schema", &(SCHEMA - 1).to_be_bytes()));
+    before.apply(&put(2, Family::Envelopes, b"key", &body));
+    lay_out(&before, dir.path());
+    let is_blob = |file: std::fs::DirEntry| file.path().extension().is_some_and(|of| of == "blob");
+    let has_blobs = || std::fs::read_dir(dir.path()).unwrap().any(|file| is_blob(file.unwrap()));
+    assert!(!has_blobs());
+    for _ in 0..2 {
+        let store = RocksStore::open(dir.path()).unwrap();
+        let version = store.get(Family::Meta, b"schema").unwrap();
+        assert_eq!(version, Some(SCHEMA.to_be_bytes().to_vec()));
+        assert_eq!(store.get(Family::Envelopes, b"key").unwrap().as_deref(), Some(&body[..]));
+    }
+}
+
 #[test]
 fn a_table_nobody_knows_is_taken_for_a_newer_layout() {
     let dir = tempfile::tempdir().unwrap();

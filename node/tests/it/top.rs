@@ -176,7 +176,7 @@ fn top_waits_for_a_node_that_is_restarted() {
     let mut terminal = Terminal::run(top(dir.path(), &[]), 160, 40);
     terminal.wait_for("0.0/s in");
     relay.stop();
-    terminal.wait_for("no node runs with the socket ");
+    terminal.wait_for("no relay runs with the socket ");
     terminal.wait_for("trying again");
     terminal.wait_for("as it was at ");
     let relay = Program::relay(dir.path());
@@ -235,7 +235,7 @@ fn in_a_pipe_top_tells_once_that_a_node_is_gone_and_fails_if_it_is_at_the_end() 
     let lines: Vec<&str> = complaint.lines().collect();
     assert_eq!(lines.len(), 2, "{complaint}");
     assert!(
-        lines[0].ends_with("; trying again") && lines[1].contains("no node runs"),
+        lines[0].ends_with("; trying again") && lines[1].contains("no relay runs"),
         "{complaint}"
     );
 

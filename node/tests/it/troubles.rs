@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::transport::Channel;
 
-use crate::draining::known;
+use crate::draining::lacking;
 use crate::node_process::{NodeProcess, data_dir, now, said, status};
 use crate::store::{lay_out, layout_1};
 
@@ -56,8 +56,8 @@ async fn write_on(
 
 async fn assert_kept(node: &NodeProcess, promised: &Promised) {
     let promised = promised.lock().unwrap().clone();
-    let kept = known(&mut node.client().await, &promised).await;
-    assert_eq!(kept.len(), promised.len(), "some that were promised are lost");
+    let lost = lacking(&mut [node.client().await], &promised).await;
+    assert!(lost.is_empty(), "{} of {} that were promised are lost", lost.len(), promised.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

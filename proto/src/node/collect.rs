@@ -217,6 +217,7 @@ impl Node {
             if let Some(origin) = self.collected_by(turn, &envelope.mailbox(), from)
                 && let Taken::Refused(reason) = self.take(turn, envelope, origin)?
             {
+                self.fetch_again_if_busy(turn, &id, &from.address(), &reason);
                 self.note_refusal(reason);
             }
         }
@@ -229,6 +230,20 @@ impl Node {
             }
         }
         self.fetch_ended(turn, &from.address(), asked, handed)
+    }
+
+    /// What there was no room for just now is still wanted: its reader need not wait for the next subscription.
+    fn fetch_again_if_busy(
+        &mut self,
+        turn: Turn<'_>,
+        id: &EnvelopeId,
+        from: &Address,
+        reason: &Rejection,
+    ) {
+        if *reason == Rejection::Busy {
+            self.fetching.announce(id, from, turn.now);
+            self.fetching.rest(turn.now);
+        }
     }
 
     /// How what was fetched for a mailbox is taken in, if it is collected: as our own clients' if one of
@@ -275,6 +290,9 @@ impl Node {
             self.fetching.lost(source);
             return Ok(());
         };
+        if self.is_disk_short_for_others(0) {
+            self.fetching.rest(turn.now);
+        }
         loop {
             let mut ids = self.fetching.next_for(source, turn.now);
             if ids.is_empty() {

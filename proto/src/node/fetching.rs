@@ -24,6 +24,8 @@ pub(super) const PATIENCE: Span = Span::from_secs(1);
 /// How soon an envelope that nobody can be asked for is looked at again; whoever can be asked again, or
 /// tells of it anew, hastens it.
 const IDLE: Span = Span::from_secs(10);
+/// How long nothing is fetched once there was no room for what came.
+const REST: Span = Span::from_secs(5);
 /// How long a failure is held against a source.
 const FORGIVEN_AFTER: Span = Span::from_mins(10);
 /// Calls under way to one source, and to one that has failed.
@@ -64,6 +66,8 @@ pub(super) struct Fetching {
     /// The sum of all queues.
     places: usize,
     turns: u64,
+    /// Until then nothing is asked for.
+    rests_until: Time,
 }
 
 /// One envelope.
@@ -172,8 +176,17 @@ impl Fetching {
         }
     }
 
+    /// There is no room for what is fetched just now: what waits is asked for in a moment, and not carried in vain
+    /// until then.
+    pub(super) fn rest(&mut self, now: Time) {
+        self.rests_until = now + REST;
+    }
+
     /// What `source` may be asked for now, oldest first and as many as one call takes.
     pub(super) fn next_for(&self, source: &Address, now: Time) -> Vec<EnvelopeId> {
+        if now < self.rests_until {
+            return Vec::new();
+        }
         let Some(known) = self.sources.get(source).filter(|known| known.may_be_called(now)) else {
             return Vec::new();
         };
@@ -256,6 +269,9 @@ impl Fetching {
     /// The next to be asked for what is due: of those who have told of it and can take a call, one
     /// with the fewest failures.
     pub(super) fn next_due(&mut self, now: Time, rng: &mut impl RngCore) -> Option<Address> {
+        if now < self.rests_until {
+            return None;
+        }
         let better = self.has_better(now);
         while let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let Some(wanted) = self.wanted.get_mut(&id) else {
@@ -279,7 +295,7 @@ impl Fetching {
 
     /// When something is due.
     pub(super) fn due_at(&self) -> Option<Time> {
-        self.due.first().map(|(due, _)| *due)
+        self.due.first().map(|(due, _)| (*due).max(self.rests_until))
     }
 
     /// There is no way to `source` any more: what it has told of is left to others.

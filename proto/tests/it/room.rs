@@ -292,3 +292,24 @@ fn a_node_with_a_smaller_budget_than_before_evicts_though_its_disk_is_full() {
     let stats = world.stats(smaller);
     assert!(before > 2 * BUDGET && stats.disk_bytes <= BUDGET, "{before}, {stats:?}");
 }
+
+/// What is collected while the disk is short is carried in vain neither again and again nor for its reader's next ten
+/// minutes.
+#[test]
+fn what_was_fetched_while_the_disk_was_short_comes_soon_after_it_is_not() {
+    for left in [0, 100] {
+        let mut world = World::with(9, 5, small);
+        let mailbox = Mailbox::new(1);
+        world.subscribe(4, 1, &mailbox, 0);
+        world.run_for(Span::from_mins(5));
+        world.input(4, Input::DiskTaken { bytes: BUDGET - BUDGET / 32 - left + 1 });
+        let letter = world.letter(&mailbox, 1);
+        world.submit(0, &letter).unwrap();
+        // Between two repetitions of its sender's node.
+        world.run_for(Span::from_secs(35));
+        assert!(!world.has_been_given(4, 1, &letter), "{left}");
+        world.input(4, Input::DiskTaken { bytes: BUDGET / 2 });
+        let lacks = |world: &World| !world.has_been_given(4, 1, &letter);
+        assert!(world.run_while(Span::from_secs(8), lacks), "{left}");
+    }
+}

@@ -134,3 +134,25 @@ fn the_longest_list_fits_into_a_file_and_a_longer_one_is_refused() {
     let longer = text.replacen(line, &format!("{line}\n{line}"), 1);
     assert!(files.refused(longer).contains("it must name 1 to 256 relays"));
 }
+
+/// Nobody ever writes into the pipe: whoever waited for that would wait for ever.
+#[tokio::test]
+async fn what_is_no_file_is_refused_at_once_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for path in [pipe, dir.path().to_owned(), PathBuf::from("/dev/zero")] {
+        let list = List::new(path.clone(), Vec::new(), "comm".to_owned());
+        let look = timeout(Duration::from_secs(5), list.look(NOW)).await.unwrap();
+        assert!(matches!(look, Err(ListError::NoFile(_))), "{look:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_waited_for_by_one_reader_alone() {
+    let list = List::new(PathBuf::from("/nowhere"), Vec::new(), "comm".to_owned());
+    let _hangs = Arc::clone(&list.reading).try_acquire_owned().unwrap();
+    let error = list.look(NOW).await.unwrap_err().to_string();
+    assert!(error.starts_with("cannot read /nowhere"), "{error}");
+}
