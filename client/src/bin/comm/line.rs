@@ -105,10 +105,7 @@ pub(crate) const HELP: &[Group] = &[
     (
         "you and the network",
         &[
-            (
-                "/profile [set NAME [TEXT]]",
-                "what you call yourself and say of yourself to contacts",
-            ),
+            ("/profile [set NAME [TEXT]]", "what you call yourself, and say to contacts"),
             ("/profile off", "say nothing of yourself any more"),
             ("/whoami", "your address, your node, what waits to be delivered"),
             ("/peers", "the nodes that your node knows"),
@@ -200,36 +197,19 @@ pub(crate) enum Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PeopleLine {
     Requests,
-    Accept {
-        who: Who,
-        name: Option<String>,
-    },
+    Accept { who: Who, name: Option<String> },
     Refuse(Who),
     RefuseAll,
     Block(Who),
     Unblock(Who),
     Blocked,
     Verify(Who),
-    Compare {
-        who: Who,
-        comparison: Comparison,
-    },
+    Compare { who: Who, comparison: Comparison },
     Trust(Who),
-    /// To be shown.
     Profile,
-    SetProfile {
-        name: String,
-        status: String,
-    },
-    Link {
-        name: Option<String>,
-        entries: bool,
-        form: Form,
-    },
-    Add {
-        whose: Whose,
-        name: Option<String>,
-    },
+    SetProfile { name: String, status: String },
+    Link { name: Option<String>, entries: bool, form: Form },
+    Add { whose: Whose, name: Option<String> },
 }
 
 /// Whom a word is about that may be a link.
