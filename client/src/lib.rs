@@ -31,6 +31,7 @@
 
 pub mod client;
 mod clock;
+pub mod identity_file;
 pub mod link;
 pub mod reach;
 mod rpc;

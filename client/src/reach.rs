@@ -177,6 +177,9 @@ mod tests {
             receipts: ReceiptRule::AsForAll,
             muted: false,
             compared_at: None,
+            profile: None,
+            former: Vec::new(),
+            doubt: None,
         };
         let number = MessageNumber(7);
         let newest = state.map(|state| Newest { number, state, sent_at: NOW - GRACE });

@@ -9,6 +9,7 @@ mod backup;
 mod directory;
 mod scrub;
 mod seal;
+mod succession;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use writer::{Work, Writer};
 
 pub use backup::{BackupError, Hold, Snapshot, back_up, restore};
 pub use directory::DirectoryError;
+pub use succession::{GoOnError, go_on};
 pub use writer::Durability;
 
 /// Pages that redb keeps in memory. A conversation is read a page at a time.
@@ -40,8 +42,9 @@ const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
 ///
 /// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. 4: what
-/// strangers write is held until they are let in. What 1 to 3 wrote is read as it is.
-const SCHEMA: u32 = 4;
+/// strangers write is held until they are let in. 5: contacts may have had other keys. What 1 to 4 wrote is read as
+/// it is.
+const SCHEMA: u32 = 5;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// A sealed row by which the right key is told from a wrong one.

@@ -8,7 +8,8 @@
 //! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
 //! and take back, `outbox` brings it on its way, `inbox` takes it in, `requests` decides from whom, `mailboxes` says where both happen,
 //! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
-//! removes what is to disappear, `reading` knows what the person was shown.
+//! removes what is to disappear, `reading` knows what the person was shown, `succeeding` what another key means,
+//! `profiles` what people say of themselves.
 
 mod cards;
 mod commands;
@@ -18,14 +19,18 @@ mod fading;
 mod history;
 mod inbox;
 mod io;
+mod known;
 mod mailboxes;
 mod outbox;
+mod profiles;
 mod reading;
 mod received;
 mod records;
 mod requests;
 mod saying;
 mod search;
+mod succeeding;
+mod ties;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,6 +41,7 @@ use crate::address::Address;
 use crate::identity::Identity;
 use crate::message::{ClientPush, ClientRequest, ClientResponse};
 use crate::prekey::PrekeyRing;
+use crate::profile::Profile;
 use crate::rejection::Rejection;
 use crate::store::{self, Journal, Store, StoreError};
 use crate::time::Time;
@@ -47,6 +53,7 @@ use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
 use reading::Reading;
+use succeeding::Succeeding;
 
 pub(crate) use contacts::check_name;
 pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
@@ -55,6 +62,8 @@ pub use io::{
     Outcome, Output, ReceiptRule, Request, Standing, Summary, Timer,
 };
 pub use search::{Found, Place as SearchPlace, Words};
+pub use succeeding::{Handover, HandoverError, hand_over};
+pub use ties::Doubt;
 
 /// Above every key of every drawer.
 const HIGHEST: &[u8] = &[0xff; 48];
@@ -79,6 +88,8 @@ pub struct Agent {
     prekeys: PrekeyRing,
     fading: Fading,
     reading: Reading,
+    succeeding: Succeeding,
+    profile: Option<Profile>,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -154,6 +165,8 @@ impl Agent {
             prekeys: cards::read_prekeys(turn)?,
             fading: Fading::read(turn)?,
             reading: Reading::read(turn)?,
+            succeeding: Succeeding::read(turn)?,
+            profile: profiles::read_own(turn)?,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -187,6 +200,7 @@ impl Agent {
             Input::Connected { node, entries, rotating_entry } => {
                 // With a new connection the clock may have been set back.
                 self.fading_due(turn)?;
+                self.redate_profile(turn)?;
                 self.on_connected(turn, Node { address: node, entries, rotating_entry });
             }
             Input::Entries { entries, rotating_entry } => {
@@ -253,6 +267,8 @@ impl Agent {
         self.mailboxes.look_as_from(turn.now);
         self.subscribe_all(turn);
         self.publish_card(turn);
+        self.tell_lineage(turn);
+        self.tell_profile(turn);
         self.resume_outbox(turn);
     }
 

@@ -80,6 +80,21 @@ impl KdfParams {
             Err(_) => None,
         }
     }
+
+    /// Memory in KiB.
+    pub(crate) fn memory_kib(&self) -> u32 {
+        self.0.m_cost()
+    }
+
+    /// Passes over the memory.
+    pub(crate) fn passes(&self) -> u32 {
+        self.0.t_cost()
+    }
+
+    /// Lanes.
+    pub(crate) fn lanes(&self) -> u32 {
+        self.0.p_cost()
+    }
 }
 
 impl Identity {
@@ -101,11 +116,7 @@ impl Identity {
             length if length > SECRET_LEN_MAX => return Err(DeriveError::TooLong(length)),
             _ => {}
         }
-        let mut memory = work_memory(&params.0)?;
-        let mut seed = Zeroizing::new([0; KeyPair::SEED_LEN]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params.0.clone())
-            .hash_password_into_with_memory(secret, SALT, &mut *seed, &mut memory[..])
-            .expect("secret, salt, seed and memory have lengths that Argon2 takes");
+        let seed = stretch(secret, SALT, params)?;
         Ok(Self::from_seed(&seed))
     }
 
@@ -163,6 +174,20 @@ pub fn safety_number(ours: &PublicKey, theirs: &PublicKey) -> String {
 fn five_digits(bytes: &[u8]) -> String {
     let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     format!("{:05}", number % 100_000)
+}
+
+/// 32 bytes of Argon2id of a secret of at most 4 GiB and a salt of 8 bytes or more.
+pub(crate) fn stretch(
+    secret: &[u8],
+    salt: &[u8],
+    params: &KdfParams,
+) -> Result<Zeroizing<[u8; KeyPair::SEED_LEN]>, DeriveError> {
+    let mut memory = work_memory(&params.0)?;
+    let mut stretched = Zeroizing::new([0; KeyPair::SEED_LEN]);
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.0.clone())
+        .hash_password_into_with_memory(secret, salt, &mut *stretched, &mut memory[..])
+        .expect("secret, salt, output and memory have lengths that Argon2 takes");
+    Ok(stretched)
 }
 
 /// The blocks that Argon2 works in, wiped when dropped.

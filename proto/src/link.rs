@@ -97,7 +97,7 @@ impl Link {
         name: Option<String>,
         entries: Vec<String>,
     ) -> Result<Self, LinkError> {
-        if name.as_ref().is_some_and(|name| check_name(name).is_err() || is_imitation(name)) {
+        if name.as_ref().is_some_and(|name| !is_fit_to_go_by(name)) {
             return Err(LinkError::Name);
         }
         if entries.len() > ENTRIES_MAX || !entries.iter().all(|entry| is_place(entry)) {
@@ -251,6 +251,11 @@ fn read_entries(mut value: &[u8]) -> Result<Vec<String>, LinkError> {
     if entries.is_empty() { Err(LinkError::Layout) } else { Ok(entries) }
 }
 
+/// Whether somebody may go by a name that they gave themselves.
+pub(crate) fn is_fit_to_go_by(name: &str) -> bool {
+    check_name(name).is_ok() && !is_imitation(name)
+}
+
 /// Whether a name could pass for somebody else's: by a character that is not seen or turns the others around, or
 /// as the digits that people without a name go by. What somebody types themselves needs no such care.
 fn is_imitation(name: &str) -> bool {
@@ -260,7 +265,7 @@ fn is_imitation(name: &str) -> bool {
 
 /// Characters that Unicode says are shown as nothing (`Default_Ignorable_Code_Point`), or that only say how
 /// others are shown (`Cf`).
-const fn is_unseen(c: char) -> bool {
+pub(crate) const fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
         | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'

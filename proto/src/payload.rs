@@ -102,7 +102,7 @@ impl ContentType {
     pub const FILE: Self = Self(3);
     /// Which messages their reader was shown.
     pub const RECEIPT: Self = Self(4);
-    /// Reserved for profiles.
+    /// What its author says of themselves.
     pub const PROFILE: Self = Self(5);
     /// Text that answers another message or disappears.
     pub const MARKED_TEXT: Self = Self(6);
@@ -112,13 +112,24 @@ impl ContentType {
     pub const DELETE: Self = Self(8);
     /// After which time what is said disappears.
     pub const TIMER: Self = Self(9);
+    /// How the author's key came about.
+    pub const SUCCESSION: Self = Self(10);
     /// A message to oneself that tests the way; never shown.
     pub const CANARY: Self = Self(0x7000);
 
     /// Whether bodies of this kind mean something to a conversation (PROTOCOL §4.9), so that programs
     /// leave it to the agent to write them.
     pub const fn is_of_conversations(self) -> bool {
-        matches!(self, Self::RECEIPT | Self::MARKED_TEXT | Self::EDIT | Self::DELETE | Self::TIMER)
+        matches!(
+            self,
+            Self::RECEIPT
+                | Self::MARKED_TEXT
+                | Self::EDIT
+                | Self::DELETE
+                | Self::TIMER
+                | Self::SUCCESSION
+                | Self::PROFILE
+        )
     }
 }
 

@@ -16,6 +16,7 @@ use comm_proto::agent::{
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
 use comm_proto::payload::MessageId;
+use comm_proto::profile::Profile;
 use comm_proto::rejection::Rejection;
 use comm_proto::store::StoreError;
 use comm_proto::time::Time;
@@ -86,6 +87,7 @@ pub(super) enum Ask {
     },
     Pending(oneshot::Sender<usize>),
     Receipts(oneshot::Sender<ReceiptRule>),
+    Profile(oneshot::Sender<Option<Profile>>),
     Node(NodeAsk),
     Switch {
         online: bool,
@@ -244,6 +246,7 @@ impl Driver {
             Ask::WaitsUntil { number, reply } => drop(reply.send(self.agent.waits_until(number))),
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),
             Ask::Receipts(reply) => drop(reply.send(self.agent.receipts_for_all())),
+            Ask::Profile(reply) => drop(reply.send(self.agent.profile().cloned())),
             Ask::Node(ask) => self.push_call(ask),
             Ask::Switch { online, reply } => {
                 if online != self.link.is_online() {

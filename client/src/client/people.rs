@@ -2,6 +2,7 @@
 
 use comm_proto::address::Address;
 use comm_proto::agent::{Command, Comparison, Contact, Outcome, Request};
+use comm_proto::profile::Profile;
 use comm_proto::time::Time;
 
 use super::driver::Ask;
@@ -71,6 +72,38 @@ impl Client {
     /// When the client has ended.
     pub async fn blocked(&self) -> Result<Vec<Contact>, ClientError> {
         self.ask(Ask::Blocked).await
+    }
+
+    /// Says of ourselves who we are from now on, to contacts to whom we turned (PROTOCOL §4.22). Name and line may be
+    /// empty.
+    ///
+    /// # Errors
+    /// When they cannot be shown to others, or the client has ended.
+    pub async fn set_profile(&self, name: &str, status: &str) -> Result<Profile, ClientError> {
+        let (name, status) = (name.to_owned(), status.to_owned());
+        match self.command(Command::SetProfile { name, status }).await? {
+            Outcome::Profile(profile) => Ok(profile),
+            _ => Err(ClientError::Closed),
+        }
+    }
+
+    /// What we say of ourselves, if we ever did.
+    ///
+    /// # Errors
+    /// When the client has ended.
+    pub async fn profile(&self) -> Result<Option<Profile>, ClientError> {
+        self.ask(Ask::Profile).await
+    }
+
+    /// Goes on with the key that a contact has, which was in doubt (PROTOCOL §4.21).
+    ///
+    /// # Errors
+    /// When nothing is in doubt or nobody with this address is a contact, or the client has ended.
+    pub async fn trust(&self, contact: Address) -> Result<Contact, ClientError> {
+        match self.command(Command::Trust(contact)).await? {
+            Outcome::Contact(contact) => Ok(contact),
+            _ => Err(ClientError::Closed),
+        }
     }
 
     /// Notes what came of comparing the safety number with a contact (PROTOCOL §4.1).

@@ -189,12 +189,12 @@ fn check_about(db: &Database, path: &Path) -> Result<(), BackupError> {
 }
 
 /// A copy that is not whole yet. Its file goes with it unless it is finished.
-struct Part {
+pub(super) struct Part {
     path: PathBuf,
     file: Option<File>,
 }
 
-fn new_file(path: &Path) -> Result<Part, BackupError> {
+pub(super) fn new_file(path: &Path) -> Result<Part, BackupError> {
     let part = path.with_added_extension("part");
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
@@ -207,7 +207,7 @@ fn new_file(path: &Path) -> Result<Part, BackupError> {
 
 impl Part {
     /// Fills it, makes it durable and gives it its name.
-    fn finish(
+    pub(super) fn finish(
         mut self,
         path: &Path,
         fill: impl FnOnce(File) -> Result<(), BackupError>,
@@ -255,7 +255,7 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), BackupError> {
     synced.map_err(system("write", parent))
 }
 
-fn refuse_existing(path: &Path) -> Result<(), BackupError> {
+pub(super) fn refuse_existing(path: &Path) -> Result<(), BackupError> {
     match fs::symlink_metadata(path) {
         Ok(_) => Err(BackupError::Exists(path.to_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

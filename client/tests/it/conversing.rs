@@ -191,6 +191,28 @@ fn receipts_are_sent_if_wanted_for_what_was_shown() {
     bob.quits();
 }
 
+/// F9: in one run after another, since the end may come before or after the mark by itself.
+#[test]
+fn what_was_printed_last_before_the_end_counts_as_shown() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let (mut ann, mut bob) = acquainted(&ann_home, &bob_home);
+    ann.say("/whoami");
+    let place = ann.wait_for_object("whoami", &json!({}))["node"]["endpoints"][0].clone();
+    for run in 0..3 {
+        let text = format!("the last of run {run}");
+        ann.sends(bob_home.address(), &text);
+        bob.hears(ann_home.address(), &text);
+        bob.quits();
+        bob = bob_home.start(place.as_str());
+        bob.started();
+        bob.say("/contacts");
+        let contacts = bob.wait_for_object("contacts", &json!({}));
+        assert_eq!(contacts["contacts"][0]["unread"], 0, "run {run}");
+    }
+    ann.quits();
+    bob.quits();
+}
+
 /// E27, F9, F11: by commands; a file is written once, for its owner alone.
 #[test]
 fn conversations_are_listed_searched_muted_and_exported_in_the_chat() {

@@ -11,6 +11,7 @@ mod cut;
 mod demo;
 mod identities;
 mod keeping;
+mod keys;
 mod library;
 mod person;
 mod restarting;

@@ -249,6 +249,14 @@ fn the_commands_about_people_are_answered_in_words() {
     typed(&mut ann, "/verify bob", "/verify bob same notes that they do");
     typed(&mut ann, "/verify bob same", "bob (compared)");
     typed(&mut ann, "/verify bob", "that they do");
+    typed(&mut ann, "/trust bob", "is not in doubt");
+    typed(&mut ann, "/profile", "you say nothing of yourself");
+    typed(&mut ann, "/profile set Annie on the road", "calls themselves \"Annie\": on the road");
+    bob.wait_for_object("profile", &serde_json::json!({ "address": ann_is.to_string() }));
+    bob.say("/profile set Robert the quiet one");
+    ann.wait_for("bob calls themselves \"Robert\": the quiet one");
+    typed(&mut ann, "/contacts", "calls themselves \"Robert\"");
+    typed(&mut ann, "/profile off", "says nothing of themselves");
     typed(&mut ann, "/block bob", "is blocked: nothing of theirs is taken");
     typed(&mut ann, "/blocked", &format!("{bob_is} bob"));
     typed(&mut ann, "/unblock bob", "is a contact again");
@@ -265,4 +273,43 @@ fn the_commands_about_people_are_answered_in_words() {
     ann.types("/quit\r");
     ann.ends();
     bob.quits();
+}
+
+/// Twice, so that nobody locks themselves out by a slip, and never shown.
+#[test]
+fn a_new_pass_phrase_is_asked_for_twice_and_not_shown() {
+    let home = Home::new(1);
+    let file = home.path().join("ann.id");
+    let run = |words: &[&str]| {
+        let mut command = comm();
+        command.env("COMM_SECRET", home.secret()).arg("identity").args(words);
+        Terminal::run(command)
+    };
+    let path = file.to_str().unwrap();
+    let mut asked = run(&["export", path]);
+    asked.wait_for("new pass-phrase: ");
+    asked.types("violet kettle marching\n");
+    asked.wait_for("the same again: ");
+    asked.types("violet kettle marchin\n");
+    asked.wait_for("differ; nothing was written");
+    asked.ends_with(1);
+    assert!(!file.exists());
+    let mut asked = run(&["export", path]);
+    for question in ["new pass-phrase: ", "the same again: "] {
+        asked.wait_for(question);
+        asked.types("violet kettle marching\n");
+    }
+    let shown = asked.wait_for("contacts and history are not");
+    assert!(!shown.contains("violet"), "{shown}");
+    asked.ends();
+    let mut asked = run(&["passwd", path]);
+    asked.wait_for("pass-phrase of ");
+    asked.types("violet kettle marching\n");
+    for question in ["new pass-phrase: ", "the same again: "] {
+        asked.wait_for(question);
+        asked.types("amber\n");
+    }
+    asked.wait_for("this pass-phrase can be guessed");
+    asked.wait_for("has the new pass-phrase");
+    asked.ends();
 }

@@ -13,6 +13,7 @@ use crate::verified::Verified;
 
 use super::contacts::CardLookup;
 use super::io::Drawer;
+use super::ties::Doubt;
 use super::{Agent, Promise, Purpose, Turn};
 
 /// How often the card is published again, so that it stays in a changing region.
@@ -22,7 +23,7 @@ const PUBLISH_AGAIN: Span = Span::from_secs(30);
 /// For how long our clock must have called a secret's time over before it is destroyed offline.
 const OVERDUE_OFFLINE: Span = Span::from_mins(3 * 60);
 /// Where the prekeys are kept.
-const PREKEYS: &[u8] = b"prekeys";
+pub(super) const PREKEYS: &[u8] = b"prekeys";
 
 /// When the card goes out next.
 #[derive(Debug, Default)]
@@ -134,6 +135,11 @@ impl Agent {
         match card {
             Some(card) => {
                 self.people.note_found(contact);
+                let known = self.people.get(contact).and_then(|record| record.key);
+                if known.is_some_and(|known| known != *card.owner()) {
+                    self.doubt(contact, Doubt::OtherKey);
+                    return Ok(());
+                }
                 self.learn_key(turn, contact, *card.owner());
                 self.change_contact(contact, |record| {
                     let newer = record.card.as_ref().is_none_or(|known| card.supersedes(known));

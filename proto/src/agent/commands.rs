@@ -58,6 +58,10 @@ impl Agent {
             Command::Compare { contact, comparison } => {
                 Outcome::Contact(self.compare(turn, &contact, comparison)?)
             }
+            Command::SetProfile { name, status } => {
+                Outcome::Profile(self.set_profile(turn, &name, &status)?)
+            }
+            Command::Trust(contact) => Outcome::Contact(self.trust(turn, &contact)?),
             Command::Mute { contact, muted } => Outcome::Contact(self.mute(&contact, muted)?),
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;

@@ -18,6 +18,7 @@ use super::io::{
 };
 use super::outbox::Outbox;
 use super::records::{Admission, ContactRecord, Timing};
+use super::ties::Tie;
 use super::{Agent, Turn, read_all};
 
 /// The most contacts.
@@ -76,7 +77,9 @@ impl People {
         for (key, value) in read_all(turn, Drawer::Contacts)? {
             let number = key.try_into().map(u32::from_be_bytes);
             let number = number.map_err(|_| StoreError::Damaged("contacts"))?;
-            people.insert(number, ContactRecord::from_bytes(&value)?);
+            let tie = turn.store.get(Drawer::Ties, &number.to_be_bytes())?;
+            let tie = tie.map(|tie| Tie::from_bytes(&tie)).transpose()?.unwrap_or_default();
+            people.insert(number, ContactRecord { tie, ..ContactRecord::from_bytes(&value)? });
         }
         let known = people.records.keys().copied().chain(outbox.contacts()).max();
         people.next = people.next.max(known.map_or(1, |number| number.saturating_add(1)));
@@ -181,6 +184,36 @@ impl People {
         self.conversations.remove(&number);
         self.lookups.remove(&number);
         self.heard.remove(&number);
+    }
+
+    /// A contact has another address from now on, which is still to be written down.
+    pub(super) fn rename(&mut self, number: u32) {
+        if let Some(record) = self.records.get(&number) {
+            self.by_address.remove(&record.address);
+        }
+        self.conversations.remove(&number);
+        self.lookups.remove(&number);
+    }
+
+    /// The contact who had this key.
+    pub(super) fn who_had(&self, key: &PublicKey) -> Option<(u32, &ContactRecord)> {
+        let had = |record: &ContactRecord| record.is_present() && record.tie.former().contains(key);
+        self.records
+            .iter()
+            .find(|(_, record)| had(record))
+            .map(|(number, record)| (*number, record))
+    }
+
+    /// Contacts who are to be told that we have another key.
+    pub(super) fn owed(&self) -> impl Iterator<Item = u32> {
+        let is_owed = |record: &ContactRecord| record.is_present() && record.tie.is_owed;
+        self.records.iter().filter(move |(_, record)| is_owed(record)).map(|(number, _)| *number)
+    }
+
+    /// Contacts to whom the person turned, and who have written. Who only acknowledges may not have let us in.
+    pub(super) fn acquainted(&self) -> impl Iterator<Item = (u32, &ContactRecord)> {
+        let all = self.records.iter().map(|(number, record)| (*number, record));
+        all.filter(|(_, record)| record.is_chosen() && !record.received.is_empty())
     }
 
     fn find_name(&self, name: &str) -> Option<u32> {
@@ -330,6 +363,10 @@ impl Agent {
         if key.is_some_and(|key| key.address() != address) {
             return Err(CommandError::WrongKey.into());
         }
+        let known = self.people.number_of(&address).and_then(|number| self.people.get(number)?.key);
+        if known.zip(key).is_some_and(|(known, key)| known != key) {
+            return Err(CommandError::WrongKey.into());
+        }
         let number = self.know(turn, address)?;
         let was_sought = self.people.get(number).is_some_and(ContactRecord::is_sought);
         self.change_contact(number, |record| {
@@ -422,6 +459,7 @@ impl Agent {
             unread: 0,
             muted: false,
             compared_at: None,
+            tie: Tie::default(),
             ..record.clone()
         };
         self.write_contact(number, changed);
@@ -451,11 +489,16 @@ impl Agent {
         self.people.forget(number);
         self.close_conversation(number);
         self.journal.delete(Drawer::Contacts, number.to_be_bytes().to_vec());
+        self.journal.delete(Drawer::Ties, number.to_be_bytes().to_vec());
         self.forget_history(number);
     }
 
     fn write_contact(&mut self, number: u32, record: ContactRecord) {
         let key = number.to_be_bytes().to_vec();
+        let known = self.people.get(number).map(|known| &known.tie);
+        if known.map_or(record.tie != Tie::default(), |known| *known != record.tie) {
+            self.journal.put(Drawer::Ties, key.clone(), record.tie.to_bytes());
+        }
         self.journal.put(Drawer::Contacts, key, record.to_bytes());
         self.people.insert(number, record);
     }
@@ -473,6 +516,9 @@ pub(super) fn shown(record: &ContactRecord) -> Contact {
         receipts: record.receipts,
         muted: record.muted,
         compared_at: record.compared_at,
+        profile: record.tie.profile.clone(),
+        former: record.tie.former().iter().map(PublicKey::address).collect(),
+        doubt: record.tie.doubt,
     }
 }
 

@@ -165,7 +165,13 @@ impl Agent {
         let key = place.unwrap_or_else(|| key(contact, number.0));
         let value = self.journal.get(turn.store, Drawer::History, &key)?;
         let entry = value.map(|value| entry_from_bytes(number, &value)).transpose()?;
-        Ok(entry.map(|entry| (key, entry)))
+        Ok(entry.map(|entry| (key, self.under_present_key(contact, entry))))
+    }
+
+    /// What was said under an earlier key of a contact was said with the same person.
+    fn under_present_key(&self, contact: u32, entry: Entry) -> Entry {
+        let address = self.people.get(contact).map_or(entry.contact, |record| record.address);
+        Entry { contact: address, ..entry }
     }
 
     /// The number of the message with this contact that its author calls `id`.
@@ -247,7 +253,8 @@ impl Agent {
         key: &[u8],
         value: &[u8],
     ) -> Result<Entry, StoreError> {
-        let mut entry = entry_from_bytes(parse_number(key)?, value)?;
+        let mut entry =
+            self.under_present_key(contact, entry_from_bytes(parse_number(key)?, value)?);
         if let Author::Them { missing_before, place } = &mut entry.author {
             let received = self.people.get(contact).map(|record| &record.received);
             *missing_before = received.map_or(0, |known| known.missing_before(entry.sequence));

@@ -9,6 +9,7 @@ use crate::acknowledgement::{Acknowledgement, IDS_MAX, KEPT_AFTER_EXPIRY};
 use crate::address::Address;
 use crate::content::Content;
 use crate::envelope::{Envelope, EnvelopeId};
+use crate::key::PublicKey;
 use crate::message::{ClientRequest, SIGNED_MAX};
 use crate::payload::{ContentType, ExpiryError, MessageId};
 use crate::sealing::{self, OpenError, Opened};
@@ -18,8 +19,11 @@ use crate::time::{Span, Time};
 use super::entry::{Author, Entry, Marks, Place, Steps};
 use super::io::{CommandError, Drawer, Event, Output};
 use super::mailboxes::CREDIT;
+use super::profiles::read_profile;
 use super::records::{Change, Letter, Revision};
 use super::requests::Door;
+use super::succeeding::{Verdict, read_letter};
+use super::ties::Doubt;
 use super::{Agent, Promise, Purpose, Turn};
 
 /// How long after its expiry a message is remembered as seen.
@@ -139,7 +143,10 @@ impl Agent {
             return Ok(());
         }
         // Before anything is acknowledged, and without a word to the person either.
-        if self.is_shut_out(&sender, turn.now) {
+        let verdict = self.judge(&opened.sender, &opened.payload, turn.now);
+        if verdict == Some(Verdict::Shut)
+            || verdict.is_none() && self.is_shut_out(&sender, turn.now)
+        {
             return Ok(());
         }
         match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
@@ -162,9 +169,18 @@ impl Agent {
         }
         let (sender, payload) = (opened.sender, opened.payload);
         let letter = Letter { sender, payload, number: self.take_number(), came_at: turn.now };
+        if let Some(verdict) = verdict {
+            self.journal.promise(Promise::Acknowledge(read));
+            self.journal.put_readable(Drawer::Seen, seen, Vec::new());
+            return self.on_verdict(turn, verdict, letter);
+        }
         let is_taken = match self.door(&sender.address(), turn.now) {
             Door::Shut => false,
             Door::Held(known) => self.hold(turn, known, &letter)?,
+            Door::Open(contact) if self.is_another_key(contact, &sender) => {
+                self.doubt(contact, Doubt::OtherKey);
+                false
+            }
             Door::Open(contact) => {
                 self.learn_key(turn, contact, sender);
                 self.on_message(turn, contact, letter)?;
@@ -178,6 +194,35 @@ impl Agent {
         Ok(())
     }
 
+    /// A letter says that its author has another key, and is worth something.
+    fn on_verdict(
+        &mut self,
+        turn: Turn<'_>,
+        verdict: Verdict,
+        letter: Letter,
+    ) -> Result<(), StoreError> {
+        match verdict {
+            Verdict::Follow { contact, step } => {
+                self.follow(turn, contact, step, &letter)?;
+                // What the old key wrote stands in the old order, which has ended.
+                if self.people.number_of(&letter.sender.address()) == Some(contact) {
+                    self.on_message(turn, contact, letter)?;
+                }
+            }
+            Verdict::Dispute { contact, claimed } => {
+                self.doubt(contact, Doubt::OtherSuccessor(claimed));
+            }
+            Verdict::Shut => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a key is another one than that of the contact who has its address.
+    fn is_another_key(&self, contact: u32, key: &PublicKey) -> bool {
+        let known = self.people.get(contact).and_then(|record| record.key);
+        known.is_some_and(|known| known != *key)
+    }
+
     /// A message that was not here before: something to show, or something about another message.
     pub(super) fn on_message(
         &mut self,
@@ -187,16 +232,27 @@ impl Agent {
     ) -> Result<(), StoreError> {
         let (sequence, number) = (letter.payload.sequence.get(), letter.number);
         let (mut place, mut missing_before) = (Place::Unknown, 0);
-        let (mut missing, mut were_missing) = (0, 0);
+        let (mut missing, mut were_missing, mut is_first) = (0, 0, false);
         self.change_contact(contact, |record| {
             record.established = true;
-            were_missing = record.received.missing();
+            (were_missing, is_first) = (record.received.missing(), record.received.is_empty());
             place = record.received.note(sequence, number);
             missing_before = record.received.missing_before(sequence);
             missing = record.received.missing();
         });
         self.people.note_heard(contact, turn.now);
+        if is_first {
+            self.tell_profile(turn);
+        }
         let author = letter.sender.address();
+        if read_letter(&letter.payload).is_some() {
+            // What it says was done when it was judged.
+            return self.tell_missing(author, (missing, were_missing));
+        }
+        if let Some(profile) = read_profile(&letter.sender, &letter.payload) {
+            self.on_profile(turn, contact, profile);
+            return self.tell_missing(author, (missing, were_missing));
+        }
         let revision = |change| Revision::new(sequence, letter.came_at, change);
         match Content::read(letter.payload.content_type, letter.payload.body.clone()) {
             Content::Edit { target, text, lifetime } => {
@@ -218,8 +274,16 @@ impl Agent {
                 self.show_received(turn, contact, entry);
             }
         }
+        self.tell_missing(author, (missing, were_missing))
+    }
+
+    fn tell_missing(
+        &mut self,
+        contact: Address,
+        (missing, were_missing): (u64, u64),
+    ) -> Result<(), StoreError> {
         if missing != were_missing {
-            self.promise_event(Event::Missing { contact: author, messages: missing });
+            self.promise_event(Event::Missing { contact, messages: missing });
         }
         Ok(())
     }
@@ -265,7 +329,7 @@ fn seen_key(expires_at: Time, id: &MessageId) -> Vec<u8> {
 }
 
 /// A message as it is shown. Its place among others is still to be said.
-fn entry_of(letter: Letter, content: Content) -> Entry {
+pub(super) fn entry_of(letter: Letter, content: Content) -> Entry {
     let (id, contact) = (letter.id(), letter.sender.address());
     let Letter { payload, number, came_at, .. } = letter;
     let (content_type, body, answers, lifetime) = match content {

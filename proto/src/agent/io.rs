@@ -9,11 +9,15 @@ use crate::envelope::EnvelopeId;
 use crate::key::PublicKey;
 use crate::message::{ClientPush, ClientRequest, ClientResponse};
 use crate::payload::ContentType;
+use crate::profile::{Profile, ProfileError};
 use crate::rejection::Rejection;
 use crate::store::{Batch, Seq, StoreError};
 use crate::time::{Span, Time};
 
 use super::entry::{Entry, MessageNumber, MessageState};
+use super::ties::Doubt;
+
+pub use super::known::{Contact, Newest, Standing};
 
 /// The longest note in characters.
 pub(super) const NOTE_MAX: usize = 1_000;
@@ -44,11 +48,13 @@ pub enum Drawer {
     Receipts,
     /// Contact number ‖ message number → what a stranger wrote who has not been let in yet.
     Requests,
+    /// Contact number → the keys that they had, and what is in doubt.
+    Ties,
 }
 
 impl Drawer {
     /// All tables.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Contacts,
         Self::History,
         Self::Outbox,
@@ -60,6 +66,7 @@ impl Drawer {
         Self::Unread,
         Self::Receipts,
         Self::Requests,
+        Self::Ties,
     ];
 
     /// A stable name, for stores that name their tables.
@@ -76,6 +83,7 @@ impl Drawer {
             Self::Unread => "unread",
             Self::Receipts => "receipts",
             Self::Requests => "requests",
+            Self::Ties => "ties",
         }
     }
 }
@@ -232,6 +240,15 @@ pub enum Command {
         /// What came of it.
         comparison: Comparison,
     },
+    /// Says of ourselves who we are, to contacts (PROTOCOL §4.22).
+    SetProfile {
+        /// What we call ourselves; may be empty.
+        name: String,
+        /// A line about ourselves; may be empty.
+        status: String,
+    },
+    /// Goes on with the key that a contact has, which was in doubt (PROTOCOL §4.21).
+    Trust(Address),
     /// Says whether the person wants no sound and no notice of what somebody says.
     Mute {
         /// Who.
@@ -298,6 +315,8 @@ pub enum Outcome {
         /// How many of this contact's were not.
         unread: u64,
     },
+    /// What we say of ourselves from now on.
+    Profile(Profile),
     /// What is done from now on about receipts.
     Receipts(ReceiptRule),
     /// Somebody is refused.
@@ -352,6 +371,18 @@ pub enum CommandError {
     /// There is no key yet that a number could be made of.
     #[error("the key of {0} is not known before the first message from or to them")]
     NoKey(Address),
+    /// There is no such profile.
+    #[error(transparent)]
+    Profile(ProfileError),
+    /// Their key is in doubt, and the person has not decided.
+    #[error("the key of {0} is in doubt; see /contacts, compare by /verify, then /trust them")]
+    Doubted(Address),
+    /// Nothing is in doubt.
+    #[error("the key of {0} is not in doubt")]
+    NoDoubt(Address),
+    /// Our own key is not to be used any more.
+    #[error("this identity was replaced by {0}; write as that")]
+    Replaced(Address),
     /// The key does not hash to the address.
     #[error("the key does not belong to the address")]
     WrongKey,
@@ -457,6 +488,29 @@ pub enum Event {
         /// Who.
         contact: Address,
     },
+    /// Somebody has another key, which the one they had has signed. It is to be compared again.
+    Moved {
+        /// Who, by the new address.
+        contact: Address,
+        /// Their address until now.
+        former: Address,
+        /// Since when, by their clock.
+        made_at: Time,
+    },
+    /// Somebody says of themselves who they are.
+    Profiled {
+        /// Who.
+        contact: Address,
+        /// What they say.
+        profile: Profile,
+    },
+    /// Somebody's key is in doubt: nothing is said to them until the person has decided.
+    Doubted {
+        /// Whose.
+        contact: Address,
+        /// Why.
+        doubt: Doubt,
+    },
     /// The author of a message has given it another text or removed it; it is on disk as it is here.
     Revised(Entry),
     /// Somebody was shown one of our messages, and tells us so.
@@ -506,31 +560,6 @@ pub enum Event {
     },
 }
 
-/// Somebody we know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// What we call them; the first digits of the address for strangers.
-    pub name: String,
-    /// Their address.
-    pub address: Address,
-    /// Their key, once it is known.
-    pub key: Option<PublicKey>,
-    /// Whether we gave the name ourselves.
-    pub is_named: bool,
-    /// What we want to remember of them.
-    pub note: String,
-    /// After which time what is said with them disappears; none, that it stays.
-    pub lifetime: Option<Span>,
-    /// How many of their messages the person was not shown.
-    pub unread: u64,
-    /// Whether they are told which they were shown.
-    pub receipts: ReceiptRule,
-    /// Whether the person wants no sound and no notice of what they say.
-    pub muted: bool,
-    /// When the person has found that both see the same safety number, if they have.
-    pub compared_at: Option<Time>,
-}
-
 /// Somebody who wants to write to us and waits to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -549,29 +578,6 @@ pub struct Summary {
     pub contact: Contact,
     /// What was said last, if anything was.
     pub last: Option<Entry>,
-}
-
-/// Where a conversation stands, as far as this store knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// With whom.
-    pub contact: Contact,
-    /// The newest of our messages to them that are on their way, and how far it has come.
-    pub newest: Option<Newest>,
-    /// When they were last heard of since the program started: a message of theirs came, or one of
-    /// ours was delivered.
-    pub heard_at: Option<Time>,
-}
-
-/// One of our messages that is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Newest {
-    /// Its number in this store.
-    pub number: MessageNumber,
-    /// How far it has come.
-    pub state: MessageState,
-    /// When it was written.
-    pub sent_at: Time,
 }
 
 /// Why `poll_timeout` names the time it names.

@@ -72,10 +72,15 @@ impl Outbox {
         self.messages.len()
     }
 
-    /// How many of them the person knows of: all but receipts.
+    /// How many of them the person knows of.
     pub(super) fn shown(&self) -> usize {
-        let is_shown = |message: &&Outgoing| message.content_type != ContentType::RECEIPT;
-        self.messages.values().filter(is_shown).count()
+        self.messages.values().filter(|message| is_shown(message.content_type)).count()
+    }
+
+    /// To which contacts something of this kind is on its way.
+    pub(super) fn of_type(&self, content_type: ContentType) -> BTreeSet<u32> {
+        let all = self.messages.values().filter(|message| message.content_type == content_type);
+        all.map(|message| message.contact).collect()
     }
 
     /// Receipts that are on their way to a contact.
@@ -84,6 +89,12 @@ impl Outbox {
             message.contact == contact && message.content_type == ContentType::RECEIPT
         };
         self.messages.values().filter(is_receipt).count()
+    }
+
+    /// Messages of this kind that are on their way.
+    pub(super) fn numbers_of_type(&self, content_type: ContentType) -> Vec<MessageNumber> {
+        let all = self.messages.iter().filter(|(_, message)| message.content_type == content_type);
+        all.map(|(number, _)| *number).collect()
     }
 
     /// One of our messages that is on its way.
@@ -145,6 +156,7 @@ impl Agent {
         ttl: Span,
     ) -> Result<Sent, CommandError> {
         let Some(record) = self.people.get(contact) else { return Err(CommandError::Own) };
+        self.check_keys(record)?;
         let (to, was_sought) = (record.address, record.is_sought());
         let (content_type, body) = content.write();
         let message = Outgoing {
@@ -250,6 +262,10 @@ impl Agent {
         for number in over.map(|(number, _)| *number).collect::<Vec<_>>() {
             self.move_on(turn, number, MessageState::Expired)?;
         }
+        if self.node.is_some() {
+            self.tell_lineage(turn);
+            self.tell_profile(turn);
+        }
         if self.outbox.again_at.is_some_and(|at| at <= turn.now) {
             self.outbox.again_at = None;
             // What the node has is watched; only what it has not wants another try.
@@ -277,6 +293,9 @@ impl Agent {
     fn seal_message(&mut self, turn: Turn<'_>, number: MessageNumber) {
         let Some(message) = self.outbox.messages.get(&number).cloned() else { return };
         let Some(record) = self.people.get(message.contact).cloned() else { return };
+        if self.check_keys(&record).is_err() {
+            return;
+        }
         let prekey = record.card.as_ref().and_then(|card| card.prekey_at(turn.now));
         let asked_in_vain = matches!(
             self.people.lookup(message.contact),
@@ -408,6 +427,10 @@ impl Agent {
         }
         let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
         let content_type = message.content_type;
+        let body = match content_type {
+            ContentType::PROFILE => message.body.clone(),
+            _ => Vec::new(),
+        };
         self.change_entry(turn, contact, number, |entry| {
             if let Author::Us { state: known, .. } = &mut entry.author {
                 *known = state.max(*known);
@@ -425,6 +448,11 @@ impl Agent {
                 // They have read us, so they know our key and listen to our conversation.
                 self.change_contact(contact, |record| record.established = true);
                 self.people.note_heard(contact, turn.now);
+                match content_type {
+                    ContentType::SUCCESSION => self.note_told(contact),
+                    ContentType::PROFILE => self.note_profile_told(contact, &body),
+                    _ => {}
+                }
             }
             // Perhaps they listen there no longer: they lost their data, or removed us.
             MessageState::Expired if message_left => {
@@ -432,9 +460,7 @@ impl Agent {
             }
             _ => {}
         }
-        // Of receipts the person knows nothing.
-        let is_shown = content_type != ContentType::RECEIPT;
-        let known = self.people.get(contact).filter(|_| is_shown);
+        let known = self.people.get(contact).filter(|_| is_shown(content_type));
         if let Some(contact) = known.map(|record| record.address) {
             let event = Event::State { number, contact, state };
             self.journal.promise(Promise::Output(Box::new(Output::Event(event))));
@@ -530,6 +556,11 @@ impl Agent {
         self.journal.put(Drawer::Outbox, key, message.to_bytes());
         self.outbox.insert(number, message);
     }
+}
+
+/// Whether the person knows of messages of this kind: receipts and what others are told of ourselves go by themselves.
+fn is_shown(content_type: ContentType) -> bool {
+    !matches!(content_type, ContentType::RECEIPT | ContentType::SUCCESSION | ContentType::PROFILE)
 }
 
 fn payload_of(message: &Outgoing, recipient: Address) -> Payload {

@@ -41,6 +41,11 @@ impl Received {
         Place::InTurn
     }
 
+    /// Whether none has ever come.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.highest == 0
+    }
+
     /// How many are missing in all, as far as they are remembered.
     pub(super) fn missing(&self) -> u64 {
         let lengths = self.gaps.iter().map(|(first, gap)| (gap.last - first).saturating_add(1));

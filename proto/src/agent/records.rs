@@ -16,6 +16,7 @@ use crate::verified::Verified;
 use super::entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 use super::io::ReceiptRule;
 use super::received::Received;
+use super::ties::Tie;
 
 /// No field on disk is longer.
 const FIELD_MAX: usize = 1 << 17;
@@ -67,6 +68,8 @@ pub(super) struct ContactRecord {
     pub(super) accepted: bool,
     /// When the person found that both see the same safety number.
     pub(super) compared_at: Option<Time>,
+    /// Their other keys; in a drawer of its own.
+    pub(super) tie: Tie,
 }
 
 /// Whether what somebody writes is taken (PROTOCOL §4.12).
@@ -190,6 +193,7 @@ impl ContactRecord {
             admission: Admission::Admitted,
             accepted: false,
             compared_at: None,
+            tie: Tie::default(),
         }
     }
 

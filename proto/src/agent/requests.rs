@@ -253,16 +253,28 @@ impl Agent {
 
     /// All that was held of somebody happens now, in the order in which it came.
     fn take_held(&mut self, turn: Turn<'_>, contact: u32) -> Result<(), StoreError> {
+        for letter in self.held_letters(turn, contact)? {
+            self.on_message(turn, contact, letter)?;
+        }
+        Ok(())
+    }
+
+    /// All that was held of somebody, in the order in which it came; it is held no more.
+    pub(super) fn held_letters(
+        &mut self,
+        turn: Turn<'_>,
+        contact: u32,
+    ) -> Result<Vec<Letter>, StoreError> {
+        let mut letters = Vec::new();
         for (row, value) in held_rows(turn.store, contact)? {
             let number = row.last_chunk().ok_or(StoreError::Damaged("requests"))?;
             let number = MessageNumber(u64::from_be_bytes(*number));
             let letter = Letter::from_bytes(number, &value)?;
             // By a clock that was set back it came in the future.
-            let letter = Letter { came_at: letter.came_at.min(turn.now), ..letter };
+            letters.push(Letter { came_at: letter.came_at.min(turn.now), ..letter });
             self.journal.delete(Drawer::Requests, row);
-            self.on_message(turn, contact, letter)?;
         }
-        Ok(())
+        Ok(letters)
     }
 
     /// A message that is held is to disappear.

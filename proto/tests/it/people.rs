@@ -9,10 +9,12 @@ mod fading;
 mod older;
 mod order;
 mod prekeys;
+mod profiles;
 mod reading;
 mod requests;
 mod revising;
 mod searching;
+mod succeeding;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -4,8 +4,9 @@
 //! ([`Acquaintance::json`]).
 
 use comm_proto::address::Address;
-use comm_proto::agent::{Contact, Request};
+use comm_proto::agent::{Contact, Doubt, Request};
 use comm_proto::link::Link;
+use comm_proto::profile::Profile;
 use comm_proto::time::Time;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -23,6 +24,16 @@ pub(crate) const DIGITS: usize = 8;
 pub(crate) enum Acquaintance {
     /// Somebody new wants to write to us.
     Requested(Address),
+    /// A key that a contact had and has no more wants to write to us.
+    FormerAsks { address: Address, name: String },
+    /// Somebody has another key, which the one they had has signed.
+    Moved { name: String, contact: Address, former: Address, made_at: Time },
+    /// Somebody says who they are.
+    Profiled { name: String, contact: Address, profile: Profile },
+    /// What we say of ourselves.
+    OwnProfile(Option<Profile>),
+    /// Somebody's key is in doubt.
+    Doubted { name: String, contact: Address, doubt: Doubt },
     /// Everybody who does.
     Requests(Vec<Request>),
     /// Somebody is not heard for a while.
@@ -50,6 +61,25 @@ impl Acquaintance {
     pub(crate) fn plain(&self, moments: &Moments) -> String {
         match self {
             Self::Requested(address) => requested(*address),
+            Self::FormerAsks { address, name } => {
+                let name = safe(name);
+                format!(
+                    "!!! the key that {name} had before wants to write to you; {name} has left it, so whoever has it \
+                     now may be a thief\n{}",
+                    requested(*address)
+                )
+            }
+            Self::Moved { name, contact, former, made_at } => {
+                let (name, at) = (safe(name), moments.show(*made_at));
+                format!(
+                    "!!! {name} HAS ANOTHER KEY since {at}, which the old one has signed\n    now {contact}\n    \
+                     was {former}\n    compare anew: /verify {name}; if {name} knows nothing of it, /block {name}"
+                )
+            }
+            Self::Profiled { name, profile, .. } => format!("{} {}", safe(name), says(profile)),
+            Self::OwnProfile(None) => "you say nothing of yourself".to_owned(),
+            Self::OwnProfile(Some(profile)) => format!("to your contacts: {}", says(profile)),
+            Self::Doubted { name, contact, doubt } => doubted(&safe(name), *contact, *doubt),
             Self::Requests(all) if all.is_empty() => "nobody asks to write to you".to_owned(),
             Self::Requests(all) => {
                 let line = |request: &Request| {
@@ -99,6 +129,27 @@ impl Acquaintance {
             Self::Requested(address) => {
                 json!({ "type": "request", "address": address.to_string() })
             }
+            Self::FormerAsks { address, name } => {
+                json!({ "type": "request", "address": address.to_string(), "formerly": name })
+            }
+            Self::Moved { name, contact, former, made_at } => json!({
+                "type": "moved", "name": name, "address": contact.to_string(),
+                "former": former.to_string(), "made_at": made_at.as_millis()
+            }),
+            Self::Profiled { name, contact, profile } => json!({
+                "type": "profile", "name": name, "address": contact.to_string(),
+                "profile": json::profile(Some(profile))
+            }),
+            Self::OwnProfile(profile) => {
+                json!({ "type": "own_profile", "profile": json::profile(profile.as_ref()) })
+            }
+            Self::Doubted { name, contact, doubt } => {
+                let (doubt, claimed) = json::doubt(*doubt);
+                json!({
+                    "type": "doubted", "name": name, "address": contact.to_string(), "doubt": doubt,
+                    "claimed": claimed
+                })
+            }
             Self::Requests(all) => {
                 let object = |request: &Request| {
                     json!({
@@ -139,6 +190,30 @@ impl Acquaintance {
 fn requested(address: Address) -> String {
     let short = digits(address);
     format!("{address} wants to write to you: /accept {short} [NAME] or /refuse {short}")
+}
+
+/// What somebody says of themselves, behind their name.
+pub(crate) fn says(profile: &Profile) -> String {
+    let status = safe(profile.status());
+    match (profile.name().map(safe), status.as_str()) {
+        (Some(name), "") => format!("calls themselves \"{name}\""),
+        (Some(name), status) => format!("calls themselves \"{name}\": {status}"),
+        (None, "") => "says nothing of themselves".to_owned(),
+        (None, status) => format!("says: {status}"),
+    }
+}
+
+fn doubted(name: &str, contact: Address, doubt: Doubt) -> String {
+    let why = match doubt {
+        Doubt::OtherSuccessor(claimed) => format!(
+            "a key of theirs also says that they are {claimed} from now on; one of the two is not {name}'s word"
+        ),
+        Doubt::OtherKey => "another key was shown for the same address".to_owned(),
+    };
+    format!(
+        "!!! THE KEY OF {name} IS IN DOUBT: {why}\n    nothing is sent to {name} until you decide: ask by another way, \
+         compare (/verify {name}), then\n    /trust {name} goes on with {contact}, /block {name} ends it"
+    )
 }
 
 fn digits(address: Address) -> String {

@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::command_line::{Arguments, ChatArguments, Command};
 use crate::failure::Failure;
+use crate::kept::{self, IdentityOrder};
 use crate::line::is_like_link;
+use crate::passphrase::Passphrase;
 use crate::secret::{SECRET_ENV, Source};
 use crate::shown::Bell;
 use crate::whose::Whose;
@@ -28,6 +30,7 @@ pub(crate) enum Order {
     Backup { file: PathBuf, whose: Whose },
     Restore { file: PathBuf, whose: Whose },
     Forget { whose: Whose, is_sure: bool },
+    Identity(IdentityOrder),
     Chat(Plan),
 }
 
@@ -79,6 +82,7 @@ impl Arguments {
             Some(Command::Forget { yes, whose }) => {
                 Ok(Order::Forget { whose: whose.whose(env)?, is_sure: yes })
             }
+            Some(Command::Identity(command)) => command.order(env).map(Order::Identity),
             None => self.chat.plan(env).map(Order::Chat),
         }
     }
@@ -87,7 +91,13 @@ impl Arguments {
 impl ChatArguments {
     fn plan(self, env: Option<OsString>) -> Result<Plan, Failure> {
         let mut words = self.words.into();
-        let secret = source(&mut words, self.secret_file, env)?;
+        let secret = match self.identity {
+            Some(identity) => Source::Identity {
+                file: kept::find(&identity)?,
+                passphrase: Passphrase::from(self.passphrase_file),
+            },
+            None => source(&mut words, self.secret_file, env)?,
+        };
         let link = link(&mut words)?;
         let place = match self.node {
             Some(endpoint) => running(endpoint, self.token_file)?,
@@ -141,6 +151,9 @@ fn left_over(secret: &Source) -> &'static str {
     match secret {
         Source::Word(_) | Source::Prompt => "unexpected words; see comm --help",
         Source::File(_) => "unexpected words; the secret comes from a file, so leave SECRET out",
+        Source::Identity { .. } => {
+            "unexpected words; --identity says who you are, so leave SECRET out"
+        }
         Source::Environment(_) => {
             "unexpected words; the secret comes from COMM_SECRET, so leave SECRET out, or unset COMM_SECRET"
         }
@@ -185,6 +198,7 @@ fn own(
         let why = match secret {
             Source::Word(_) | Source::Prompt => "the second word",
             Source::File(_) => "since the secret comes from a file, the first word",
+            Source::Identity { .. } => "since --identity says who you are, the first word",
             Source::Environment(_) => "since the secret comes from COMM_SECRET, the first word",
         };
         Failure::misused(format!("{why} must be where to listen, e.g. 127.0.0.1:7001"))
@@ -283,15 +297,20 @@ fn with_token(endpoint: Endpoint, file: Option<&PathBuf>) -> Result<Endpoint, Fa
     Ok(endpoint.with_token(Zeroizing::new(token.trim().to_owned())))
 }
 
-/// Where programs of a user keep their data by the XDG rules.
+/// Where a person's data is kept unless they say otherwise.
 pub(crate) fn default_data_dir(address: Address) -> Result<PathBuf, Failure> {
+    Ok(data_home()?.join(address.to_string()))
+}
+
+/// Where programs of a user keep their data by the XDG rules.
+pub(crate) fn data_home() -> Result<PathBuf, Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
     let home = || set("HOME").map(|home| home.join(".local/share"));
     let data = data.or_else(home).ok_or_else(|| {
         Failure::misused("there is no home directory; say where to keep data with --data-dir")
     })?;
-    Ok(data.join("comm").join(address.to_string()))
+    Ok(data.join("comm"))
 }
 
 #[cfg(test)]

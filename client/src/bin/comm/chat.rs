@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::acquaintance::Acquaintance;
 use crate::failure::Failure;
 use crate::input::Typed;
 use crate::line::{Line, Who, Whose};
@@ -32,6 +31,8 @@ use crate::stop::Stop;
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a line may take.
 const LINE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long what was shown last may take to be printed when the program ends.
+const PRINT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long messages may take to leave this machine when the input has ended.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -139,6 +140,10 @@ impl Chat {
         }
         while let Some(copied) = self.copies.join_next().await {
             self.show_copied(copied).await;
+        }
+        // What the terminal took before the end was shown, too; what it does not take was not.
+        while let Ok(Some(printed)) = timeout(PRINT_PATIENCE, self.printing.join_next()).await {
+            self.mark_read(printed).await;
         }
         let Self { client, screen, .. } = self;
         let closed = client.close().await;
@@ -392,7 +397,16 @@ impl Chat {
     /// What an event of a conversation tells.
     async fn talk(&mut self, event: &agent::Event) -> Shown {
         let talk = match event {
-            agent::Event::Requested { contact } => return Acquaintance::Requested(*contact).into(),
+            agent::Event::Requested { contact } => return self.requested(*contact).await.into(),
+            agent::Event::Moved { contact, former, made_at } => {
+                return self.moved(*contact, *former, *made_at).await.into();
+            }
+            agent::Event::Profiled { contact, profile } => {
+                return self.profiled(*contact, profile.clone()).await.into();
+            }
+            agent::Event::Doubted { contact, doubt } => {
+                return self.doubted(*contact, *doubt).await.into();
+            }
             agent::Event::Received { entry, is_muted } => {
                 let is_stranger = self.is_new_stranger(entry.contact).await;
                 let belongs_before = self.belongs_before(entry).await;

@@ -15,11 +15,17 @@ use crate::lifetime;
 /// Every way to call it, one a line.
 pub(crate) const USAGE: &str = "comm [OPTIONS] SECRET ADDR [BOOTSTRAP] [LINK]
        comm [OPTIONS] --node NODE SECRET [LINK]
+       comm [OPTIONS] --identity IDENTITY ADDR [BOOTSTRAP] [LINK]
        comm address SECRET
        comm keygen [--raw]
        comm backup FILE [--data-dir DIR | SECRET]
        comm restore FILE [--data-dir DIR | SECRET]
-       comm forget [--yes] [--data-dir DIR | SECRET]";
+       comm forget [--yes] [--data-dir DIR | SECRET]
+       comm identity export FILE [SECRET]
+       comm identity import FILE NAME
+       comm identity passwd IDENTITY
+       comm identity replace NEW [SECRET]
+       comm identity list";
 
 const DETAILS: &str = "\
 SECRET is what your address is made of: whoever knows it is you. Others on this machine can read it
@@ -27,6 +33,10 @@ in the list of processes, so it is better given as \"-\" (asked for, without sho
 standard input if that is no terminal), in the environment as COMM_SECRET, or with --secret-file.
 With one of the latter two the word SECRET is left out. A secret that is the word of a command, such
 as \"keygen\", must be given in one of these ways too. A secret of the form seed:<64 hexadecimal digits> is the key itself.
+
+IDENTITY is the file of an identity under a pass-phrase, which \"comm identity export\" makes, or the NAME
+under which one was imported; --identity takes the place of SECRET. The pass-phrase is asked for, or is the
+first line of --passphrase-file, which may be /dev/fd/3.
 
 ADDR is where your node listens for others, e.g. 127.0.0.1:7001 or [::1]:7001. BOOTSTRAP is HOST:PORT
 of any node of the network; without one, yours is where a new network begins. LINK is somebody's, as
@@ -39,6 +49,21 @@ input ended, 1 when something failed, 2 when it was called wrongly.";
 const COPIES: &str = "\
 Two copies of one person's data must not be used at the same time: what one of them reads the other
 never gets, and both number their messages alike.";
+
+const EXPORTED: &str = "\
+The file holds the key of the identity and nothing else: no contacts, no history, nothing that waits to be
+sent, which \"comm backup\" copies. Without the backup its user has the address, and cannot open what was
+sealed to their old data for up to 14 days; nobody they know is known to them until they are added again.";
+
+const IMPORTED: &str = "\
+Only the key is imported. Contacts and history come from a backup (\"comm restore\"); without one, what others
+wrote within the last 14 days may not open here, and who was a contact has to be added again.";
+
+const REPLACED: &str = "\
+Contacts, history and settings go on under the new identity; start it and it tells everybody to whom you turned, until they
+have read it. They see it, and have to compare the number with you again. What was on its way to you or from you stays
+with the old identity: run it now and then for 30 days to see what still came. This cannot be undone, and is done
+once: of two successors the second is taken for a thief's.";
 
 /// Chat over the comm network.
 #[derive(Debug, Parser)]
@@ -87,6 +112,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         whose: WhoseArguments,
     },
+    /// Identities in files under a pass-phrase.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Print the address of a secret and nothing else.
     Address {
         /// The secret, or "-" to be asked for it.
@@ -98,6 +126,81 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Write the identity of a secret to a new file, under a pass-phrase.
+    #[command(after_help = EXPORTED)]
+    Export {
+        /// The new file.
+        file: PathBuf,
+        #[command(flatten)]
+        of: OfArguments,
+        #[command(flatten)]
+        passphrase: PassphraseArguments,
+    },
+    /// Keep a copy of an identity file under a name, once its pass-phrase opens it.
+    #[command(after_help = IMPORTED)]
+    Import {
+        /// The file; it stays.
+        file: PathBuf,
+        /// What it is to be called on this machine: letters, digits, "-", "_" and ".".
+        name: String,
+        #[command(flatten)]
+        passphrase: PassphraseArguments,
+    },
+    /// Give an identity file another pass-phrase. One whole file is there at every instant.
+    Passwd {
+        /// The file, or the name of an imported one.
+        identity: OsString,
+        #[command(flatten)]
+        passphrase: PassphraseArguments,
+        /// Read the new pass-phrase from the first line of this file.
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+    /// Go on as another identity: make its data of this one's, signed by both, so that contacts follow.
+    #[command(after_help = REPLACED)]
+    Replace {
+        /// The file of the new identity, or the name of an imported one.
+        new: OsString,
+        #[command(flatten)]
+        of: OfArguments,
+        /// Read the pass-phrase of the new identity from the first line of this file.
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+        /// The old identity, as a file or a name, in place of a secret.
+        #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["secret", "secret_file"])]
+        identity: Option<OsString>,
+        #[command(flatten)]
+        passphrase: PassphraseArguments,
+        /// Where the data of the old identity is.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Where the data of the new identity is to be.
+        #[arg(long, value_name = "DIR")]
+        new_data_dir: Option<PathBuf>,
+    },
+    /// Print the names of all imported identities.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PassphraseArguments {
+    /// Read the pass-phrase from the first line of this file, e.g. /dev/fd/3, rather than ask for it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OfArguments {
+    /// The secret whose identity is written, or "-" to be asked for it.
+    #[arg(hide = true)]
+    pub(crate) secret: Option<OsString>,
+    /// Read the secret from the first line of this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "secret")]
+    pub(crate) secret_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ChatArguments {
     /// SECRET, ADDR, BOOTSTRAP and LINK, as far as they are not given otherwise.
@@ -106,6 +209,12 @@ pub(crate) struct ChatArguments {
     /// Read the secret from the first line of this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// Be the identity of this file, or of this name, in place of a secret; its pass-phrase is asked for.
+    #[arg(long, value_name = "IDENTITY", conflicts_with = "secret_file")]
+    pub(crate) identity: Option<OsString>,
+    /// Read the pass-phrase of the identity from the first line of this file rather than ask for it.
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Use a running comm-node: the path of its socket, or http://HOST:PORT.
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<Endpoint>,
@@ -147,6 +256,12 @@ pub(crate) struct WhoseArguments {
     /// Read the secret from the first line of this file.
     #[arg(long, value_name = "FILE", conflicts_with = "secret")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// The identity whose usual data directory is meant, as a file or a name; its pass-phrase is asked for.
+    #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["secret", "secret_file"])]
+    pub(crate) identity: Option<OsString>,
+    /// Read that pass-phrase from the first line of this file.
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// The data directory; no secret is needed then.
     #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,

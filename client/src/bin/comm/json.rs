@@ -5,15 +5,16 @@
 
 use comm::{NodeStatus, PeerLine, Reach};
 use comm_proto::address::Address;
-use comm_proto::agent::{Author, Contact, Entry, MessageState, Place, ReceiptRule, Steps};
+use comm_proto::agent::{Author, Contact, Doubt, Entry, MessageState, Place, ReceiptRule, Steps};
 use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
+use comm_proto::profile::Profile;
 use comm_proto::time::{Span, Time};
 use serde_json::{Map, Value, json};
 
 use crate::line::{Group, HELP};
 use crate::moment::written_at;
-use crate::shown::{Bell, Said, Shown, Talk, timer};
+use crate::shown::{Bell, Said, Shown, Talk, new_key, timer};
 
 /// One line without its end.
 pub(crate) fn render(shown: &Shown) -> String {
@@ -256,6 +257,11 @@ fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
         object.insert("supported".to_owned(), json!(true));
         return;
     }
+    if let Some(lineage) = new_key(entry) {
+        object.insert("new_address".to_owned(), json!(lineage.to_string()));
+        object.insert("supported".to_owned(), json!(true));
+        return;
+    }
     match std::str::from_utf8(&entry.body) {
         Ok(text) if is_text => object.insert("text".to_owned(), json!(text)),
         _ => object.insert("body_hex".to_owned(), json!(hex::encode(&entry.body))),
@@ -333,10 +339,28 @@ fn contact(contact: &Contact) -> Map<String, Value> {
         "receipts": receipt_rule(contact.receipts),
         "muted": contact.muted,
         "compared_at": contact.compared_at.map(Time::as_millis),
+        "profile": profile(contact.profile.as_ref()),
+        "former": contact.former.iter().map(Address::to_string).collect::<Vec<_>>(),
+        "doubt": contact.doubt.map(|known| doubt(known).0),
     });
     match fields {
         Value::Object(object) => object,
         _ => Map::new(),
+    }
+}
+
+/// What somebody says of themselves, if they do.
+pub(crate) fn profile(profile: Option<&Profile>) -> Value {
+    json!(profile.map(|profile| json!({
+        "name": profile.name(), "status": profile.status(), "made_at": profile.made_at().as_millis()
+    })))
+}
+
+/// What is in doubt, and which address is claimed beside the one that counts, if one is.
+pub(crate) fn doubt(doubt: Doubt) -> (&'static str, Option<String>) {
+    match doubt {
+        Doubt::OtherSuccessor(claimed) => ("other_successor", Some(claimed.to_string())),
+        Doubt::OtherKey => ("other_key", None),
     }
 }
 

@@ -86,6 +86,7 @@ pub(crate) const HELP: &[Group] = &[
             ("/contact remove NAME", "remove NAME and all that you said to each other"),
             ("/verify NAME", "the number to compare with NAME by voice"),
             ("/verify NAME same", "note that NAME sees the same number; forget takes that back"),
+            ("/trust NAME", "go on with the key of NAME that is in doubt"),
             ("/link [NAME] [entries]", "your link to give away, with NAME and where your node is"),
             ("/qr [NAME] [entries]", "the same as a code for cameras"),
         ],
@@ -104,6 +105,8 @@ pub(crate) const HELP: &[Group] = &[
     (
         "you and the network",
         &[
+            ("/profile [set NAME [TEXT]]", "what you call yourself, and say to contacts"),
+            ("/profile off", "say nothing of yourself any more"),
             ("/whoami", "your address, your node, what waits to be delivered"),
             ("/peers", "the nodes that your node knows"),
             ("/offline", "leave the network; what you say waits"),
@@ -202,6 +205,9 @@ pub(crate) enum PeopleLine {
     Blocked,
     Verify(Who),
     Compare { who: Who, comparison: Comparison },
+    Trust(Who),
+    Profile,
+    SetProfile { name: String, status: String },
     Link { name: Option<String>, entries: bool, form: Form },
     Add { whose: Whose, name: Option<String> },
 }
@@ -346,6 +352,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
             .map(|lifetime| Line::SetTimer { who: who(name), lifetime })
             .map_err(LineError::Lifetime),
         ("timer", _) => Err(LineError::Usage("/timer NAME [TIME]")),
+        ("profile", _) => parse_profile(rest).map(Line::People),
         ("backup", []) => Err(LineError::Usage("/backup FILE")),
         // A name of a file may have spaces.
         ("backup", _) => Ok(Line::Backup(rest.trim().into())),
@@ -353,9 +360,10 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
         ("reply" | "edit" | "delete" | "info" | "status" | "cancel", _) => {
             parse_about(command, rest)
         }
-        ("verify" | "accept" | "refuse" | "block" | "unblock" | "add" | "link" | "qr", words) => {
-            parse_people(command, words).map(Line::People)
-        }
+        (
+            "verify" | "trust" | "accept" | "refuse" | "block" | "unblock" | "add" | "link" | "qr",
+            words,
+        ) => parse_people(command, words).map(Line::People),
         (command, []) => parse_word(command),
         (command, _) => match parse_word(command) {
             Ok(_) => Err(LineError::Alone(command.to_owned())),
@@ -510,6 +518,8 @@ fn parse_people(command: &str, words: &[&str]) -> Result<PeopleLine, LineError> 
             Ok(PeopleLine::Compare { who: who(of), comparison: Comparison::Open })
         }
         ("verify", _) => Err(LineError::Usage("/verify NAME [same|forget]")),
+        ("trust", [of]) => Ok(PeopleLine::Trust(who(of))),
+        ("trust", _) => Err(LineError::Usage("/trust NAME")),
         ("accept", [asks]) => Ok(PeopleLine::Accept { who: who(asks), name: None }),
         ("accept", [asks, as_name]) => {
             Ok(PeopleLine::Accept { who: who(asks), name: name(as_name) })
@@ -531,6 +541,20 @@ fn parse_people(command: &str, words: &[&str]) -> Result<PeopleLine, LineError> 
         (_, [as_name, "entries"]) => link(Some(as_name), true),
         ("qr", _) => Err(LineError::Usage("/qr [NAME] [entries]")),
         _ => Err(LineError::Usage("/link [NAME] [entries]")),
+    }
+}
+
+/// What is said of oneself is the rest of its line.
+fn parse_profile(rest: &str) -> Result<PeopleLine, LineError> {
+    let (verb, rest) = split_word(rest);
+    let (name, status) = split_word(rest);
+    match (verb, name) {
+        ("", _) => Ok(PeopleLine::Profile),
+        ("off", "") => Ok(PeopleLine::SetProfile { name: String::new(), status: String::new() }),
+        ("set", name) if !name.is_empty() => {
+            Ok(PeopleLine::SetProfile { name: name.to_owned(), status: status.to_owned() })
+        }
+        _ => Err(LineError::Usage("/profile [set NAME [TEXT]], or /profile off")),
     }
 }
 
@@ -617,6 +641,7 @@ mod tests {
         let line = |usage: &str| {
             usage
                 .replace("ADDRESS", ADDRESS)
+                .replace("[set NAME [TEXT]]", "set ann hi")
                 .replace("[NAME]", "ann")
                 .replace("[named]", "named")
                 .replace("[N]", "5")
@@ -706,6 +731,21 @@ mod tests {
         assert_eq!(parse("/forward 7 ann named"), forward(Origin::Named));
         for wrong in ["/forward", "/forward 7", "/forward ann 7", "/forward 7 ann bob"] {
             assert_eq!(parse(wrong), Err(LineError::Usage("/forward ID NAME [named]")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_shown_set_or_taken_away() {
+        let set = |name: &str, status: &str| {
+            let (name, status) = (name.to_owned(), status.to_owned());
+            Ok(Line::People(PeopleLine::SetProfile { name, status }))
+        };
+        assert_eq!(parse("/profile"), Ok(Line::People(PeopleLine::Profile)));
+        assert_eq!(parse("/profile set ann"), set("ann", ""));
+        assert_eq!(parse("/profile set ann  on the  road "), set("ann", "on the  road"));
+        assert_eq!(parse("/profile off"), set("", ""));
+        for wrong in ["/profile set", "/profile off now", "/profile ann"] {
+            assert!(matches!(parse(wrong), Err(LineError::Usage(_))), "{wrong}");
         }
     }
 

@@ -13,10 +13,12 @@ mod failure;
 mod forget;
 mod input;
 mod json;
+mod kept;
 mod lifetime;
 mod line;
 mod logging;
 mod moment;
+mod passphrase;
 mod plain;
 mod prompt;
 mod said;
@@ -71,6 +73,7 @@ fn obey(order: Order) -> Result<(), Failure> {
             say(&format!("restored to {}; do not run the original any more\n", dir.display()))
         }
         Order::Forget { whose, is_sure } => forget::forget(&whose.data_dir()?, is_sure),
+        Order::Identity(order) => order.obey(),
         Order::Chat(plan) => {
             let identity = plan.secret.identity()?;
             let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;

@@ -14,10 +14,11 @@ use comm_proto::message::{PeerStatus, Reachability};
 use comm_proto::payload::ContentType;
 use comm_proto::time::Time;
 
+use crate::acquaintance::says;
 use crate::lifetime;
 use crate::line::{Group, HELP};
 use crate::moment::{Moments, written_at};
-use crate::shown::{Bell, Said, Shown, Talk, timer};
+use crate::shown::{Bell, Said, Shown, Talk, new_key, timer};
 
 /// What stands before the second and further lines of a text.
 const CONTINUED: &str = "\n    | ";
@@ -216,7 +217,8 @@ fn answered(said: &Said) -> String {
     match (&said.answered, said.entry.answers) {
         (Some(entry), _) => {
             let (number, text) = (entry.number.0, beginning(&body(entry)));
-            format!(", answering #{number} \"{text}\"")
+            let edited = entry.marks.edited.map_or("", |_| " (edited)");
+            format!(", answering #{number} \"{text}\"{edited}")
         }
         (None, Some(_)) => ", answering a message that is not here".to_owned(),
         (None, None) => String::new(),
@@ -246,6 +248,9 @@ fn body(entry: &Entry) -> String {
             }
             None => "(what you both say from now on stays)".to_owned(),
         };
+    }
+    if let Some(address) = new_key(entry) {
+        return format!("(has another key from here on: {address})");
     }
     if entry.content_type != ContentType::TEXT {
         let (kind, length) = (entry.content_type.0, entry.body.len());
@@ -433,18 +438,32 @@ fn peers_text(peers: &[PeerLine], moments: &Moments) -> String {
 
 fn contact(contact: &Contact) -> String {
     let muted = if contact.muted { " (muted)" } else { "" };
-    let compared = contact.compared_at.map_or("", |_| " (compared)");
-    with_note(format!("{} {}{compared}{muted}", contact.address, safe(&contact.name)), contact)
+    let keys = keys(contact);
+    with_note(format!("{} {}{keys}{muted}", contact.address, safe(&contact.name)), contact)
 }
 
 fn conversation(contact: &Contact, reach: &Reach) -> String {
     let (address, name) = (contact.address, safe(&contact.name));
     let Reach { level, reason } = reach;
-    let compared = contact.compared_at.map_or("", |_| " (compared)");
-    with_note(format!("{address} {name}{compared} (connected: {level}; {reason})"), contact)
+    let keys = keys(contact);
+    with_note(format!("{address} {name}{keys} (connected: {level}; {reason})"), contact)
+}
+
+/// What is to be known of a contact's key.
+fn keys(contact: &Contact) -> &'static str {
+    match (contact.doubt, contact.compared_at, &contact.former[..]) {
+        (Some(_), ..) => " (KEY IN DOUBT: nothing is sent before /trust)",
+        (None, Some(_), _) => " (compared)",
+        (None, None, []) => "",
+        (None, None, _) => " (another key than before, not compared)",
+    }
 }
 
 fn with_note(line: String, contact: &Contact) -> String {
+    let line = match &contact.profile {
+        Some(profile) => format!("{line}\n    {}", says(profile)),
+        None => line,
+    };
     match contact.note.as_str() {
         "" => line,
         note => format!("{line}\n    {}", safe(note)),
@@ -597,10 +616,16 @@ mod tests {
         );
         let mut asked = in_turn("are you coming to the mill on Sunday?\nAnd if not").entry;
         asked.number = MessageNumber(3);
+        answer.answered = Some(Box::new(asked.clone()));
+        assert_eq!(
+            show(answer.clone()),
+            "[12:00:00] #7 ann, answering #3 \"are you coming to the mill on …\": yes"
+        );
+        asked.marks.edited = Some(Edited { sequence: 4, at: NOON });
         answer.answered = Some(Box::new(asked));
         assert_eq!(
             show(answer),
-            "[12:00:00] #7 ann, answering #3 \"are you coming to the mill on …\": yes"
+            "[12:00:00] #7 ann, answering #3 \"are you coming to the mill on …\" (edited): yes"
         );
         assert_eq!([beginning("short"), beginning("one\n    | two")], ["short", "one …"]);
     }

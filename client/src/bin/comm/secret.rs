@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
 use crate::failure::Failure;
+use crate::passphrase::Passphrase;
 use crate::prompt;
 
 /// Where the environment may have the secret.
@@ -40,25 +41,24 @@ pub(crate) enum Source {
     File(PathBuf),
     /// The person, or standard input if it is no terminal.
     Prompt,
+    /// A file that holds the identity itself, under a pass-phrase.
+    Identity { file: PathBuf, passphrase: Passphrase },
 }
 
 impl Source {
     /// The identity of the secret, which is wiped. Says so if the secret could be guessed.
     pub(crate) fn identity(&self) -> Result<Identity, Failure> {
-        let secret = self.read()?;
+        let secret = match self {
+            Self::Word(secret) | Self::Environment(secret) => secret.clone(),
+            Self::File(path) => read_file(path)?,
+            Self::Prompt if io::stdin().is_terminal() => {
+                prompt::ask("secret: ").map_err(Failure::failed)?
+            }
+            Self::Prompt => first_line(io::stdin().lock()).map_err(Failure::failed)?,
+            Self::Identity { file, passphrase } => return passphrase.open(file),
+        };
         warn_if_weak(&secret);
         identity(&secret)
-    }
-
-    fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        match self {
-            Self::Word(secret) | Self::Environment(secret) => Ok(secret.clone()),
-            Self::File(path) => read_file(path),
-            Self::Prompt if io::stdin().is_terminal() => {
-                prompt::ask("secret: ").map_err(Failure::failed)
-            }
-            Self::Prompt => first_line(io::stdin().lock()).map_err(Failure::failed),
-        }
     }
 }
 
@@ -69,6 +69,7 @@ impl std::fmt::Debug for Source {
             Self::Environment(_) => "Environment",
             Self::File(_) => "File",
             Self::Prompt => "Prompt",
+            Self::Identity { .. } => "Identity",
         })
     }
 }
@@ -78,16 +79,22 @@ fn identity(secret: &[u8]) -> Result<Identity, Failure> {
     if let Some(seed) = seed(secret)? {
         return Ok(Identity::from_seed(&seed));
     }
+    patiently("making the key from the secret", || Identity::derive(secret))
+        .map_err(Failure::failed)
+}
+
+/// Does what takes about a second; a person is told meanwhile.
+pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let shows = io::stderr().is_terminal();
     if shows {
-        eprint!("making the key from the secret ...");
+        eprint!("{what} ...");
         let _unflushed = io::stderr().flush();
     }
-    let identity = Identity::derive(secret);
+    let done = work();
     if shows {
         eprint!("\r\x1b[K");
     }
-    identity.map_err(Failure::failed)
+    done
 }
 
 /// Says so if a secret could be guessed.
@@ -123,7 +130,7 @@ pub(crate) fn draw(raw: bool) -> Zeroizing<String> {
 }
 
 /// Whether a few machines could try all likelier secrets in a year.
-fn is_weak(secret: &str) -> bool {
+pub(crate) fn is_weak(secret: &str) -> bool {
     // The work grows with the length, and what is this long is not weak by being short.
     let begin: String = secret.chars().take(100).collect();
     zxcvbn(&Zeroizing::new(begin), &["comm"]).guesses_log10() < GUESSES_LOG10
@@ -138,7 +145,7 @@ fn seed(secret: &[u8]) -> Result<Option<Zeroizing<[u8; KeyPair::SEED_LEN]>>, Fai
     Ok(Some(seed))
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error| Failure::failed(format!("cannot read {}: {error}", path.display()));
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode();

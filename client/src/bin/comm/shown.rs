@@ -10,6 +10,8 @@ use comm_proto::address::Address;
 use comm_proto::agent::{Contact, Entry, MessageNumber, MessageState, ReceiptRule};
 use comm_proto::content::Content;
 use comm_proto::envelope::EnvelopeId;
+use comm_proto::payload::ContentType;
+use comm_proto::succession::Lineage;
 use comm_proto::time::{Span, Time};
 
 use crate::acquaintance::Acquaintance;
@@ -154,6 +156,13 @@ impl From<Talk> for Shown {
     fn from(talk: Talk) -> Self {
         Self::Talk(talk)
     }
+}
+
+/// Which address its author has from this entry on, if it says that they have another.
+pub(crate) fn new_key(entry: &Entry) -> Option<Address> {
+    let is_one = entry.content_type == ContentType::SUCCESSION;
+    let lineage = is_one.then(|| Lineage::from_bytes(&entry.body)).flatten()?;
+    Some(lineage.newest().address())
 }
 
 /// To which time an entry sets the timer of its conversation, if it does; none, that what is said stays.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::arguments::{default_data_dir, only_source};
 use crate::command_line::WhoseArguments;
 use crate::failure::Failure;
+use crate::kept::in_file;
 use crate::secret::Source;
 
 /// How the data directory is found.
@@ -20,13 +21,18 @@ pub(crate) enum Whose {
 
 impl WhoseArguments {
     pub(crate) fn whose(self, env: Option<OsString>) -> Result<Whose, Failure> {
-        let Self { secret, secret_file, data_dir } = self;
+        let Self { secret, secret_file, identity, passphrase_file, data_dir } = self;
         match data_dir {
-            Some(_) if secret.is_some() || secret_file.is_some() => Err(Failure::misused(
-                "--data-dir (or COMM_DATA_DIR) names the data, so no secret is needed; leave it out",
-            )),
+            Some(_) if secret.is_some() || secret_file.is_some() || identity.is_some() => {
+                Err(Failure::misused(
+                    "--data-dir (or COMM_DATA_DIR) names the data, so no secret is needed; leave it out",
+                ))
+            }
             Some(dir) => Ok(Whose::Directory(dir)),
-            None => only_source(secret, secret_file, env).map(Whose::Person),
+            None => match identity {
+                Some(word) => in_file(&word, passphrase_file).map(Whose::Person),
+                None => only_source(secret, secret_file, env).map(Whose::Person),
+            },
         }
     }
 }
@@ -55,7 +61,9 @@ mod tests {
         env: Option<&str>,
     ) -> Result<Whose, Failure> {
         let (secret, data_dir) = (secret.map(OsString::from), data_dir.map(PathBuf::from));
-        WhoseArguments { secret, secret_file: None, data_dir }.whose(env.map(OsString::from))
+        let (secret_file, identity, passphrase_file) = (None, None, None);
+        WhoseArguments { secret, secret_file, identity, passphrase_file, data_dir }
+            .whose(env.map(OsString::from))
     }
 
     #[test]

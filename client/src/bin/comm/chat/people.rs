@@ -1,8 +1,10 @@
 //! What lines want of who may write to us, and of links.
 
 use comm_proto::address::Address;
-use comm_proto::agent::Comparison;
+use comm_proto::agent::{Comparison, Contact, Doubt};
 use comm_proto::link::{ENTRIES_MAX, Link};
+use comm_proto::profile::Profile;
+use comm_proto::time::Time;
 
 use super::{Chat, text};
 use crate::acquaintance::{Acquaintance, DIGITS};
@@ -31,6 +33,19 @@ impl Chat {
             }
             PeopleLine::Verify(who) => self.verify(&who).await,
             PeopleLine::Compare { who, comparison } => self.compare(&who, comparison).await,
+            PeopleLine::Profile => {
+                Ok(Acquaintance::OwnProfile(self.client.profile().await.map_err(text)?).into())
+            }
+            PeopleLine::SetProfile { name, status } => {
+                let profile = self.client.set_profile(&name, &status).await.map_err(text)?;
+                Ok(Acquaintance::OwnProfile(Some(profile)).into())
+            }
+            PeopleLine::Trust(who) => {
+                let address = self.find(&who).await?;
+                let contact = self.client.trust(address).await.map_err(text)?;
+                self.contacts.insert(address, contact.clone());
+                Ok(Shown::Contact(contact))
+            }
             PeopleLine::Link { name, entries, form } => {
                 let entries = if entries { self.own_entries().await? } else { Vec::new() };
                 let link = Link::new(self.client.key(), name, entries);
@@ -55,6 +70,36 @@ impl Chat {
             }
             _ => {}
         }
+    }
+
+    /// Somebody new asks; whoever had been somebody else's key is shown as that.
+    pub(super) async fn requested(&mut self, address: Address) -> Acquaintance {
+        self.refresh_contacts().await;
+        let had = |contact: &&Contact| contact.former.contains(&address);
+        match self.contacts.values().find(had) {
+            Some(contact) => Acquaintance::FormerAsks { address, name: contact.name.clone() },
+            None => Acquaintance::Requested(address),
+        }
+    }
+
+    /// Somebody has another key.
+    pub(super) async fn moved(&mut self, to: Address, from: Address, at: Time) -> Acquaintance {
+        self.contacts.remove(&from);
+        self.introduced.remove(&from);
+        let (name, contact, former, made_at) = (self.name(to).await, to, from, at);
+        Acquaintance::Moved { name, contact, former, made_at }
+    }
+
+    /// Somebody says who they are.
+    pub(super) async fn profiled(&mut self, contact: Address, profile: Profile) -> Acquaintance {
+        self.contacts.remove(&contact);
+        Acquaintance::Profiled { name: self.name(contact).await, contact, profile }
+    }
+
+    /// Somebody's key is in doubt.
+    pub(super) async fn doubted(&mut self, contact: Address, doubt: Doubt) -> Acquaintance {
+        self.contacts.remove(&contact);
+        Acquaintance::Doubted { name: self.name(contact).await, contact, doubt }
     }
 
     async fn accept(&mut self, who: &Who, name: Option<String>) -> Result<Shown, String> {
