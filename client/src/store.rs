@@ -40,8 +40,8 @@ const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
 ///
 /// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. 4: what
-/// strangers write is held until they are let in. What 1 to 3 wrote is read as it is.
-const SCHEMA: u32 = 4;
+/// strangers write is held until they are let in. 5: rooms. What 1 to 4 wrote is read as it is.
+const SCHEMA: u32 = 5;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// A sealed row by which the right key is told from a wrong one.

@@ -8,11 +8,12 @@
 //! `commands` hears what the person wants, `contacts` knows people, `saying` is what they say to each other
 //! and take back, `outbox` brings it on its way, `inbox` takes it in, `requests` decides from whom, `mailboxes` says where both happen,
 //! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
-//! removes what is to disappear, `reading` knows what the person was shown.
+//! removes what is to disappear, `reading` knows what the person was shown, `rooms` are the rooms that they are in.
 
 mod cards;
 mod commands;
 mod contacts;
+mod drawer;
 mod entry;
 mod fading;
 mod history;
@@ -24,6 +25,7 @@ mod reading;
 mod received;
 mod records;
 mod requests;
+mod rooms;
 mod saying;
 mod search;
 
@@ -47,12 +49,17 @@ use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
 use reading::Reading;
+use rooms::Rooms;
 
 pub(crate) use contacts::check_name;
 pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
 pub use io::{
     CallId, Command, CommandError, CommandId, Comparison, Contact, Drawer, Event, Input, Newest,
     Outcome, Output, ReceiptRule, Request, Standing, Summary, Timer,
+};
+pub use rooms::{
+    Delivery, Room, RoomChange, RoomCommand, RoomError, RoomEvent, RoomFound, RoomInvitation,
+    RoomLine, RoomMember, RoomOutcome, RoomStanding,
 };
 pub use search::{Found, Place as SearchPlace, Words};
 
@@ -79,6 +86,7 @@ pub struct Agent {
     prekeys: PrekeyRing,
     fading: Fading,
     reading: Reading,
+    rooms: Rooms,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -154,6 +162,7 @@ impl Agent {
             prekeys: cards::read_prekeys(turn)?,
             fading: Fading::read(turn)?,
             reading: Reading::read(turn)?,
+            rooms: Rooms::read(turn, identity.key())?,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -221,6 +230,7 @@ impl Agent {
             self.prekeys_next().map(|at| (at, Timer::Prekeys)),
             self.fading.next().map(|at| (at, Timer::Fading)),
             self.reading.next().map(|at| (at, Timer::Receipts)),
+            self.rooms.next().filter(|_| connected).map(|at| (at, Timer::Rooms)),
         ]
         .into_iter()
         .flatten()
@@ -240,6 +250,7 @@ impl Agent {
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.fading_due(turn)?;
         self.receipts_due(turn)?;
+        self.rooms_due(turn)?;
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
         self.prekeys_due(turn);

@@ -96,7 +96,7 @@ pub enum ExpiryError {
 impl ContentType {
     /// UTF-8 text.
     pub const TEXT: Self = Self(1);
-    /// Reserved for rooms.
+    /// What members of a room say to each other about it, and in it (PROTOCOL §4.17).
     pub const ROOM: Self = Self(2);
     /// Reserved for files.
     pub const FILE: Self = Self(3);
@@ -118,7 +118,15 @@ impl ContentType {
     /// Whether bodies of this kind mean something to a conversation (PROTOCOL §4.9), so that programs
     /// leave it to the agent to write them.
     pub const fn is_of_conversations(self) -> bool {
-        matches!(self, Self::RECEIPT | Self::MARKED_TEXT | Self::EDIT | Self::DELETE | Self::TIMER)
+        matches!(
+            self,
+            Self::ROOM
+                | Self::RECEIPT
+                | Self::MARKED_TEXT
+                | Self::EDIT
+                | Self::DELETE
+                | Self::TIMER
+        )
     }
 }
 

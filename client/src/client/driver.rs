@@ -24,6 +24,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::events::{Event, Shared};
+use super::rooms::RoomAsk;
 use crate::clock::Clock;
 use crate::link::{Ask as NodeAsk, Link, Told};
 use crate::store::{Durability, SealedStore, Snapshot};
@@ -87,6 +88,7 @@ pub(super) enum Ask {
     Pending(oneshot::Sender<usize>),
     Receipts(oneshot::Sender<ReceiptRule>),
     Node(NodeAsk),
+    Room(RoomAsk),
     Switch {
         online: bool,
         reply: oneshot::Sender<()>,
@@ -139,6 +141,14 @@ impl Driver {
             connection: None,
             given_up: None,
         })
+    }
+
+    pub(super) const fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    pub(super) const fn store(&self) -> &SealedStore {
+        &self.store
     }
 
     /// Runs until nobody asks any more, or the disk fails; then leaves the network and closes the
@@ -245,6 +255,10 @@ impl Driver {
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),
             Ask::Receipts(reply) => drop(reply.send(self.agent.receipts_for_all())),
             Ask::Node(ask) => self.push_call(ask),
+            Ask::Room(ask) => {
+                let now = self.clock.now();
+                self.on_room_ask(ask, now);
+            }
             Ask::Switch { online, reply } => {
                 if online != self.link.is_online() {
                     self.link.set_online(online);

@@ -14,6 +14,7 @@ mod keeping;
 mod library;
 mod person;
 mod restarting;
+mod rooms;
 mod running_node;
 mod store;
 mod terminal;

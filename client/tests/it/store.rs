@@ -197,12 +197,12 @@ async fn a_store_of_an_older_layout_is_opened_and_becomes_one_of_this() {
         write.commit().unwrap();
         before
     };
-    for older in [1, 2, 3] {
+    for older in [1, 2, 3, 4] {
         set(older);
         // Tables that the older program did not have.
         let db = redb::Database::open(&path).unwrap();
         let write = db.begin_write().unwrap();
-        for name in ["ids", "waiting", "requests"] {
+        for name in ["ids", "waiting", "requests", "rooms", "room-events", "deliveries"] {
             let table = redb::TableDefinition::<&[u8], &[u8]>::new(name);
             assert!(write.delete_table(table).unwrap());
         }
@@ -217,11 +217,11 @@ async fn a_store_of_an_older_layout_is_opened_and_becomes_one_of_this() {
         let store = SealedStore::open(dir.path(), &KEY).unwrap();
         assert_eq!(store.get(Drawer::Ids, b"k"), Ok(Some(b"v".to_vec())));
         store.close().await.unwrap();
-        assert_eq!(set(4), Some(vec![0, 0, 0, 4]));
+        assert_eq!(set(5), Some(vec![0, 0, 0, 5]));
     }
-    set(5);
+    set(6);
     let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { schema: 5, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { schema: 6, .. }), "{error}");
 }
 
 /// The sealed bytes of a row, as they stand in the file.

@@ -59,6 +59,7 @@ impl Agent {
                 Outcome::Contact(self.compare(turn, &contact, comparison)?)
             }
             Command::Mute { contact, muted } => Outcome::Contact(self.mute(&contact, muted)?),
+            Command::Room(command) => Outcome::Room(self.obey_about_room(turn, command)?),
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;
                 return Ok(None);

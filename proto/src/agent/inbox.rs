@@ -138,8 +138,9 @@ impl Agent {
             self.leave_unread(envelope, CommandError::Own.to_string());
             return Ok(());
         }
-        // Before anything is acknowledged, and without a word to the person either.
-        if self.is_shut_out(&sender, turn.now) {
+        // Before anything is acknowledged, and without a word to the person either. Rooms have a door of their own.
+        let is_of_room = opened.payload.content_type == ContentType::ROOM;
+        if !is_of_room && self.is_shut_out(&sender, turn.now) {
             return Ok(());
         }
         match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
@@ -163,6 +164,7 @@ impl Agent {
         let (sender, payload) = (opened.sender, opened.payload);
         let letter = Letter { sender, payload, number: self.take_number(), came_at: turn.now };
         let is_taken = match self.door(&sender.address(), turn.now) {
+            _ if is_of_room => self.hear_note(turn, letter)?,
             Door::Shut => false,
             Door::Held(known) => self.hold(turn, known, &letter)?,
             Door::Open(contact) => {

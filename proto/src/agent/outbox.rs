@@ -15,17 +15,18 @@ use crate::envelope::{Envelope, EnvelopeId, Header, SizeClass, TTL_MAX, TTL_MIN}
 use crate::message::{ClientRequest, ClientResponse, EnvelopeState, IDS_MAX};
 use crate::payload::{self, ContentType, MessageId, Payload};
 use crate::rejection::{Rejection, Retry};
+use crate::room::Note;
 use crate::sealing::{self, SealTarget};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
 use super::entry::{Author, Entry, MessageNumber, MessageState};
 use super::io::{CommandError, CommandId, Drawer, Event, Newest, Outcome, Output};
-use super::records::Outgoing;
+use super::records::{ContactRecord, Outgoing};
 use super::{Agent, Promise, Purpose, Turn, read_all};
 
 /// The most messages on their way.
-const OUTBOX_MAX: usize = 10_000;
+pub(super) const OUTBOX_MAX: usize = 10_000;
 /// Submissions under way at a time.
 const SUBMITTING_MAX: usize = 64;
 /// How soon a refused submission is tried again.
@@ -72,9 +73,13 @@ impl Outbox {
         self.messages.len()
     }
 
-    /// How many of them the person knows of: all but receipts.
+    /// How many of them the person knows of: all but receipts and what members of rooms say to each other about these.
     pub(super) fn shown(&self) -> usize {
-        let is_shown = |message: &&Outgoing| message.content_type != ContentType::RECEIPT;
+        let is_shown = |message: &&Outgoing| match message.content_type {
+            ContentType::RECEIPT => false,
+            ContentType::ROOM => Note::is_said(&message.body),
+            _ => true,
+        };
         self.messages.values().filter(is_shown).count()
     }
 
@@ -164,7 +169,8 @@ impl Agent {
             record.turned_away = false;
             record.previous = Some(id);
         });
-        if !was_sought {
+        let is_sought = self.people.get(contact).is_some_and(ContactRecord::is_sought);
+        if !was_sought && is_sought {
             self.widen_collection(turn, contact);
         }
         Ok(Sent { number: self.take_number(), message, id, to })
@@ -407,7 +413,7 @@ impl Agent {
             return Ok(());
         }
         let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
-        let content_type = message.content_type;
+        let (content_type, body) = (message.content_type, message.body.clone());
         self.change_entry(turn, contact, number, |entry| {
             if let Author::Us { state: known, .. } = &mut entry.author {
                 *known = state.max(*known);
@@ -431,6 +437,9 @@ impl Agent {
                 self.change_contact(contact, |record| record.established = false);
             }
             _ => {}
+        }
+        if content_type == ContentType::ROOM {
+            return self.on_note_state(turn, contact, &body, state);
         }
         // Of receipts the person knows nothing.
         let is_shown = content_type != ContentType::RECEIPT;

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::acquaintance::Form;
 use crate::lifetime;
+use crate::room_order::{self, RoomOrder};
 use crate::shown::Bell;
 
 /// Entries of a history when no number is given, and the most of one.
@@ -111,6 +112,7 @@ pub(crate) const HELP: &[Group] = &[
             ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
         ],
     ),
+    crate::room_order::GROUP,
     ("the program", &[("/help", "this list"), ("/quit", "end the program")]),
 ];
 
@@ -180,6 +182,7 @@ pub(crate) enum Line {
     Cancel(MessageNumber),
     /// Who may write to us, and links.
     People(PeopleLine),
+    Room(RoomOrder),
     WhoAmI,
     Peers,
     Lifetime(Option<Span>),
@@ -268,6 +271,9 @@ pub(crate) enum LineError {
     Address { word: String, reason: ParseAddressError },
     #[error("{0}")]
     Link(LinkError),
+    /// About a room's name or an invitation.
+    #[error("{0}")]
+    Room(String),
     #[error("there is no command {0}; /help lists all")]
     Unknown(String),
     #[error("usage: {0}")]
@@ -331,6 +337,8 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
     match (command, &words[..]) {
         ("msg", _) => parse_msg(rest),
         ("contact", _) => parse_contact(rest),
+        ("room", _) => room_order::parse(rest).map(Line::Room),
+        ("join", _) => room_order::parse_join(rest).map(Line::Room),
         ("ttl", []) => Ok(Line::Lifetime(None)),
         ("ttl", [time]) => lifetime::parse(time)
             .map(|time| Line::Lifetime(Some(time)))
@@ -367,6 +375,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
 fn parse_word(command: &str) -> Result<Line, LineError> {
     match command {
         "contacts" => Ok(Line::Contacts),
+        "rooms" => Ok(Line::Room(RoomOrder::Rooms)),
         "requests" => Ok(Line::People(PeopleLine::Requests)),
         "blocked" => Ok(Line::People(PeopleLine::Blocked)),
         "conversations" => Ok(Line::Conversations),

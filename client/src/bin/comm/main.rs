@@ -19,6 +19,8 @@ mod logging;
 mod moment;
 mod plain;
 mod prompt;
+mod room_order;
+mod rooming;
 mod said;
 mod screen;
 mod secret;
