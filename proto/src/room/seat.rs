@@ -310,7 +310,7 @@ impl Seat {
                 new.extend(ids);
             }
         }
-        for fork in self.log.forks()[forks..].to_vec() {
+        for fork in self.log.forks()[forks..].iter().copied() {
             self.pass_on(&fork, from, steps);
             steps.push(Step::Forked(fork));
         }

@@ -604,6 +604,14 @@ mod tests {
         assert_eq!(parse("/refuse all"), Ok(Line::People(PeopleLine::RefuseAll)));
     }
 
+    fn invitation() -> String {
+        let key = *comm_proto::identity::Identity::from_seed(&[1; 32]).public();
+        let room = comm_proto::room::RoomId::from_bytes([2; 32]);
+        let until = comm_proto::time::Time::from_millis(1);
+        let invitation = comm_proto::room::Invitation::new(room, key, Vec::new(), [3; 32], until);
+        invitation.text().to_string()
+    }
+
     fn text_to(to: Who, text: &str) -> Result<Line, LineError> {
         Ok(Line::Send { to, text: text.to_owned() })
     }
@@ -636,6 +644,9 @@ mod tests {
                 .replace("[on|off]", "on")
                 .replace("[entries]", "entries")
                 .replace("WHO", "44751799")
+                .replace("admin|member", "admin")
+                .replace("[admins]", "admins")
+                .replace("INVITATION", &invitation())
                 .replace("LINK", &link())
                 .replace("WORDS", "hi")
                 .replace("FILE", "a file")
