@@ -7,6 +7,7 @@
 mod driver;
 mod events;
 mod people;
+mod rooms;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -42,8 +42,8 @@ const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
 ///
 /// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. 4: what
-/// strangers write is held until they are let in. 5: contacts may have had other keys. What 1 to 4 wrote is read as
-/// it is.
+/// strangers write is held until they are let in. 5: contacts may have had other keys, and there are rooms. What 1 to 4
+/// wrote is read as it is.
 const SCHEMA: u32 = 5;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");

@@ -9,11 +9,12 @@
 //! and take back, `outbox` brings it on its way, `inbox` takes it in, `requests` decides from whom, `mailboxes` says where both happen,
 //! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
 //! removes what is to disappear, `reading` knows what the person was shown, `succeeding` what another key means,
-//! `profiles` what people say of themselves.
+//! `profiles` what people say of themselves, `rooms` are the rooms that they are in.
 
 mod cards;
 mod commands;
 mod contacts;
+mod drawer;
 mod entry;
 mod fading;
 mod history;
@@ -27,6 +28,7 @@ mod reading;
 mod received;
 mod records;
 mod requests;
+mod rooms;
 mod saying;
 mod search;
 mod succeeding;
@@ -53,6 +55,7 @@ use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
 use reading::Reading;
+use rooms::Rooms;
 use succeeding::Succeeding;
 
 pub(crate) use contacts::check_name;
@@ -60,6 +63,10 @@ pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place
 pub use io::{
     CallId, Command, CommandError, CommandId, Comparison, Contact, Drawer, Event, Input, Newest,
     Outcome, Output, ReceiptRule, Request, Standing, Summary, Timer,
+};
+pub use rooms::{
+    Delivery, Room, RoomChange, RoomCommand, RoomError, RoomEvent, RoomFound, RoomInvitation,
+    RoomLine, RoomMember, RoomOutcome, RoomStanding,
 };
 pub use search::{Found, Place as SearchPlace, Words};
 pub use succeeding::{Handover, HandoverError, hand_over};
@@ -90,6 +97,7 @@ pub struct Agent {
     reading: Reading,
     succeeding: Succeeding,
     profile: Option<Profile>,
+    rooms: Rooms,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -167,6 +175,7 @@ impl Agent {
             reading: Reading::read(turn)?,
             succeeding: Succeeding::read(turn)?,
             profile: profiles::read_own(turn)?,
+            rooms: Rooms::read(turn, identity.key())?,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -235,6 +244,7 @@ impl Agent {
             self.prekeys_next().map(|at| (at, Timer::Prekeys)),
             self.fading.next().map(|at| (at, Timer::Fading)),
             self.reading.next().map(|at| (at, Timer::Receipts)),
+            self.rooms.next().filter(|_| connected).map(|at| (at, Timer::Rooms)),
         ]
         .into_iter()
         .flatten()
@@ -254,6 +264,7 @@ impl Agent {
     fn on_tick(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
         self.fading_due(turn)?;
         self.receipts_due(turn)?;
+        self.rooms_due(turn)?;
         self.outbox_due(turn)?;
         self.mailboxes_due(turn);
         self.prekeys_due(turn);

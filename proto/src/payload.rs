@@ -96,7 +96,7 @@ pub enum ExpiryError {
 impl ContentType {
     /// UTF-8 text.
     pub const TEXT: Self = Self(1);
-    /// Reserved for rooms.
+    /// What members of a room say to each other about it, and in it (PROTOCOL §4.17).
     pub const ROOM: Self = Self(2);
     /// Reserved for files.
     pub const FILE: Self = Self(3);
@@ -122,7 +122,8 @@ impl ContentType {
     pub const fn is_of_conversations(self) -> bool {
         matches!(
             self,
-            Self::RECEIPT
+            Self::ROOM
+                | Self::RECEIPT
                 | Self::MARKED_TEXT
                 | Self::EDIT
                 | Self::DELETE

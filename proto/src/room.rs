@@ -14,6 +14,7 @@ mod log;
 mod name;
 mod note;
 mod past;
+mod record;
 mod seat;
 mod shares;
 mod state;

@@ -25,6 +25,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::events::{Event, Shared};
+use super::rooms::RoomAsk;
 use crate::clock::Clock;
 use crate::link::{Ask as NodeAsk, Link, Told};
 use crate::store::{Durability, SealedStore, Snapshot};
@@ -89,6 +90,7 @@ pub(super) enum Ask {
     Receipts(oneshot::Sender<ReceiptRule>),
     Profile(oneshot::Sender<Option<Profile>>),
     Node(NodeAsk),
+    Room(RoomAsk),
     Switch {
         online: bool,
         reply: oneshot::Sender<()>,
@@ -141,6 +143,14 @@ impl Driver {
             connection: None,
             given_up: None,
         })
+    }
+
+    pub(super) const fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    pub(super) const fn store(&self) -> &SealedStore {
+        &self.store
     }
 
     /// Runs until nobody asks any more, or the disk fails; then leaves the network and closes the
@@ -248,6 +258,10 @@ impl Driver {
             Ask::Receipts(reply) => drop(reply.send(self.agent.receipts_for_all())),
             Ask::Profile(reply) => drop(reply.send(self.agent.profile().cloned())),
             Ask::Node(ask) => self.push_call(ask),
+            Ask::Room(ask) => {
+                let now = self.clock.now();
+                self.on_room_ask(ask, now);
+            }
             Ask::Switch { online, reply } => {
                 if online != self.link.is_online() {
                     self.link.set_online(online);

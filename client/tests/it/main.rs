@@ -15,6 +15,7 @@ mod keys;
 mod library;
 mod person;
 mod restarting;
+mod rooms;
 mod running_node;
 mod store;
 mod terminal;

@@ -202,7 +202,7 @@ async fn a_store_of_an_older_layout_is_opened_and_becomes_one_of_this() {
         // Tables that the older program did not have.
         let db = redb::Database::open(&path).unwrap();
         let write = db.begin_write().unwrap();
-        for name in ["ids", "waiting", "requests", "ties"] {
+        for name in ["ids", "waiting", "requests", "ties", "rooms", "room-events", "deliveries"] {
             let table = redb::TableDefinition::<&[u8], &[u8]>::new(name);
             assert!(write.delete_table(table).unwrap());
         }

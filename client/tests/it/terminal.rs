@@ -313,3 +313,104 @@ fn a_new_pass_phrase_is_asked_for_twice_and_not_shown() {
     asked.wait_for("has the new pass-phrase");
     asked.ends();
 }
+
+/// Every command about rooms, as a person types it and reads its answer.
+#[test]
+fn the_commands_about_rooms_are_answered_in_words() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = Terminal::start(&ann_home, &[&ann_home.secret(), "127.0.0.1:0"]);
+    let place = listening(&mut ann);
+    let mut bob = Terminal::start(&bob_home, &[&bob_home.secret(), "127.0.0.1:0", &place]);
+    bob.wait_for("> ");
+    let bob_is = bob_home.address().to_string();
+    let typed = |person: &mut Terminal, line: &str, answer: &str| {
+        person.types(&format!("{line}\r"));
+        person.wait_for(answer)
+    };
+    typed(&mut ann, "/help", "/room create NAME");
+    typed(&mut ann, "/rooms", "you are in no room");
+    typed(&mut ann, "/room create book club", "you are its owner, 1 member; all members invite");
+    typed(&mut ann, "/rooms", "book club (");
+    // An invitation that nobody uses, and that is taken back.
+    ann.types("/room invite book-club 1d\r");
+    ann.wait_for("/room revoke book-club ");
+    let token = ann.wait_for(" takes it back").trim_end_matches(" takes it back").to_owned();
+    typed(&mut ann, "/room invitations book-club", &format!("{token} of you, until"));
+    typed(&mut ann, &format!("/room revoke book-club {token}"), "book club (");
+    typed(&mut ann, "/room invitations book-club", "can be used");
+    // One that is sent.
+    typed(&mut ann, &format!("/contact add bob {bob_is}"), &format!("{bob_is} bob"));
+    typed(&mut ann, "/room invite book-club bob", "goes to bob, good once");
+    let short = ann_home.address().to_string()[..8].to_owned();
+    bob.wait_for(&format!("/accept {short}"));
+    bob.types(&format!("/accept {short} ann\r"));
+    bob.wait_for("ann: comm:room/");
+    let text: String = bob.wait_for("\n").chars().filter(char::is_ascii_hexdigit).collect();
+    typed(&mut bob, &format!("/join comm:room/{text}"), "you have asked to be let in");
+    bob.wait_for("you are in book club (");
+    ann.wait_for("your program has let bob in");
+    typed(&mut ann, "book-club: hello, all", "to book-club: queued");
+    bob.wait_for("ann in book-club: hello, all");
+    ann.wait_for("for bob");
+    typed(&mut bob, "/msg book-club hello, Ann", "to book-club: queued");
+    let line = ann.wait_for("bob in book-club: hello, Ann");
+    let number = line.rsplit_once('#').unwrap().1.split_once(' ').unwrap().0.to_owned();
+    typed(&mut ann, &format!("/reply {number} how are you?"), "to book-club: queued");
+    bob.wait_for("ann in book-club, answering #");
+    bob.wait_for("how are you?");
+    typed(&mut ann, &format!("/info {number}"), "of bob in book club (");
+    typed(&mut ann, "/room history book-club 2", "how are you?");
+    typed(&mut ann, "/room search book-club ALL hello", "hello, all");
+    typed(&mut ann, "/room members book-club", &format!("{bob_is} bob: member"));
+    typed(&mut ann, "/room role book-club bob admin", "book club (");
+    bob.wait_for("ann has made you an admin");
+    typed(&mut bob, "/room rename book-club reading circle", "reading circle (");
+    ann.wait_for("bob has named the room reading circle");
+    typed(&mut ann, "/room lock reading-circle", "locked");
+    bob.wait_for("ann has decided: locked");
+    typed(&mut bob, "/room invite reading-circle", "error: ");
+    typed(&mut ann, "/room lock reading-circle admins", "admins invite");
+    typed(&mut ann, "/room unlock reading-circle", "all members invite");
+    typed(&mut ann, "/room role reading-circle bob member", "reading circle (");
+    typed(&mut ann, "/room remove reading-circle bob", "1 member");
+    bob.wait_for("ann has put you out");
+    typed(&mut bob, "/rooms", "you are no member any more");
+    typed(&mut bob, "/room forget reading-circle", "is removed, with all that was said");
+    typed(&mut bob, "/rooms", "you are in no room");
+    typed(&mut ann, "/room leave reading-circle", "you are no member any more");
+    typed(&mut ann, "/room forget reading-circle", "is removed");
+    typed(&mut ann, "/join comm:room/00", "the invitation was changed or cut");
+    ann.types("/quit\r");
+    ann.ends();
+    bob.types("/quit\r");
+    bob.ends();
+}
+
+/// What a member of a room writes to another alone opens a conversation, which has to be let in.
+#[test]
+fn a_member_of_a_room_is_written_to_alone_by_the_digits_that_the_room_shows() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = Terminal::start(&ann_home, &[&ann_home.secret(), "127.0.0.1:0"]);
+    let place = listening(&mut ann);
+    let mut bob = bob_home.start(Some(&place));
+    bob.started();
+    ann.types("/room create club\r");
+    ann.wait_for("you are its owner");
+    ann.types("/room invite club\r");
+    ann.wait_for("comm:room/");
+    let text = ann.wait_for("lets one person");
+    let text: String =
+        text.trim_end_matches("lets one person").chars().filter(char::is_ascii_hexdigit).collect();
+    bob.say(&format!("/join comm:room/{text}"));
+    bob.wait_for_object("room_joined", &serde_json::json!({}));
+    let (ann_is, short) = (ann_home.address(), bob_home.address().to_string()[..8].to_owned());
+    ann.wait_for(&format!("has let {short} in"));
+    ann.types(&format!("/msg {short} a word in private\r"));
+    ann.wait_for("queued");
+    bob.wait_for_object("request", &serde_json::json!({ "address": ann_is.to_string() }));
+    bob.say(&format!("/accept {ann_is} ann"));
+    bob.hears(ann_is, "a word in private");
+    ann.types("/quit\r");
+    ann.ends();
+    bob.quits();
+}

@@ -158,7 +158,7 @@ impl People {
         match record.admission {
             Admission::Asking { .. } => drop(self.asking.insert(number)),
             Admission::Refused { until } => drop(self.refused.insert((until, number))),
-            Admission::Admitted | Admission::Blocked => {}
+            Admission::Admitted | Admission::Blocked | Admission::Stranger => {}
         }
         self.by_address.insert(record.address, number);
         self.records.insert(number, record);
@@ -172,7 +172,7 @@ impl People {
         match record.admission {
             Admission::Asking { .. } => drop(self.asking.remove(&number)),
             Admission::Refused { until } => drop(self.refused.remove(&(until, number))),
-            Admission::Admitted | Admission::Blocked => {}
+            Admission::Admitted | Admission::Blocked | Admission::Stranger => {}
         }
     }
 
@@ -239,6 +239,11 @@ impl People {
     /// Those who were refused, the first whose time is over first.
     pub(super) fn refused(&self) -> &BTreeSet<(Time, u32)> {
         &self.refused
+    }
+
+    /// Those who are known from rooms, whatever else they are.
+    pub(super) fn fellows(&self) -> impl Iterator<Item = u32> {
+        self.records.iter().filter(|(_, record)| record.is_fellow).map(|(number, _)| *number)
     }
 
     /// Those who were blocked.
@@ -311,12 +316,18 @@ impl Agent {
 
     /// Writes down somebody who was not known. The caller has made room.
     pub(super) fn new_contact(&mut self, record: ContactRecord) -> u32 {
+        let number = self.take_contact_number();
+        self.write_contact(number, record);
+        number
+    }
+
+    /// A number that nobody has had, and no room.
+    pub(super) fn take_contact_number(&mut self) -> u32 {
         let number = self.people.next;
         // There are more than a person could accept or refuse in a century, one each second.
         self.people.next = number.saturating_add(1);
         let next = self.people.next.to_be_bytes().to_vec();
         self.journal.put(Drawer::Meta, NEXT_CONTACT.to_vec(), next);
-        self.write_contact(number, record);
         number
     }
 
@@ -485,7 +496,30 @@ impl Agent {
         true
     }
 
+    /// Whoever is in a room with us is known from there and from nowhere else any more.
     pub(super) fn forget_contact(&mut self, number: u32) {
+        let fellow = self.people.get(number).filter(|record| record.is_fellow);
+        if let Some(record) = fellow.cloned() {
+            let (key, established) = (record.key, record.established);
+            let (sent, previous, received) = (record.sent, record.previous, record.received);
+            let (is_fellow, admission) = (true, Admission::Stranger);
+            let blank = ContactRecord::new(record.address, digits(record.address));
+            self.write_contact(
+                number,
+                ContactRecord {
+                    key,
+                    card: record.card,
+                    established,
+                    sent,
+                    previous,
+                    received,
+                    is_fellow,
+                    admission,
+                    ..blank
+                },
+            );
+            return self.forget_history(number);
+        }
         self.people.forget(number);
         self.close_conversation(number);
         self.journal.delete(Drawer::Contacts, number.to_be_bytes().to_vec());
@@ -534,7 +568,7 @@ fn read_next(turn: Turn<'_>) -> Result<u32, StoreError> {
 }
 
 /// What strangers go by until they are given a name: the first digits of their address.
-fn digits(address: Address) -> String {
+pub(super) fn digits(address: Address) -> String {
     address.to_string()[..8].to_owned()
 }
 

@@ -265,7 +265,7 @@ impl Agent {
 }
 
 /// The key under which message `number` is kept if it is one of this contact's.
-fn place_of(
+pub(super) fn place_of(
     store: &dyn Store<Drawer>,
     contact: u32,
     number: MessageNumber,
@@ -294,12 +294,12 @@ fn late_key(contact: u32, later: MessageNumber, sequence: u64, number: MessageNu
 }
 
 /// Before which message the one under this key belongs, if it came late.
-fn belongs_before(key: &[u8]) -> Option<MessageNumber> {
+pub(super) fn belongs_before(key: &[u8]) -> Option<MessageNumber> {
     let (below, _) = key.get(4..)?.split_first_chunk::<8>().filter(|(_, rest)| !rest.is_empty())?;
     Some(MessageNumber(u64::from_be_bytes(*below).saturating_add(1)))
 }
 
-fn parse_number(key: &[u8]) -> Result<MessageNumber, StoreError> {
+pub(super) fn parse_number(key: &[u8]) -> Result<MessageNumber, StoreError> {
     let number = key.last_chunk::<8>().ok_or(StoreError::Damaged("history"))?;
     Ok(MessageNumber(u64::from_be_bytes(*number)))
 }

@@ -142,11 +142,11 @@ impl Agent {
             self.leave_unread(envelope, CommandError::Own.to_string());
             return Ok(());
         }
-        // Before anything is acknowledged, and without a word to the person either.
+        // Before anything is acknowledged, and without a word to the person either. Rooms have a door of their own.
+        let is_of_room = opened.payload.content_type == ContentType::ROOM;
         let verdict = self.judge(&opened.sender, &opened.payload, turn.now);
-        if verdict == Some(Verdict::Shut)
-            || verdict.is_none() && self.is_shut_out(&sender, turn.now)
-        {
+        let may_pass = verdict.is_some() || is_of_room;
+        if verdict == Some(Verdict::Shut) || !may_pass && self.is_shut_out(&sender, turn.now) {
             return Ok(());
         }
         match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
@@ -175,6 +175,7 @@ impl Agent {
             return self.on_verdict(turn, verdict, letter);
         }
         let is_taken = match self.door(&sender.address(), turn.now) {
+            _ if is_of_room => self.hear_note(turn, letter)?,
             Door::Shut => false,
             Door::Held(known) => self.hold(turn, known, &letter)?,
             Door::Open(contact) if self.is_another_key(contact, &sender) => {

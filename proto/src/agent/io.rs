@@ -14,79 +14,15 @@ use crate::rejection::Rejection;
 use crate::store::{Batch, Seq, StoreError};
 use crate::time::{Span, Time};
 
+pub use super::drawer::Drawer;
 use super::entry::{Entry, MessageNumber, MessageState};
+use super::rooms::{RoomCommand, RoomError, RoomEvent, RoomOutcome};
 use super::ties::Doubt;
 
 pub use super::known::{Contact, Newest, Standing};
 
 /// The longest note in characters.
 pub(super) const NOTE_MAX: usize = 1_000;
-
-/// The tables of a person's store. Keys are numbers that this store gives, never addresses, so that
-/// sealing the values leaves nothing to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Drawer {
-    /// Contact number → the contact.
-    Contacts,
-    /// Contact number ‖ place in the conversation → what was said (`agent/history.rs`).
-    History,
-    /// Message number → what is still on its way.
-    Outbox,
-    /// Hash of a message id → when it may be forgotten.
-    Seen,
-    /// Name → prekeys and counters.
-    Meta,
-    /// Contact number ‖ message id → the message's number.
-    Ids,
-    /// Contact number ‖ message id → what becomes of that message once it comes.
-    Waiting,
-    /// Time ‖ contact number ‖ message number → when it was noted that this one disappears then.
-    Fading,
-    /// Contact number ‖ message number of what the person was not shown yet → nothing.
-    Unread,
-    /// Contact number ‖ message number → id of a message whose author is to be told that it was shown.
-    Receipts,
-    /// Contact number ‖ message number → what a stranger wrote who has not been let in yet.
-    Requests,
-    /// Contact number → the keys that they had, and what is in doubt.
-    Ties,
-}
-
-impl Drawer {
-    /// All tables.
-    pub const ALL: [Self; 12] = [
-        Self::Contacts,
-        Self::History,
-        Self::Outbox,
-        Self::Seen,
-        Self::Meta,
-        Self::Ids,
-        Self::Waiting,
-        Self::Fading,
-        Self::Unread,
-        Self::Receipts,
-        Self::Requests,
-        Self::Ties,
-    ];
-
-    /// A stable name, for stores that name their tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Contacts => "contacts",
-            Self::History => "history",
-            Self::Outbox => "outbox",
-            Self::Seen => "seen",
-            Self::Meta => "meta",
-            Self::Ids => "ids",
-            Self::Waiting => "waiting",
-            Self::Fading => "fading",
-            Self::Unread => "unread",
-            Self::Receipts => "receipts",
-            Self::Requests => "requests",
-            Self::Ties => "ties",
-        }
-    }
-}
 
 /// Pairs a command with its outcome. The host draws it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -258,6 +194,8 @@ pub enum Command {
     },
     /// Takes back what has not been delivered.
     Cancel(MessageNumber),
+    /// Something about a room (PROTOCOL §4.14).
+    Room(RoomCommand),
 }
 
 /// What is known of the safety number that we and somebody else see.
@@ -342,6 +280,8 @@ pub enum Outcome {
         /// Whether copies had left.
         copies_may_exist: bool,
     },
+    /// Of a command about a room.
+    Room(RoomOutcome),
 }
 
 /// Why a command was not carried out.
@@ -439,6 +379,9 @@ pub enum CommandError {
     /// There is no such message on its way.
     #[error("no message #{} is on its way", .0.0)]
     NoSuchMessage(MessageNumber),
+    /// Of a command about a room.
+    #[error(transparent)]
+    Room(#[from] RoomError),
 }
 
 /// Why a step was not taken: the person asked for what cannot be, or the disk failed.
@@ -558,6 +501,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Something happened in a room, or to one.
+    Room(RoomEvent),
 }
 
 /// Somebody who wants to write to us and waits to be let in.
@@ -595,4 +540,6 @@ pub enum Timer {
     Fading,
     /// Somebody is to be told what was read.
     Receipts,
+    /// Members of a room are to be asked for what is missing.
+    Rooms,
 }

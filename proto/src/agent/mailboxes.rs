@@ -184,6 +184,7 @@ impl Agent {
         if self.mailboxes.next_look <= turn.now {
             self.forget_removed(turn.now);
             self.forget_refused(turn.now);
+            self.forget_fellows();
             self.refresh_mailboxes(turn);
             self.forget_seen(turn.now);
         }

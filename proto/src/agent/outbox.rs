@@ -15,17 +15,18 @@ use crate::envelope::{Envelope, EnvelopeId, Header, SizeClass, TTL_MAX, TTL_MIN}
 use crate::message::{ClientRequest, ClientResponse, EnvelopeState, IDS_MAX};
 use crate::payload::{self, ContentType, MessageId, Payload};
 use crate::rejection::{Rejection, Retry};
+use crate::room::Note;
 use crate::sealing::{self, SealTarget};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
 use super::entry::{Author, Entry, MessageNumber, MessageState};
 use super::io::{CommandError, CommandId, Drawer, Event, Newest, Outcome, Output};
-use super::records::Outgoing;
+use super::records::{ContactRecord, Outgoing};
 use super::{Agent, Promise, Purpose, Turn, read_all};
 
 /// The most messages on their way.
-const OUTBOX_MAX: usize = 10_000;
+pub(super) const OUTBOX_MAX: usize = 10_000;
 /// Submissions under way at a time.
 const SUBMITTING_MAX: usize = 64;
 /// How soon a refused submission is tried again.
@@ -74,7 +75,11 @@ impl Outbox {
 
     /// How many of them the person knows of.
     pub(super) fn shown(&self) -> usize {
-        self.messages.values().filter(|message| is_shown(message.content_type)).count()
+        let is_shown = |message: &&Outgoing| match message.content_type {
+            ContentType::ROOM => Note::is_said(&message.body),
+            content_type => is_shown(content_type),
+        };
+        self.messages.values().filter(is_shown).count()
     }
 
     /// To which contacts something of this kind is on its way.
@@ -176,7 +181,8 @@ impl Agent {
             record.turned_away = false;
             record.previous = Some(id);
         });
-        if !was_sought {
+        let is_sought = self.people.get(contact).is_some_and(ContactRecord::is_sought);
+        if !was_sought && is_sought {
             self.widen_collection(turn, contact);
         }
         Ok(Sent { number: self.take_number(), message, id, to })
@@ -428,7 +434,7 @@ impl Agent {
         let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
         let content_type = message.content_type;
         let body = match content_type {
-            ContentType::PROFILE => message.body.clone(),
+            ContentType::PROFILE | ContentType::ROOM => message.body.clone(),
             _ => Vec::new(),
         };
         self.change_entry(turn, contact, number, |entry| {
@@ -459,6 +465,9 @@ impl Agent {
                 self.change_contact(contact, |record| record.established = false);
             }
             _ => {}
+        }
+        if content_type == ContentType::ROOM {
+            return self.on_note_state(turn, contact, &body, state);
         }
         let known = self.people.get(contact).filter(|_| is_shown(content_type));
         if let Some(contact) = known.map(|record| record.address) {

@@ -70,6 +70,8 @@ pub(super) struct ContactRecord {
     pub(super) compared_at: Option<Time>,
     /// Their other keys; in a drawer of its own.
     pub(super) tie: Tie,
+    /// They are, or were, in a room with us, or are asked to let us into one: they are listened to.
+    pub(super) is_fellow: bool,
 }
 
 /// Whether what somebody writes is taken (PROTOCOL §4.12).
@@ -84,6 +86,8 @@ pub(super) enum Admission {
     Refused { until: Time },
     /// Not before the person says so.
     Blocked,
+    /// They are in a room with us, and nothing else is known of them: what they write to us alone has to ask.
+    Stranger,
 }
 
 /// A message as it was opened.
@@ -169,7 +173,9 @@ impl ContactRecord {
     /// Whether the mailboxes of the conversation with them are collected. What somebody wrote before they were
     /// removed is (PROTOCOL §4.8).
     pub(super) fn is_listened_to(&self) -> bool {
-        self.removed_at.is_some() || self.admission == Admission::Admitted
+        self.removed_at.is_some()
+            || self.admission == Admission::Admitted
+            || self.is_fellow && self.admission != Admission::Blocked
     }
 
     pub(super) fn new(address: Address, name: String) -> Self {
@@ -194,6 +200,7 @@ impl ContactRecord {
             accepted: false,
             compared_at: None,
             tie: Tie::default(),
+            is_fellow: false,
         }
     }
 
@@ -205,7 +212,8 @@ impl ContactRecord {
             .bytes(self.name.as_bytes())
             .u8(u8::from(self.is_named)
                 | u8::from(self.turned_away) << 1
-                | u8::from(self.accepted) << 2)
+                | u8::from(self.accepted) << 2
+                | u8::from(self.is_fellow) << 3)
             .bytes(&card)
             .u8(u8::from(self.established))
             .u64(self.sent)
@@ -218,6 +226,7 @@ impl ContactRecord {
             Admission::Asking { since } => (1, since),
             Admission::Refused { until } => (2, until),
             Admission::Blocked => (3, Time::ZERO),
+            Admission::Stranger => (4, Time::ZERO),
         };
         self.received
             .write(start)
@@ -251,7 +260,7 @@ impl ContactRecord {
         record.name = text(&mut fields)?;
         let standing = fields.u8()?;
         (record.is_named, record.turned_away) = (standing & 1 != 0, standing & 2 != 0);
-        record.accepted = standing & 4 != 0;
+        (record.accepted, record.is_fellow) = (standing & 4 != 0, standing & 8 != 0);
         record.card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
         record.established = fields.u8()? == 1;
         record.sent = fields.u64()?;
@@ -461,7 +470,7 @@ fn read_author(fields: &mut FieldReader<'_>) -> Result<Author, FieldError> {
     Ok(Author::Them { missing_before, place })
 }
 
-const fn state_fields(state: MessageState) -> (u8, u64) {
+pub(super) const fn state_fields(state: MessageState) -> (u8, u64) {
     match state {
         MessageState::Queued => (1, 0),
         MessageState::Accepted => (2, 0),
@@ -472,7 +481,7 @@ const fn state_fields(state: MessageState) -> (u8, u64) {
     }
 }
 
-fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> {
+pub(super) fn read_state(fields: &mut FieldReader<'_>) -> Result<MessageState, FieldError> {
     let (code, value) = (fields.u8()?, fields.u64()?);
     Ok(match code {
         2 => MessageState::Accepted,
@@ -518,6 +527,7 @@ fn read_admission(fields: &mut FieldReader<'_>) -> Result<Admission, FieldError>
         1 => Admission::Asking { since: at },
         2 => Admission::Refused { until: at },
         3 => Admission::Blocked,
+        4 => Admission::Stranger,
         _ => Admission::Admitted,
     })
 }

@@ -207,7 +207,10 @@ impl Agent {
             (record.admission == Admission::Blocked).then(|| (number, record.clone()))
         });
         let (number, record) = blocked.ok_or(CommandError::NotBlocked(*address))?;
-        let is_contact = record.was_turned_to() && !record.turned_away;
+        // What was sent to somebody in a room with us was not written to them.
+        let was_turned_to = record.was_turned_to() && !record.is_fellow;
+        let is_chosen = was_turned_to || record.is_named || record.accepted;
+        let is_contact = is_chosen && !record.turned_away;
         if is_contact {
             self.change_contact(number, |record| record.admission = Admission::Admitted);
             self.open_conversation(turn, number);
@@ -220,6 +223,7 @@ impl Agent {
             self.open_conversation(turn, number);
         } else {
             self.forget_contact(number);
+            self.open_conversation(turn, number);
         }
         Ok(Outcome::Unblocked { contact: *address, is_contact })
     }
@@ -234,7 +238,7 @@ impl Agent {
                 self.change_contact(number, |record| record.removed_at = None);
                 return Ok(());
             }
-            Admission::Asking { .. } | Admission::Refused { .. } => {}
+            Admission::Asking { .. } | Admission::Refused { .. } | Admission::Stranger => {}
         }
         let (address, is_named) = (record.address, record.is_named);
         self.make_room_for_contact()?;
@@ -299,7 +303,10 @@ impl Agent {
         self.change_contact(number, |record| {
             (record.admission, record.removed_at) = (admission, None);
         });
-        self.close_conversation(number);
+        // What they say in a room with us comes all the same, unless they are blocked.
+        if !self.people.get(number).is_some_and(ContactRecord::is_listened_to) {
+            self.close_conversation(number);
+        }
     }
 
     /// Whether nothing can be said to somebody.

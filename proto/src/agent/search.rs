@@ -18,7 +18,7 @@ use super::io::Drawer;
 const TEXT_MAX: usize = 256;
 const WORDS_MAX: usize = 16;
 /// Messages that are looked at in one step.
-const PAGE: usize = 128;
+pub(super) const PAGE: usize = 128;
 
 /// What is searched for: words that must all stand in a message, in any order and in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,16 @@ pub struct Found {
 /// How far a search has come in one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(Vec<u8>);
+
+impl Place {
+    pub(super) const fn at(key: Vec<u8>) -> Self {
+        Self(key)
+    }
+
+    pub(super) fn into_key(self) -> Vec<u8> {
+        self.0
+    }
+}
 
 impl Words {
     /// Words of a text; none if there is no word in it, more than 16, or more than 256 bytes.

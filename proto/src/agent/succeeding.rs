@@ -21,7 +21,7 @@ use super::records::{
     Admission, ContactRecord, Letter, Outgoing, entry_from_bytes, entry_to_bytes,
 };
 use super::ties::{Doubt, Tie};
-use super::{Agent, Turn, cards, read_all};
+use super::{Agent, HIGHEST, Turn, cards, read_all};
 
 /// Where our own lineage is kept, which leads to our key.
 const LINEAGE: &[u8] = b"lineage";
@@ -96,12 +96,13 @@ impl Agent {
     fn judge_one(&self, one: &Succession, rest: &[Succession], now: Time) -> Option<Verdict> {
         if let Some(number) = self.people.number_of(&one.old().address()) {
             let record = self.people.get(number)?;
-            return match record.admission {
-                Admission::Blocked => Some(Verdict::Shut),
-                Admission::Refused { until } if now < until => Some(Verdict::Shut),
-                _ if record.is_present() => self.judge_path(number, record, rest, now),
-                _ => None,
-            };
+            match record.admission {
+                Admission::Blocked => return Some(Verdict::Shut),
+                Admission::Refused { until } if now < until => return Some(Verdict::Shut),
+                _ if record.is_present() => return self.judge_path(number, record, rest, now),
+                // By a room of ours the old key may be known as well.
+                _ => {}
+            }
         }
         let (contact, record) = self.people.who_had(one.old())?;
         let known = record.tie.successor(one.old(), record.key);
@@ -126,7 +127,12 @@ impl Agent {
         }
         let is_ours = claimed == self.address();
         let goes_back = rest.iter().any(|one| record.tie.former().contains(one.new_key()));
-        let other = self.people.number_of(&claimed).and_then(|number| self.people.get(number));
+        let number_of_other = self.people.number_of(&claimed);
+        let other = number_of_other.and_then(|number| self.people.get(number));
+        if number_of_other.is_some_and(|number| self.on_their_way(number) > 0) {
+            // By a room of ours; it comes again when they have that.
+            return Some(Verdict::Shut);
+        }
         match other.map(|other| (other.admission, other.is_present())) {
             Some((Admission::Blocked, _)) => Some(Verdict::Shut),
             Some((Admission::Refused { until }, _)) if now < until => Some(Verdict::Shut),
@@ -152,9 +158,13 @@ impl Agent {
         let (former, is_named) = (record.address, record.is_named);
         let Step { left, newest, made_at } = step;
         // Under the new key they may have asked already, like a stranger.
-        let held = match self.people.number_of(&newest.address()) {
+        let other = self.people.number_of(&newest.address());
+        let is_fellow = other.and_then(|other| self.people.get(other)).is_some_and(|r| r.is_fellow);
+        let held = match other {
             Some(stranger) => {
                 let held = self.held_letters(turn, stranger)?;
+                // Of one person there is one record.
+                self.change_contact(stranger, |record| record.is_fellow = false);
                 self.forget_contact(stranger);
                 held
             }
@@ -165,6 +175,7 @@ impl Agent {
         let digits = self.people.digits(newest.address());
         self.change_contact(contact, |record| {
             left.into_iter().for_each(|key| record.tie.leave(key));
+            record.is_fellow |= is_fellow;
             (record.address, record.key) = (newest.address(), Some(newest));
             (record.card, record.established, record.compared_at) = (None, false, None);
             if !is_named {
@@ -311,6 +322,7 @@ pub fn hand_over(
     let mut writes =
         vec![put(LINEAGE), Write::Delete { table: Drawer::Meta, key: cards::PREKEYS.to_vec() }];
     leave_outbox(turn, &mut writes)?;
+    leave_rooms(turn, &mut writes)?;
     let to_tell = owe_everybody(turn, &mut writes)?;
     Ok(Handover { writes, farewell: put(REPLACED), to_tell })
 }
@@ -335,12 +347,27 @@ fn leave_outbox(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), S
     Ok(())
 }
 
+/// Rooms know the old key alone: whoever has let that in is to let the new one in.
+fn leave_rooms(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), StoreError> {
+    for (row, _) in read_all(turn, Drawer::Rooms)? {
+        // What is said there; seats stand behind the rooms that they belong to.
+        let Ok(number) = <[u8; 4]>::try_from(&row[..]) else { continue };
+        let next = u32::from_be_bytes(number).saturating_add(1).to_be_bytes();
+        let (table, from, to) = (Drawer::History, number.to_vec(), next.to_vec());
+        writes.push(Write::DeleteRange { table, from, to });
+    }
+    for table in Drawer::OF_ROOMS {
+        writes.push(Write::DeleteRange { table, from: Vec::new(), to: HIGHEST.to_vec() });
+    }
+    Ok(())
+}
+
 /// Everybody to whom the person turned is to be told, and is to be compared with anew: both numbers are others.
 fn owe_everybody(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<usize, StoreError> {
     let mut to_tell = 0;
     for (row, value) in read_all(turn, Drawer::Contacts)? {
         let mut record = ContactRecord::from_bytes(&value)?;
-        (record.established, record.compared_at) = (false, None);
+        (record.established, record.compared_at, record.is_fellow) = (false, None, false);
         if record.is_chosen() {
             let tie = turn.store.get(Drawer::Ties, &row)?;
             let tie = tie.map(|tie| Tie::from_bytes(&tie)).transpose()?;

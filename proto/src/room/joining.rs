@@ -98,6 +98,32 @@ impl Joining {
         Ok(Self { invitation, join, log: None, early: VecDeque::new() })
     }
 
+    /// That of somebody who asked before. The events that had come are to be handed in again.
+    pub const fn restore(invitation: Invitation, join: Verified<Join>) -> Self {
+        Self { invitation, join, log: None, early: VecDeque::new() }
+    }
+
+    /// With what they ask.
+    pub const fn invitation(&self) -> &Invitation {
+        &self.invitation
+    }
+
+    /// What they have signed.
+    pub const fn join(&self) -> &Verified<Join> {
+        &self.join
+    }
+
+    /// Until when the invitation is good.
+    pub const fn until(&self) -> Time {
+        self.invitation.expires_at()
+    }
+
+    /// All events that have come and may be of use.
+    pub fn events(&self) -> impl Iterator<Item = &Verified<Event>> {
+        let log = self.log.iter();
+        log.flat_map(|log| log.events().chain(log.waiting())).chain(&self.early)
+    }
+
     /// What is said to each of [`Self::asked`].
     pub fn ask(&self) -> Note {
         Note::Ask { room: self.invitation.room(), join: Box::new(Join::clone(&self.join)) }

@@ -4,24 +4,32 @@
 //! for everybody and for ever. What counts of those taken is a function of their set: it does not hang on the
 //! order in which they came.
 
+mod forks;
+mod overruling;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thiserror::Error;
 
+use forks::{Chain, Place};
+use overruling::restricts;
+
 use super::event::{Body, Change, Event, HEADS_MAX, Heads};
 use super::id::{EventId, RoomId};
 use super::past::Past;
 use super::shares;
-use super::state::{Office, Refused, Role, State};
+use super::state::{Refused, Role, State};
 use crate::key::{KeyPair, PublicKey};
 use crate::time::Time;
 use crate::verified::Verified;
 
-/// The most events of a room.
+/// The most events of a room that stand.
 pub const EVENTS_MAX: usize = 4_096;
-/// The most of one author, so that nobody fills a room alone.
+/// The most of one author in a row, so that nobody fills a room alone.
 pub const AUTHOR_EVENTS_MAX: usize = 1_024;
+/// Events that are remembered as none that will ever be taken, so that they are not judged again.
+const REFUSED_MAX: usize = 1_024;
 /// The most events that wait for others which they name. Of more, the author with the most of them gives up one;
 /// all who are no members count as one author, since anybody can invent them.
 pub const WAITING_MAX: usize = 256;
@@ -40,7 +48,14 @@ pub struct Log {
     /// Places in the order in which events count: the same for everybody.
     order: Vec<usize>,
     heads: BTreeSet<EventId>,
+    /// Those that stand: all, as long as nobody has made two side by side.
+    live: Past,
+    /// What each author has made directly behind each of their events.
+    by_place: BTreeMap<Place, Vec<usize>>,
+    /// Whoever has made two side by side.
+    forkers: BTreeSet<Chain>,
     waiting: VecDeque<Verified<Event>>,
+    refused: VecDeque<(EventId, LogError)>,
     forks: Vec<Fork>,
     known: Known,
 }
@@ -62,6 +77,8 @@ struct Entry {
     depth: u32,
     /// How high its author stood.
     rank: Role,
+    /// What its author drew when they joined: whoever comes back begins another chain.
+    membership: [u8; 32],
 }
 
 /// Two events that an author made side by side: told to all, since an honest program makes none.
@@ -93,6 +110,8 @@ pub enum Verdict {
     Overruled,
     /// What others did comes first and leaves nothing for it.
     Superseded,
+    /// Its author has made another beside it, and nobody has built on this one.
+    Beside,
 }
 
 /// Why an event is not taken.
@@ -113,6 +132,12 @@ pub enum LogError {
     /// The bound of one author.
     #[error("one member has at most {AUTHOR_EVENTS_MAX} events in a room's log")]
     AuthorFull,
+    /// Its author makes events side by side.
+    #[error("its author has made others beside it, and nobody has built on it")]
+    Beside,
+    /// Its author builds on what somebody else has made side by side.
+    #[error("it builds on two events that one member has made side by side")]
+    BothSides,
 }
 
 impl Log {
@@ -121,17 +146,33 @@ impl Log {
         let state = State::founded(&first)?;
         let (id, room) = (first.id(), first.room());
         let rank = state.rank(first.author())?;
-        let entry = Entry { event: first, past: Past::default(), depth: 0, rank };
+        let membership = state.members().get(first.author()).map_or([0; 32], |m| m.membership);
+        let entry = Entry { event: first, past: Past::default(), depth: 0, rank, membership };
         Some(Self {
             room,
             entries: vec![entry],
             by_id: BTreeMap::from([(id, 0)]),
             order: vec![0],
             heads: BTreeSet::from([id]),
+            live: first_alone(),
+            by_place: BTreeMap::new(),
+            forkers: BTreeSet::new(),
             waiting: VecDeque::new(),
+            refused: VecDeque::new(),
             forks: Vec::new(),
             known: Known { state, idle: BTreeMap::new() },
         })
+    }
+
+    /// The log of which these events were kept, in the order in which it gave them; nothing if they are none.
+    pub fn restore(events: impl IntoIterator<Item = Verified<Event>>) -> Option<Self> {
+        let mut events = events.into_iter();
+        let mut log = Self::new(events.next()?)?;
+        for event in events {
+            // Each was taken before.
+            log.stand(event).ok()?;
+        }
+        Some(log)
     }
 
     /// Which room.
@@ -154,7 +195,7 @@ impl Log {
         self.entries.is_empty()
     }
 
-    /// The events that no other names.
+    /// The events that stand and that no other of these names.
     pub const fn heads(&self) -> &BTreeSet<EventId> {
         &self.heads
     }
@@ -209,9 +250,18 @@ impl Log {
         self.entries.iter().map(|entry| &entry.event)
     }
 
+    /// Events that wait for others which they name.
+    pub fn waiting(&self) -> impl Iterator<Item = &Verified<Event>> {
+        self.waiting.iter()
+    }
+
     /// What became of an event that is here.
     pub fn verdict(&self, id: &EventId) -> Option<Verdict> {
-        self.contains(id).then(|| self.known.idle.get(id).copied().unwrap_or(Verdict::Counts))
+        let place = self.by_id.get(id)?;
+        if !self.live.contains(*place) {
+            return Some(Verdict::Beside);
+        }
+        Some(self.known.idle.get(id).copied().unwrap_or(Verdict::Counts))
     }
 
     /// Takes an event.
@@ -227,6 +277,9 @@ impl Log {
         if self.contains(&id) || self.waiting.iter().any(|waits| waits.id() == id) {
             return Ok(Taken::Known);
         }
+        if let Some((_, why)) = self.refused.iter().find(|(refused, _)| *refused == id) {
+            return Err(*why);
+        }
         if !self.is_ready(&event) {
             let state = &self.known.state;
             let whose = |waits: &Verified<Event>| {
@@ -237,6 +290,7 @@ impl Log {
         }
         let mut new = vec![self.insert(event)?];
         self.take_waiting(&mut new);
+        self.clear_aside();
         Ok(Taken::New(new))
     }
 
@@ -255,13 +309,14 @@ impl Log {
         let body = Body::Change { room: self.room, previous, parents, change };
         let event = Event::sign(author, body, now);
         self.insert(event.clone())?;
+        self.clear_aside();
         Ok(event)
     }
 
     /// What was known to whoever knew these; nothing if one of them is not here.
     pub fn state_at(&self, heads: &[EventId]) -> Option<State> {
         let past = self.past_of(heads.iter().copied())?;
-        if past.len() == self.entries.len() {
+        if past == self.live {
             return Some(self.known.state.clone());
         }
         Some(self.evaluate(&past).state)
@@ -338,9 +393,10 @@ impl Log {
             == here.map(|here| (here.role, here.membership))
     }
 
-    /// The last of somebody's events, on the longest way if they have forked.
+    /// The last of somebody's events that stand, on the longest way if they have forked.
     fn last_of(&self, author: &PublicKey) -> Option<EventId> {
-        let theirs = self.entries.iter().filter(|entry| entry.event.author() == author);
+        let live = self.entries.iter().enumerate().filter(|(place, _)| self.live.contains(*place));
+        let theirs = live.map(|(_, entry)| entry).filter(|entry| entry.event.author() == author);
         theirs.max_by_key(|entry| (entry.depth, entry.event.id())).map(|entry| entry.event.id())
     }
 
@@ -358,61 +414,124 @@ impl Log {
         }
     }
 
-    /// Takes an event all whose named ones are here; does nothing if it is here itself.
+    /// Takes an event all whose named ones are here, if it may stand where it does; does nothing if it is here itself.
     fn insert(&mut self, event: Verified<Event>) -> Result<EventId, LogError> {
         let id = event.id();
         if self.contains(&id) {
             return Ok(id);
         }
-        self.check_bounds(&event)?;
+        let entry = match self.judge(event) {
+            Ok(entry) => entry,
+            Err(why) => {
+                self.remember_refusal(id, why);
+                return Err(why);
+            }
+        };
+        if !self.may_stand(&entry) && !self.is_awaited(&entry.event) {
+            return Err(LogError::Beside);
+        }
+        self.push(entry);
+        Ok(id)
+    }
+
+    /// Takes an event wherever it stands.
+    fn stand(&mut self, event: Verified<Event>) -> Result<(), LogError> {
+        if !self.contains(&event.id()) {
+            let entry = self.judge(event)?;
+            self.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Whether an event was its author's to make: by what they knew alone, but for the room's bound.
+    fn judge(&self, event: Verified<Event>) -> Result<Entry, LogError> {
         let past = self.past_of(event.named()).unwrap_or_default();
+        self.check_bounds(&event, &past)?;
         if let Some(previous) = event.previous().and_then(|id| self.get(&id))
             && previous.author() != event.author()
         {
             return Err(LogError::ForeignPrevious);
         }
-        let is_last = past.len() == self.entries.len();
-        let there = if is_last { None } else { Some(self.evaluate(&past).state) };
-        let rank = there.as_ref().unwrap_or(&self.known.state).check(&event)?;
+        if !self.forkers.is_empty() && self.builds_on_two(&event, &past) {
+            return Err(LogError::BothSides);
+        }
+        let there = if past == self.live { None } else { Some(self.evaluate(&past).state) };
+        let there = there.as_ref().unwrap_or(&self.known.state);
+        let rank = there.check(&event)?;
+        let membership = there.members().get(event.author()).map_or([0; 32], |m| m.membership);
         let depths = event.named().filter_map(|id| self.by_id.get(&id));
         let depth = 1 + depths.map(|place| self.entries[*place].depth).max().unwrap_or(0);
-        self.note_fork(&event);
-        for named in event.named() {
-            self.heads.remove(&named);
+        Ok(Entry { event, past, depth, rank, membership })
+    }
+
+    fn remember_refusal(&mut self, id: EventId, why: LogError) {
+        if why != LogError::Full {
+            self.refused.push_back((id, why));
+            if self.refused.len() > REFUSED_MAX {
+                self.refused.pop_front();
+            }
         }
-        self.heads.insert(id);
-        let place = self.entries.len();
-        self.entries.push(Entry { event, past, depth, rank });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let (id, place, is_last) = (entry.event.id(), self.entries.len(), entry.past == self.live);
+        let (chain, before) = self.place_of(&entry);
+        let named: Vec<_> = entry.event.named().collect();
+        self.entries.push(entry);
         self.by_id.insert(id, place);
         let at = self.order.partition_point(|other| self.key(*other) < self.key(place));
         self.order.insert(at, place);
-        if is_last {
-            // It comes behind everything, and makes nothing void.
-            self.known.state.apply(&self.entries[place].event);
-        } else {
-            self.known = self.evaluate(&self.everything());
+        let sides = self.by_place.entry((chain, before)).or_default();
+        sides.push(place);
+        if let [other, _, ..] = sides[..] {
+            let events = [self.entries[other].event.id(), id];
+            self.note_fork(chain, events);
         }
-        Ok(id)
+        if self.forkers.is_empty() {
+            for named in &named {
+                self.heads.remove(named);
+            }
+            self.heads.insert(id);
+            self.live.insert(place);
+            if is_last {
+                // It comes behind everything, and makes nothing void.
+                return self.known.state.apply(&self.entries[place].event);
+            }
+        } else {
+            let live = self.standing_places();
+            self.heads = self.heads_of(&live);
+            self.live = live;
+        }
+        self.known = self.evaluate(&self.live);
     }
 
-    fn check_bounds(&self, event: &Event) -> Result<(), LogError> {
-        if self.entries.len() >= EVENTS_MAX {
+    /// Those among events of which no other of them knew.
+    fn heads_of(&self, set: &Past) -> BTreeSet<EventId> {
+        let (mut led_to, in_set) = (Past::default(), || {
+            self.entries.iter().enumerate().filter(|(place, _)| set.contains(*place))
+        });
+        in_set().for_each(|(_, entry)| led_to.add(&entry.past));
+        let heads = in_set().filter(|(place, _)| !led_to.contains(*place));
+        heads.map(|(_, entry)| entry.event.id()).collect()
+    }
+
+    /// By what its author knew alone, so that all refuse the same.
+    fn check_bounds(&self, event: &Event, past: &Past) -> Result<(), LogError> {
+        if self.live.len() >= EVENTS_MAX {
             return Err(LogError::Full);
         }
-        let theirs = self.entries.iter().filter(|entry| entry.event.author() == event.author());
-        if theirs.count() >= AUTHOR_EVENTS_MAX { Err(LogError::AuthorFull) } else { Ok(()) }
+        let is_theirs = |(place, entry): &(usize, &Entry)| {
+            entry.event.author() == event.author() && past.contains(*place)
+        };
+        let before = self.entries.iter().enumerate().filter(is_theirs).count();
+        if before >= AUTHOR_EVENTS_MAX { Err(LogError::AuthorFull) } else { Ok(()) }
     }
 
-    fn note_fork(&mut self, event: &Event) {
-        let is_beside = |entry: &&Entry| {
-            let other = &entry.event;
-            other.author() == event.author()
-                && other.change().is_some()
-                && other.previous() == event.previous()
-        };
-        let other = self.entries.iter().find(is_beside).map(|entry| entry.event.id());
-        if let Some(other) = other.filter(|_| self.forks.len() < FORKS_MAX) {
-            self.forks.push(Fork { author: *event.author(), events: [other, event.id()] });
+    fn note_fork(&mut self, chain: Chain, events: [EventId; 2]) {
+        self.forkers.insert(chain);
+        let author = chain.0;
+        if self.forks.len() < FORKS_MAX {
+            self.forks.push(Fork { author, events });
         }
     }
 
@@ -426,105 +545,10 @@ impl Log {
         }
         Some(past)
     }
-
-    fn everything(&self) -> Past {
-        let mut all = Past::default();
-        (0..self.entries.len()).for_each(|place| all.insert(place));
-        all
-    }
-
-    /// Where an event stands in the order in which they count: behind all that it names; of others, those
-    /// that take a right away come first, then those of higher authors.
-    fn key(&self, place: usize) -> impl Ord {
-        let entry = &self.entries[place];
-        let restricts = entry.event.change().is_some_and(restricts);
-        (entry.depth, Reverse(restricts), Reverse(entry.rank), entry.event.id())
-    }
-
-    /// What follows from a set of events that has all that its members name.
-    fn evaluate(&self, set: &Past) -> Known {
-        let void = self.overruled(set);
-        let mut idle = BTreeMap::new();
-        let mut state = State::founded(&self.entries[0].event).expect("the first event founds");
-        for place in self.order.iter().copied().filter(|place| *place > 0 && set.contains(*place)) {
-            let event = &self.entries[place].event;
-            if void.contains(place) {
-                idle.insert(event.id(), Verdict::Overruled);
-            } else if state.standing(event).is_err() {
-                idle.insert(event.id(), Verdict::Superseded);
-            } else {
-                state.apply(event);
-            }
-        }
-        Known { state, idle }
-    }
-
-    /// The events of a set that others of it make void. Whoever makes one void stands higher than its author, or is
-    /// its author and leaves, which only somebody higher makes void: so going from the highest down, and at
-    /// each height from those who leave, needs no second look.
-    fn overruled(&self, set: &Past) -> Past {
-        let in_set = || self.order.iter().copied().filter(|place| set.contains(*place));
-        let is_restricting = |place: &usize| {
-            let entry = &self.entries[*place];
-            let (change, is_above) = (entry.event.change(), entry.rank > Role::Member);
-            change.is_some_and(|change| restricts(change) && (is_above || *change == Change::Leave))
-        };
-        let mut highest_first: Vec<usize> = in_set().filter(is_restricting).collect();
-        highest_first.sort_by_key(|place| {
-            let entry = &self.entries[*place];
-            (Reverse(entry.rank), entry.event.change() != Some(&Change::Leave))
-        });
-        let mut void = Past::default();
-        for over in highest_first {
-            if void.contains(over) {
-                continue;
-            }
-            for place in in_set() {
-                if self.forbids(over, place) {
-                    void.insert(place);
-                }
-            }
-        }
-        void
-    }
-
-    /// Whether `over` takes away the right to `place`, and neither author knew of the other.
-    fn forbids(&self, over: usize, place: usize) -> bool {
-        let (taker, other) = (&self.entries[over], &self.entries[place]);
-        let is_concurrent =
-            over != place && !taker.past.contains(place) && !other.past.contains(over);
-        if !is_concurrent {
-            return false;
-        }
-        let (Some(taken), Some(change)) = (taker.event.change(), other.event.change()) else {
-            return false;
-        };
-        let by = other.event.author();
-        match taken {
-            Change::Leave => {
-                by == taker.event.author() && other.rank <= taker.rank && *change != Change::Leave
-            }
-            _ if other.rank >= taker.rank => false,
-            Change::Remove(member) => by == member,
-            Change::Appoint { member, role: Office::Member } => {
-                by == member && other.rank > Role::Member
-            }
-            Change::Revoke(token) => matches!(change, Change::Admit(join) if join.token() == token),
-            Change::Decide(policy) => {
-                matches!(change, Change::Invite { .. } | Change::Admit(_))
-                    && !policy.allows(other.rank)
-            }
-            _ => false,
-        }
-    }
 }
 
-/// Whether an event takes a right away.
-fn restricts(change: &Change) -> bool {
-    match change {
-        Change::Leave | Change::Remove(_) | Change::Revoke(_) => true,
-        Change::Appoint { role, .. } => *role == Office::Member,
-        Change::Decide(policy) => !policy.allows(Role::Member),
-        Change::Invite { .. } | Change::Admit(_) | Change::Rename(_) => false,
-    }
+fn first_alone() -> Past {
+    let mut first = Past::default();
+    first.insert(0);
+    first
 }

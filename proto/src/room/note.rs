@@ -228,6 +228,11 @@ impl Note {
         Ok(note)
     }
 
+    /// Whether a body says something in a room, rather than about one.
+    pub fn is_said(body: &[u8]) -> bool {
+        body.first() == Some(&SAID)
+    }
+
     /// Events as notes, each as full as an envelope of `class` allows, or one event long.
     pub fn pages<'a>(events: impl IntoIterator<Item = &'a Event>, class: SizeClass) -> Vec<Self> {
         let (mut pages, mut page, mut length) = (Vec::new(), Vec::new(), 2);

@@ -29,6 +29,12 @@ impl Past {
         }
     }
 
+    /// Whether all of another set are in this one.
+    pub(super) fn has_all(&self, other: &Self) -> bool {
+        let mine = self.0.iter().copied().chain(std::iter::repeat(0));
+        other.0.iter().zip(mine).all(|(theirs, mine)| theirs & !mine == 0)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
@@ -47,5 +53,6 @@ mod tests {
         one.add(&other);
         let has: Vec<_> = (0..1_100).filter(|place| one.contains(*place)).collect();
         assert_eq!((has, one.len()), (vec![3, 64, 1_000], 3));
+        assert!(one.has_all(&other) && !other.has_all(&one) && one.has_all(&Past::default()));
     }
 }

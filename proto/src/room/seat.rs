@@ -25,6 +25,8 @@ use crate::verified::Verified;
 pub const ASK_AGAIN: Span = Span::from_mins(1);
 /// How often that time doubles while nothing new comes.
 const DOUBLINGS_MAX: u32 = 6;
+/// How many members on each side, in the order of keys, are told of a fork.
+const TOLD_OF_FORKS: usize = 4;
 /// Events travel in envelopes of this size.
 const PAGE: SizeClass = SizeClass::K16;
 
@@ -33,12 +35,12 @@ const PAGE: SizeClass = SizeClass::K16;
 pub struct Seat {
     me: KeyPair,
     log: Log,
-    talk: Talk,
+    pub(super) talk: Talk,
     /// The number of what we said last, and what it is called.
-    said: u64,
-    last: Option<MessageId>,
+    pub(super) said: u64,
+    pub(super) last: Option<MessageId>,
     /// Since which number of ours each member hears us, and what they drew when they joined.
-    audience: BTreeMap<PublicKey, ([u8; 32], u64)>,
+    pub(super) audience: BTreeMap<PublicKey, ([u8; 32], u64)>,
     /// When each member was last told what they lacked.
     answered: BTreeMap<PublicKey, Time>,
     /// Whom we asked last for what we lack, and when we may ask again.
@@ -90,6 +92,17 @@ impl Seat {
     /// What has been said.
     pub const fn talk(&self) -> &Talk {
         &self.talk
+    }
+
+    /// The number of what we said last; 0 if we have said nothing.
+    pub const fn said(&self) -> u64 {
+        self.said
+    }
+
+    /// Takes back what waited for events before the seat was restored.
+    pub fn hold_again(&mut self, author: PublicKey, first: u64, said: Said) {
+        // It waits now as it did.
+        let _ = self.talk.hear(&self.log, author, first, said);
     }
 
     /// Whether somebody is a fellow member: notes of theirs pass where strangers wait.
@@ -194,7 +207,8 @@ impl Seat {
     }
 
     fn lacks(&self) -> bool {
-        self.is_member() && !(self.log.missing().is_empty() && self.talk.is_complete())
+        let has_fellows = self.is_member() && self.state().members().len() > 1;
+        has_fellows && !(self.log.missing().is_empty() && self.talk.is_complete())
     }
 
     fn want(&mut self, from: PublicKey, now: Time, steps: &mut Vec<Step>) {
@@ -273,7 +287,7 @@ impl Seat {
             }
             // They are in, and perhaps have not got the log.
             Ok(_) if self.may_answer(from, now) => send_events(from, self.log.events(), steps),
-            Err(LogError::NotEntitled(refused)) => {
+            Err(LogError::NotEntitled(refused)) if self.may_answer(from, now) => {
                 let (room, fresh) = (self.log.room(), *join.fresh());
                 let note = Note::Refuse { room, fresh, reason: Refusal::of(refused) };
                 steps.push(Step::Send { to: *from, note });
@@ -296,7 +310,10 @@ impl Seat {
                 new.extend(ids);
             }
         }
-        steps.extend(self.log.forks()[forks..].iter().copied().map(Step::Forked));
+        for fork in self.log.forks()[forks..].iter().copied() {
+            self.pass_on(&fork, from, steps);
+            steps.push(Step::Forked(fork));
+        }
         for id in &new {
             steps.push(Step::Changed(*id));
             self.greet(id, steps);
@@ -304,6 +321,22 @@ impl Seat {
         if !new.is_empty() {
             self.tries = 0;
             steps.extend(self.talk.look_again(&self.log).into_iter().filter_map(shown));
+        }
+    }
+
+    /// What proves that somebody has forked goes to the next members on both sides in the order of keys, each of whom
+    /// does the same: so all learn of it, whoever of them was told first.
+    fn pass_on(&self, fork: &Fork, from: &PublicKey, steps: &mut Vec<Step>) {
+        let events: Vec<_> = fork.events.iter().filter_map(|id| self.log.get(id)).collect();
+        let (me, members) = (self.me.public(), self.state().members());
+        let after = (Bound::Excluded(me), Bound::Unbounded);
+        let above = members.range(after).chain(members.iter()).map(|(key, _)| *key);
+        let below = members.range(..me).rev().chain(members.iter().rev()).map(|(key, _)| *key);
+        let neighbours = above.take(TOLD_OF_FORKS).chain(below.take(TOLD_OF_FORKS));
+        let told: BTreeSet<_> =
+            neighbours.filter(|key| *key != me && key != from && *key != fork.author).collect();
+        for to in told {
+            send_events(&to, events.iter().copied(), steps);
         }
     }
 

@@ -179,7 +179,7 @@ impl Policy {
     }
 
     /// Whether whoever stands there may invite and let in.
-    pub(super) fn allows(self, rank: Role) -> bool {
+    pub(crate) fn allows(self, rank: Role) -> bool {
         match self {
             Self::Everybody => true,
             Self::Admins => rank >= Role::Admin,
@@ -227,6 +227,16 @@ impl State {
     /// Whether somebody belongs to it: what they say in it may be shown, and passes where strangers wait.
     pub fn is_member(&self, key: &PublicKey) -> bool {
         self.members.contains_key(key)
+    }
+
+    /// Who has belonged to it and does not any more.
+    pub fn former(&self) -> impl Iterator<Item = &PublicKey> {
+        self.former.iter()
+    }
+
+    /// Whether somebody has belonged to it and does not any more.
+    pub fn was_member(&self, key: &PublicKey) -> bool {
+        self.former.contains(key)
     }
 
     /// The invitations that the room knows, by the keys of their tokens.

@@ -25,7 +25,7 @@ const GAPS_MAX: usize = 256;
 /// What a member has heard in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Talk {
-    authors: BTreeMap<PublicKey, Numbers>,
+    pub(super) authors: BTreeMap<PublicKey, Numbers>,
     held: VecDeque<Held>,
     /// What waits of people who are no members as far as we know.
     strange: VecDeque<Held>,
@@ -67,14 +67,14 @@ pub enum Heard {
 
 /// Which numbers of an author have come since they joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Numbers {
+pub(super) struct Numbers {
     /// What they drew then: whoever comes back counts anew.
-    membership: [u8; 32],
-    highest: u64,
+    pub(super) membership: [u8; 32],
+    pub(super) highest: u64,
     /// The id of the highest.
-    last: Option<MessageId>,
+    pub(super) last: Option<MessageId>,
     /// First and last missing number, by the first.
-    gaps: BTreeMap<u64, u64>,
+    pub(super) gaps: BTreeMap<u64, u64>,
 }
 
 impl Talk {
@@ -151,6 +151,17 @@ impl Talk {
             .chain(&self.strange)
             .flat_map(|held| held.said.heads.as_slice().iter().map(|id| (*id, held.author)));
         named.filter(|(id, _)| !log.contains(id)).collect()
+    }
+
+    /// All that waits, with what it is called, who said it and the number of the first thing of theirs that was for us.
+    pub fn held(&self) -> impl Iterator<Item = (MessageId, &PublicKey, u64, &Said)> {
+        let all = self.held.iter().chain(&self.strange).chain(&self.doubtful);
+        all.map(|held| (held.said.id(&held.author), &held.author, held.first, &held.said))
+    }
+
+    /// How many of an author are missing directly before a number of theirs.
+    pub fn missing_before(&self, author: &PublicKey, sequence: u64) -> u64 {
+        self.authors.get(author).map_or(0, |numbers| numbers.missing_before(sequence))
     }
 
     /// How much of an author is missing in all, as far as it is remembered.

@@ -19,6 +19,7 @@ mod draining;
 mod durability;
 mod features;
 mod fences;
+mod gathering;
 mod hostile;
 mod memory;
 mod outages;

@@ -13,6 +13,7 @@ mod profiles;
 mod reading;
 mod requests;
 mod revising;
+mod rooming;
 mod searching;
 mod succeeding;
 
@@ -61,6 +62,8 @@ struct Person {
     store: MemoryStore<Drawer>,
     /// While the disk hangs, what it has.
     hangs_at: Option<MemoryStore<Drawer>>,
+    /// At which write from now on power goes, before the disk has it.
+    loses_write: Option<usize>,
     online: bool,
     events: Vec<Event>,
     done: Vec<(CommandId, Result<Outcome, CommandError>)>,
@@ -99,8 +102,9 @@ impl Town {
         let agent = Agent::new(Identity::from_seed(&identity), identity, &store, self.now).unwrap();
         let session = SessionId(self.people.len() as u64);
         let (events, done) = (Vec::new(), Vec::new());
-        let (online, hangs_at) = (false, None);
-        let person = Person { session, identity, agent, store, hangs_at, online, events, done };
+        let (online, hangs_at, loses_write) = (false, None, None);
+        let person =
+            Person { session, identity, agent, store, hangs_at, loses_write, online, events, done };
         self.people.insert(name, person);
     }
 
@@ -219,6 +223,16 @@ impl Town {
             while let Some(output) = person.agent.poll_output() {
                 match output {
                     agent::Output::Write(batch) => {
+                        match &mut person.loses_write {
+                            Some(0) => {
+                                person.loses_write = None;
+                                while person.agent.poll_output().is_some() {}
+                                self.restart(name);
+                                return self.connect(name);
+                            }
+                            Some(left) => *left -= 1,
+                            None => {}
+                        }
                         person.store.apply(&batch);
                         if person.hangs_at.is_none() {
                             inputs.push_back(agent::Input::Durable(batch.seq));

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod crowding;
+mod forking;
 mod leaving;
 mod merging;
 mod sizes;
@@ -15,7 +16,7 @@ use comm_proto::address::Address;
 use comm_proto::key::{KeyPair, PublicKey};
 use comm_proto::room::{
     Body, Change, Event, EventId, Heads, Invitation, Join, Log, LogError, Office, RoomName, Taken,
-    admit,
+    Verdict, admit,
 };
 use comm_proto::time::{Span, Time};
 use comm_proto::verified::Verified;
@@ -53,7 +54,10 @@ pub(crate) fn invite(log: &mut Log, by: u8, seed: u16) -> Result<Invitation, Log
 /// Has member `by` bring in `joiner`.
 pub(crate) fn bring_in(log: &mut Log, by: u8, joiner: u8, seed: u16) -> Result<EventId, LogError> {
     let invitation = invite(log, by, seed)?;
-    let join = Join::sign(&invitation, &person(joiner), [joiner; 32]);
+    // Drawn anew for each join.
+    let mut fresh = [joiner; 32];
+    fresh[..2].copy_from_slice(&seed.to_be_bytes());
+    let join = Join::sign(&invitation, &person(joiner), fresh);
     admit(log, &person(by), &join, NOW)
 }
 
@@ -87,12 +91,31 @@ pub(crate) fn forged(
     Event::sign(&person(author), body, NOW)
 }
 
-/// Everything that one log has comes into another.
+/// Everything that one log has comes into another, but for what stands beside other events of its author and nobody has built on.
 pub(crate) fn tell(from: &Log, to: &mut Log) {
     for event in from.events() {
-        let taken = to.take(event.clone()).unwrap();
-        assert_ne!(taken, Taken::Waits);
+        match to.take(event.clone()) {
+            // What is built on such an event waits for it.
+            Ok(taken) => {
+                let is_forked = !(from.forks().is_empty() && to.forks().is_empty());
+                assert!(taken != Taken::Waits || is_forked);
+            }
+            Err(why) => {
+                assert_eq!(why, LogError::Beside);
+                assert!(is_forker(from, event.author()) || is_forker(to, event.author()));
+            }
+        }
     }
+}
+
+pub(crate) fn is_forker(log: &Log, author: &PublicKey) -> bool {
+    log.forks().iter().any(|fork| fork.author == *author)
+}
+
+/// What stands in a log.
+pub(crate) fn standing(log: &Log) -> BTreeSet<EventId> {
+    let stands = |id: &EventId| log.verdict(id) != Some(Verdict::Beside);
+    log.events().map(|event| event.id()).filter(stands).collect()
 }
 
 pub(crate) fn address(number: u8) -> Address {

@@ -5,6 +5,7 @@
 
 mod conversation;
 mod people;
+mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,8 +13,11 @@ use std::time::Duration;
 
 use comm::{Client, ClientError, Config, Event, Events, Message};
 use comm_proto::address::Address;
-use comm_proto::agent::{self, Author, Contact, Entry, MessageNumber, MessageState, Place};
+use comm_proto::agent::{
+    self, Author, Contact, Entry, MessageNumber, MessageState, Place, RoomEvent,
+};
 use comm_proto::identity::{Identity, safety_number};
+use comm_proto::room::RoomId;
 use comm_proto::time::{Span, Time};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -23,6 +27,7 @@ use crate::failure::Failure;
 use crate::input::Typed;
 use crate::line::{Line, Who, Whose};
 use crate::moment::written_at;
+use crate::rooming::Rooming;
 use crate::screen::Screen;
 use crate::shown::{Said, Shown, Talk};
 use crate::stop::Stop;
@@ -62,8 +67,11 @@ pub(crate) struct Chat {
     offline_because: Option<String>,
 }
 
-/// Messages of one person that were printed.
-type Displayed = (Address, Vec<MessageNumber>);
+/// What was printed: messages of one person, or the newest lines of a room.
+enum Displayed {
+    Messages(Address, Vec<MessageNumber>),
+    Room(RoomId),
+}
 
 /// How it goes on after a line.
 #[derive(PartialEq, Eq)]
@@ -208,9 +216,15 @@ impl Chat {
     }
 
     async fn mark_read(&mut self, printed: Result<Option<Displayed>, JoinError>) {
-        if let Ok(Some((contact, numbers))) = printed {
-            // They may have been removed meanwhile.
-            let _gone = self.client.mark_read(contact, &numbers).await;
+        // They may have been removed meanwhile.
+        match printed {
+            Ok(Some(Displayed::Messages(contact, numbers))) => {
+                let _gone = self.client.mark_read(contact, &numbers).await;
+            }
+            Ok(Some(Displayed::Room(room))) => {
+                let _gone = self.client.mark_room_read(room).await;
+            }
+            Ok(None) | Err(_) => {}
         }
     }
 
@@ -222,6 +236,7 @@ impl Chat {
                 self.add_contact(&name, &whose, note.as_deref()).await?
             }
             Line::People(line) => self.obey_about_people(line).await?,
+            Line::Room(order) => self.obey_about_rooms(order).await?,
             Line::NoteContact { who, note } => {
                 let address = self.find(&who).await?;
                 self.note_contact(address, &note).await?
@@ -266,7 +281,10 @@ impl Chat {
     }
 
     async fn send(&mut self, to: &Who, message: String) -> Result<Shown, String> {
-        let to = self.find(to).await?;
+        let to = match self.say_to(to, &message).await? {
+            Ok(address) => address,
+            Err(shown) => return Ok(shown),
+        };
         let message = Message { ttl: self.ttl, ..Message::text(to, message) };
         let entry = self.client.send(message).await.map_err(text)?;
         self.staying.insert(entry.number);
@@ -274,6 +292,9 @@ impl Chat {
     }
 
     async fn reply(&mut self, to: MessageNumber, answer: String) -> Result<Shown, String> {
+        if let Some(shown) = self.reply_in_room(to, &answer).await? {
+            return Ok(shown);
+        }
         let entry = self.client.reply(to, answer, self.ttl).await.map_err(text)?;
         self.staying.insert(entry.number);
         Ok(Talk::Queued(self.said(entry).await).into())
@@ -338,6 +359,9 @@ impl Chat {
     }
 
     async fn message(&mut self, number: MessageNumber) -> Result<Shown, String> {
+        if let Some(shown) = self.room_line(number).await? {
+            return Ok(shown);
+        }
         let entry = self.client.message(number).await.map_err(text)?;
         let entry = entry.ok_or_else(|| format!("there is no message #{}", number.0))?;
         let waits_until = self.client.waits_until(number).await.map_err(text)?;
@@ -366,7 +390,10 @@ impl Chat {
 
     async fn on_event(&mut self, event: &Event) {
         let shown = match event {
-            Event::Agent(event) => self.talk(event).await,
+            Event::Agent(event) => match self.talk(event).await {
+                Some(shown) => shown,
+                None => return,
+            },
             Event::Online { node } => {
                 self.offline_because = None;
                 Shown::Online { node: *node }
@@ -379,33 +406,45 @@ impl Chat {
             }
             Event::Lagged { missed } => Shown::Lagged { missed: *missed },
         };
-        match shown {
+        match &shown {
             Shown::Talk(Talk::Received { is_muted: false, .. }) => {
+                self.screen.show_aloud(&shown).await;
+            }
+            Shown::Rooming(told) if matches!(**told, Rooming::Said(_)) => {
                 self.screen.show_aloud(&shown).await;
             }
             _ => self.screen.show(&shown).await,
         }
-        if let Event::Agent(event) = event
-            && let agent::Event::Received { entry, .. } = &**event
-            && self.is_watched
-        {
-            self.to_be_printed.push((entry.contact, vec![entry.number]));
+        let displayed = match event {
+            Event::Agent(event) => match &**event {
+                agent::Event::Received { entry, .. } => {
+                    Some(Displayed::Messages(entry.contact, vec![entry.number]))
+                }
+                agent::Event::Room(RoomEvent::Said(line)) => Some(Displayed::Room(line.room)),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(displayed) = displayed.filter(|_| self.is_watched) {
+            self.to_be_printed.push(displayed);
             self.follow_printing().await;
         }
     }
 
-    /// What an event of a conversation tells.
-    async fn talk(&mut self, event: &agent::Event) -> Shown {
+    /// What an event of a conversation or a room tells; nothing, if it is not worth a line.
+    async fn talk(&mut self, event: &agent::Event) -> Option<Shown> {
         let talk = match event {
-            agent::Event::Requested { contact } => return self.requested(*contact).await.into(),
+            agent::Event::Requested { contact } => {
+                return Some(self.requested(*contact).await.into());
+            }
             agent::Event::Moved { contact, former, made_at } => {
-                return self.moved(*contact, *former, *made_at).await.into();
+                return Some(self.moved(*contact, *former, *made_at).await.into());
             }
             agent::Event::Profiled { contact, profile } => {
-                return self.profiled(*contact, profile.clone()).await.into();
+                return Some(self.profiled(*contact, profile.clone()).await.into());
             }
             agent::Event::Doubted { contact, doubt } => {
-                return self.doubted(*contact, *doubt).await.into();
+                return Some(self.doubted(*contact, *doubt).await.into());
             }
             agent::Event::Received { entry, is_muted } => {
                 let is_stranger = self.is_new_stranger(entry.contact).await;
@@ -434,11 +473,12 @@ impl Chat {
                 let (number, contact, state) = (*number, *contact, *state);
                 Talk::State { number, name: self.name(contact).await, contact, state }
             }
+            agent::Event::Room(event) => return self.room_news(event).await,
             agent::Event::Unreadable { envelope, reason } => {
                 Talk::Unreadable { envelope: *envelope, reason: reason.clone() }
             }
         };
-        talk.into()
+        Some(talk.into())
     }
 
     fn note_state(&mut self, number: MessageNumber, state: MessageState) {

@@ -51,6 +51,7 @@ fn object(shown: &Shown) -> Value {
             "compared_at": compared_at.map(Time::as_millis)
         }),
         Shown::Acquaintance(told) => told.json(),
+        Shown::Rooming(told) => told.json(),
         Shown::Peers(peers) => list("peers", peers, peer),
         Shown::Contacts(contacts) => list("contacts", contacts, conversation),
         Shown::Help => help(),
@@ -192,7 +193,7 @@ fn object_of(kind: &str, fields: Value) -> Map<String, Value> {
     object
 }
 
-fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
+pub(crate) fn said_object(kind: &str, said: &Said) -> Map<String, Value> {
     let Said { name, entry, answered } = said;
     let mut object = object_of(
         kind,
@@ -269,7 +270,7 @@ fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
     object.insert("supported".to_owned(), json!(is_text));
 }
 
-fn state_into(object: &mut Map<String, Value>, state: &MessageState) {
+pub(crate) fn state_into(object: &mut Map<String, Value>, state: &MessageState) {
     let word = match state {
         MessageState::Queued => "queued",
         MessageState::Accepted => "accepted",

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::acquaintance::Form;
 use crate::lifetime;
+use crate::room_order::{self, RoomOrder};
 use crate::shown::Bell;
 
 /// Entries of a history when no number is given, and the most of one.
@@ -114,6 +115,7 @@ pub(crate) const HELP: &[Group] = &[
             ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
         ],
     ),
+    crate::room_order::GROUP,
     ("the program", &[("/help", "this list"), ("/quit", "end the program")]),
 ];
 
@@ -183,6 +185,7 @@ pub(crate) enum Line {
     Cancel(MessageNumber),
     /// Who may write to us, and links.
     People(PeopleLine),
+    Room(RoomOrder),
     WhoAmI,
     Peers,
     Lifetime(Option<Span>),
@@ -274,6 +277,9 @@ pub(crate) enum LineError {
     Address { word: String, reason: ParseAddressError },
     #[error("{0}")]
     Link(LinkError),
+    /// About a room's name or an invitation.
+    #[error("{0}")]
+    Room(String),
     #[error("there is no command {0}; /help lists all")]
     Unknown(String),
     #[error("usage: {0}")]
@@ -337,6 +343,8 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
     match (command, &words[..]) {
         ("msg", _) => parse_msg(rest),
         ("contact", _) => parse_contact(rest),
+        ("room", _) => room_order::parse(rest).map(Line::Room),
+        ("join", _) => room_order::parse_join(rest).map(Line::Room),
         ("ttl", []) => Ok(Line::Lifetime(None)),
         ("ttl", [time]) => lifetime::parse(time)
             .map(|time| Line::Lifetime(Some(time)))
@@ -375,6 +383,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
 fn parse_word(command: &str) -> Result<Line, LineError> {
     match command {
         "contacts" => Ok(Line::Contacts),
+        "rooms" => Ok(Line::Room(RoomOrder::Rooms)),
         "requests" => Ok(Line::People(PeopleLine::Requests)),
         "blocked" => Ok(Line::People(PeopleLine::Blocked)),
         "conversations" => Ok(Line::Conversations),
@@ -619,6 +628,14 @@ mod tests {
         assert_eq!(parse("/refuse all"), Ok(Line::People(PeopleLine::RefuseAll)));
     }
 
+    fn invitation() -> String {
+        let key = *comm_proto::identity::Identity::from_seed(&[1; 32]).public();
+        let room = comm_proto::room::RoomId::from_bytes([2; 32]);
+        let until = comm_proto::time::Time::from_millis(1);
+        let invitation = comm_proto::room::Invitation::new(room, key, Vec::new(), [3; 32], until);
+        invitation.text().to_string()
+    }
+
     fn text_to(to: Who, text: &str) -> Result<Line, LineError> {
         Ok(Line::Send { to, text: text.to_owned() })
     }
@@ -652,6 +669,9 @@ mod tests {
                 .replace("[on|off]", "on")
                 .replace("[entries]", "entries")
                 .replace("WHO", "44751799")
+                .replace("admin|member", "admin")
+                .replace("[admins]", "admins")
+                .replace("INVITATION", &invitation())
                 .replace("LINK", &link())
                 .replace("WORDS", "hi")
                 .replace("FILE", "a file")

@@ -21,6 +21,8 @@ mod moment;
 mod passphrase;
 mod plain;
 mod prompt;
+mod room_order;
+mod rooming;
 mod said;
 mod screen;
 mod secret;

@@ -65,6 +65,7 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
             verify(&safe(name), *contact, digits, compared_at.map(|at| moments.show(at)))
         }
         Shown::Acquaintance(told) => told.plain(moments),
+        Shown::Rooming(told) => told.plain(moments),
         Shown::Left { waiting } => format!(
             "{} still here; what is not delivered goes on at the next start",
             count(*waiting, "message")
@@ -237,7 +238,7 @@ fn beginning(text: &str) -> String {
 }
 
 /// What an entry says, as far as this program can show it.
-fn body(entry: &Entry) -> String {
+pub(crate) fn body(entry: &Entry) -> String {
     if entry.marks.deleted_at.is_some() {
         return "(deleted)".to_owned();
     }
@@ -378,7 +379,7 @@ fn answers(answered: Option<&Entry>, id: &str) -> String {
     }
 }
 
-fn state_text(state: &MessageState, moments: &Moments) -> String {
+pub(crate) fn state_text(state: &MessageState, moments: &Moments) -> String {
     match state {
         MessageState::Queued => "queued".to_owned(),
         MessageState::Accepted => "accepted".to_owned(),
@@ -512,7 +513,7 @@ fn count(number: usize, thing: &str) -> String {
     count_of(number as u64, thing)
 }
 
-fn count_of(number: u64, thing: &str) -> String {
+pub(crate) fn count_of(number: u64, thing: &str) -> String {
     format!("{number} {}", plural(number, thing))
 }
 

@@ -98,6 +98,11 @@ impl Screen {
         all
     }
 
+    /// Whether objects are printed, which programs read.
+    pub(crate) fn is_for_programs(&self) -> bool {
+        self.json
+    }
+
     /// Whether a person edits lines here.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal.is_some()

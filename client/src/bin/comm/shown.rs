@@ -15,6 +15,7 @@ use comm_proto::succession::Lineage;
 use comm_proto::time::{Span, Time};
 
 use crate::acquaintance::Acquaintance;
+use crate::rooming::Rooming;
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub(crate) enum Shown {
     Verify { name: String, contact: Address, digits: String, compared_at: Option<Time> },
     /// Of who may write to us.
     Acquaintance(Acquaintance),
+    /// Of rooms.
+    Rooming(Box<Rooming>),
     /// The program ends and these have not left the machine.
     Left { waiting: usize },
     /// A line could not be obeyed.
@@ -149,6 +152,12 @@ pub(crate) struct Said {
 impl From<Acquaintance> for Shown {
     fn from(acquaintance: Acquaintance) -> Self {
         Self::Acquaintance(acquaintance)
+    }
+}
+
+impl From<Rooming> for Shown {
+    fn from(rooming: Rooming) -> Self {
+        Self::Rooming(Box::new(rooming))
     }
 }
 

@@ -93,10 +93,10 @@ fn a_member_who_says_much_that_waits_displaces_nothing_of_others() {
 #[test]
 fn what_a_removed_member_says_displaces_nothing_of_other_removed_ones() {
     // An admin removes somebody whom the owner, at once, has the admin removed beside.
-    let old = room_of(5, &[3]);
+    let old = room_of(6, &[3, 4]);
     let mut log = old.clone();
     log.write(&person(3), Change::Remove(key(2)), NOW).unwrap();
-    log.write(&person(0), Change::Remove(key(1)), NOW).unwrap();
+    log.write(&person(4), Change::Remove(key(1)), NOW).unwrap();
     let heads: Vec<_> = old.heads().iter().copied().collect();
     let mut talk = Talk::default();
     assert_eq!(talk.hear(&log, key(2), 1, naming(&log, 1, &heads)), Heard::NotAMember);
@@ -131,41 +131,43 @@ fn events_of_a_member_that_wait_displace_none_of_others_and_invented_people_have
     assert_eq!(log.take(before.clone()), Ok(Taken::New(vec![before.id(), honest.id()])));
 }
 
-/// Events side by side with ids that come first, and as deep as they like.
-fn branch_out(log: &mut Log, author: u8) {
-    let since = log.state().members()[&key(author)].since;
-    let mut made = 0;
-    for text in 0_u32.. {
-        let token = person(200).public();
-        let expires_at = NOW + comm_proto::time::Span::from_secs(1 + u64::from(text));
-        let event = forged(log, author, None, &[since], Change::Invite { token, expires_at });
-        if event.id().as_bytes()[0] < 16 {
-            log.take(event).unwrap();
-            made += 1;
-        }
-        if made == HEADS_MAX + 4 {
-            return;
+/// Events side by side of many members, with ids that come first.
+fn branch_out(log: &mut Log, authors: std::ops::Range<u8>) {
+    for author in authors {
+        let since = [log.state().members()[&key(author)].since];
+        for text in 0_u32.. {
+            let token = person(200).public();
+            let expires_at = NOW + comm_proto::time::Span::from_secs(1 + u64::from(text));
+            let event = forged(log, author, None, &since, Change::Invite { token, expires_at });
+            if event.id().as_bytes()[0] < 16 {
+                log.take(event).unwrap();
+                break;
+            }
         }
     }
 }
 
 #[test]
-fn whoever_was_let_in_after_a_member_who_branches_out_is_heard_and_acts_all_the_same() {
-    let mut log = room_of(5, &[]);
-    branch_out(&mut log, 1);
+fn whoever_was_let_in_after_members_who_branch_out_is_heard_and_acts_all_the_same() {
+    const MANY: u8 = HEADS_MAX as u8 + 4;
+    const LATER: u8 = 5 + 2 * MANY;
+    let mut log = room_of(LATER + 1, &[]);
+    branch_out(&mut log, 5..5 + MANY);
+    assert!(log.heads().len() > HEADS_MAX);
     let mut reader = Seat::take(person(0), log.clone());
-    let mut later = Seat::take(person(4), log.clone());
+    let mut later = Seat::take(person(LATER), log.clone());
     let (_, steps) = later.say(ContentType::TEXT, b"here".to_vec()).unwrap();
     let note = steps.into_iter().find_map(|step| match step {
         Step::Send { to, note } if to == key(0) => Some(note),
         _ => None,
     });
-    let heard = reader.hear(key(4), note.unwrap(), NOW);
+    let heard = reader.hear(key(LATER), note.unwrap(), NOW);
     assert!(matches!(&heard[..], [Step::Heard(Heard::Shown { .. })]), "{heard:?}");
     let mut theirs = log.clone();
-    invite(&mut theirs, 4, 90).unwrap();
+    invite(&mut theirs, LATER, 90).unwrap();
     super::appoint(&mut log, 3, Office::Admin);
-    branch_out(&mut log, 2);
+    branch_out(&mut log, 5 + MANY..5 + 2 * MANY);
+    assert!(log.heads().len() > HEADS_MAX);
     log.write(&person(3), Change::Rename(name("as an admin")), NOW).unwrap();
     assert_eq!(log.state().name().as_str(), "as an admin");
 }

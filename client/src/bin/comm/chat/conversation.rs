@@ -8,7 +8,7 @@ use comm_proto::agent::{Author, Entry, MessageNumber, Place, ReceiptRule, Summar
 use comm_proto::payload::ContentType;
 use comm_proto::time::Span;
 
-use super::{Chat, text};
+use super::{Chat, Displayed, text};
 use crate::export;
 use crate::line::{Origin, Who};
 use crate::shown::{Shown, Talk};
@@ -114,7 +114,8 @@ impl Chat {
         for entry in entries {
             said.push(self.said(entry).await);
         }
-        self.to_be_printed.extend(read);
+        let read = read.into_iter();
+        self.to_be_printed.extend(read.map(|(of, numbers)| Displayed::Messages(of, numbers)));
         Ok(Talk::History(said).into())
     }
 
