@@ -208,7 +208,11 @@ impl Forwarder {
     async fn ask(&self, lease: &mut Option<Lease>) -> Result<IpAddr, MappingError> {
         let router = (self.find)()?;
         let address = IpAddr::V4(router.address);
-        let is_renewed = match lease.as_mut().filter(|lease| lease.router() == address) {
+        // By another address of this machine or another router nobody comes any more, or somebody else does.
+        if let Some(left) = lease.take_if(|lease| !lease.is_of(&router)) {
+            remove(left).await;
+        }
+        let is_renewed = match lease.as_mut() {
             // A router that was restarted may speak otherwise now.
             Some(before) => before.renew().await.is_ok(),
             None => false,

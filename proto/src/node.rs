@@ -231,7 +231,7 @@ impl Node {
             Input::Command(Command::Bootstrap(contacts)) => self.on_bootstrap(turn, contacts)?,
             Input::Command(Command::Endpoints(endpoints)) => self.on_endpoints(turn, endpoints),
             Input::Command(Command::Drain) => self.on_drain(turn),
-            Input::Command(Command::Stay) => self.on_stay(),
+            Input::Command(Command::Stay) => self.on_stay(turn),
         }
         self.finish_searches(turn)?;
         self.forget_clocks_of_the_gone();

@@ -14,7 +14,7 @@ use comm_proto::rejection::Rejection;
 use comm_proto::wire;
 use prost::Message;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Status, Streaming};
 use tracing::debug;
 
@@ -55,6 +55,9 @@ pub(super) fn keep(peers: &Peers, to: &Contact, open: bool) {
     if known.is_none() && streams.len() >= peers.0.limits().listens {
         debug!(peer = %to.address(), "too many streams for pushes are open");
         return;
+    }
+    if known.is_some() {
+        peers.0.inbox.listen_closed(to.address());
     }
     let task = spawn(peers.clone(), to.clone()).abort_handle();
     streams.insert(to.address(), Listen { to: to.clone(), task });
@@ -112,16 +115,26 @@ async fn hear(
 ) -> Result<(), Status> {
     peers.0.inbox.listen_opened(from);
     let (mut told, mut is_one_lost) = (Instant::now(), false);
-    while let Some(push) = pushes.message().await? {
-        backoff.reset();
-        is_one_lost |= !take(peers, from, push);
+    loop {
         // Whoever sends what cannot be read sends as much of it as they like.
         if is_one_lost && told.elapsed() >= TOLD_EVERY {
             peers.0.inbox.listen_opened(from);
             (told, is_one_lost) = (Instant::now(), false);
         }
+        let coming = pushes.message();
+        let came = match is_one_lost {
+            true => timeout(TOLD_EVERY, coming).await.ok().transpose()?,
+            false => Some(coming.await?),
+        };
+        match came {
+            Some(Some(push)) => {
+                backoff.reset();
+                is_one_lost |= !take(peers, from, push);
+            }
+            Some(None) => return Ok(()),
+            None => {}
+        }
     }
-    Ok(())
 }
 
 /// Whether the push has reached the inbox.

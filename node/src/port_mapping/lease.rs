@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crab_nat::{PortMapping, PortMappingType, natpmp};
 
+use super::router::Router;
 use super::{HASTE, LEASE_SECS, MappingError, PATIENCE, RENEW_MAX, RENEW_MIN, refused, upnp};
 
 /// What a router has given.
@@ -20,6 +21,14 @@ pub(super) enum Lease {
 }
 
 impl Lease {
+    /// Whether it is of this router, and leads to where that reaches this machine now.
+    pub(super) fn is_of(&self, router: &Router) -> bool {
+        match self {
+            Self::Asked(mapping) => IpAddr::from(mapping.gateway()) == IpAddr::V4(router.address),
+            Self::Upnp(lease) => lease.is_of(router),
+        }
+    }
+
     /// Who has given it.
     pub(super) fn router(&self) -> IpAddr {
         match self {

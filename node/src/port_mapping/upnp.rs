@@ -128,6 +128,11 @@ impl Lease {
         answer(removing).await
     }
 
+    /// Whether it is of this router, and leads to where that reaches this machine now.
+    pub(super) fn is_of(&self, router: &Router) -> bool {
+        (self.router.address, self.router.client) == (router.address, router.client)
+    }
+
     pub(super) fn router(&self) -> IpAddr {
         self.router.address.into()
     }

@@ -212,11 +212,13 @@ impl Node {
                 continue;
             }
             bytes += if came.insert(id) { envelope.body().len() } else { 0 };
+            let tellers = self.fetching.tellers(&id);
             self.fetching.settled(&id);
             // Nobody may want it any more by now.
             if let Some(origin) = self.collected_by(turn, &envelope.mailbox(), from)
                 && let Taken::Refused(reason) = self.take(turn, envelope, origin)?
             {
+                self.lose_if_full(turn, &tellers, &reason);
                 self.fetch_again_if_busy(turn, &id, &from.address(), &reason);
                 self.note_refusal(reason);
             }
@@ -230,6 +232,13 @@ impl Node {
             }
         }
         self.fetch_ended(turn, &from.address(), asked, handed)
+    }
+
+    /// What there was no room for is to be told again, by whoever has told of it.
+    fn lose_if_full(&mut self, turn: Turn<'_>, tellers: &[Address], reason: &Rejection) {
+        if matches!(reason, Rejection::Busy | Rejection::StoreFull) {
+            tellers.iter().for_each(|teller| self.fetching.lose(teller, turn.now));
+        }
     }
 
     /// What there was no room for just now is still wanted: its reader need not wait for the next subscription.

@@ -288,8 +288,10 @@ impl Node {
     }
 
     /// From now on the node is an ordinary one again.
-    pub(super) fn on_stay(&mut self) {
+    pub(super) fn on_stay(&mut self, turn: Turn<'_>) {
         self.drain = Drain::Not;
+        // What it was told of meanwhile it did not listen to.
+        self.collect_again_by(turn.now);
     }
 
     /// When handing over goes on.

@@ -145,6 +145,13 @@ impl Fetching {
         }
     }
 
+    /// Something that `source` has told is forgotten: what waits there is to be told once more.
+    pub(super) fn lose(&mut self, source: &Address, now: Time) {
+        if let Some(known) = self.sources.get_mut(source) {
+            known.heard_since = known.heard_since.map(|_| now);
+        }
+    }
+
     /// Whether nothing was lost of what `source` has told since then.
     pub(super) fn has_heard_all_since(&self, source: &Address, then: Time) -> bool {
         let since = self.sources.get(source).and_then(|known| known.heard_since);
@@ -252,6 +259,12 @@ impl Fetching {
         self.drop_unneeded(source);
     }
 
+    /// Who has told of it.
+    pub(super) fn tellers(&self, id: &EnvelopeId) -> Vec<Address> {
+        let of = |wanted: &Wanted| wanted.told.iter().chain(&wanted.asked).copied().collect();
+        self.wanted.get(id).map(of).unwrap_or_default()
+    }
+
     /// Whether it has not come yet.
     pub(super) fn is_wanted(&self, id: &EnvelopeId) -> bool {
         self.wanted.contains_key(id)
@@ -301,6 +314,7 @@ impl Fetching {
     /// There is no way to `source` any more: what it has told of is left to others.
     pub(super) fn lost(&mut self, source: &Address) {
         let Some(known) = self.sources.get_mut(source) else { return };
+        known.heard_since = None;
         let queue = std::mem::take(&mut known.queue);
         self.places -= queue.len();
         for id in queue.values() {
@@ -331,13 +345,6 @@ impl Fetching {
 }
 
 impl Fetching {
-    /// Something that `source` has told is forgotten: what waits there is to be told once more.
-    fn lose(&mut self, source: &Address, now: Time) {
-        if let Some(known) = self.sources.get_mut(source) {
-            known.heard_since = known.heard_since.map(|_| now);
-        }
-    }
-
     fn make_room_for(&mut self, source: &Address, now: Time) -> bool {
         let own = self.sources.get(source).map_or(0, |source| source.queue.len());
         if own >= SHARE {

@@ -92,6 +92,7 @@ impl Node {
         let delegated = grants.iter().filter(|grant| grant.collector() == self.address);
         let delegated: BTreeSet<_> = delegated.map(|grant| grant.mailbox()).collect();
         let (mut mailboxes, mut found_place) = (BTreeSet::new(), grants.is_empty());
+        let mut is_one_left_out = false;
         for grant in grants {
             if grant.collector() == self.address {
                 found_place |= self.has_room_to_collect(slice::from_ref(&grant));
@@ -106,6 +107,8 @@ impl Node {
             if self.subscribe_peer(turn.now, &grant.mailbox(), from, subscription) {
                 mailboxes.insert(grant.mailbox());
                 found_place = true;
+            } else {
+                is_one_left_out = true;
             }
         }
         if !found_place {
@@ -113,6 +116,8 @@ impl Node {
             return Ok(());
         }
         let (waiting, cursor, more) = self.waiting_in(turn, &mailboxes, after)?;
+        // Whoever is not told everything comes again for it.
+        let more = more || is_one_left_out;
         self.reply(id, Ok(Response::Subscribed { waiting, cursor, more }));
         Ok(())
     }

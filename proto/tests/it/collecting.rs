@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use comm_proto::envelope::{Envelope, EnvelopeId, SizeClass, TTL_DEFAULT};
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientPush, ClientRequest, Request, Response, Waiting};
-use comm_proto::node::Input;
+use comm_proto::node::{Command, Input};
 use comm_proto::rejection::Rejection;
 use comm_proto::time::Span;
 
@@ -243,7 +243,6 @@ fn a_subscription_that_is_not_renewed_opens_nothing_any_more() {
     assert_eq!(world.answer(id), Some(&Err(Rejection::NotGranted)));
 }
 
-/// B25: whoever announces first and then hands nothing over delays nobody for long.
 /// How often `reader` subscribed at `source`.
 fn subscriptions(world: &World, reader: At, source: At) -> usize {
     let source = world.address(source);
@@ -288,6 +287,36 @@ fn where_a_push_may_have_been_lost_the_subscription_is_renewed_within_ten_minute
     assert_eq!(renewed, [0, 3, 0, 1, 0], "the torn one tells nothing yet, the other does again");
 }
 
+#[test]
+fn who_is_not_told_of_all_mailboxes_learns_that_there_is_more() {
+    let mut world = World::with(32, 2, |config| config.subscriptions_max = 1);
+    let reader = KeyPair::from_seed(&fill(66));
+    let until = world.now() + TTL_DEFAULT;
+    let grant = |number| Mailbox::new(number).grant(reader.address(), until);
+    for (numbers, more) in [(vec![1], false), (vec![1, 2], true)] {
+        let grants = numbers.into_iter().map(grant).collect();
+        let id = world.ask_as(reader.public(), 0, Request::Subscribe { grants, after: 0 });
+        let told = Response::Subscribed { waiting: Vec::new(), cursor: 0, more };
+        assert_eq!(world.answer(id), Some(&Ok(told)));
+    }
+}
+
+#[test]
+fn a_relay_that_stays_after_all_asks_for_what_came_while_it_was_leaving() {
+    let mut world = World::of(33, 6);
+    let mailbox = Mailbox::new(1);
+    world.subscribe(0, 1, &mailbox, 0);
+    world.run_for(Span::from_mins(25));
+    world.input(0, Input::Command(Command::Drain));
+    world.run_for(Span::from_mins(1));
+    world.sent.clear();
+    world.input(0, Input::Command(Command::Stay));
+    world.run_for(Span::from_secs(1));
+    let asked: Vec<_> = (1..6).map(|source| subscriptions(&world, 0, source)).collect();
+    assert_eq!(asked, [1; 5]);
+}
+
+/// B25: whoever announces first and then hands nothing over delays nobody for long.
 #[test]
 fn a_source_that_announces_and_stays_silent_does_not_keep_an_envelope_back() {
     for seed in 0..10 {
