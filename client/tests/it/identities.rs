@@ -170,7 +170,7 @@ fn the_fullest_log_holds_no_secret_no_text_and_no_name() {
     bob.say("/quit");
     for (person, home) in [(ann, &ann_home), (bob, &bob_home)] {
         let (status, printed, log) = person.ended_with_all();
-        assert!(status.success());
+        assert!(status.success(), "{status}: {printed}\n{log}");
         assert!(log.contains("TRACE"), "nothing is logged: {log}");
         assert!(printed.contains(text), "nothing is printed: {printed}");
         for secret in secrets(home) {

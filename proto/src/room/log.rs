@@ -528,9 +528,8 @@ impl Log {
     }
 
     fn note_fork(&mut self, chain: Chain, events: [EventId; 2]) {
-        self.forkers.insert(chain);
         let author = chain.0;
-        if self.forks.len() < FORKS_MAX {
+        if self.forkers.insert(chain) && self.forks.len() < FORKS_MAX {
             self.forks.push(Fork { author, events });
         }
     }

@@ -50,6 +50,8 @@ impl Agent {
                 }
                 self.hear_in_room(turn, number, &letter, note)
             }
+            // Perhaps their admission is still on its way: it waits where it is until we have that.
+            Place::Seat(seat) if seat.is_member() && matches!(note, Note::Said { .. }) => Ok(false),
             Place::Seat(_) => Ok(self.pass_over(turn, &letter)),
         }
     }
@@ -67,8 +69,15 @@ impl Agent {
             room.written.insert(hash, letter.payload.sent_at.min(letter.came_at));
         }
         let Some(seat) = room.seat_mut() else { return Ok(false) };
+        let members: Vec<_> = seat.state().members().keys().copied().collect();
         let steps = seat.hear(letter.sender, note, turn.now);
+        let came = |key: &PublicKey| !members.contains(key);
+        let is_somebody_new = seat.state().members().keys().any(came);
         self.carry(turn, number, steps)?;
+        if is_somebody_new {
+            // What they said before we knew of them was left where it was, and comes again.
+            self.subscribe_all(turn);
+        }
         // By now whoever was let in is somebody we know.
         self.note_letter(turn, letter);
         Ok(true)

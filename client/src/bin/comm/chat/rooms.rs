@@ -139,6 +139,12 @@ impl Chat {
             Err(unknown) => unknown,
         };
         let Who::Name(name) = to else { return Err(unknown) };
+        // Whoever names a room chooses its name, and may choose somebody's digits.
+        let is_digits = name.len() >= DIGITS && name.bytes().all(|one| one.is_ascii_hexdigit());
+        let member = if is_digits { self.member_anywhere(name).await } else { None };
+        if let Some(member) = member {
+            return Ok(Ok(member));
+        }
         match self.room_called(name).await {
             Ok(room) => self.say_in(room.id, message.to_owned(), None).await.map(Err),
             Err(ambiguous) if ambiguous.starts_with("several") => Err(ambiguous),
