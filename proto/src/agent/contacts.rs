@@ -195,9 +195,10 @@ impl People {
         self.lookups.remove(&number);
     }
 
-    /// The contact who had this key.
-    pub(super) fn who_had(&self, key: &PublicKey) -> Option<(u32, &ContactRecord)> {
-        let had = |record: &ContactRecord| record.is_present() && record.tie.former().contains(key);
+    /// The contact who had such a key.
+    pub(super) fn who_had(&self, is: impl Fn(&PublicKey) -> bool) -> Option<(u32, &ContactRecord)> {
+        let had =
+            |record: &ContactRecord| record.is_present() && record.tie.former().iter().any(&is);
         self.records
             .iter()
             .find(|(_, record)| had(record))
@@ -206,14 +207,15 @@ impl People {
 
     /// Contacts who are to be told that we have another key.
     pub(super) fn owed(&self) -> impl Iterator<Item = u32> {
-        let is_owed = |record: &ContactRecord| record.is_present() && record.tie.is_owed;
+        let is_owed = |record: &ContactRecord| record.is_chosen() && record.tie.is_owed;
         self.records.iter().filter(move |(_, record)| is_owed(record)).map(|(number, _)| *number)
     }
 
-    /// Contacts to whom the person turned, and who have written. Who only acknowledges may not have let us in.
+    /// Contacts to whom the person wrote or gave a name, and who have written. Who only acknowledges may not have let
+    /// us in; whom we have only let in is told nothing by that.
     pub(super) fn acquainted(&self) -> impl Iterator<Item = (u32, &ContactRecord)> {
         let all = self.records.iter().map(|(number, record)| (*number, record));
-        all.filter(|(_, record)| record.is_chosen() && !record.received.is_empty())
+        all.filter(|(_, record)| record.is_sought() && !record.received.is_empty())
     }
 
     fn find_name(&self, name: &str) -> Option<u32> {
@@ -293,8 +295,14 @@ impl Agent {
     }
 
     /// The number of whoever has this address and whom the person turns to; they become a contact if they
-    /// were none.
+    /// were none. A key that a contact has left is nobody's, unless the person has let it in.
     pub(super) fn know(&mut self, turn: Turn<'_>, address: Address) -> Result<u32, Refusal> {
+        self.check_not_left(address)?;
+        self.know_anyway(turn, address)
+    }
+
+    /// As [`Self::know`], also for a key that a contact has left.
+    pub(super) fn know_anyway(&mut self, turn: Turn<'_>, address: Address) -> Result<u32, Refusal> {
         if address == self.address() {
             return Err(CommandError::Own.into());
         }
@@ -503,6 +511,7 @@ impl Agent {
             let (key, established) = (record.key, record.established);
             let (sent, previous, received) = (record.sent, record.previous, record.received);
             let (is_fellow, admission) = (true, Admission::Stranger);
+            let is_only_told = record.is_only_told;
             let blank = ContactRecord::new(record.address, digits(record.address));
             self.write_contact(
                 number,
@@ -511,6 +520,7 @@ impl Agent {
                     card: record.card,
                     established,
                     sent,
+                    is_only_told,
                     previous,
                     received,
                     is_fellow,

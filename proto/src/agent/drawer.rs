@@ -66,6 +66,10 @@ impl Drawer {
     pub(super) const OF_ROOMS: [Self; 5] =
         [Self::Rooms, Self::RoomEvents, Self::RoomHeld, Self::RoomOrder, Self::Deliveries];
 
+    /// Those that are about a conversation, by the number of its contact.
+    pub(super) const OF_CONVERSATIONS: [Self; 6] =
+        [Self::History, Self::Ids, Self::Waiting, Self::Unread, Self::Receipts, Self::Requests];
+
     /// A stable name, for stores that name their tables.
     pub const fn name(self) -> &'static str {
         match self {

@@ -206,15 +206,7 @@ impl Agent {
     /// Deletes all that was said with a contact.
     pub(super) fn forget_history(&mut self, contact: u32) {
         let next = contact.saturating_add(1);
-        let drawers = [
-            Drawer::History,
-            Drawer::Ids,
-            Drawer::Waiting,
-            Drawer::Unread,
-            Drawer::Receipts,
-            Drawer::Requests,
-        ];
-        for drawer in drawers {
+        for drawer in Drawer::OF_CONVERSATIONS {
             self.journal.delete_range(drawer, key(contact, 0), key(next, 0));
         }
     }

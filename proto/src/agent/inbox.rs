@@ -19,7 +19,8 @@ use crate::time::{Span, Time};
 use super::entry::{Author, Entry, Marks, Place, Steps};
 use super::io::{CommandError, Drawer, Event, Output};
 use super::mailboxes::CREDIT;
-use super::profiles::read_profile;
+use super::profiles::{is_ahead, read_profile};
+use super::received::Received;
 use super::records::{Change, Letter, Revision};
 use super::requests::Door;
 use super::succeeding::{Verdict, read_letter};
@@ -146,7 +147,8 @@ impl Agent {
         let is_of_room = opened.payload.content_type == ContentType::ROOM;
         let verdict = self.judge(&opened.sender, &opened.payload, turn.now);
         let may_pass = verdict.is_some() || is_of_room;
-        if verdict == Some(Verdict::Shut) || !may_pass && self.is_shut_out(&sender, turn.now) {
+        let is_shut = verdict == Some(Verdict::Shut) || is_early(&opened, turn.now);
+        if is_shut || !may_pass && self.is_shut_out(&sender, turn.now) {
             return Ok(());
         }
         match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
@@ -237,6 +239,10 @@ impl Agent {
         self.change_contact(contact, |record| {
             record.established = true;
             (were_missing, is_first) = (record.received.missing(), record.received.is_empty());
+            if is_first && !record.tie.former().is_empty() {
+                // Their counts go on under another key; what came before is not missing there.
+                record.received = Received::begun_before(sequence);
+            }
             place = record.received.note(sequence, number);
             missing_before = record.received.missing_before(sequence);
             missing = record.received.missing();
@@ -322,6 +328,11 @@ impl Agent {
     fn leave_unread(&mut self, envelope: &Envelope, reason: String) {
         self.event(Event::Unreadable { envelope: envelope.id(), reason });
     }
+}
+
+/// Whether it is a profile whose day has not come, by whichever clock is wrong: it comes again.
+fn is_early(opened: &Opened, now: Time) -> bool {
+    read_profile(&opened.sender, &opened.payload).is_some_and(|profile| is_ahead(&profile, now))
 }
 
 /// By day of expiry, so that what cannot come again is forgotten by the day.

@@ -320,6 +320,14 @@ pub enum CommandError {
     /// Nothing is in doubt.
     #[error("the key of {0} is not in doubt")]
     NoDoubt(Address),
+    /// A contact left the key that has this address.
+    #[error("{former} is an old key of a contact, who is {now} now; write to that")]
+    Moved {
+        /// The address of the key that was left.
+        former: Address,
+        /// The contact's address.
+        now: Address,
+    },
     /// Our own key is not to be used any more.
     #[error("this identity was replaced by {0}; write as that")]
     Replaced(Address),

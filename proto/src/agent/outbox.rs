@@ -176,7 +176,9 @@ impl Agent {
             envelope: None,
         };
         let id = payload_of(&message, to).id(self.identity.public());
+        let goes_by_itself = !is_shown(content_type);
         self.change_contact(contact, |record| {
+            record.is_only_told = goes_by_itself && (record.sent == 0 || record.is_only_told);
             record.sent = message.sequence;
             record.turned_away = false;
             record.previous = Some(id);

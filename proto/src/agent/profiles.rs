@@ -30,13 +30,19 @@ pub(super) fn read_profile(author: &PublicKey, payload: &Payload) -> Option<Prof
     is_one.then(|| Profile::verify(&payload.body, author)).flatten()
 }
 
+/// Whether it is dated so far ahead that nobody takes it yet.
+pub(super) fn is_ahead(profile: &Profile, now: Time) -> bool {
+    profile.made_at() > now + CLOCK_TOLERANCE
+}
+
 impl Agent {
     /// What we say of ourselves, if we ever did.
     pub const fn profile(&self) -> Option<&Profile> {
         self.profile.as_ref()
     }
 
-    /// Says of ourselves who we are from now on; contacts to whom we turned and who have written are told.
+    /// Says of ourselves who we are from now on; contacts to whom we wrote, or gave a name, and who have
+    /// written are told.
     pub(super) fn set_profile(
         &mut self,
         turn: Turn<'_>,
@@ -52,7 +58,7 @@ impl Agent {
 
     /// Nobody takes what a clock that was wrong has dated ahead: it is dated anew.
     pub(super) fn redate_profile(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        let ahead = |profile: &&Profile| profile.made_at() > turn.now + CLOCK_TOLERANCE;
+        let ahead = |profile: &&Profile| is_ahead(profile, turn.now);
         let Some(profile) = self.profile.as_ref().filter(ahead) else { return Ok(()) };
         let again = Profile::new(profile.name().unwrap_or_default(), profile.status(), turn.now);
         again.map_or(Ok(()), |again| self.keep_profile(turn, again))
@@ -91,9 +97,10 @@ impl Agent {
     /// A contact says who they are.
     pub(super) fn on_profile(&mut self, turn: Turn<'_>, contact: u32, profile: Profile) {
         let Some(record) = self.people.get(contact) else { return };
-        let is_ahead = profile.made_at() > turn.now + CLOCK_TOLERANCE;
         let known = record.tie.profile.as_ref();
-        if is_ahead || known.is_some_and(|known| known.made_at() >= profile.made_at()) {
+        if is_ahead(&profile, turn.now)
+            || known.is_some_and(|known| known.made_at() >= profile.made_at())
+        {
             return;
         }
         let address = record.address;

@@ -28,6 +28,11 @@ struct Gap {
 }
 
 impl Received {
+    /// Nothing below number `sequence` is waited for.
+    pub(super) fn begun_before(sequence: u64) -> Self {
+        Self { highest: sequence.saturating_sub(1), gaps: BTreeMap::new() }
+    }
+
     /// Notes that number `sequence` has come as our message `number`; where it belongs.
     pub(super) fn note(&mut self, sequence: u64, number: MessageNumber) -> Place {
         let Some(next) = self.highest.checked_add(1).filter(|next| *next <= sequence) else {

@@ -52,6 +52,8 @@ pub(super) struct ContactRecord {
     pub(super) established: bool,
     /// Sequence number and id of the last message we wrote.
     pub(super) sent: u64,
+    /// Of these the person wrote none: all went by themselves.
+    pub(super) is_only_told: bool,
     pub(super) previous: Option<MessageId>,
     pub(super) received: Received,
     /// After which time what is said from now on disappears.
@@ -157,12 +159,17 @@ impl ContactRecord {
     /// Whether the person wrote to them or named them: more than to let in who asked, which is what an adversary
     /// can bring about who only writes.
     pub(super) fn is_sought(&self) -> bool {
-        self.is_present() && !self.turned_away && (self.sent > 0 || self.is_named)
+        self.is_present() && !self.turned_away && (self.was_written_to() || self.is_named)
     }
 
     /// Whether the person ever turned to them of their own accord.
     pub(super) const fn was_turned_to(&self) -> bool {
-        self.sent > 0 || self.is_named || self.accepted
+        self.was_written_to() || self.is_named || self.accepted
+    }
+
+    /// Whether the person wrote to them: what goes by itself is nobody's word.
+    const fn was_written_to(&self) -> bool {
+        self.sent > 0 && !self.is_only_told
     }
 
     /// Whether they are a contact: let in, and not removed.
@@ -190,6 +197,7 @@ impl ContactRecord {
             card: None,
             established: false,
             sent: 0,
+            is_only_told: false,
             previous: None,
             received: Received::default(),
             timer: Timing::default(),
@@ -213,7 +221,8 @@ impl ContactRecord {
             .u8(u8::from(self.is_named)
                 | u8::from(self.turned_away) << 1
                 | u8::from(self.accepted) << 2
-                | u8::from(self.is_fellow) << 3)
+                | u8::from(self.is_fellow) << 3
+                | u8::from(self.is_only_told) << 4)
             .bytes(&card)
             .u8(u8::from(self.established))
             .u64(self.sent)
@@ -261,6 +270,7 @@ impl ContactRecord {
         let standing = fields.u8()?;
         (record.is_named, record.turned_away) = (standing & 1 != 0, standing & 2 != 0);
         (record.accepted, record.is_fellow) = (standing & 4 != 0, standing & 8 != 0);
+        record.is_only_told = standing & 16 != 0;
         record.card = Card::from_stored(fields.bytes(CARD_LEN_MAX)?);
         record.established = fields.u8()? == 1;
         record.sent = fields.u64()?;

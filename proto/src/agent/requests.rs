@@ -189,7 +189,7 @@ impl Agent {
         }
         let number = match self.people.number_of(&address) {
             Some(number) => number,
-            None => self.know(turn, address)?,
+            None => self.know_anyway(turn, address)?,
         };
         self.shut_out(number, Admission::Blocked);
         Ok(self.people.get(number).map(shown).ok_or(CommandError::NoContact(address))?)

@@ -85,8 +85,8 @@ impl Agent {
         Ok(Outcome::Edited { entry, notice })
     }
 
-    /// Removes one of our messages here, and has it removed there, unless they are blocked: to them nothing is
-    /// said. What is on its way is taken back: nobody should read it any more.
+    /// Removes one of our messages here, and has it removed there, unless they are blocked or a key is not to be used:
+    /// then nothing is said. What is on its way is taken back: nobody should read it any more.
     pub(super) fn delete(
         &mut self,
         turn: Turn<'_>,
@@ -99,7 +99,7 @@ impl Agent {
         }
         let never_left = self.outbox.get(number).is_some_and(|message| message.envelope.is_none());
         let notice = match entry.id {
-            _ if never_left || self.is_blocked(contact) => None,
+            _ if never_left || self.is_blocked(contact) || self.is_silenced(contact) => None,
             None => return Err(CommandError::Nameless(number).into()),
             Some(target) => {
                 self.check_outbox(ttl)?;
@@ -323,7 +323,7 @@ impl Revision {
         }
         match self.change {
             // What is in force stays in sight.
-            Change::Removed if entry.content_type == ContentType::TIMER => false,
+            Change::Removed if is_for_good(entry.content_type) => false,
             Change::Removed => {
                 (entry.marks.edited, entry.marks.deleted_at) = (None, Some(self.at));
                 (entry.body, entry.answers) = (Vec::new(), None);
@@ -352,6 +352,11 @@ impl Revision {
     }
 }
 
+/// Whether nobody can remove what was said: what is in force, and that somebody has another key.
+fn is_for_good(content_type: ContentType) -> bool {
+    matches!(content_type, ContentType::TIMER | ContentType::SUCCESSION)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,8 +380,12 @@ mod tests {
 
     /// Else somebody could set a timer, and have nobody see that it is in force.
     #[test]
-    fn a_text_can_be_removed_and_a_timer_cannot() {
-        for (content_type, is_removed) in [(ContentType::TEXT, true), (ContentType::TIMER, false)] {
+    fn a_text_can_be_removed_and_a_timer_or_a_new_key_cannot() {
+        for (content_type, is_removed) in [
+            (ContentType::TEXT, true),
+            (ContentType::TIMER, false),
+            (ContentType::SUCCESSION, false),
+        ] {
             let mut entry = entry(content_type);
             let removal = Revision::new(2, Time::ZERO, Change::Removed);
             assert_eq!(removal.apply(&mut entry), is_removed);

@@ -17,6 +17,7 @@ use crate::time::Time;
 use super::entry::{Author, MessageNumber, MessageState, Place};
 use super::history::key;
 use super::io::{CommandError, Contact, Drawer, Event, Refusal};
+use super::received::Received;
 use super::records::{
     Admission, ContactRecord, Letter, Outgoing, entry_from_bytes, entry_to_bytes,
 };
@@ -85,29 +86,40 @@ impl Agent {
         let all = lineage.successions();
         // What others hand on is worth nothing.
         let is_authors = sender == lineage.newest() || all.iter().any(|one| one.old() == sender);
-        let is_ahead = all.iter().any(|one| one.made_at() > now + CLOCK_TOLERANCE);
-        if !is_authors || is_ahead {
+        if !is_authors {
             return None;
         }
-        all.iter().enumerate().find_map(|(at, one)| self.judge_one(one, &all[at..], now))
+        let mut verdicts = all.iter().enumerate();
+        let verdict = verdicts.find_map(|(at, one)| self.judge_one(one, &all[at..], now))?;
+        // Whichever clock is wrong, theirs or ours: it comes again, and is followed on its day.
+        let is_ahead = all.iter().any(|one| one.made_at() > now + CLOCK_TOLERANCE);
+        Some(if is_ahead { Verdict::Shut } else { verdict })
     }
 
     /// `rest` begins with `one`.
     fn judge_one(&self, one: &Succession, rest: &[Succession], now: Time) -> Option<Verdict> {
-        if let Some(number) = self.people.number_of(&one.old().address()) {
-            let record = self.people.get(number)?;
-            match record.admission {
-                Admission::Blocked => return Some(Verdict::Shut),
-                Admission::Refused { until } if now < until => return Some(Verdict::Shut),
-                _ if record.is_present() => return self.judge_path(number, record, rest, now),
-                // By a room of ours the old key may be known as well.
-                _ => {}
-            }
+        // Whoever left that key first: what is written with it since, and what the person thinks of that, hides nothing.
+        if let Some((contact, record)) = self.people.who_had(|key| key == one.old()) {
+            let known = record.tie.successor(one.old(), record.key);
+            let claimed = one.new_key().address();
+            let verdict = match record.tie.doubt {
+                // It comes again when the person has decided.
+                Some(_) => Verdict::Shut,
+                None => Verdict::Dispute { contact, claimed },
+            };
+            return (known != Some(*one.new_key())).then_some(verdict);
         }
-        let (contact, record) = self.people.who_had(one.old())?;
-        let known = record.tie.successor(one.old(), record.key);
-        let claimed = one.new_key().address();
-        (known != Some(*one.new_key())).then_some(Verdict::Dispute { contact, claimed })
+        let number = self.people.number_of(&one.old().address())?;
+        let record = self.people.get(number)?;
+        match record.admission {
+            Admission::Blocked => Some(Verdict::Shut),
+            Admission::Refused { until } if now < until => Some(Verdict::Shut),
+            // It comes again when they are let in.
+            Admission::Asking { .. } => Some(Verdict::Shut),
+            _ if record.is_present() => self.judge_path(number, record, rest, now),
+            // By a room of ours the old key may be known as well.
+            _ => None,
+        }
     }
 
     /// Where the keys of a contact lead to, and whether anybody may go there.
@@ -170,14 +182,19 @@ impl Agent {
             }
             None => Vec::new(),
         };
+        self.withdraw_told(turn, contact)?;
         self.close_conversation(contact);
         self.people.rename(contact);
         let digits = self.people.digits(newest.address());
+        let is_owed = self.succeeding.lineage.is_some();
         self.change_contact(contact, |record| {
             left.into_iter().for_each(|key| record.tie.leave(key));
             record.is_fellow |= is_fellow;
             (record.address, record.key) = (newest.address(), Some(newest));
             (record.card, record.established, record.compared_at) = (None, false, None);
+            // What the old key knows of us the new one may not, and its numbers may have been a thief's.
+            (record.tie.is_owed, record.tie.told_profile) = (is_owed, None);
+            record.received = Received::default();
             if !is_named {
                 record.name = digits;
             }
@@ -189,6 +206,18 @@ impl Agent {
             self.on_message(turn, contact, letter)?;
         }
         self.advance_contact(turn, contact)
+    }
+
+    /// What a contact is told of us by itself is told to their new key, and not to whoever has the old one.
+    fn withdraw_told(&mut self, turn: Turn<'_>, contact: u32) -> Result<(), StoreError> {
+        for content_type in [ContentType::SUCCESSION, ContentType::PROFILE] {
+            for number in self.outbox.numbers_of_type(content_type) {
+                if self.outbox.get(number).is_some_and(|message| message.contact == contact) {
+                    self.withdraw(turn, number)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A contact's key cannot be trusted as before: nothing is said to them until the person has decided. What was
@@ -229,6 +258,21 @@ impl Agent {
         }
     }
 
+    /// Whether nobody has left the key with this address, or they were let in under it: a thief may have it, to whom
+    /// nothing is said by mistake.
+    pub(super) fn check_not_left(&self, address: Address) -> Result<(), CommandError> {
+        let now = self.people.who_had(|key| key.address() == address);
+        match now.filter(|_| self.number_of_present(&address).is_err()) {
+            Some((_, record)) => Err(CommandError::Moved { former: address, now: record.address }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nothing can be said to a contact, as far as keys go.
+    pub(super) fn is_silenced(&self, contact: u32) -> bool {
+        self.people.get(contact).is_some_and(|record| self.check_keys(record).is_err())
+    }
+
     /// Tells those who do not know yet that our key is another one. One letter to each is on its way at a time, and
     /// the next leaves when its time is over unread.
     pub(super) fn tell_lineage(&mut self, turn: Turn<'_>) {
@@ -261,6 +305,8 @@ impl Agent {
             super::inbox::entry_of(letter.clone(), Content::Other { content_type, body });
         entry.author = Author::Them { missing_before: 0, place: Place::InTurn };
         self.write_entry(contact, &entry);
+        // Also who does not hear of it now finds that there is something to look at.
+        self.note_unread(contact, &entry);
     }
 }
 
@@ -323,11 +369,35 @@ pub fn hand_over(
         vec![put(LINEAGE), Write::Delete { table: Drawer::Meta, key: cards::PREKEYS.to_vec() }];
     leave_outbox(turn, &mut writes)?;
     leave_rooms(turn, &mut writes)?;
-    let to_tell = owe_everybody(turn, &mut writes)?;
+    let to_tell = owe_everybody(turn, new.address(), &mut writes)?;
     Ok(Handover { writes, farewell: put(REPLACED), to_tell })
 }
 
-/// What was on its way goes on under the old key, if at all: here it is taken back.
+/// What is left to do when `store` is the one of `new` already that was made of the store of `old`, and whoever made it
+/// came no further: nothing but the farewell. None, if it is another store.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn finish_handover(
+    store: &dyn Store<Drawer>,
+    old: &Identity,
+    new: &Identity,
+) -> Result<Option<Handover>, StoreError> {
+    let Some(lineage) = read_lineage(store, LINEAGE)? else { return Ok(None) };
+    let ends = lineage.successions().last().map(|last| (*last.old(), *last.new_key()));
+    if ends != Some((*old.public(), *new.public())) {
+        return Ok(None);
+    }
+    let mut to_tell = 0;
+    for (_, value) in read_all(Turn { store, now: Time::ZERO }, Drawer::Ties)? {
+        to_tell += usize::from(Tie::from_bytes(&value)?.is_owed);
+    }
+    let (table, key, value) = (Drawer::Meta, REPLACED.to_vec(), lineage.to_bytes());
+    Ok(Some(Handover { writes: Vec::new(), farewell: Write::Put { table, key, value }, to_tell }))
+}
+
+/// What was on its way goes on under the old key, if at all. What had not left, as far as is known, is taken back here; how
+/// far the rest comes nobody learns here.
 fn leave_outbox(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), StoreError> {
     for (row, value) in read_all(turn, Drawer::Outbox)? {
         let message = Outgoing::from_bytes(&value)?;
@@ -335,6 +405,9 @@ fn leave_outbox(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), S
         let number = MessageNumber(u64::from_be_bytes(*number));
         let place = key(message.contact, number.0);
         writes.push(Write::Delete { table: Drawer::Outbox, key: row });
+        if message.state > MessageState::Queued {
+            continue;
+        }
         let Some(value) = turn.store.get(Drawer::History, &place)? else { continue };
         let mut entry = entry_from_bytes(number, &value)?;
         if let Author::Us { state, .. } = &mut entry.author {
@@ -362,25 +435,45 @@ fn leave_rooms(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), St
     Ok(())
 }
 
-/// Everybody to whom the person turned is to be told, and is to be compared with anew: both numbers are others.
-fn owe_everybody(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<usize, StoreError> {
+/// Everybody to whom the person turned is to be told, and is to be compared with anew: both numbers are others. So is,
+/// once they are let in, whoever is blocked or asks today. Whoever has become us is nobody else any more.
+fn owe_everybody(
+    turn: Turn<'_>,
+    ours: Address,
+    writes: &mut Vec<Write<Drawer>>,
+) -> Result<usize, StoreError> {
     let mut to_tell = 0;
     for (row, value) in read_all(turn, Drawer::Contacts)? {
         let mut record = ContactRecord::from_bytes(&value)?;
+        if record.address == ours {
+            forget_row(row, writes);
+            continue;
+        }
         (record.established, record.compared_at, record.is_fellow) = (false, None, false);
-        if record.is_chosen() {
+        if record.removed_at.is_none() {
             let tie = turn.store.get(Drawer::Ties, &row)?;
             let tie = tie.map(|tie| Tie::from_bytes(&tie)).transpose()?;
             let mut tie = tie.unwrap_or_default();
             tie.is_owed = true;
             let value = tie.to_bytes();
             writes.push(Write::Put { table: Drawer::Ties, key: row.clone(), value });
-            to_tell += 1;
         }
+        to_tell += usize::from(record.is_chosen());
         let value = record.to_bytes();
         writes.push(Write::Put { table: Drawer::Contacts, key: row, value });
     }
     Ok(to_tell)
+}
+
+/// Takes a contact out of a store, and all that was said with them.
+fn forget_row(row: Vec<u8>, writes: &mut Vec<Write<Drawer>>) {
+    let Ok(number) = <[u8; 4]>::try_from(&row[..]) else { return };
+    let next = u32::from_be_bytes(number).saturating_add(1).to_be_bytes();
+    let of_people = [Drawer::Contacts, Drawer::Ties];
+    for table in Drawer::OF_CONVERSATIONS.into_iter().chain(of_people) {
+        let (from, to) = (number.to_vec(), next.to_vec());
+        writes.push(Write::DeleteRange { table, from, to });
+    }
 }
 
 fn read_lineage(store: &dyn Store<Drawer>, name: &[u8]) -> Result<Option<Lineage>, StoreError> {
@@ -438,6 +531,29 @@ mod tests {
             _ => None,
         });
         done.unwrap()
+    }
+
+    /// Else whoever was only let in could have a relay collect for us that changes.
+    #[test]
+    fn what_goes_by_itself_makes_nobody_sought() {
+        let mut store = MemoryStore::new();
+        let mut agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+        let address = Identity::from_seed(&[9; 32]).address();
+        let contact = agent.know(Turn { store: &store, now: NOW }, address).unwrap();
+        let kinds = [(ContentType::SUCCESSION, false), (ContentType::TEXT, true)];
+        for (content_type, is_sought) in kinds.into_iter().chain([(ContentType::PROFILE, true)]) {
+            let content = Content::Other { content_type, body: b"x".to_vec() };
+            let turn = Turn { store: &store, now: NOW };
+            agent.prepare(turn, contact, content, TTL_MAX).unwrap();
+            agent.commit(turn);
+            drain(&mut agent, &mut store);
+            agent = Agent::new(Identity::from_seed(&[1; 32]), [2; 32], &store, NOW).unwrap();
+            assert_eq!(
+                agent.people.get(contact).unwrap().is_sought(),
+                is_sought,
+                "{content_type:?}"
+            );
+        }
     }
 
     /// A12. Two keys of one address cannot be made today, so the record is changed as a swap would leave it.

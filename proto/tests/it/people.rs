@@ -15,6 +15,7 @@ mod requests;
 mod revising;
 mod rooming;
 mod searching;
+mod stolen;
 mod succeeding;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -27,16 +27,27 @@ pub(super) fn friends() -> Town {
     town
 }
 
-fn identity(seed: u8) -> Identity {
+pub(super) fn identity(seed: u8) -> Identity {
     Identity::from_seed(&[seed; 32])
 }
 
 /// Bob's program with another identity, made of the store of his first.
-fn go_on_as(town: &mut Town, old: &'static str, new: &'static str, seed: u8) -> usize {
+pub(super) fn go_on_as(town: &mut Town, old: &'static str, new: &'static str, seed: u8) -> usize {
+    go_on_as_at(town, old, new, seed, Span::ZERO)
+}
+
+/// By a clock that is ahead.
+pub(super) fn go_on_as_at(
+    town: &mut Town,
+    old: &'static str,
+    new: &'static str,
+    seed: u8,
+    ahead: Span,
+) -> usize {
     town.disconnect(old);
     let (mut store, was) = (town.people[old].store.clone(), town.people[old].identity);
     let (was, is) = (Identity::from_seed(&was), identity(seed));
-    let handover = hand_over(&store, &was, &is, town.now).unwrap();
+    let handover = hand_over(&store, &was, &is, town.now + ahead).unwrap();
     let farewell = Batch { seq: comm_proto::store::Seq(0), writes: vec![handover.farewell] };
     town.people.get_mut(old).unwrap().store.apply(&farewell);
     store.apply(&Batch { seq: comm_proto::store::Seq(0), writes: handover.writes });
@@ -48,7 +59,7 @@ fn go_on_as(town: &mut Town, old: &'static str, new: &'static str, seed: u8) -> 
     handover.to_tell
 }
 
-fn moved(town: &Town, name: &str) -> Vec<(Address, Address)> {
+pub(super) fn moved(town: &Town, name: &str) -> Vec<(Address, Address)> {
     let events = town.people[name].events.iter();
     events
         .filter_map(|event| match event {
@@ -58,7 +69,7 @@ fn moved(town: &Town, name: &str) -> Vec<(Address, Address)> {
         .collect()
 }
 
-fn doubts(town: &Town, name: &str) -> Vec<Doubt> {
+pub(super) fn doubts(town: &Town, name: &str) -> Vec<Doubt> {
     let events = town.people[name].events.iter();
     events
         .filter_map(|event| match event {
@@ -75,19 +86,31 @@ pub(super) fn only_contact(town: &Town, name: &str) -> agent::Contact {
 }
 
 /// Hands a letter about keys to Ann that `author` has sealed to her.
-fn tell_ann(town: &mut Town, author: u8, body: Vec<u8>) {
+pub(super) fn tell_ann(town: &mut Town, author: u8, body: Vec<u8>) {
     tell_ann_of(town, author, ContentType::SUCCESSION, body);
 }
 
 /// Hands a letter of any kind to Ann that `author` has sealed to her.
 pub(super) fn tell_ann_of(town: &mut Town, author: u8, content_type: ContentType, body: Vec<u8>) {
+    let sequence = town.next_id + 1;
+    tell_ann_numbered(town, author, sequence, content_type, body);
+}
+
+/// Hands a letter to Ann that has any number.
+pub(super) fn tell_ann_numbered(
+    town: &mut Town,
+    author: u8,
+    sequence: u64,
+    content_type: ContentType,
+    body: Vec<u8>,
+) {
     let ann = *Identity::from_seed(&town.people["ann"].identity).public();
     town.next_id += 1;
     let mut rng = ChaCha12Rng::seed_from_u64(town.next_id);
     let expires_at = town.now + Span::DAY;
     let payload = Payload {
         content_type,
-        sequence: std::num::NonZeroU64::new(town.next_id).unwrap(),
+        sequence: std::num::NonZeroU64::new(sequence).unwrap(),
         previous: None,
         sent_at: town.now,
         expires_at,
@@ -103,7 +126,7 @@ pub(super) fn tell_ann_of(town: &mut Town, author: u8, content_type: ContentType
     town.tell("ann", agent::Input::Push(push));
 }
 
-fn lineage(town: &Town, keys: &[u8]) -> Vec<u8> {
+pub(super) fn lineage(town: &Town, keys: &[u8]) -> Vec<u8> {
     let next = |known, ends: &[u8]| {
         let (old, new) = (identity(ends[0]), identity(ends[1]));
         let next = Succession::sign(old.key(), new.key(), town.now).unwrap();
