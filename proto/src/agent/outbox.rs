@@ -82,6 +82,11 @@ impl Outbox {
         self.messages.values().filter(is_shown).count()
     }
 
+    /// Whatever of rooms is on its way.
+    pub(super) fn of_rooms(&self) -> impl Iterator<Item = &Outgoing> {
+        self.messages.values().filter(|message| message.content_type == ContentType::ROOM)
+    }
+
     /// To which contacts something of this kind is on its way.
     pub(super) fn of_type(&self, content_type: ContentType) -> BTreeSet<u32> {
         let all = self.messages.values().filter(|message| message.content_type == content_type);

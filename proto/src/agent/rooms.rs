@@ -23,6 +23,7 @@ use crate::store::StoreError;
 use crate::time::Time;
 
 use super::drawer::Drawer;
+use super::outbox::OUTBOX_MAX;
 use super::{Agent, Turn, read_all};
 
 pub use io::{
@@ -33,6 +34,9 @@ use records::{HeldRow, RoomHead};
 
 /// The most rooms.
 pub(super) const ROOMS_MAX: usize = 100;
+
+/// The most lines and notes of rooms on their way: the other half is for what is said to one person.
+pub(super) const ROOM_NOTES_MAX: usize = OUTBOX_MAX / 2;
 
 /// All rooms, by the numbers this store gave them.
 #[derive(Debug, Default)]

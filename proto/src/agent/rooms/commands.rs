@@ -15,7 +15,9 @@ use crate::room::{
 };
 use crate::time::Span;
 
-use super::{OwnRoom, Place, ROOMS_MAX, RoomChange, RoomCommand, RoomError, RoomOutcome};
+use super::{
+    OwnRoom, Place, ROOM_NOTES_MAX, ROOMS_MAX, RoomChange, RoomCommand, RoomError, RoomOutcome,
+};
 
 impl From<RoomError> for Refusal {
     fn from(error: RoomError) -> Self {
@@ -210,9 +212,12 @@ impl Agent {
     }
 
     /// Whether a note to each of so many people has room on its way.
-    pub(super) fn check_outbox_for(&self, people: usize) -> Result<(), CommandError> {
+    pub(super) fn check_outbox_for(&self, people: usize) -> Result<(), Refusal> {
+        if self.outbox.of_rooms().count() + people > ROOM_NOTES_MAX {
+            return Err(RoomError::OutboxFull.into());
+        }
         if self.outbox.len() + people > OUTBOX_MAX {
-            return Err(CommandError::OutboxFull(OUTBOX_MAX));
+            return Err(CommandError::OutboxFull(OUTBOX_MAX).into());
         }
         Ok(())
     }
