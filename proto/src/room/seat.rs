@@ -24,7 +24,7 @@ use crate::verified::Verified;
 /// How long one member waits for an answer before asking somebody else, and is answered once.
 pub const ASK_AGAIN: Span = Span::from_mins(1);
 /// How often that time doubles while nothing new comes.
-const DOUBLINGS_MAX: u32 = 6;
+pub(super) const DOUBLINGS_MAX: u32 = 6;
 /// How many members on each side, in the order of keys, are told of a fork.
 const TOLD_OF_FORKS: usize = 4;
 /// Events travel in envelopes of this size.

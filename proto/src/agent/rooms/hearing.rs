@@ -131,6 +131,7 @@ impl Agent {
             Note::Refuse { room, fresh, reason }
                 if joining.check_refusal(&sender, &fresh).is_ok() =>
             {
+                joining.note_refusal(sender);
                 self.room_event(RoomEvent::NotLetIn { room, by: sender, reason });
             }
             // What members say meanwhile waits where it is until we are in.

@@ -166,3 +166,67 @@ fn rooms_take_at_most_half_of_what_may_be_on_its_way() {
     town.send("ann", "bob", "there is room for this");
     assert_eq!(town.on_their_way("ann"), 5_001);
 }
+
+/// A log of many pages comes in any order, also the founding event last of all.
+#[test]
+fn whoever_joins_a_room_of_many_events_gets_in_whatever_comes_first() {
+    let mut town = Town::with(&["ann", "bob"]);
+    town.accepts = false;
+    let room = town.found("ann", "book club");
+    for number in 0..400 {
+        town.change("ann", room, RoomChange::Rename(name(&format!("name {number}")))).unwrap();
+    }
+    let text = town.invite("ann", room);
+    town.held = Some(("bob", Vec::new()));
+    town.join("bob", &text).unwrap();
+    town.wait(Span::from_secs(30));
+    let pages = town.held.as_ref().unwrap().1.len();
+    assert!(pages > 6, "{pages}");
+    // The first of them is the admission alone.
+    for at in (1..pages).rev() {
+        assert!(matches!(town.room("bob", room).standing, RoomStanding::Asking { .. }));
+        town.release(at);
+    }
+    assert_eq!(town.members("bob", room), ["ann", "bob"]);
+    assert_eq!(town.room("bob", room).name, Some(name("name 399")));
+}
+
+/// Whoever asks twice with one invitation, as people do who are not sure, is let in by the first.
+#[test]
+fn joining_twice_with_one_invitation_is_joining_once() {
+    let mut town = Town::with(&["ann", "bob"]);
+    town.accepts = false;
+    let room = town.found("ann", "book club");
+    let text = town.invite("ann", room);
+    town.disconnect("ann");
+    town.join("bob", &text).unwrap();
+    town.wait(Span::from_mins(1));
+    town.join("bob", &text).unwrap();
+    town.restart("bob");
+    town.connect("bob");
+    town.join("bob", &text).unwrap();
+    town.connect("ann");
+    town.wait(Span::from_mins(5));
+    assert_eq!(town.members("ann", room), ["ann", "bob"]);
+    assert!(matches!(town.room("bob", room).standing, RoomStanding::Member(Role::Member)));
+}
+
+/// An answer that never comes is asked for again, less and less often.
+#[test]
+fn whoever_is_not_answered_asks_again() {
+    let mut town = Town::with(&["ann", "bob", "cid", "dan"]);
+    town.accepts = false;
+    let room = town.found("ann", "book club");
+    let text = town.invite("ann", room);
+    town.join("bob", &text).unwrap();
+    town.wait(Span::from_mins(2));
+    // Of two who show one spent token in one minute one is told nothing.
+    for who in ["cid", "dan"] {
+        town.join(who, &text).unwrap();
+    }
+    town.wait(Span::from_mins(10));
+    for who in ["cid", "dan"] {
+        let is_refusal = |event: &RoomEvent| matches!(event, RoomEvent::NotLetIn { .. });
+        assert_eq!(town.room_events(who).iter().filter(|event| is_refusal(event)).count(), 1);
+    }
+}
