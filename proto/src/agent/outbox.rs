@@ -82,6 +82,11 @@ impl Outbox {
         self.messages.values().filter(is_shown).count()
     }
 
+    /// Whatever of rooms is on its way.
+    pub(super) fn of_rooms(&self) -> impl Iterator<Item = &Outgoing> {
+        self.messages.values().filter(|message| message.content_type == ContentType::ROOM)
+    }
+
     /// To which contacts something of this kind is on its way.
     pub(super) fn of_type(&self, content_type: ContentType) -> BTreeSet<u32> {
         let all = self.messages.values().filter(|message| message.content_type == content_type);
@@ -176,11 +181,12 @@ impl Agent {
             envelope: None,
         };
         let id = payload_of(&message, to).id(self.identity.public());
-        let goes_by_itself = !is_shown(content_type);
+        // A room is not this person alone, and much of what is said about it goes by itself.
+        let goes_by_itself = !is_shown(content_type) || content_type == ContentType::ROOM;
         self.change_contact(contact, |record| {
             record.is_only_told = goes_by_itself && (record.sent == 0 || record.is_only_told);
             record.sent = message.sequence;
-            record.turned_away = false;
+            record.turned_away &= goes_by_itself;
             record.previous = Some(id);
         });
         let is_sought = self.people.get(contact).is_some_and(ContactRecord::is_sought);

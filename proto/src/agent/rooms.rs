@@ -23,6 +23,7 @@ use crate::store::StoreError;
 use crate::time::Time;
 
 use super::drawer::Drawer;
+use super::outbox::OUTBOX_MAX;
 use super::{Agent, Turn, read_all};
 
 pub use io::{
@@ -33,6 +34,9 @@ use records::{HeldRow, RoomHead};
 
 /// The most rooms.
 pub(super) const ROOMS_MAX: usize = 100;
+
+/// The most lines and notes of rooms on their way: the other half is for what is said to one person.
+pub(super) const ROOM_NOTES_MAX: usize = OUTBOX_MAX / 2;
 
 /// All rooms, by the numbers this store gave them.
 #[derive(Debug, Default)]
@@ -96,9 +100,20 @@ impl Rooms {
         self.by_number.get(&number)
     }
 
-    /// When somebody is to be asked for what is missing.
+    fn joining_mut(&mut self, number: u32) -> Option<&mut Joining> {
+        match &mut self.by_number.get_mut(&number)?.place {
+            Place::Joining(joining) => Some(joining),
+            Place::Seat(_) => None,
+        }
+    }
+
+    /// When somebody is to be asked for what is missing, or again to let us in.
     pub(super) fn next(&self) -> Option<Time> {
-        self.by_number.values().filter_map(|room| room.seat()?.next()).min()
+        let next = |room: &OwnRoom| match &room.place {
+            Place::Seat(seat) => seat.next(),
+            Place::Joining(joining) => joining.next(),
+        };
+        self.by_number.values().filter_map(next).min()
     }
 }
 
@@ -263,6 +278,7 @@ impl Agent {
         for number in self.rooms.numbers().collect::<Vec<_>>() {
             let Some(seat) = self.rooms.by_number.get_mut(&number).and_then(OwnRoom::seat_mut)
             else {
+                self.ask_again(turn, number);
                 continue;
             };
             let steps = seat.ask(turn.now);

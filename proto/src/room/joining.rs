@@ -3,15 +3,16 @@
 //! Entry types are [`admit`], which a member does, and [`Joining`], which the invited keeps until they are in.
 //! Neither needs the other to be there: what they say to each other waits in mailboxes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 use super::event::{Change, Event};
 use super::id::EventId;
 use super::invitation::{INVITATION_LIFETIME_MAX, Invitation, InvitationError, Join};
-use super::log::{Log, LogError, WAITING_MAX};
+use super::log::{EVENTS_MAX, Log, LogError};
 use super::note::Note;
+use super::seat::{ASK_AGAIN, DOUBLINGS_MAX};
 use super::state::Refused;
 use crate::address::Address;
 use crate::envelope::CLOCK_TOLERANCE;
@@ -25,8 +26,15 @@ pub struct Joining {
     invitation: Invitation,
     join: Verified<Join>,
     log: Option<Log>,
-    /// Events that came before the first.
-    early: VecDeque<Verified<Event>>,
+    /// Events that came before others which they name, by the one of these that they wait for.
+    early: BTreeMap<EventId, Vec<Verified<Event>>>,
+    /// What they are called; at most [`EVENTS_MAX`].
+    early_ids: BTreeSet<EventId>,
+    /// When the same is asked again, and how often it was.
+    again: Time,
+    tries: u32,
+    /// Who has said that we are not let in: they are not asked again.
+    refused: BTreeSet<Address>,
 }
 
 /// Why what came brings nobody in.
@@ -95,12 +103,48 @@ impl Joining {
             return Err(InvitationError::Expired);
         }
         let join = Join::sign(&invitation, joiner, fresh);
-        Ok(Self { invitation, join, log: None, early: VecDeque::new() })
+        Ok(Self::restore(invitation, join))
     }
 
     /// That of somebody who asked before. The events that had come are to be handed in again.
-    pub const fn restore(invitation: Invitation, join: Verified<Join>) -> Self {
-        Self { invitation, join, log: None, early: VecDeque::new() }
+    /// It is time to ask again.
+    pub fn restore(invitation: Invitation, join: Verified<Join>) -> Self {
+        let (early, early_ids, refused) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let (log, again, tries) = (None, Time::ZERO, 0);
+        Self { invitation, join, log, early, early_ids, again, tries, refused }
+    }
+
+    /// When to call [`Self::is_due`]; never again once the invitation is over or all who were asked have refused.
+    pub fn next(&self) -> Option<Time> {
+        let has_anybody_left = self.asked().any(|asked| !self.refused.contains(&asked));
+        (has_anybody_left && self.again < self.asks_until()).then_some(self.again)
+    }
+
+    /// Whether it is time to say [`Self::ask`] again, to those who have not refused: an answer may have been lost, or
+    /// part of it. Each time is twice as long as the one before.
+    pub fn is_due(&mut self, now: Time) -> bool {
+        if self.next().is_none_or(|at| at > now) {
+            return false;
+        }
+        self.again = now + ASK_AGAIN.times(1 << self.tries.min(DOUBLINGS_MAX));
+        self.tries = self.tries.saturating_add(1);
+        now < self.asks_until()
+    }
+
+    /// By the clock of whoever is asked the invitation may still be good.
+    fn asks_until(&self) -> Time {
+        self.until() + CLOCK_TOLERANCE
+    }
+
+    /// The person wants to be let in again by what they asked with before: everybody is asked at once.
+    pub fn begin_anew(&mut self) {
+        (self.again, self.tries) = (Time::ZERO, 0);
+        self.refused.clear();
+    }
+
+    /// Who was asked and has not refused.
+    pub fn not_refused(&self) -> impl Iterator<Item = Address> + '_ {
+        self.asked().filter(|asked| !self.refused.contains(asked))
     }
 
     /// With what they ask.
@@ -121,7 +165,7 @@ impl Joining {
     /// All events that have come and may be of use.
     pub fn events(&self) -> impl Iterator<Item = &Verified<Event>> {
         let log = self.log.iter();
-        log.flat_map(|log| log.events().chain(log.waiting())).chain(&self.early)
+        log.flat_map(|log| log.events().chain(log.waiting())).chain(self.early.values().flatten())
     }
 
     /// What is said to each of [`Self::asked`].
@@ -142,23 +186,46 @@ impl Joining {
         if event.room() != self.invitation.room() {
             return Err(JoiningError::OtherRoom);
         }
-        if let Some(log) = &mut self.log {
-            log.take(event)?;
-            return Ok(());
-        }
-        if event.change().is_some() {
-            if self.early.len() >= WAITING_MAX {
-                self.early.pop_front();
+        let mut taken = Vec::new();
+        taken.extend(self.place(event)?);
+        while let Some(id) = taken.pop() {
+            for event in self.early.remove(&id).unwrap_or_default() {
+                self.early_ids.remove(&event.id());
+                // What is none of the room's is as if it had not come.
+                taken.extend(self.place(event).ok().flatten());
             }
-            self.early.push_back(event);
-            return Ok(());
-        }
-        self.log = Log::new(event);
-        for event in std::mem::take(&mut self.early) {
-            // What is none of the room's is as if it had not come.
-            let _ = self.take(event);
         }
         Ok(())
+    }
+
+    /// Takes an event if all that it names is here, and says so; else it waits for one of them.
+    fn place(&mut self, event: Verified<Event>) -> Result<Option<EventId>, LogError> {
+        let id = event.id();
+        let missing = match &mut self.log {
+            None if event.change().is_none() => {
+                self.log = Log::new(event);
+                return Ok(Some(id));
+            }
+            None => self.invitation.room().first(),
+            Some(log) => {
+                let missing = event.named().find(|id| !log.contains(id));
+                match missing {
+                    Some(missing) => missing,
+                    None => return log.take(event).map(|_| Some(id)),
+                }
+            }
+        };
+        if self.early_ids.contains(&id) {
+            return Ok(None);
+        }
+        if self.early_ids.len() >= EVENTS_MAX {
+            // No room has more: somebody has made them up. What is good comes again with the next answer.
+            self.early.clear();
+            self.early_ids.clear();
+        }
+        self.early_ids.insert(id);
+        self.early.entry(missing).or_default().push(event);
+        Ok(None)
     }
 
     /// Whether somebody who says that we are not let in is to be believed.
@@ -172,6 +239,11 @@ impl Joining {
         if fresh != self.join.fresh() { Err(JoiningError::OtherRequest) } else { Ok(()) }
     }
 
+    /// Whoever says so, and is to be believed, is not asked again.
+    pub fn note_refusal(&mut self, from: Address) {
+        self.refused.insert(from);
+    }
+
     /// What has come of the log, to say what is missing.
     pub const fn log(&self) -> Option<&Log> {
         self.log.as_ref()
@@ -180,7 +252,13 @@ impl Joining {
     /// The log, once it says that **this** join has made us a member.
     pub fn into_log(self) -> Result<Log, Box<Self>> {
         match self.log {
-            Some(log) if admission(&log, &self.join).is_some() => Ok(log),
+            Some(mut log) if admission(&log, &self.join).is_some() => {
+                for event in self.early.into_values().flatten() {
+                    // It waits there as well, and is asked for.
+                    let _ = log.take(event);
+                }
+                Ok(log)
+            }
             _ => Err(Box::new(self)),
         }
     }

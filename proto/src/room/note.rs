@@ -233,6 +233,11 @@ impl Note {
         body.first() == Some(&SAID)
     }
 
+    /// Whether a body says that somebody is not let in.
+    pub fn is_refusal(body: &[u8]) -> bool {
+        body.first() == Some(&REFUSE)
+    }
+
     /// Events as notes, each as full as an envelope of `class` allows, or one event long.
     pub fn pages<'a>(events: impl IntoIterator<Item = &'a Event>, class: SizeClass) -> Vec<Self> {
         let (mut pages, mut page, mut length) = (Vec::new(), Vec::new(), 2);

@@ -24,7 +24,7 @@ use crate::verified::Verified;
 /// How long one member waits for an answer before asking somebody else, and is answered once.
 pub const ASK_AGAIN: Span = Span::from_mins(1);
 /// How often that time doubles while nothing new comes.
-const DOUBLINGS_MAX: u32 = 6;
+pub(super) const DOUBLINGS_MAX: u32 = 6;
 /// How many members on each side, in the order of keys, are told of a fork.
 const TOLD_OF_FORKS: usize = 4;
 /// Events travel in envelopes of this size.
@@ -41,7 +41,7 @@ pub struct Seat {
     pub(super) last: Option<MessageId>,
     /// Since which number of ours each member hears us, and what they drew when they joined.
     pub(super) audience: BTreeMap<PublicKey, ([u8; 32], u64)>,
-    /// When each member was last told what they lacked.
+    /// When each member was last told what they lacked, and when each token was last refused.
     answered: BTreeMap<PublicKey, Time>,
     /// Whom we asked last for what we lack, and when we may ask again.
     asked: Option<(PublicKey, Time)>,
@@ -258,7 +258,7 @@ impl Seat {
         }
     }
 
-    /// Whether it is long enough ago that they were answered; notes that they are now.
+    /// Whether it is long enough ago that they, or this token, were answered; notes that they are now.
     fn may_answer(&mut self, to: &PublicKey, now: Time) -> bool {
         self.answered.retain(|_, last| *last + ASK_AGAIN > now);
         if self.answered.contains_key(to) {
@@ -287,7 +287,8 @@ impl Seat {
             }
             // They are in, and perhaps have not got the log.
             Ok(_) if self.may_answer(from, now) => send_events(from, self.log.events(), steps),
-            Err(LogError::NotEntitled(refused)) if self.may_answer(from, now) => {
+            // Keys are free: one token is refused once in a while, whoever shows it.
+            Err(LogError::NotEntitled(refused)) if self.may_answer(join.token(), now) => {
                 let (room, fresh) = (self.log.room(), *join.fresh());
                 let note = Note::Refuse { room, fresh, reason: Refusal::of(refused) };
                 steps.push(Step::Send { to: *from, note });

@@ -15,7 +15,9 @@ use crate::room::{
 };
 use crate::time::Span;
 
-use super::{OwnRoom, Place, ROOMS_MAX, RoomChange, RoomCommand, RoomError, RoomOutcome};
+use super::{
+    OwnRoom, Place, ROOM_NOTES_MAX, ROOMS_MAX, RoomChange, RoomCommand, RoomError, RoomOutcome,
+};
 
 impl From<RoomError> for Refusal {
     fn from(error: RoomError) -> Self {
@@ -95,11 +97,18 @@ impl Agent {
         if known.and_then(|number| self.rooms.get(number)).is_some_and(is_member) {
             return Err(RoomError::StillMember.into());
         }
-        let (inviter, fresh) = (*invitation.inviter(), self.draw());
+        let (token, fresh) = (invitation.token(), self.draw());
         let joining = Joining::new(invitation, self.identity.key(), fresh, turn.now);
         let joining = Box::new(joining.map_err(RoomError::from)?);
-        let (ask, asked) = (joining.ask(), joining.asked().collect::<Vec<_>>());
-        let ttl = joining.until().since(turn.now).clamp(TTL_MIN, TTL_MAX);
+        if let Some(number) = known
+            && let Some(joining) = self.rooms.joining_mut(number)
+            && joining.invitation().token() == token
+        {
+            // The first answer to what was asked with this invitation is the only one: a new request would miss it.
+            joining.begin_anew();
+            self.ask_again(turn, number);
+            return self.outcome(number);
+        }
         let number = match known {
             Some(number) => number,
             None => {
@@ -108,14 +117,30 @@ impl Agent {
             }
         };
         self.begin_joining(number, joining);
+        self.ask_again(turn, number);
+        self.outcome(number)
+    }
+
+    /// Asks all who were asked and have not refused, if it is time, but for those to whom it is on its way.
+    pub(super) fn ask_again(&mut self, turn: Turn<'_>, number: u32) {
+        let Some(joining) = self.rooms.joining_mut(number) else { return };
+        if !joining.is_due(turn.now) {
+            return;
+        }
+        let (ask, asked) = (joining.ask(), joining.not_refused().collect::<Vec<_>>());
+        let inviter = *joining.invitation().inviter();
+        let ttl = joining.until().since(turn.now).clamp(TTL_MIN, TTL_MAX);
+        let body = ask.to_bytes();
         for address in asked {
             let Some(contact) = self.know_by_address(turn, address) else { continue };
             self.learn_key(turn, contact, inviter);
+            if self.outbox.of_rooms().any(|note| note.contact == contact && note.body == body) {
+                continue;
+            }
             // Whoever does not know us listens where everybody can write.
             self.change_contact(contact, |record| record.established &= record.is_present());
             self.send_note_to(turn, contact, &ask, ttl);
         }
-        self.outcome(number)
     }
 
     /// Whatever was here of the room's log begins anew; what was said stays.
@@ -210,9 +235,12 @@ impl Agent {
     }
 
     /// Whether a note to each of so many people has room on its way.
-    pub(super) fn check_outbox_for(&self, people: usize) -> Result<(), CommandError> {
+    pub(super) fn check_outbox_for(&self, people: usize) -> Result<(), Refusal> {
+        if self.outbox.of_rooms().count() + people > ROOM_NOTES_MAX {
+            return Err(RoomError::OutboxFull.into());
+        }
         if self.outbox.len() + people > OUTBOX_MAX {
-            return Err(CommandError::OutboxFull(OUTBOX_MAX));
+            return Err(CommandError::OutboxFull(OUTBOX_MAX).into());
         }
         Ok(())
     }

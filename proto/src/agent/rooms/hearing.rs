@@ -4,11 +4,9 @@
 //! it, has belonged to it, or shows an invitation that the room knows; or if it answers our own wish to be let in.
 
 use crate::agent::io::{Drawer, Event, Output};
-use crate::agent::outbox::OUTBOX_MAX;
 use crate::agent::records::Letter;
 use crate::agent::requests::Door;
 use crate::agent::{Agent, Promise, Turn};
-use crate::envelope::TTL_DEFAULT;
 use crate::key::PublicKey;
 use crate::room::{Change, Heard, MEMBERS_MAX, Note, RoomId, Seat, Step, Verdict};
 use crate::store::StoreError;
@@ -44,8 +42,11 @@ impl Agent {
             Place::Seat(seat) if is_heard(seat, &letter.sender, &note) => {
                 // What letting somebody in takes must have room.
                 if matches!(note, Note::Ask { .. })
-                    && self.outbox.len() + 2 * MEMBERS_MAX > OUTBOX_MAX
+                    && self.check_outbox_for(2 * MEMBERS_MAX).is_err()
                 {
+                    return Ok(false);
+                }
+                if !self.can_follow_up(turn, number, &letter.sender, &note) {
                     return Ok(false);
                 }
                 self.hear_in_room(turn, number, &letter, note)
@@ -56,6 +57,28 @@ impl Agent {
         }
     }
 
+    /// Whether what a note brings about has room: a line its author's record, a refusal its place on the way. What has
+    /// none stays where it is.
+    fn can_follow_up(
+        &mut self,
+        turn: Turn<'_>,
+        number: u32,
+        author: &PublicKey,
+        note: &Note,
+    ) -> bool {
+        match note {
+            Note::Said { .. } => self.know_fellow(turn, author).is_some(),
+            Note::Ask { join, .. } => {
+                let seat = self.rooms.get(number).and_then(OwnRoom::seat);
+                let token = seat.and_then(|seat| seat.state().tokens().get(join.token()));
+                let is_open =
+                    token.is_some_and(|token| token.is_open() && token.expires_at > turn.now);
+                is_open || self.can_refuse()
+            }
+            Note::Events(_) | Note::Want { .. } | Note::Refuse { .. } => true,
+        }
+    }
+
     fn hear_in_room(
         &mut self,
         turn: Turn<'_>,
@@ -63,17 +86,24 @@ impl Agent {
         letter: &Letter,
         note: Note,
     ) -> Result<bool, StoreError> {
+        let is_answered = self.is_answered(number, &letter.sender);
         let Some(room) = self.rooms.by_number.get_mut(&number) else { return Ok(false) };
         if let Note::Said { said, .. } = &note {
             let hash = *said.id(&letter.sender).as_bytes();
             room.written.insert(hash, letter.payload.sent_at.min(letter.came_at));
         }
         let Some(seat) = room.seat_mut() else { return Ok(false) };
+        let wants_answer = matches!(note, Note::Want { .. } | Note::Ask { .. });
+        if wants_answer && is_answered {
+            // What they want is on its way; who lacks more wants it again.
+            self.note_letter(turn, letter);
+            return Ok(true);
+        }
         let members: Vec<_> = seat.state().members().keys().copied().collect();
         let steps = seat.hear(letter.sender, note, turn.now);
         let came = |key: &PublicKey| !members.contains(key);
         let is_somebody_new = seat.state().members().keys().any(came);
-        self.carry(turn, number, steps)?;
+        self.carry_and_answer(turn, number, steps, Some(&letter.sender).filter(|_| wants_answer))?;
         if is_somebody_new {
             // What they said before we knew of them was left where it was, and comes again.
             self.subscribe_all(turn);
@@ -110,6 +140,7 @@ impl Agent {
             Note::Refuse { room, fresh, reason }
                 if joining.check_refusal(&sender, &fresh).is_ok() =>
             {
+                joining.note_refusal(sender);
                 self.room_event(RoomEvent::NotLetIn { room, by: sender, reason });
             }
             // What members say meanwhile waits where it is until we are in.
@@ -188,11 +219,28 @@ impl Agent {
         number: u32,
         steps: Vec<Step>,
     ) -> Result<(), StoreError> {
+        self.carry_and_answer(turn, number, steps, None)
+    }
+
+    /// The same; an answer to somebody goes whole, however long, since no other is on its way to them.
+    fn carry_and_answer(
+        &mut self,
+        turn: Turn<'_>,
+        number: u32,
+        steps: Vec<Step>,
+        answered: Option<&PublicKey>,
+    ) -> Result<(), StoreError> {
         self.know_members(turn, number);
         let (mut lines, mut events) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
-                Step::Send { to, note } => self.send_note(turn, &to, &note, TTL_DEFAULT),
+                Step::Send { to, note: note @ Note::Refuse { .. } } => {
+                    self.send_refusal(turn, &to, &note);
+                }
+                Step::Send { to, note } if answered == Some(&to) => {
+                    self.send_answer(turn, &to, &note);
+                }
+                Step::Send { to, note } => self.send_note(turn, &to, &note),
                 Step::Heard(Heard::Shown { author, id, said, missing_before, is_forked }) => {
                     lines.push(NewLine { author, id, said, missing_before, is_forked });
                 }
@@ -249,7 +297,7 @@ fn is_heard(seat: &Seat, author: &PublicKey, note: &Note) -> bool {
 }
 
 /// Of which room a note is.
-fn room_of(note: &Note) -> Option<RoomId> {
+pub(super) fn room_of(note: &Note) -> Option<RoomId> {
     match note {
         Note::Said { said, .. } => Some(said.room),
         Note::Events(events) => events.first().map(crate::room::Event::room),

@@ -10,7 +10,7 @@ use crate::room::{
 };
 use crate::time::{Span, Time};
 
-use super::ROOMS_MAX;
+use super::{ROOM_NOTES_MAX, ROOMS_MAX};
 use crate::agent::entry::{Entry, MessageNumber, MessageState};
 
 /// What a person wants of a room.
@@ -128,6 +128,12 @@ pub enum RoomError {
     /// The line that was to be answered.
     #[error("there is no message #{} in this room", .0.0)]
     NoLine(MessageNumber),
+    /// The bound of what is on its way.
+    #[error(
+        "{ROOM_NOTES_MAX} lines and notes of rooms wait for their members, which is as many as fit; say it when some have \
+         come or expired"
+    )]
+    OutboxFull,
     /// The bound.
     #[error("you are in {ROOMS_MAX} rooms, which is as many as fit; leave and forget one")]
     TooMany,

@@ -2,17 +2,25 @@
 
 use crate::agent::entry::{Author, Entry, Marks, MessageNumber, MessageState, Steps};
 use crate::agent::io::{CommandError, Drawer, Refusal};
-use crate::agent::outbox::OUTBOX_MAX;
+use crate::agent::records::{Admission, ContactRecord};
 use crate::agent::{Agent, Turn};
 use crate::content::{Content, Text};
+use crate::envelope::TTL_DEFAULT;
 use crate::key::PublicKey;
 use crate::payload::{ContentType, MessageId};
 use crate::room::{HEADS_MAX, Note, RoomId, Said, Step};
 use crate::store::StoreError;
 use crate::time::Span;
 
+use super::hearing::room_of;
 use super::records::{delivery_key, delivery_to_bytes};
 use super::{OwnRoom, RoomError, RoomEvent, RoomLine};
+
+/// The most refusals on their way to whomever: whoever has held an invitation can ask under any number of keys.
+const REFUSALS_MAX: usize = 16;
+
+/// The most notes on their way to one member that nobody has said, beside one answer.
+const NOTES_TO_ONE_MAX: usize = 32;
 
 impl Agent {
     /// Says something to all members: it is on disk before anything else happens.
@@ -25,9 +33,9 @@ impl Agent {
         ttl: Span,
     ) -> Result<RoomLine, Refusal> {
         let number = self.number_of_room(&room)?;
-        let members = self.seat_of(number)?.state().members().len();
+        let others = self.seat_of(number)?.state().members().len().saturating_sub(1);
         self.check_outbox(ttl)?;
-        self.check_outbox_for(members)?;
+        self.check_outbox_for(others)?;
         let answers = match answers {
             Some(answered) => Some(self.id_of_line(turn, number, answered)?),
             None => None,
@@ -89,16 +97,71 @@ impl Agent {
         Ok(RoomLine { room, entry, deliveries, is_forked: false })
     }
 
-    /// Brings a note on its way to somebody in a room with us. What does not fit is asked for again by whoever
-    /// lacks it.
-    pub(super) fn send_note(&mut self, turn: Turn<'_>, to: &PublicKey, note: &Note, ttl: Span) {
+    /// Brings a note on its way to somebody in a room with us, which nobody has said. What does not fit is asked for again
+    /// by whoever lacks it.
+    pub(super) fn send_note(&mut self, turn: Turn<'_>, to: &PublicKey, note: &Note) {
+        let Some(contact) = self.know_fellow(turn, to) else { return };
+        let theirs = self.outbox.of_rooms().filter(|note| note.contact == contact);
+        if theirs.filter(|note| !Note::is_said(&note.body)).count() < NOTES_TO_ONE_MAX {
+            self.send_note_to(turn, contact, note, TTL_DEFAULT);
+        }
+    }
+
+    /// Brings what somebody has asked for on its way.
+    pub(super) fn send_answer(&mut self, turn: Turn<'_>, to: &PublicKey, note: &Note) {
         if let Some(contact) = self.know_fellow(turn, to) {
-            self.send_note_to(turn, contact, note, ttl);
+            self.send_note_to(turn, contact, note, TTL_DEFAULT);
+        }
+    }
+
+    /// Whether events of a room are on their way to somebody.
+    pub(super) fn is_answered(&self, number: u32, to: &PublicKey) -> bool {
+        let contact = self.people.number_of(&to.address());
+        let room = self.rooms.get(number).map(|room| room.id);
+        let mut theirs = self.outbox.of_rooms().filter(|note| Some(note.contact) == contact);
+        theirs.any(|note| match Note::from_bytes(&note.body) {
+            Ok(note @ Note::Events(_)) => room_of(&note) == room,
+            _ => false,
+        })
+    }
+
+    /// Whether one more refusal may be on its way.
+    pub(super) fn can_refuse(&self) -> bool {
+        self.outbox.of_rooms().filter(|note| Note::is_refusal(&note.body)).count() < REFUSALS_MAX
+    }
+
+    /// Tells somebody that they are not let in. That makes nobody a fellow: of whom nothing is known, no more is kept than
+    /// brings this on its way, and nothing once it has come to its end.
+    pub(super) fn send_refusal(&mut self, turn: Turn<'_>, to: &PublicKey, note: &Note) {
+        if !self.can_refuse() {
+            return;
+        }
+        let address = to.address();
+        let contact = match self.people.number_of(&address) {
+            Some(known) => known,
+            None if self.make_room_for_contact().is_err() => return,
+            None => {
+                let name = self.people.digits(address);
+                let (key, admission) = (Some(*to), Admission::Stranger);
+                let record = ContactRecord::new(address, name);
+                self.new_contact(ContactRecord { key, admission, ..record })
+            }
+        };
+        self.send_note_to(turn, contact, note, TTL_DEFAULT);
+    }
+
+    /// A refusal has come to its end: of whom nothing else is to be known, nothing is.
+    fn forget_turned_away(&mut self, contact: u32) {
+        let is_nobody =
+            |record: &ContactRecord| record.admission == Admission::Stranger && !record.is_fellow;
+        let is_nobody = self.people.get(contact).is_some_and(is_nobody);
+        if is_nobody && self.on_their_way(contact) == 0 {
+            self.forget_contact(contact);
         }
     }
 
     pub(super) fn send_note_to(&mut self, turn: Turn<'_>, contact: u32, note: &Note, ttl: Span) {
-        if self.outbox.len() >= OUTBOX_MAX {
+        if self.check_outbox_for(1).is_err() {
             return;
         }
         let content = Content::Other { content_type: ContentType::ROOM, body: note.to_bytes() };
@@ -116,6 +179,9 @@ impl Agent {
         body: &[u8],
         state: MessageState,
     ) -> Result<(), StoreError> {
+        if state.is_final() {
+            self.forget_turned_away(contact);
+        }
         let Ok(Note::Said { said, .. }) = Note::from_bytes(body) else { return Ok(()) };
         let Some(number) = self.rooms.number_of(&said.room) else { return Ok(()) };
         let id = said.id(self.identity.public());

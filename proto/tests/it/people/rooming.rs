@@ -1,6 +1,7 @@
 //! Rooms of whole programs: what people do and see, who is away, what a disk or a relay loses.
 
 mod attacked;
+mod bounds;
 mod crashing;
 
 use std::collections::BTreeMap;
