@@ -43,6 +43,9 @@ pub(super) const ROOM_NOTES_MAX: usize = OUTBOX_MAX / 2;
 pub(super) struct Rooms {
     by_number: BTreeMap<u32, OwnRoom>,
     by_id: BTreeMap<RoomId, u32>,
+    /// In which rooms whom was not told what there was no room for: they are told what it led to when something has come
+    /// to them. At most one for each member of each room.
+    untold: BTreeSet<(u32, u32)>,
 }
 
 /// A room as we are in it, and which of its rows the disk has.

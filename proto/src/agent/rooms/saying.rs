@@ -5,7 +5,7 @@ use crate::agent::io::{CommandError, Drawer, Refusal};
 use crate::agent::records::{Admission, ContactRecord};
 use crate::agent::{Agent, Turn};
 use crate::content::{Content, Text};
-use crate::envelope::TTL_DEFAULT;
+use crate::envelope::{SizeClass, TTL_DEFAULT};
 use crate::key::PublicKey;
 use crate::payload::{ContentType, MessageId};
 use crate::room::{HEADS_MAX, Note, RoomId, Said, Step};
@@ -103,7 +103,28 @@ impl Agent {
         let Some(contact) = self.know_fellow(turn, to) else { return };
         let theirs = self.outbox.of_rooms().filter(|note| note.contact == contact);
         if theirs.filter(|note| !Note::is_said(&note.body)).count() < NOTES_TO_ONE_MAX {
-            self.send_note_to(turn, contact, note, TTL_DEFAULT);
+            return self.send_note_to(turn, contact, note, TTL_DEFAULT);
+        }
+        let number = room_of(note).and_then(|room| self.rooms.number_of(&room));
+        self.rooms.untold.extend(number.map(|number| (number, contact)));
+    }
+
+    /// Something has come to somebody whom we could not tell all: they are told the last events, and ask for what these
+    /// name.
+    fn tell_untold(&mut self, turn: Turn<'_>, contact: u32) {
+        let untold = self.rooms.untold.iter().filter(|(_, member)| *member == contact);
+        for (number, _) in untold.copied().collect::<Vec<_>>() {
+            self.rooms.untold.remove(&(number, contact));
+            let key = self.people.get(contact).and_then(|record| record.key);
+            let seat = self.rooms.get(number).and_then(OwnRoom::seat);
+            let Some((key, seat)) = key.zip(seat).filter(|(key, seat)| seat.is_fellow(key)) else {
+                continue;
+            };
+            let heads = seat.log().heads_for(self.identity.public());
+            let events = heads.as_slice().iter().filter_map(|id| seat.log().get(id));
+            for note in Note::pages(events.map(|event| &**event), SizeClass::K16) {
+                self.send_note(turn, &key, &note);
+            }
         }
     }
 
@@ -180,6 +201,7 @@ impl Agent {
         state: MessageState,
     ) -> Result<(), StoreError> {
         if state.is_final() {
+            self.tell_untold(turn, contact);
             self.forget_turned_away(contact);
         }
         let Ok(Note::Said { said, .. }) = Note::from_bytes(body) else { return Ok(()) };

@@ -122,6 +122,22 @@ fn at_most_32_notes_that_are_not_said_wait_for_one_member() {
     assert_eq!(town.on_their_way("ann"), 0);
 }
 
+/// What there was no room for comes even if nobody says anything after it.
+#[test]
+fn whoever_was_away_for_more_than_32_changes_learns_of_the_last() {
+    let (mut town, room) = three_in_a_room();
+    town.disconnect("cid");
+    for number in 0..40 {
+        town.change("ann", room, RoomChange::Rename(name(&format!("name {number}")))).unwrap();
+        town.wait(Span::from_secs(10));
+    }
+    town.connect("cid");
+    town.wait(Span::from_mins(10));
+    assert_eq!(town.room("cid", room).name, Some(name("name 39")));
+    assert!(!town.room("cid", room).is_lacking);
+    assert_eq!(town.on_their_way("ann"), 0);
+}
+
 /// Whoever wants the log again and again, and fetches nothing, is answered once.
 #[test]
 fn nobody_is_answered_again_while_an_answer_waits_for_them() {
