@@ -1,7 +1,7 @@
 //! How commands of a node's owner reach the node that runs: over its socket, which only its owner can open
 //! (PROTOCOL §8.5).
 //!
-//! Entry functions are [`connect`], for what only a node can answer, and [`connect_if_running`], for what this process
+//! Entry functions are `connect`, for what only a node can answer, and `connect_if_running`, for what this process
 //! does itself where no node runs on the data.
 
 use std::io;
