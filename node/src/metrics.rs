@@ -418,11 +418,7 @@ fn describe() {
     describe_gauge!(PROMISES, "Batches that wait for the disk.");
     describe_gauge!(DISK_BYTES, Unit::Bytes, "Bytes of disk that the store takes.");
     describe_histogram!(FSYNC, Unit::Seconds, "Time of a sync of the store's log.");
-    describe_histogram!(
-        CALL,
-        Unit::Seconds,
-        "Time until another node has answered, by kind of request."
-    );
+    describe_histogram!(CALL, Unit::Seconds, "Time until another node answers, by kind.");
     describe_histogram!(LOOKUP, Unit::Seconds, "Time of a lookup.");
     describe_histogram!(LOOKUP_QUERIES, "Queries that a lookup took.");
 }
