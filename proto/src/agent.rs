@@ -69,7 +69,7 @@ pub use rooms::{
     RoomLine, RoomMember, RoomOutcome, RoomStanding,
 };
 pub use search::{Found, Place as SearchPlace, Words};
-pub use succeeding::{Handover, HandoverError, finish_handover, hand_over};
+pub use succeeding::{Handover, HandoverError, hand_over};
 pub use ties::Doubt;
 
 /// Above every key of every drawer.

@@ -160,11 +160,6 @@ pub fn open(file: &[u8], passphrase: &[u8]) -> Result<Identity, IdentityFileErro
     Ok(Identity::from_seed(seed.ok_or(IdentityFileError::Damaged)?))
 }
 
-/// Whether this is an identity file as far as it goes: what is left where writing one was broken off.
-pub fn is_begun(file: &[u8]) -> bool {
-    file.len() <= FILE_LEN && (file.starts_with(MAGIC) || MAGIC.starts_with(file))
-}
-
 const fn is_affordable(memory_kib: u32, passes: u32) -> bool {
     memory_kib <= MEMORY_KIB_MAX && passes <= PASSES_MAX
 }

@@ -373,29 +373,6 @@ pub fn hand_over(
     Ok(Handover { writes, farewell: put(REPLACED), to_tell })
 }
 
-/// What is left to do when `store` is the one of `new` already that was made of the store of `old`, and whoever made it
-/// came no further: nothing but the farewell. None, if it is another store.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn finish_handover(
-    store: &dyn Store<Drawer>,
-    old: &Identity,
-    new: &Identity,
-) -> Result<Option<Handover>, StoreError> {
-    let Some(lineage) = read_lineage(store, LINEAGE)? else { return Ok(None) };
-    let ends = lineage.successions().last().map(|last| (*last.old(), *last.new_key()));
-    if ends != Some((*old.public(), *new.public())) {
-        return Ok(None);
-    }
-    let mut to_tell = 0;
-    for (_, value) in read_all(Turn { store, now: Time::ZERO }, Drawer::Ties)? {
-        to_tell += usize::from(Tie::from_bytes(&value)?.is_owed);
-    }
-    let (table, key, value) = (Drawer::Meta, REPLACED.to_vec(), lineage.to_bytes());
-    Ok(Some(Handover { writes: Vec::new(), farewell: Write::Put { table, key, value }, to_tell }))
-}
-
 /// What was on its way goes on under the old key, if at all. What had not left, as far as is known, is taken back here; how
 /// far the rest comes nobody learns here.
 fn leave_outbox(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), StoreError> {
