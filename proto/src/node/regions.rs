@@ -24,6 +24,8 @@ const AWAITING_MAX: usize = 1_024;
 const NODES_MAX: usize = 256;
 /// A region that looks the same again is kept for twice as long, up to so many times the first.
 const KEPT_TIMES_MAX: u64 = 16;
+/// A network of up to a region that is known whole is counted, while its estimate is at most so many regions.
+const COUNTED_BELOW: u64 = 2;
 /// From this round on, counted from 0, a node of the region whose table may not show all of it searches.
 const NEIGHBOURS_SEARCH_FROM: u32 = 8;
 
@@ -135,9 +137,15 @@ impl Regions {
 }
 
 impl Node {
-    /// The estimate of the network's size, this node included.
+    /// The estimate of the network's size, this node included. A table in which no bucket can be full knows
+    /// everybody that it has met, and what it counts is better than what it would be by their distances.
     pub(super) fn network_size(&self) -> u64 {
-        self.size.estimate().max(self.table.len() as u64 + 1)
+        let (estimate, counted) = (self.size.estimate(), self.table.len() as u64 + 1);
+        let room = self.config.region_nodes.min(self.config.table.bucket_size as u64);
+        if counted <= room && estimate <= COUNTED_BELOW * room {
+            return counted;
+        }
+        estimate.max(counted)
     }
 
     /// Whether the network is no larger than a region, so that everybody belongs to each. While it is

@@ -54,6 +54,19 @@ fn fifty_nodes_find_at_least_k_others_within_five_seconds_of_one_address() {
     }
 }
 
+#[test]
+fn as_many_nodes_as_a_region_count_each_other_and_have_no_entries() {
+    for seed in 0..20 {
+        let mut world = World::of(seed, 20);
+        world.run_for(Span::from_mins(120));
+        for host in world.hosts() {
+            let stats = world.stats(host);
+            assert_eq!((stats.peers, stats.network_size), (19, 20), "seed {seed}, node {host}");
+            assert!(entries(&mut world, host).is_empty(), "seed {seed}, node {host}");
+        }
+    }
+}
+
 /// B10.
 #[test]
 fn a_node_is_connected_at_the_first_answer_and_tries_on_until_then() {
