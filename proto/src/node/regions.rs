@@ -24,6 +24,8 @@ const AWAITING_MAX: usize = 1_024;
 const NODES_MAX: usize = 256;
 /// A region that looks the same again is kept for twice as long, up to so many times the first.
 const KEPT_TIMES_MAX: u64 = 16;
+/// Of fewer than so many entries nothing can be told by their distances.
+const TELLING: u64 = 4;
 /// A network of up to a region that is known whole is counted, while its estimate is at most so many regions.
 const COUNTED_BELOW: u64 = 2;
 /// From this round on, counted from 0, a node of the region whose table may not show all of it searches.
@@ -142,7 +144,8 @@ impl Node {
     pub(super) fn network_size(&self) -> u64 {
         let (estimate, counted) = (self.size.estimate(), self.table.len() as u64 + 1);
         let room = self.config.region_nodes.min(self.config.table.bucket_size as u64);
-        if counted <= room && estimate <= COUNTED_BELOW * room {
+        let is_whole = counted <= room && estimate <= COUNTED_BELOW * room;
+        if counted <= TELLING || is_whole {
             return counted;
         }
         estimate.max(counted)
