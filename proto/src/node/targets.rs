@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// One entry at first: what it does in the first seconds need not be done four times. Then all
-    /// that lack it. Then, ever more seldom, a node that was no entry yet, since all entries together
+    /// that lack it. Then, in each round, a node that was no entry yet, since all entries together
     /// may be liars.
     fn choose_entries(
         &mut self,
@@ -112,7 +112,7 @@ impl Node {
         if custody.rounds == 0 {
             return self.draw(&mut lacking, 1);
         }
-        if lacking.is_empty() && custody.rounds > 1 && custody.rounds.is_power_of_two() {
+        if lacking.is_empty() && custody.rounds > 1 {
             lacking = self.fresh_entries(turn, custody);
             lacking = self.draw(&mut lacking, 1);
         }

@@ -570,10 +570,10 @@ fn a_persons_node_offers_its_envelopes_to_no_new_neighbour() {
         world.bootstrap(newcomer, &[writer]);
         world.run_for(Span::from_mins(1));
     }
-    // In its second, fourth and eighth round it tries a further node each.
+    // From its third round on it tries a further node each time: these minutes have ten rounds at most.
     let told = told_by(&world, writer);
     let others = told.difference(&entries).count();
-    assert!(others <= 3, "it told {told:?}, its entries are {entries:?}");
+    assert!(others <= 8, "it told {told:?}, its entries are {entries:?}");
 }
 
 /// B25: a node of the region that announces and hands nothing over keeps nothing back.
