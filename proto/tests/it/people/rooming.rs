@@ -3,6 +3,7 @@
 mod attacked;
 mod bounds;
 mod crashing;
+mod doors;
 
 use std::collections::BTreeMap;
 
