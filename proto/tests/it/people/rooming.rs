@@ -4,6 +4,7 @@ mod attacked;
 mod bounds;
 mod crashing;
 mod doors;
+mod keys;
 
 use std::collections::BTreeMap;
 
