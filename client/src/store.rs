@@ -32,7 +32,7 @@ use writer::{Work, Writer};
 
 pub use backup::{BackupError, Hold, Snapshot, back_up, restore};
 pub use directory::DirectoryError;
-pub use succession::{GoOnError, go_on};
+pub use succession::{GoOnError, GoneOn, go_on};
 pub use writer::Durability;
 
 /// Pages that redb keeps in memory. A conversation is read a page at a time.

@@ -183,6 +183,7 @@ impl Agent {
         };
         agent.open_own_mailbox();
         agent.refresh_mailboxes(turn);
+        agent.restore_untold();
         Ok(agent)
     }
 

@@ -18,6 +18,7 @@ mod restarting;
 mod rooms;
 mod running_node;
 mod store;
+mod succeeding;
 mod terminal;
 mod town;
 mod watching;

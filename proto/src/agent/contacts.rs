@@ -511,7 +511,8 @@ impl Agent {
             let (key, established) = (record.key, record.established);
             let (sent, previous, received) = (record.sent, record.previous, record.received);
             let (is_fellow, admission) = (true, Admission::Stranger);
-            let is_only_told = record.is_only_told;
+            // What was written to them before makes them no contact any more.
+            let (is_only_told, turned_away) = (record.is_only_told, true);
             let blank = ContactRecord::new(record.address, digits(record.address));
             self.write_contact(
                 number,
@@ -521,6 +522,7 @@ impl Agent {
                     established,
                     sent,
                     is_only_told,
+                    turned_away,
                     previous,
                     received,
                     is_fellow,

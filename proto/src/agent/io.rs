@@ -329,7 +329,9 @@ pub enum CommandError {
         now: Address,
     },
     /// Our own key is not to be used any more.
-    #[error("this identity was replaced by {0}; write as that")]
+    #[error(
+        "this identity was replaced by {0}; write as that; if that was broken off, replace it by the same once more"
+    )]
     Replaced(Address),
     /// The key does not hash to the address.
     #[error("the key does not belong to the address")]

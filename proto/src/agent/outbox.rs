@@ -103,7 +103,16 @@ impl Outbox {
 
     /// Messages of this kind that are on their way.
     pub(super) fn numbers_of_type(&self, content_type: ContentType) -> Vec<MessageNumber> {
-        let all = self.messages.iter().filter(|(_, message)| message.content_type == content_type);
+        self.numbers(|message| message.content_type == content_type)
+    }
+
+    /// Messages to a contact that are on their way.
+    pub(super) fn numbers_to(&self, contact: u32) -> Vec<MessageNumber> {
+        self.numbers(|message| message.contact == contact)
+    }
+
+    fn numbers(&self, is_one: impl Fn(&Outgoing) -> bool) -> Vec<MessageNumber> {
+        let all = self.messages.iter().filter(|(_, message)| is_one(message));
         all.map(|(number, _)| *number).collect()
     }
 
@@ -114,15 +123,12 @@ impl Outbox {
 
     /// Edits of the message `id` that are on their way to a contact.
     pub(super) fn edits(&self, contact: u32, id: Option<MessageId>) -> Vec<MessageNumber> {
-        let is_edit = |message: &&Outgoing| {
-            message.contact == contact && message.content_type == ContentType::EDIT
-        };
         let concerns = |message: &Outgoing| {
             let content = Content::read(message.content_type, message.body.clone());
             matches!(content, Content::Edit { target, .. } if Some(target) == id)
         };
-        let edits = self.messages.iter().filter(|(_, message)| is_edit(message));
-        edits.filter(|(_, message)| concerns(message)).map(|(number, _)| *number).collect()
+        let is_edit = |message: &Outgoing| message.content_type == ContentType::EDIT;
+        self.numbers(|m| m.contact == contact && is_edit(m) && concerns(m))
     }
 
     /// When something here expires, or wants another try.
@@ -264,16 +270,15 @@ impl Agent {
         turn: Turn<'_>,
         contact: u32,
     ) -> Result<(), StoreError> {
-        let theirs = self.outbox.messages.iter().filter(|(_, m)| m.contact == contact);
-        let numbers: Vec<_> = theirs.map(|(number, _)| *number).collect();
-        numbers.into_iter().for_each(|number| self.advance(turn, number));
+        for number in self.outbox.numbers_to(contact) {
+            self.advance(turn, number);
+        }
         Ok(())
     }
 
     /// Expires what has run out, and tries again what was refused.
     pub(super) fn outbox_due(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        let over = self.outbox.messages.iter().filter(|(_, m)| m.expires_at <= turn.now);
-        for number in over.map(|(number, _)| *number).collect::<Vec<_>>() {
+        for number in self.outbox.numbers(|message| message.expires_at <= turn.now) {
             self.move_on(turn, number, MessageState::Expired)?;
         }
         if self.node.is_some() {
@@ -283,9 +288,7 @@ impl Agent {
         if self.outbox.again_at.is_some_and(|at| at <= turn.now) {
             self.outbox.again_at = None;
             // What the node has is watched; only what it has not wants another try.
-            let queued = |m: &Outgoing| m.state == MessageState::Queued;
-            let queued = self.outbox.messages.iter().filter(|(_, message)| queued(message));
-            for number in queued.map(|(number, _)| *number).collect::<Vec<_>>() {
+            for number in self.outbox.numbers(|message| message.state == MessageState::Queued) {
                 self.advance(turn, number);
             }
         }
@@ -294,7 +297,8 @@ impl Agent {
 
     /// Brings one message a step further, if that is possible now.
     fn advance(&mut self, turn: Turn<'_>, number: MessageNumber) {
-        let Some(message) = self.outbox.messages.get(&number) else { return };
+        let message = self.outbox.messages.get(&number);
+        let Some(message) = message.filter(|message| self.may_leave(message)) else { return };
         if message.envelope.is_none() {
             self.seal_message(turn, number);
         } else if self.node.is_some() && !self.outbox.submitting.contains(&number) {
@@ -463,7 +467,7 @@ impl Agent {
                 self.change_contact(contact, |record| record.established = true);
                 self.people.note_heard(contact, turn.now);
                 match content_type {
-                    ContentType::SUCCESSION => self.note_told(contact),
+                    ContentType::SUCCESSION => self.note_told(turn, contact),
                     ContentType::PROFILE => self.note_profile_told(contact, &body),
                     _ => {}
                 }

@@ -69,11 +69,14 @@ impl Agent {
         let Some(profile) = self.profile.clone().filter(|_| self.node.is_some()) else { return };
         let body = profile.sign(self.identity.key());
         let on_their_way = self.outbox.of_type(ContentType::PROFILE);
+        let has_moved = self.has_lineage();
         let is_told = |record: &ContactRecord| record.tie.told_profile == Some(profile.made_at());
         let untold: Vec<_> = self
             .people
             .acquainted()
             .filter(|(number, record)| !is_told(record) && !on_their_way.contains(number))
+            // Before they know that our key is another one it would be a stranger's.
+            .filter(|(_, record)| !(has_moved && record.tie.is_owed))
             .map(|(number, _)| number)
             .collect();
         for contact in untold {

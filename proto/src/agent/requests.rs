@@ -207,10 +207,7 @@ impl Agent {
             (record.admission == Admission::Blocked).then(|| (number, record.clone()))
         });
         let (number, record) = blocked.ok_or(CommandError::NotBlocked(*address))?;
-        // What was sent to somebody in a room with us was not written to them.
-        let was_turned_to = record.was_turned_to() && !record.is_fellow;
-        let is_chosen = was_turned_to || record.is_named || record.accepted;
-        let is_contact = is_chosen && !record.turned_away;
+        let is_contact = record.was_turned_to() && !record.turned_away;
         if is_contact {
             self.change_contact(number, |record| record.admission = Admission::Admitted);
             self.open_conversation(turn, number);

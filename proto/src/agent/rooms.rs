@@ -17,8 +17,8 @@ mod saying;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::key::KeyPair;
-use crate::room::{EventId, Joining, Log, RoomId, Seat};
+use crate::key::{KeyPair, PublicKey};
+use crate::room::{EventId, Joining, Log, Role, RoomId, Seat};
 use crate::store::StoreError;
 use crate::time::Time;
 
@@ -36,7 +36,50 @@ use records::{HeldRow, RoomHead};
 pub(super) const ROOMS_MAX: usize = 100;
 
 /// The most lines and notes of rooms on their way: the other half is for what is said to one person.
-pub(super) const ROOM_NOTES_MAX: usize = OUTBOX_MAX / 2;
+const ROOM_NOTES_MAX: usize = OUTBOX_MAX / 2;
+/// Of these, the most pages of answers to whoever lacks events: half of what is common.
+const ANSWERS_MAX: usize = ROOM_NOTES_MAX / 4;
+/// No log has more pages.
+const PAGES_MAX: usize = 256;
+
+/// How much of the room of all notes something may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// What is said, asked, answered and passed on.
+    Common,
+    /// What the person changes in a room, the rest as well: else whoever fills what is common keeps them from putting
+    /// somebody out, locking the door and leaving.
+    Own,
+}
+
+impl Share {
+    const fn max(self) -> usize {
+        match self {
+            Self::Common => ROOM_NOTES_MAX / 2,
+            Self::Own => ROOM_NOTES_MAX,
+        }
+    }
+}
+
+/// What has brought steps of a seat about.
+#[derive(Clone, Copy, Debug)]
+enum Cause<'a> {
+    /// The person changes the room.
+    Own,
+    /// Something that others have said, or time.
+    Others,
+    /// Somebody wants an answer, which goes whole, however long, since no other is on its way to them.
+    Wanted(&'a PublicKey),
+}
+
+impl Cause<'_> {
+    const fn share(self) -> Share {
+        match self {
+            Self::Own => Share::Own,
+            Self::Others | Self::Wanted(_) => Share::Common,
+        }
+    }
+}
 
 /// All rooms, by the numbers this store gave them.
 #[derive(Debug, Default)]
@@ -110,6 +153,12 @@ impl Rooms {
         }
     }
 
+    /// How many of them a key is the owner of.
+    pub(super) fn owned_by(&self, key: &PublicKey) -> usize {
+        let rank = |room: &OwnRoom| room.seat().and_then(|seat| seat.state().rank(key));
+        self.by_number.values().filter(|room| rank(room) == Some(Role::Owner)).count()
+    }
+
     /// When somebody is to be asked for what is missing, or again to let us in.
     pub(super) fn next(&self) -> Option<Time> {
         let next = |room: &OwnRoom| match &room.place {
@@ -145,8 +194,8 @@ impl OwnRoom {
         }
         let next_row = rows.values().max().map_or(0, |row| row.saturating_add(1));
         let (id, unread) = (head.room, head.unread);
-        if let Some((invitation, join)) = head.joining {
-            let mut joining = Joining::restore(invitation, join);
+        if let Some((invitation, join, earlier)) = head.joining {
+            let mut joining = Joining::restore(invitation, join).with_earlier(earlier);
             for event in events {
                 // It was taken before.
                 let _ = joining.take(event);
@@ -215,7 +264,7 @@ impl Agent {
         let room = self.rooms.number_of(id).and_then(|number| self.rooms.get(number));
         let Some(seat) = room.and_then(OwnRoom::seat) else { return Vec::new() };
         let forkers: BTreeSet<_> = seat.log().forks().iter().map(|fork| fork.author).collect();
-        let member = |(key, member): (&crate::key::PublicKey, &crate::room::Member)| RoomMember {
+        let member = |(key, member): (&PublicKey, &crate::room::Member)| RoomMember {
             address: key.address(),
             key: *key,
             role: member.role,
@@ -286,10 +335,15 @@ impl Agent {
             };
             let steps = seat.ask(turn.now);
             if !steps.is_empty() {
-                self.carry(turn, number, steps)?;
+                self.carry(turn, number, steps, Cause::Others)?;
             }
         }
         Ok(())
+    }
+
+    /// Whoever has another key is told nothing of a room that they do not ask for under that.
+    pub(super) fn forget_untold(&mut self, contact: u32) {
+        self.rooms.untold.retain(|(_, member)| *member != contact);
     }
 
     /// Writes down what the disk lacks of a room, and what it has too much.
@@ -360,7 +414,10 @@ impl Agent {
         let Some(room) = self.rooms.get(number) else { return };
         let joining = match &room.place {
             Place::Seat(_) => None,
-            Place::Joining(joining) => Some((joining.invitation().clone(), joining.join().clone())),
+            Place::Joining(joining) => {
+                let (invitation, join) = (joining.invitation().clone(), joining.join().clone());
+                Some((invitation, join, joining.earlier().to_vec()))
+            }
         };
         let head = RoomHead { room: room.id, unread: room.unread, joining };
         self.journal.put(Drawer::Rooms, number.to_be_bytes().to_vec(), head.to_bytes());

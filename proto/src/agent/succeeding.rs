@@ -17,17 +17,19 @@ use crate::time::Time;
 use super::entry::{Author, MessageNumber, MessageState, Place};
 use super::history::key;
 use super::io::{CommandError, Contact, Drawer, Event, Refusal};
-use super::received::Received;
 use super::records::{
     Admission, ContactRecord, Letter, Outgoing, entry_from_bytes, entry_to_bytes,
 };
-use super::ties::{Doubt, Tie};
+use super::rooms::Rooms;
+use super::ties::{Doubt, FORMER_MAX, Tie};
 use super::{Agent, HIGHEST, Turn, cards, read_all};
 
 /// Where our own lineage is kept, which leads to our key.
 const LINEAGE: &[u8] = b"lineage";
-/// Where it is kept that our own key is replaced.
+/// Where it is kept that our own key is replaced, and that the store of the new one is there.
 const REPLACED: &[u8] = b"replaced";
+/// Where it is kept that our own key is replaced, from before the store of the new one is there.
+const REPLACING: &[u8] = b"replacing";
 
 /// What becomes of a letter about keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,10 @@ pub(super) struct Succeeding {
 
 impl Succeeding {
     pub(super) fn read(turn: Turn<'_>) -> Result<Self, StoreError> {
-        let replaced = read_lineage(turn.store, REPLACED)?;
+        let replaced = match read_lineage(turn.store, REPLACED)? {
+            Some(replaced) => Some(replaced),
+            None => read_lineage(turn.store, REPLACING)?,
+        };
         Ok(Self {
             lineage: read_lineage(turn.store, LINEAGE)?,
             replaced: replaced.map(|lineage| lineage.newest().address()),
@@ -138,6 +143,8 @@ impl Agent {
             return Some(Verdict::Shut);
         }
         let is_ours = claimed == self.address();
+        // Else a thief with as many keys has the stolen one forgotten, and its owner's word with it.
+        let is_too_far = record.tie.former().len() + rest.len() > FORMER_MAX;
         let goes_back = rest.iter().any(|one| record.tie.former().contains(one.new_key()));
         let number_of_other = self.people.number_of(&claimed);
         let other = number_of_other.and_then(|number| self.people.get(number));
@@ -150,7 +157,7 @@ impl Agent {
             Some((Admission::Refused { until }, _)) if now < until => Some(Verdict::Shut),
             // Two people would become one.
             Some((_, true)) => Some(Verdict::Dispute { contact, claimed }),
-            _ if is_ours || goes_back => Some(Verdict::Dispute { contact, claimed }),
+            _ if is_ours || goes_back || is_too_far => Some(Verdict::Dispute { contact, claimed }),
             _ => {
                 let step = Step { left, newest: *last.new_key(), made_at: last.made_at() };
                 Some(Verdict::Follow { contact, step })
@@ -171,7 +178,11 @@ impl Agent {
         let Step { left, newest, made_at } = step;
         // Under the new key they may have asked already, like a stranger.
         let other = self.people.number_of(&newest.address());
-        let is_fellow = other.and_then(|other| self.people.get(other)).is_some_and(|r| r.is_fellow);
+        let known = other.and_then(|other| self.people.get(other));
+        let is_fellow = known.is_some_and(|known| known.is_fellow);
+        // What has been said to and by the new key in rooms has numbers of the same conversation.
+        let sent = known.map_or(0, |known| known.sent);
+        let received = known.filter(|known| known.is_fellow).map(|known| known.received.clone());
         let held = match other {
             Some(stranger) => {
                 let held = self.held_letters(turn, stranger)?;
@@ -194,7 +205,9 @@ impl Agent {
             (record.card, record.established, record.compared_at) = (None, false, None);
             // What the old key knows of us the new one may not, and its numbers may have been a thief's.
             (record.tie.is_owed, record.tie.told_profile) = (is_owed, None);
-            record.received = Received::default();
+            record.tie.profile = None;
+            record.received = received.unwrap_or_default();
+            record.sent = record.sent.max(sent);
             if !is_named {
                 record.name = digits;
             }
@@ -208,13 +221,16 @@ impl Agent {
         self.advance_contact(turn, contact)
     }
 
-    /// What a contact is told of us by itself is told to their new key, and not to whoever has the old one.
+    /// What a contact is told of us by itself is told to their new key, and not to whoever has the old one. Of rooms it is
+    /// told to nobody: the new key is no member. What was written to them and has not left goes to neither.
     fn withdraw_told(&mut self, turn: Turn<'_>, contact: u32) -> Result<(), StoreError> {
-        for content_type in [ContentType::SUCCESSION, ContentType::PROFILE] {
-            for number in self.outbox.numbers_of_type(content_type) {
-                if self.outbox.get(number).is_some_and(|message| message.contact == contact) {
-                    self.withdraw(turn, number)?;
-                }
+        self.forget_untold(contact);
+        let goes_by_itself = [ContentType::SUCCESSION, ContentType::PROFILE, ContentType::ROOM];
+        for number in self.outbox.numbers_to(contact) {
+            let Some(message) = self.outbox.get(number) else { continue };
+            let is_stuck = message.envelope.is_some() && message.state == MessageState::Queued;
+            if goes_by_itself.contains(&message.content_type) || is_stuck {
+                self.withdraw(turn, number)?;
             }
         }
         Ok(())
@@ -292,9 +308,20 @@ impl Agent {
         }
     }
 
-    /// They know it.
-    pub(super) fn note_told(&mut self, contact: u32) {
+    /// Whether our key came from another.
+    pub(super) const fn has_lineage(&self) -> bool {
+        self.succeeding.lineage.is_some()
+    }
+
+    /// They know it, and whose profile they are told.
+    pub(super) fn note_told(&mut self, turn: Turn<'_>, contact: u32) {
         self.change_contact(contact, |record| record.tie.is_owed = false);
+        self.tell_profile(turn);
+    }
+
+    /// Whether a message may leave: of those of a replaced key, what had not left stands as taken back under the new one.
+    pub(super) fn may_leave(&self, message: &Outgoing) -> bool {
+        self.succeeding.replaced.is_none() || message.state > MessageState::Queued
     }
 
     /// What happened stands in the conversation, where it happened.
@@ -321,10 +348,28 @@ pub(super) fn read_letter(payload: &Payload) -> Option<Lineage> {
 pub struct Handover {
     /// What is different in the store of `new`, to be applied to all that the store of `old` has.
     pub writes: Vec<Write<Drawer>>,
-    /// What is to be written into the store of `old` once the other is there: nothing is said in its name then.
+    /// What is to be written into the store of `old` before the other has its place: from then on nothing is said in its
+    /// name, and it has this successor and no other, whatever ends the handover. The same handover goes on then.
     pub farewell: Write<Drawer>,
+    /// What is to be written into the store of `old` once the other has its place: it is not made a second time.
+    pub done: Write<Drawer>,
+    /// Whether this goes on with one that was broken off.
+    pub is_resumed: bool,
     /// How many contacts will be told.
     pub to_tell: usize,
+    /// Of how many rooms `old` is the owner, which nobody can become in its place (PROTOCOL §4.15).
+    pub owned_rooms: usize,
+}
+
+impl Handover {
+    /// Whether a store of `new` was made by this handover: it has the same word of who went before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn has_made(&self, store: &dyn Store<Drawer>) -> Result<bool, StoreError> {
+        let lineage = store.get(Drawer::Meta, LINEAGE)?;
+        Ok(matches!(&self.farewell, Write::Put { value, .. } if lineage.as_ref() == Some(value)))
+    }
 }
 
 /// Why there is no [`Handover`].
@@ -344,10 +389,11 @@ pub enum HandoverError {
 }
 
 /// What makes the store of `old` one of `new`, signed by both. Contacts, history and what is held stay; what was on its
-/// way stays with the old key, as do the prekeys, and every contact to whom the person turned is to be told.
+/// way stays with the old key, as do the prekeys, and every contact to whom the person turned is to be told. What was
+/// begun and broken off goes on with the word that was signed then.
 ///
 /// # Errors
-/// When `old` has a successor, both are one, or the store cannot be read.
+/// When `old` has a successor that is another or has its store, both are one, or the store cannot be read.
 pub fn hand_over(
     store: &dyn Store<Drawer>,
     old: &Identity,
@@ -358,19 +404,32 @@ pub fn hand_over(
     if let Some(known) = read_lineage(store, REPLACED)? {
         return Err(HandoverError::Replaced(known.newest().address()));
     }
-    let next = Succession::sign(old.key(), new.key(), now).ok_or(HandoverError::Same)?;
-    let lineage = Lineage::continued(read_lineage(store, LINEAGE)?, next).to_bytes();
-    let put = |name: &[u8]| Write::Put {
+    let begun = read_lineage(store, REPLACING)?;
+    let is_resumed = begun.is_some();
+    let lineage = match begun {
+        Some(begun) if begun.newest() == new.public() => begun,
+        Some(begun) => return Err(HandoverError::Replaced(begun.newest().address())),
+        None => {
+            let next = Succession::sign(old.key(), new.key(), now).ok_or(HandoverError::Same)?;
+            Lineage::continued(read_lineage(store, LINEAGE)?, next)
+        }
+    }
+    .to_bytes();
+    let (table, put) = (Drawer::Meta, |name: &[u8]| Write::Put {
         table: Drawer::Meta,
         key: name.to_vec(),
         value: lineage.clone(),
-    };
-    let mut writes =
-        vec![put(LINEAGE), Write::Delete { table: Drawer::Meta, key: cards::PREKEYS.to_vec() }];
+    });
+    // Of the new key neither is true.
+    let gone = [cards::PREKEYS, REPLACED, REPLACING].map(<[u8]>::to_vec);
+    let mut writes = vec![put(LINEAGE)];
+    writes.extend(gone.map(|key| Write::Delete { table, key }));
     leave_outbox(turn, &mut writes)?;
     leave_rooms(turn, &mut writes)?;
     let to_tell = owe_everybody(turn, new.address(), &mut writes)?;
-    Ok(Handover { writes, farewell: put(REPLACED), to_tell })
+    let owned_rooms = Rooms::read(turn, old.key())?.owned_by(old.public());
+    let (farewell, done) = (put(REPLACING), put(REPLACED));
+    Ok(Handover { writes, farewell, done, is_resumed, to_tell, owned_rooms })
 }
 
 /// What was on its way goes on under the old key, if at all. What had not left, as far as is known, is taken back here; how
@@ -431,7 +490,8 @@ fn owe_everybody(
             let tie = turn.store.get(Drawer::Ties, &row)?;
             let tie = tie.map(|tie| Tie::from_bytes(&tie)).transpose()?;
             let mut tie = tie.unwrap_or_default();
-            tie.is_owed = true;
+            // Whoever has the old key may have told them since who we are.
+            (tie.is_owed, tie.told_profile) = (true, None);
             let value = tie.to_bytes();
             writes.push(Write::Put { table: Drawer::Ties, key: row.clone(), value });
         }

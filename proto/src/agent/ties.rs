@@ -10,8 +10,8 @@ use crate::signed_bytes::{FieldError, FieldReader, SignedBytes};
 use crate::store::StoreError;
 use crate::time::Time;
 
-/// Keys of one person that are remembered; of more, the oldest are forgotten.
-const FORMER_MAX: usize = 16;
+/// Keys of one person that are remembered; nobody is followed to more by themselves.
+pub(super) const FORMER_MAX: usize = 16;
 
 /// No profile is longer on disk.
 const PROFILE_MAX: usize = 2_048;

@@ -26,6 +26,8 @@ pub const TEXT_PREFIX: &str = "comm:room/";
 
 const CONTEXT: &[u8] = b"comm/room-invitation/v1\0";
 const JOIN_CONTEXT: &[u8] = b"comm/room-join/v1\0";
+/// What is signed with this is told to nobody.
+const FRESH_CONTEXT: &[u8] = b"comm/room-fresh/v1\0";
 const CHECKSUM_LEN: usize = 4;
 /// Room, inviter, expiry, seed of the token, number of others, the others.
 const BYTES_MAX: usize = 32 + 32 + 8 + 32 + 1 + OTHERS_MAX * Address::LEN;
@@ -171,6 +173,13 @@ impl Invitation {
 impl Join {
     /// Length in bytes.
     pub const LEN: usize = 3 * 32 + 2 * Signature::LEN;
+
+    /// What `joiner` draws for a token: always the same, so that whoever asks again, or has lost what they had, says the join
+    /// that is answered; and nobody else can tell it before. A token lets somebody in once, so it is one membership's.
+    pub fn draw(room: &RoomId, token: &PublicKey, joiner: &KeyPair) -> [u8; 32] {
+        let of = SignedBytes::new(FRESH_CONTEXT).array(room.as_bytes()).array(token.as_bytes());
+        Sha256::digest(joiner.sign(&of.finish()).as_bytes()).into()
+    }
 
     /// Asks to be let in. `fresh` must be drawn for this join alone.
     pub fn sign(invitation: &Invitation, joiner: &KeyPair, fresh: [u8; 32]) -> Verified<Self> {

@@ -20,11 +20,17 @@ use crate::key::KeyPair;
 use crate::time::Time;
 use crate::verified::Verified;
 
+/// Earlier joins that are remembered.
+const EARLIER_MAX: usize = 4;
+
 /// Somebody who has asked to be let in, and what they have got of the room's log.
 #[derive(Clone, Debug)]
 pub struct Joining {
     invitation: Invitation,
     join: Verified<Join>,
+    /// What they asked with before, the last first: whichever is answered first brings them in. At most
+    /// [`EARLIER_MAX`].
+    earlier: Vec<Verified<Join>>,
     log: Option<Log>,
     /// Events that came before others which they name, by the one of these that they wait for.
     early: BTreeMap<EventId, Vec<Verified<Event>>>,
@@ -110,8 +116,28 @@ impl Joining {
     /// It is time to ask again.
     pub fn restore(invitation: Invitation, join: Verified<Join>) -> Self {
         let (early, early_ids, refused) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let (log, again, tries) = (None, Time::ZERO, 0);
-        Self { invitation, join, log, early, early_ids, again, tries, refused }
+        let (earlier, log, again, tries) = (Vec::new(), None, Time::ZERO, 0);
+        Self { invitation, join, earlier, log, early, early_ids, again, tries, refused }
+    }
+
+    /// The same, of somebody who has asked for the same room with these joins before.
+    #[must_use]
+    pub fn with_earlier(self, earlier: impl IntoIterator<Item = Verified<Join>>) -> Self {
+        let others = earlier.into_iter().filter(|join| *join != self.join);
+        Self { earlier: others.take(EARLIER_MAX).collect(), ..self }
+    }
+
+    /// Goes on from another request for the same room: what has come of the log, and that this may be answered yet.
+    #[must_use]
+    pub fn after(self, before: Self) -> Self {
+        let Self { join, earlier, log, early, early_ids, .. } = before;
+        let asked = [join].into_iter().chain(earlier);
+        Self { log, early, early_ids, ..self.with_earlier(asked) }
+    }
+
+    /// What they asked with before.
+    pub fn earlier(&self) -> &[Verified<Join>] {
+        &self.earlier
     }
 
     /// When to call [`Self::is_due`]; never again once the invitation is over or all who were asked have refused.
@@ -249,10 +275,14 @@ impl Joining {
         self.log.as_ref()
     }
 
-    /// The log, once it says that **this** join has made us a member.
+    /// The log, once it says that **this** join, or one of those before it, has made us a member.
     pub fn into_log(self) -> Result<Log, Box<Self>> {
+        let is_in = self.log.as_ref().is_some_and(|log| {
+            let mut joins = [&self.join].into_iter().chain(&self.earlier);
+            joins.any(|join| admission(log, join).is_some())
+        });
         match self.log {
-            Some(mut log) if admission(&log, &self.join).is_some() => {
+            Some(mut log) if is_in => {
                 for event in self.early.into_values().flatten() {
                     // It waits there as well, and is asked for.
                     let _ = log.take(event);

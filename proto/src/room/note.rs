@@ -107,6 +107,12 @@ pub enum Refusal {
     /// There are as many as fit.
     #[error("the room is full")]
     Full,
+    /// They are in it by another request, whose answer they may have lost.
+    #[error(
+        "you are a member of the room already, by another request; use the invitation that let you in, or have \
+         yourself removed and invited anew"
+    )]
+    AlreadyMember,
 }
 
 /// Why a body is no note.
@@ -233,6 +239,11 @@ impl Note {
         body.first() == Some(&SAID)
     }
 
+    /// Whether a body has several events, as answers have and what an author tells of one change has not.
+    pub fn is_page(body: &[u8]) -> bool {
+        matches!(body, [EVENTS, count, ..] if *count > 1)
+    }
+
     /// Whether a body says that somebody is not let in.
     pub fn is_refusal(body: &[u8]) -> bool {
         body.first() == Some(&REFUSE)
@@ -266,12 +277,12 @@ impl Refusal {
             Refused::RevokedInvitation => Self::Revoked,
             Refused::ExpiredInvitation | Refused::Lifetime => Self::Expired,
             Refused::Full => Self::Full,
+            Refused::AlreadyMember => Self::AlreadyMember,
             Refused::Locked | Refused::NotAMember | Refused::NotEntitled => Self::Locked,
             Refused::UnknownInvitation
             | Refused::OwnerStays
             | Refused::NoSuchMember
             | Refused::NoChange
-            | Refused::AlreadyMember
             | Refused::TooManyInvitations => Self::Unknown,
         }
     }
@@ -284,12 +295,20 @@ impl Refusal {
             Self::Expired => 4,
             Self::Locked => 5,
             Self::Full => 6,
+            Self::AlreadyMember => 7,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        let all =
-            [Self::Unknown, Self::Used, Self::Revoked, Self::Expired, Self::Locked, Self::Full];
+        let all = [
+            Self::Unknown,
+            Self::Used,
+            Self::Revoked,
+            Self::Expired,
+            Self::Locked,
+            Self::Full,
+            Self::AlreadyMember,
+        ];
         all.into_iter().find(|reason| reason.code() == code)
     }
 }

@@ -232,7 +232,7 @@ impl Seat {
         now: Time,
         steps: &mut Vec<Step>,
     ) {
-        if !self.is_fellow(to) {
+        if !self.state().is_member(to) {
             return self.bid_farewell(to, known, now, steps);
         }
         if !self.may_answer(to, now) {
@@ -318,6 +318,7 @@ impl Seat {
         for id in &new {
             steps.push(Step::Changed(*id));
             self.greet(id, steps);
+            self.disown(id, steps);
         }
         if !new.is_empty() {
             self.tries = 0;
@@ -350,6 +351,23 @@ impl Seat {
             let (me, known) = (self.me.public(), [*id]);
             let ours = self.log.beyond(&known).filter(|event| *event.author() == me);
             send_events(join.joiner(), ours, steps);
+        }
+    }
+
+    /// Whoever was let in by somebody from whom we had taken the right to it is told by us: nobody else knows them, and what
+    /// they say comes to nobody.
+    fn disown(&self, id: &EventId, steps: &mut Vec<Step>) {
+        let Some(Change::Admit(join)) = self.log.get(id).and_then(|event| event.change()) else {
+            return;
+        };
+        let (joiner, me) = (join.joiner(), self.me.public());
+        let is_somebody = self.state().is_member(joiner) || self.state().was_member(joiner);
+        if is_somebody || !self.is_member() {
+            return;
+        }
+        let farewell = self.log.farewell(&[*id], joiner);
+        if farewell.iter().any(|event| *event.author() == me) {
+            send_events(joiner, farewell, steps);
         }
     }
 

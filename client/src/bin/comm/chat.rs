@@ -404,7 +404,11 @@ impl Chat {
                 }
                 Shown::Offline { reason: reason.clone() }
             }
-            Event::Lagged { missed } => Shown::Lagged { missed: *missed },
+            Event::Lagged { missed } => {
+                // Somebody may have another key.
+                self.refresh_contacts().await;
+                Shown::Lagged { missed: *missed }
+            }
         };
         match &shown {
             Shown::Talk(Talk::Received { is_muted: false, .. }) => {

@@ -63,7 +63,8 @@ const REPLACED: &str = "\
 Contacts, history and settings go on under the new identity; start it and it tells everybody to whom you turned, until they
 have read it. They see it, and have to compare the number with you again. What was on its way to you or from you stays
 with the old identity: run it now and then for 30 days to see what still came. This cannot be undone, and is done
-once: of two successors the second is taken for a thief's.";
+once: of two successors the second is taken for a thief's. If it is broken off, the old identity can say nothing from
+then on; run the same command again, which finishes it, before you start the new one.";
 
 /// Chat over the comm network.
 #[derive(Debug, Parser)]

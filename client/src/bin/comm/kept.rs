@@ -138,13 +138,25 @@ impl Replacement {
             |dir: Option<PathBuf>, address| dir.map_or_else(|| default_data_dir(address), Ok);
         let from = place(self.data_dir, old.address())?;
         let to = place(self.new_data_dir, new.address())?;
-        let to_tell = store::go_on((&from, &old), (&to, &new)).map_err(Failure::failed)?;
+        let done = store::go_on((&from, &old), (&to, &new)).map_err(Failure::failed)?;
         say(&format!(
-            "{} goes on as {}, with the data in {}\ncontacts to be told once it is online: {to_tell}; do not write as the old one any more\n",
+            "{} goes on as {}, with the data in {}\ncontacts to be told once it is online: {}; do not write as the old one any more\n{}",
             old.address(),
             new.address(),
-            to.display()
+            to.display(),
+            done.to_tell,
+            about_rooms(done.owned_rooms)
         ))
+    }
+}
+
+/// Rooms are not handed over, and whoever has a stolen key goes on in them.
+fn about_rooms(owned: usize) -> String {
+    match owned {
+        0 => String::new(),
+        owned => format!(
+            "rooms of which the old one is the owner: {owned}; nobody can put it out, so found them anew if its key is in wrong hands\n"
+        ),
     }
 }
 

@@ -444,6 +444,7 @@ fn refusal(reason: Refusal) -> &'static str {
         Refusal::Expired => "expired",
         Refusal::Locked => "locked",
         Refusal::Full => "full",
+        Refusal::AlreadyMember => "already_member",
     }
 }
 

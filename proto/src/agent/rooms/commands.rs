@@ -10,13 +10,17 @@ use crate::agent::outbox::OUTBOX_MAX;
 use crate::agent::{Agent, Turn};
 use crate::envelope::{TTL_MAX, TTL_MIN};
 use crate::key::PublicKey;
+use crate::payload::ContentType;
 use crate::room::{
-    Change, Event, Invitation, Joining, LogError, OTHERS_MAX, Refused, Role, RoomId, RoomName, Seat,
+    Change, Event, Invitation, Join, Joining, LogError, Note, OTHERS_MAX, Refused, Role, RoomId,
+    RoomName, Seat,
 };
+use crate::store::StoreError;
 use crate::time::Span;
 
+use super::hearing::room_of;
 use super::{
-    OwnRoom, Place, ROOM_NOTES_MAX, ROOMS_MAX, RoomChange, RoomCommand, RoomError, RoomOutcome,
+    Cause, OwnRoom, Place, ROOMS_MAX, RoomChange, RoomCommand, RoomError, RoomOutcome, Share,
 };
 
 impl From<RoomError> for Refusal {
@@ -32,6 +36,10 @@ impl Agent {
         turn: Turn<'_>,
         command: RoomCommand,
     ) -> Result<RoomOutcome, Refusal> {
+        let says_nothing = matches!(command, RoomCommand::MarkRead(_) | RoomCommand::Forget(_));
+        if let Some(by) = self.replaced_by().filter(|_| !says_nothing) {
+            return Err(CommandError::Replaced(by).into());
+        }
         match command {
             RoomCommand::Create(name) => self.create_room(turn, name),
             RoomCommand::Invite { room, lifetime } => self.invite_to_room(turn, room, lifetime),
@@ -54,7 +62,7 @@ impl Agent {
                 self.write_head(number);
                 self.outcome(number)
             }
-            RoomCommand::Forget(room) => self.forget_room(room),
+            RoomCommand::Forget(room) => self.forget_room(turn, room),
         }
     }
 
@@ -97,8 +105,9 @@ impl Agent {
         if known.and_then(|number| self.rooms.get(number)).is_some_and(is_member) {
             return Err(RoomError::StillMember.into());
         }
-        let (token, fresh) = (invitation.token(), self.draw());
-        let joining = Joining::new(invitation, self.identity.key(), fresh, turn.now);
+        let (token, me) = (invitation.token(), self.identity.key());
+        let fresh = Join::draw(&invitation.room(), &token, me);
+        let joining = Joining::new(invitation, me, fresh, turn.now);
         let joining = Box::new(joining.map_err(RoomError::from)?);
         if let Some(number) = known
             && let Some(joining) = self.rooms.joining_mut(number)
@@ -139,13 +148,19 @@ impl Agent {
             }
             // Whoever does not know us listens where everybody can write.
             self.change_contact(contact, |record| record.established &= record.is_present());
-            self.send_note_to(turn, contact, &ask, ttl);
+            self.send_note_to(turn, contact, &ask, ttl, Share::Common);
         }
     }
 
-    /// Whatever was here of the room's log begins anew; what was said stays.
+    /// Whatever was here of the log of a room that we were in begins anew; what was said stays, and what has come for a
+    /// request before this one.
     fn begin_joining(&mut self, number: u32, joining: Box<Joining>) {
-        let unread = self.rooms.get(number).map_or(0, |room| room.unread);
+        let known = self.rooms.by_number.remove(&number);
+        let unread = known.as_ref().map_or(0, |room| room.unread);
+        let joining = match known.map(|room| room.place) {
+            Some(Place::Joining(before)) => Box::new(joining.after(*before)),
+            _ => joining,
+        };
         let (from, to) = (number.to_be_bytes(), number.saturating_add(1).to_be_bytes());
         for drawer in [Drawer::RoomEvents, Drawer::RoomHeld, Drawer::RoomOrder] {
             self.journal.delete_range(drawer, from.to_vec(), to.to_vec());
@@ -155,6 +170,7 @@ impl Agent {
         let room = OwnRoom { unread, ..OwnRoom::new(id, Place::Joining(joining)) };
         self.rooms.insert(number, room);
         self.write_head(number);
+        self.write_room(number);
     }
 
     /// What somebody may change is judged by the room.
@@ -181,7 +197,9 @@ impl Agent {
 
     fn change_room(&mut self, turn: Turn<'_>, number: u32, change: Change) -> Result<(), Refusal> {
         let members = self.seat_of(number)?.state().members().len();
-        self.check_outbox_for(members)?;
+        if change != Change::Leave {
+            self.check_outbox_for(members, Share::Own)?;
+        }
         let room = self.rooms.by_number.get_mut(&number).and_then(OwnRoom::seat_mut);
         let seat = room.ok_or(RoomError::NoRoom)?;
         let steps = seat.change(change, turn.now).map_err(|error| match error {
@@ -189,18 +207,20 @@ impl Agent {
             LogError::NotEntitled(why) => RoomError::Refused(why),
             other => RoomError::Log(other),
         })?;
-        self.carry(turn, number, steps)?;
+        self.carry(turn, number, steps, Cause::Own)?;
         Ok(())
     }
 
-    fn forget_room(&mut self, id: RoomId) -> Result<RoomOutcome, Refusal> {
+    fn forget_room(&mut self, turn: Turn<'_>, id: RoomId) -> Result<RoomOutcome, Refusal> {
         let number = self.number_of_room(&id)?;
         let is_member = |room: &OwnRoom| room.seat().is_some_and(Seat::is_member);
         if self.rooms.get(number).is_some_and(is_member) {
             return Err(RoomError::StillMember.into());
         }
+        self.withdraw_questions(turn, &id)?;
         self.rooms.by_number.remove(&number);
         self.rooms.by_id.remove(&id);
+        self.rooms.untold.retain(|(room, _)| *room != number);
         let drawers = [
             Drawer::Rooms,
             Drawer::RoomEvents,
@@ -215,6 +235,21 @@ impl Agent {
         self.forget_history(number);
         self.forget_fellows();
         Ok(RoomOutcome::Forgotten(id))
+    }
+
+    /// Nobody answers what we have asked about a room that is not here any more, and nobody needs our answers.
+    fn withdraw_questions(&mut self, turn: Turn<'_>, id: &RoomId) -> Result<(), StoreError> {
+        let is_idle = |body: &[u8]| match Note::from_bytes(body) {
+            Ok(note @ (Note::Ask { .. } | Note::Want { .. })) => room_of(&note) == Some(*id),
+            Ok(note @ Note::Events(_)) => Note::is_page(body) && room_of(&note) == Some(*id),
+            _ => false,
+        };
+        for number in self.outbox.numbers_of_type(ContentType::ROOM) {
+            if self.outbox.get(number).is_some_and(|message| is_idle(&message.body)) {
+                self.withdraw(turn, number)?;
+            }
+        }
+        Ok(())
     }
 
     /// Those who may let somebody in beside us, the highest first.
@@ -235,8 +270,8 @@ impl Agent {
     }
 
     /// Whether a note to each of so many people has room on its way.
-    pub(super) fn check_outbox_for(&self, people: usize) -> Result<(), Refusal> {
-        if self.outbox.of_rooms().count() + people > ROOM_NOTES_MAX {
+    pub(super) fn check_outbox_for(&self, people: usize, share: Share) -> Result<(), Refusal> {
+        if self.outbox.of_rooms().count() + people > share.max() {
             return Err(RoomError::OutboxFull.into());
         }
         if self.outbox.len() + people > OUTBOX_MAX {

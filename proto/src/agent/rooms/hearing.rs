@@ -12,7 +12,7 @@ use crate::room::{Change, Heard, MEMBERS_MAX, Note, RoomId, Seat, Step, Verdict}
 use crate::store::StoreError;
 
 use super::lines::NewLine;
-use super::{OwnRoom, Place, RoomEvent};
+use super::{Cause, OwnRoom, Place, RoomEvent, Share};
 
 impl Agent {
     /// A note has come; whether it is taken. What is not stays where it is, and its author learns nothing.
@@ -40,25 +40,20 @@ impl Agent {
         match &room.place {
             Place::Joining(_) => self.hear_at_the_door(turn, number, &letter, note),
             Place::Seat(seat) if is_heard(seat, &letter.sender, &note) => {
-                // What letting somebody in takes must have room.
-                if matches!(note, Note::Ask { .. })
-                    && self.check_outbox_for(2 * MEMBERS_MAX).is_err()
-                {
-                    return Ok(false);
-                }
                 if !self.can_follow_up(turn, number, &letter.sender, &note) {
                     return Ok(false);
                 }
                 self.hear_in_room(turn, number, &letter, note)
             }
-            // Perhaps their admission is still on its way: it waits where it is until we have that.
-            Place::Seat(seat) if seat.is_member() && matches!(note, Note::Said { .. }) => Ok(false),
+            // Perhaps their admission, or that our removal was overruled, is still on its way: it waits where it is until
+            // we have that.
+            Place::Seat(_) if !matches!(note, Note::Refuse { .. }) => Ok(false),
             Place::Seat(_) => Ok(self.pass_over(turn, &letter)),
         }
     }
 
-    /// Whether what a note brings about has room: a line its author's record, a refusal its place on the way. What has
-    /// none stays where it is.
+    /// Whether what a note brings about can be done: a line needs its author's record, an answer and a refusal their place
+    /// on the way, and whose key is replaced lets nobody in. What cannot stays where it is.
     fn can_follow_up(
         &mut self,
         turn: Turn<'_>,
@@ -68,6 +63,14 @@ impl Agent {
     ) -> bool {
         match note {
             Note::Said { .. } => self.know_fellow(turn, author).is_some(),
+            // What letting somebody in takes must have room.
+            Note::Ask { .. }
+                if self.replaced_by().is_some()
+                    || !self.can_answer()
+                    || self.check_outbox_for(2 * MEMBERS_MAX, Share::Common).is_err() =>
+            {
+                false
+            }
             Note::Ask { join, .. } => {
                 let seat = self.rooms.get(number).and_then(OwnRoom::seat);
                 let token = seat.and_then(|seat| seat.state().tokens().get(join.token()));
@@ -75,7 +78,8 @@ impl Agent {
                     token.is_some_and(|token| token.is_open() && token.expires_at > turn.now);
                 is_open || self.can_refuse()
             }
-            Note::Events(_) | Note::Want { .. } | Note::Refuse { .. } => true,
+            Note::Want { .. } => self.can_answer(),
+            Note::Events(_) | Note::Refuse { .. } => true,
         }
     }
 
@@ -86,15 +90,15 @@ impl Agent {
         letter: &Letter,
         note: Note,
     ) -> Result<bool, StoreError> {
-        let is_answered = self.is_answered(number, &letter.sender);
+        let wants_answer = matches!(note, Note::Want { .. } | Note::Ask { .. });
+        let is_answered = wants_answer && self.is_answered(number, &letter.sender, &note);
         let Some(room) = self.rooms.by_number.get_mut(&number) else { return Ok(false) };
         if let Note::Said { said, .. } = &note {
             let hash = *said.id(&letter.sender).as_bytes();
             room.written.insert(hash, letter.payload.sent_at.min(letter.came_at));
         }
         let Some(seat) = room.seat_mut() else { return Ok(false) };
-        let wants_answer = matches!(note, Note::Want { .. } | Note::Ask { .. });
-        if wants_answer && is_answered {
+        if is_answered {
             // What they want is on its way; who lacks more wants it again.
             self.note_letter(turn, letter);
             return Ok(true);
@@ -103,10 +107,12 @@ impl Agent {
         let steps = seat.hear(letter.sender, note, turn.now);
         let came = |key: &PublicKey| !members.contains(key);
         let is_somebody_new = seat.state().members().keys().any(came);
-        self.carry_and_answer(turn, number, steps, Some(&letter.sender).filter(|_| wants_answer))?;
+        let cause = if wants_answer { Cause::Wanted(&letter.sender) } else { Cause::Others };
+        self.carry(turn, number, steps, cause)?;
         if is_somebody_new {
-            // What they said before we knew of them was left where it was, and comes again.
-            self.subscribe_all(turn);
+            // What they said before we knew of them comes again, with mailboxes that are open from now on. Not all are
+            // granted anew each time, since a member can let in many.
+            self.mailboxes.grant_soon(turn.now);
         }
         // By now whoever was let in is somebody we know.
         self.note_letter(turn, letter);
@@ -218,29 +224,13 @@ impl Agent {
         turn: Turn<'_>,
         number: u32,
         steps: Vec<Step>,
-    ) -> Result<(), StoreError> {
-        self.carry_and_answer(turn, number, steps, None)
-    }
-
-    /// The same; an answer to somebody goes whole, however long, since no other is on its way to them.
-    fn carry_and_answer(
-        &mut self,
-        turn: Turn<'_>,
-        number: u32,
-        steps: Vec<Step>,
-        answered: Option<&PublicKey>,
+        cause: Cause<'_>,
     ) -> Result<(), StoreError> {
         self.know_members(turn, number);
         let (mut lines, mut events) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
-                Step::Send { to, note: note @ Note::Refuse { .. } } => {
-                    self.send_refusal(turn, &to, &note);
-                }
-                Step::Send { to, note } if answered == Some(&to) => {
-                    self.send_answer(turn, &to, &note);
-                }
-                Step::Send { to, note } => self.send_note(turn, &to, &note),
+                Step::Send { to, note } => self.send_step(turn, number, (&to, &note), cause),
                 Step::Heard(Heard::Shown { author, id, said, missing_before, is_forked }) => {
                     lines.push(NewLine { author, id, said, missing_before, is_forked });
                 }
@@ -290,8 +280,8 @@ fn is_heard(seat: &Seat, author: &PublicKey, note: &Note) -> bool {
         Note::Ask { join, .. } => {
             seat.is_member() && seat.state().tokens().contains_key(join.token())
         }
-        // That we are out may turn out to be overruled.
-        Note::Events(_) => is_known,
+        // That we are out may turn out to be overruled, and whoever has left still answers for what they did.
+        Note::Events(_) | Note::Want { .. } => is_known,
         _ => seat.is_member() && is_known,
     }
 }

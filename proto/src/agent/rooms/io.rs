@@ -10,7 +10,7 @@ use crate::room::{
 };
 use crate::time::{Span, Time};
 
-use super::{ROOM_NOTES_MAX, ROOMS_MAX};
+use super::ROOMS_MAX;
 use crate::agent::entry::{Entry, MessageNumber, MessageState};
 
 /// What a person wants of a room.
@@ -130,8 +130,7 @@ pub enum RoomError {
     NoLine(MessageNumber),
     /// The bound of what is on its way.
     #[error(
-        "{ROOM_NOTES_MAX} lines and notes of rooms wait for their members, which is as many as fit; say it when some have \
-         come or expired"
+        "as many lines and notes of rooms wait for their members as fit; say it when some have come or expired"
     )]
     OutboxFull,
     /// The bound.

@@ -22,9 +22,12 @@ const SEAT: u8 = 1;
 pub(super) struct RoomHead {
     pub(super) room: RoomId,
     pub(super) unread: u64,
-    /// With what we ask to be let in, if we are not.
-    pub(super) joining: Option<(Invitation, Verified<Join>)>,
+    /// With what we ask to be let in, if we are not, and with what we asked before.
+    pub(super) joining: Option<Asked>,
 }
+
+/// An invitation, the join by it, and earlier joins by others.
+pub(super) type Asked = (Invitation, Verified<Join>, Vec<Verified<Join>>);
 
 /// Something that waits for events of a room's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +41,13 @@ impl RoomHead {
         let start = SignedBytes::new(HEAD).array(self.room.as_bytes()).u64(self.unread);
         match &self.joining {
             None => start.u8(0),
-            Some((invitation, join)) => {
-                let ask = Note::Ask { room: self.room, join: Box::new(Join::clone(join)) };
-                start.u8(1).bytes(invitation.text().as_bytes()).bytes(&ask.to_bytes())
+            Some((invitation, join, earlier)) => {
+                let ask = |join: &Verified<Join>| {
+                    let join = Box::new(Join::clone(join));
+                    Note::Ask { room: self.room, join }.to_bytes()
+                };
+                let start = start.u8(1).bytes(invitation.text().as_bytes()).bytes(&ask(join));
+                earlier.iter().fold(start, |bytes, join| bytes.bytes(&ask(join)))
             }
         }
         .finish()
@@ -59,10 +66,19 @@ impl RoomHead {
         }
         let text = std::str::from_utf8(fields.bytes(FIELD_MAX).ok()?).ok()?;
         let invitation = Invitation::parse(text).ok()?;
-        let Note::Ask { join, .. } = Note::from_bytes(fields.bytes(FIELD_MAX).ok()?).ok()? else {
-            return None;
-        };
-        Some(Self { room, unread, joining: Some((invitation, join.verify(room).ok()?)) })
+        let join = read_join(&mut fields, room)?;
+        let mut earlier = Vec::new();
+        while !fields.rest().is_empty() {
+            earlier.push(read_join(&mut fields, room)?);
+        }
+        Some(Self { room, unread, joining: Some((invitation, join, earlier)) })
+    }
+}
+
+fn read_join(fields: &mut FieldReader<'_>, room: RoomId) -> Option<Verified<Join>> {
+    match Note::from_bytes(fields.bytes(FIELD_MAX).ok()?).ok()? {
+        Note::Ask { join, .. } => join.verify(room).ok(),
+        _ => None,
     }
 }
 
@@ -152,7 +168,9 @@ mod tests {
         let room = first(&pair).room();
         let invitation = Invitation::new(room, pair.public(), Vec::new(), [4; 32], NOW);
         let join = Join::sign(&invitation, &KeyPair::from_seed(&[2; 32]), [5; 32]);
-        for joining in [None, Some((invitation, join))] {
+        let earlier = vec![Join::sign(&invitation, &KeyPair::from_seed(&[2; 32]), [6; 32])];
+        let asked = |earlier| Some((invitation.clone(), join.clone(), earlier));
+        for joining in [None, asked(Vec::new()), asked(earlier)] {
             let head = RoomHead { room, unread: 7, joining };
             assert_eq!(RoomHead::from_bytes(&head.to_bytes()), Ok(head));
         }

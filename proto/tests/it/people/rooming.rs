@@ -3,6 +3,8 @@
 mod attacked;
 mod bounds;
 mod crashing;
+mod doors;
+mod keys;
 
 use std::collections::BTreeMap;
 
@@ -339,6 +341,27 @@ fn a_member_who_writes_to_another_alone_asks_first() {
     town.wait(Span::from_mins(1));
     assert_eq!(town.heard("cid").len(), 3);
     assert!(town.people["cid"].agent.contacts().is_empty());
+}
+
+/// E17, E38: that they are in a room together changes nothing of that.
+#[test]
+fn what_was_said_with_a_member_alone_is_there_after_they_were_blocked_and_unblocked() {
+    let (mut town, _) = three_in_a_room();
+    town.accepts = true;
+    town.send("bob", "cid", "a word in private");
+    town.wait(Span::from_mins(1));
+    let cid = town.address("cid");
+    town.command("bob", Command::Block(cid)).unwrap();
+    let unblocked = town.command("bob", Command::Unblock(cid)).unwrap();
+    assert_eq!(unblocked, Outcome::Unblocked { contact: cid, is_contact: true });
+    assert_eq!(town.history("bob", "cid").len(), 1);
+    // Whom one has removed is no contact by that.
+    town.command("bob", Command::RemoveContact(cid)).unwrap();
+    town.wait(Span::from_days(32));
+    town.command("bob", Command::Block(cid)).unwrap();
+    let unblocked = town.command("bob", Command::Unblock(cid)).unwrap();
+    assert_eq!(unblocked, Outcome::Unblocked { contact: cid, is_contact: false });
+    assert!(town.people["bob"].agent.contacts().is_empty());
 }
 
 /// E4: each author's lines in their order, with what is missing.

@@ -4,8 +4,8 @@ use comm_proto::agent::Doubt;
 use comm_proto::store::Store;
 
 use super::succeeding::{
-    doubts, friends, go_on_as, go_on_as_at, identity, lineage, moved, only_contact, tell_ann,
-    tell_ann_numbered, tell_ann_of,
+    doubts, friends, go_on_as, go_on_as_at, identity, lineage, moved, on_its_way, only_contact,
+    tell_ann, tell_ann_numbered, tell_ann_of,
 };
 use super::*;
 
@@ -269,7 +269,7 @@ fn a_new_identity_that_was_a_contact_of_the_old_one_is_none_of_its_own() {
     assert_eq!(only_contact(&town, "rob").address, town.address("ann"));
     town.connect("rob");
     town.wait(Span::from_mins(1));
-    assert_eq!(town.people["rob"].agent.outbox_len(), 0);
+    assert_eq!(on_its_way(&town, "rob"), 0);
 }
 
 /// Else its author would write again what has been read.
@@ -288,4 +288,55 @@ fn what_had_left_under_the_old_key_is_not_said_to_be_cancelled() {
         matches!(entry.author, Author::Us { state: MessageState::Cancelled, .. })
     };
     assert!(!is_cancelled(left) && is_cancelled(stayed));
+    // Nor does it leave later, when the old program is looked into.
+    town.connect("bob");
+    town.connect("ann");
+    town.wait(Span::HOUR);
+    assert_eq!(town.texts("ann"), ["from bob", "on its way"]);
+}
+
+/// The owner tells who they are once more, also if the thief has dated what they say ahead.
+#[test]
+fn a_profile_that_a_thief_has_said_ends_with_the_old_key() {
+    let mut town = friends();
+    let (name, status) = ("Robert".to_owned(), "well".to_owned());
+    town.command("bob", Command::SetProfile { name, status }).unwrap();
+    town.wait(Span::from_mins(1));
+    let ahead = town.now + Span::HOUR.times(2);
+    let thiefs = comm_proto::profile::Profile::new("bob", "send money", ahead).unwrap();
+    tell_ann_of(&mut town, 2, ContentType::PROFILE, thiefs.sign(identity(2).key()));
+    assert_eq!(only_contact(&town, "ann").profile, Some(thiefs));
+    go_on_as(&mut town, "bob", "rob", 20);
+    town.connect("rob");
+    town.wait(Span::from_mins(1));
+    assert_eq!(only_contact(&town, "ann").profile.unwrap().status(), "well");
+    assert!(!town.people["ann"].events.iter().any(|e| matches!(e, Event::Requested { .. })));
+}
+
+/// Else the key that was stolen is the first to be forgotten, and its owner's word with it.
+#[test]
+fn a_thief_with_many_keys_is_not_followed_until_the_owners_word_means_nothing() {
+    let mut town = friends();
+    town.accepts = false;
+    let steps = [vec![2, 30], (30..=38).collect(), (38..=46).collect::<Vec<u8>>()];
+    for keys in &steps {
+        tell_step(&mut town, keys);
+    }
+    assert_eq!(moved(&town, "ann").len(), 2);
+    assert_eq!(only_contact(&town, "ann").address, identity(38).address());
+    assert_eq!(doubts(&town, "ann"), [Doubt::OtherSuccessor(identity(46).address())]);
+}
+
+/// Nobody should be said anything under a key that was left, also not what is late.
+#[test]
+fn what_was_sealed_for_an_old_key_and_has_not_left_is_taken_back() {
+    let mut town = friends();
+    town.accepts = false;
+    town.disconnect("ann");
+    let number = town.send("ann", "bob", "for Bob alone");
+    tell_step(&mut town, &[2, 20]);
+    assert_eq!(town.states("ann", number), [MessageState::Cancelled]);
+    town.connect("ann");
+    town.wait(Span::from_mins(1));
+    assert_eq!(town.texts("bob"), ["from ann"]);
 }

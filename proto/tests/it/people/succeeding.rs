@@ -1,9 +1,10 @@
 //! Another key for the same person: who follows whom, and when nothing is said any more (PROTOCOL §4.21).
 
-use comm_proto::agent::{Doubt, HandoverError, hand_over};
+use comm_proto::agent::{Doubt, Handover, HandoverError, hand_over};
 use comm_proto::envelope::{Envelope, Header, SizeClass};
 use comm_proto::payload::Payload;
 use comm_proto::sealing::{SealTarget, seal};
+use comm_proto::store::{Store, Write};
 use comm_proto::succession::{Lineage, Succession};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
@@ -48,7 +49,8 @@ pub(super) fn go_on_as_at(
     let (mut store, was) = (town.people[old].store.clone(), town.people[old].identity);
     let (was, is) = (Identity::from_seed(&was), identity(seed));
     let handover = hand_over(&store, &was, &is, town.now + ahead).unwrap();
-    let farewell = Batch { seq: comm_proto::store::Seq(0), writes: vec![handover.farewell] };
+    let told = vec![handover.farewell, handover.done];
+    let farewell = Batch { seq: comm_proto::store::Seq(0), writes: told };
     town.people.get_mut(old).unwrap().store.apply(&farewell);
     store.apply(&Batch { seq: comm_proto::store::Seq(0), writes: handover.writes });
     town.add(new, [seed; 32]);
@@ -77,6 +79,11 @@ pub(super) fn doubts(town: &Town, name: &str) -> Vec<Doubt> {
             _ => None,
         })
         .collect()
+}
+
+/// Whatever is on its way, also what goes by itself.
+pub(super) fn on_its_way(town: &Town, name: &str) -> usize {
+    town.people[name].store.scan(Drawer::Outbox, &[], &[0xff; 9], 1_000).unwrap().len()
 }
 
 pub(super) fn only_contact(town: &Town, name: &str) -> agent::Contact {
@@ -168,7 +175,7 @@ fn a_contact_follows_to_a_key_that_the_old_one_names_and_is_to_be_compared_again
     );
     town.restart("ann");
     assert_eq!(only_contact(&town, "ann").former, vec![old]);
-    assert_eq!(town.people["rob"].agent.outbox_len(), 0);
+    assert_eq!(on_its_way(&town, "rob"), 0);
     // Nothing is said in the old name any more, and it cannot be given away twice.
     let command = Command::Send {
         to: town.address("ann"),
@@ -322,4 +329,52 @@ fn what_a_new_key_had_asked_is_read_once_it_is_followed() {
     tell_ann(&mut town, 20, body);
     assert_eq!(town.texts("ann"), ["from bob", "it is me, under another key"]);
     assert_eq!(town.received("ann")[1].contact, town.address("rob"));
+}
+
+/// What has begun is finished by the same two keys, and by no others.
+#[test]
+fn a_replacement_that_was_broken_off_goes_on_with_the_same_word_and_to_nobody_else() {
+    let mut town = friends();
+    let (was, is) = (identity(2), identity(20));
+    town.disconnect("bob");
+    let first = hand_over(&town.people["bob"].store, &was, &is, town.now).unwrap();
+    let farewell = Batch { seq: comm_proto::store::Seq(0), writes: vec![first.farewell] };
+    town.people.get_mut("bob").unwrap().store.apply(&farewell);
+    // Nothing is said, what comes is taken.
+    town.restart("bob");
+    town.connect("bob");
+    town.send("ann", "bob", "meanwhile");
+    town.wait(Span::from_mins(1));
+    let command = Command::Send {
+        to: town.address("ann"),
+        content_type: ContentType::TEXT,
+        body: b"x".to_vec(),
+        ttl: TTL_DEFAULT,
+    };
+    assert_eq!(town.command("bob", command), Err(CommandError::Replaced(is.address())));
+    let other = hand_over(&town.people["bob"].store, &was, &identity(21), town.now);
+    assert!(matches!(other, Err(HandoverError::Replaced(by)) if by == is.address()));
+
+    let lineage = |handover: &Handover| {
+        let of_lineage = |write: &Write<Drawer>| match write {
+            Write::Put { key, value, .. } if key == b"lineage" => Some(value.clone()),
+            _ => None,
+        };
+        handover.writes.iter().find_map(of_lineage).unwrap()
+    };
+    let before = Handover { farewell: farewell.writes[0].clone(), ..first };
+    town.now = town.now + Span::from_days(1);
+    let again = hand_over(&town.people["bob"].store, &was, &is, town.now).unwrap();
+    assert_eq!(lineage(&again), lineage(&before), "it is not signed again");
+    go_on_as(&mut town, "bob", "rob", 20);
+    town.connect("rob");
+    town.wait(Span::from_mins(1));
+    assert_eq!(moved(&town, "ann").len(), 1);
+    town.send("rob", "ann", "here I am");
+    town.wait(Span::from_mins(1));
+    assert_eq!(town.texts("ann").last().unwrap(), "here I am");
+    let said = town.history("rob", "ann");
+    assert!(said.iter().any(|entry| entry.body == b"meanwhile"), "{said:?}");
+    let done = hand_over(&town.people["bob"].store, &was, &is, town.now);
+    assert!(matches!(done, Err(HandoverError::Replaced(by)) if by == is.address()));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use comm_proto::envelope::{Envelope, Header, SizeClass};
 use comm_proto::payload::Payload;
-use comm_proto::room::{EventId, Heads, Note};
+use comm_proto::room::{EventId, Heads, Join, Note};
 use comm_proto::sealing::{SealTarget, seal};
 use comm_proto::store::Store;
 use rand_chacha::ChaCha12Rng;
@@ -18,7 +18,7 @@ impl Town {
         self.people[who].store.scan(Drawer::Contacts, &[], &[0xff; 8], 1_000).unwrap().len()
     }
 
-    fn on_their_way(&self, who: &str) -> usize {
+    pub(super) fn on_their_way(&self, who: &str) -> usize {
         self.people[who].store.scan(Drawer::Outbox, &[], &[0xff; 9], 20_000).unwrap().len()
     }
 
@@ -131,6 +131,9 @@ fn whoever_was_away_for_more_than_32_changes_learns_of_the_last() {
         town.change("ann", room, RoomChange::Rename(name(&format!("name {number}")))).unwrap();
         town.wait(Span::from_secs(10));
     }
+    // Who waits for days is not the only one who ends their program meanwhile.
+    town.restart("ann");
+    town.connect("ann");
     town.connect("cid");
     town.wait(Span::from_mins(10));
     assert_eq!(town.room("cid", room).name, Some(name("name 39")));
@@ -161,26 +164,107 @@ fn nobody_is_answered_again_while_an_answer_waits_for_them() {
     assert!(most <= 6, "{most}");
 }
 
-/// Rooms leave half of the outbox to what is said to one person, and say so when there is no room for a line.
+/// Rooms leave half of the outbox to what is said to one person, and half of their own to what the person changes
+/// in them; there is no room for a line before there is none for that.
 #[test]
-fn rooms_take_at_most_half_of_what_may_be_on_its_way() {
+fn whoever_can_say_no_more_in_rooms_can_still_change_and_leave_them() {
     let (mut town, room) = three_in_a_room();
-    town.disconnect("bob");
-    town.disconnect("cid");
-    town.disconnect("ann");
-    for number in 0..2_500 {
+    let other = town.found("bob", "elsewhere");
+    let leaked = town.invite("bob", other);
+    let token = Invitation::parse(&leaked).unwrap().token();
+    let cid = town.address("cid");
+    let text = town.invite("bob", other);
+    town.join("cid", &text).unwrap();
+    town.wait(Span::from_mins(2));
+    for who in ["ann", "bob", "cid"] {
+        town.disconnect(who);
+    }
+    for number in 0..1_250 {
+        town.say("bob", room, &format!("line {number}"));
+    }
+    assert_eq!(town.on_their_way("bob"), 2_500);
+    let command = |text: &str| RoomCommand::Say {
+        room,
+        text: text.to_owned(),
+        answers: None,
+        ttl: TTL_DEFAULT,
+    };
+    assert_eq!(town.about_room("bob", command("one too many")), Err(RoomError::OutboxFull));
+    let bob = &town.people["bob"];
+    assert_eq!(bob.agent.room_history(&bob.store, &room, None, 5_000).unwrap().len(), 1_250);
+    assert_eq!(town.on_their_way("bob"), 2_500);
+    town.change("bob", other, RoomChange::Revoke(token)).unwrap();
+    town.change("bob", other, RoomChange::Decide(Policy::Nobody)).unwrap();
+    town.change("bob", other, RoomChange::Remove(cid)).unwrap();
+    town.change("bob", room, RoomChange::Leave).unwrap();
+    assert_eq!(town.on_their_way("bob"), 2_505);
+    town.send("bob", "ann", "there is room for this");
+    assert_eq!(town.members("bob", other), ["bob"]);
+    assert_eq!(town.room("bob", room).standing, RoomStanding::Former);
+}
+
+/// What is to change in a room comes to its bound as well, and leaves room for what is said to people; to leave is never
+/// too much.
+#[test]
+fn changes_of_rooms_take_no_more_than_half_of_what_may_be_on_its_way() {
+    let (mut town, room) = three_in_a_room();
+    let bob = town.address("bob");
+    town.change("ann", room, RoomChange::Appoint { member: bob, role: Office::Admin }).unwrap();
+    town.wait(Span::from_mins(1));
+    for who in ["ann", "bob", "cid"] {
+        town.disconnect(who);
+    }
+    for number in 0..40 {
+        town.change("bob", room, RoomChange::Rename(name(&format!("name {number}")))).unwrap();
+    }
+    assert_eq!(town.on_their_way("bob"), 64, "32 to each");
+    town.change("bob", room, RoomChange::Leave).unwrap();
+    for who in ["ann", "bob", "cid"] {
+        town.connect(who);
+    }
+    town.wait(Span::from_mins(10));
+    // They are told the last even by somebody who is not there any more.
+    assert_eq!(town.members("ann", room), ["ann", "cid"]);
+    assert_eq!(town.members("cid", room), ["ann", "cid"]);
+}
+
+/// A question is left where it is while there is no room for the answer.
+#[test]
+fn what_many_keys_want_of_a_room_leaves_its_members_room_to_speak() {
+    let mut town = Town::with(&["ann"]);
+    let room = town.found("ann", "book club");
+    let keys: Vec<_> = (100..145).map(|seed| Identity::from_seed(&[seed; 32])).collect();
+    for key in &keys {
+        let text = town.invite("ann", room);
+        let invitation = Invitation::parse(&text).unwrap();
+        let join = Join::sign(&invitation, key.key(), [7; 32]).into_inner();
+        town.slip_note(key, &Note::Ask { room, join: Box::new(join) });
+    }
+    assert_eq!(town.room("ann", room).members, 46);
+    for _ in 0..2 {
+        town.wait(Span::from_days(15));
+    }
+    assert_eq!(town.on_their_way("ann"), 0);
+    for number in 0..900 {
+        let name = name(&format!("{number:0>4}{}", "\u{1f600}".repeat(60)));
+        town.change("ann", room, RoomChange::Rename(name)).unwrap();
+    }
+    for _ in 0..2 {
+        town.wait(Span::from_days(15));
+    }
+    assert_eq!(town.on_their_way("ann"), 0);
+    let known = Heads::of(&BTreeSet::from([room.first()])).unwrap();
+    let want = Note::Want { room, known, wanted: Vec::<EventId>::new() };
+    for key in &keys {
+        town.slip_note(key, &want);
+    }
+    let answers = town.on_their_way("ann");
+    assert!((500..=1_250).contains(&answers), "{answers}");
+    for number in 0..20 {
         town.say("ann", room, &format!("line {number}"));
     }
-    assert_eq!(town.on_their_way("ann"), 5_000);
-    let text = "one too many".to_owned();
-    let command = RoomCommand::Say { room, text, answers: None, ttl: TTL_DEFAULT };
-    assert_eq!(town.about_room("ann", command), Err(RoomError::OutboxFull));
-    let ann = &town.people["ann"];
-    let lines = ann.agent.room_history(&ann.store, &room, None, 5_000).unwrap();
-    assert_eq!(lines.len(), 2_500);
-    assert_eq!(town.on_their_way("ann"), 5_000);
-    town.send("ann", "bob", "there is room for this");
-    assert_eq!(town.on_their_way("ann"), 5_001);
+    let member = keys[0].address();
+    town.change("ann", room, RoomChange::Remove(member)).unwrap();
 }
 
 /// A log of many pages comes in any order, also the founding event last of all.
