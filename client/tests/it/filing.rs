@@ -58,7 +58,7 @@ fn a_file_of_some_megabytes_comes_whole_though_both_programs_are_killed_in_betwe
     let place = ann.started();
     let mut bob = bob_home.start(Some(&place));
     let bobs_place = bob.started();
-    let all = bytes(12 << 20);
+    let all = bytes(24 << 20);
     let path = file(&ann_home, "holiday.tar", &all);
     let homes = (&ann_home, &bob_home);
     let (ours, theirs) = offer(&mut ann, &mut bob, homes, &path);

@@ -188,3 +188,26 @@ fn print_all(mut prints: mpsc::Receiver<Print>, mut print: impl FnMut(String) ->
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_takes_the_place_of_the_one_before_it_unless_something_stands_between() {
+        let (prints, waiting) = mpsc::channel(PRINTS_MAX);
+        let bar = |text: &str| Print::Bar(text.to_owned());
+        let text = Print::Text("said".to_owned());
+        for print in [bar("1"), bar("2"), text, bar("3"), bar("4"), Print::LeaveBar, bar("5")] {
+            prints.try_send(print).unwrap();
+        }
+        drop(prints);
+        let mut printed = Vec::new();
+        print_all(waiting, |text| {
+            printed.push(text);
+            true
+        });
+        let above = |text: &str| format!("{LINE_ABOVE}{text}");
+        assert_eq!(printed, ["1", &above("2"), "said", "3", &above("4"), "5"]);
+    }
+}
