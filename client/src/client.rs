@@ -6,6 +6,7 @@
 
 mod driver;
 mod events;
+mod files;
 mod people;
 mod rooms;
 
@@ -29,6 +30,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::files::FileProblem;
 use crate::link::{Ask as NodeAsk, Link, Node, NodeError, NodeStatus, PeerLine};
 use crate::reach::{Network, Reach};
 use crate::store::{OpenError, SealedStore, Snapshot};
@@ -44,6 +46,8 @@ const EVENTS_MAX: usize = 1_024;
 const READ_AT_ONCE: usize = 1_000;
 /// Messages of a page.
 const PAGE: usize = 128;
+/// The directory of files that were taken, in the data directory.
+const DOWNLOADS: &str = "downloads";
 /// How long the node may take to say how it is connected.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -74,6 +78,8 @@ pub struct Message {
 pub struct Client {
     address: Address,
     key: PublicKey,
+    /// Where files come that are taken, if nothing else is said.
+    downloads: PathBuf,
     asks: mpsc::Sender<Ask>,
     /// Weak, so that listeners learn when the driver has ended.
     events: broadcast::WeakSender<events::Shared>,
@@ -109,6 +115,9 @@ pub enum ClientError {
     /// It was asked for something impossible.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// A file cannot be offered.
+    #[error(transparent)]
+    File(#[from] FileProblem),
     /// The node refused, or there is no connection to it.
     #[error("the node: {0}")]
     Node(#[from] Rejection),
@@ -137,6 +146,7 @@ impl Client {
     /// may be away: the client waits for it.
     pub async fn start(identity: Identity, config: Config) -> Result<Self, StartError> {
         let (address, key) = (identity.address(), *identity.public());
+        let downloads = config.data_dir.join(DOWNLOADS);
         let storage_key = identity.storage_key();
         let opening =
             tokio::task::spawn_blocking(move || SealedStore::open(&config.data_dir, &storage_key));
@@ -148,7 +158,7 @@ impl Client {
         let weak = events.downgrade();
         let driver = Driver::new(identity, store, link, (asked, events))?;
         let driver = tokio::spawn(driver.run());
-        Ok(Self { address, key, asks, events: weak, driver })
+        Ok(Self { address, key, downloads, asks, events: weak, driver })
     }
 
     /// The person's address: what they tell their friends.

@@ -31,6 +31,7 @@
 
 pub mod client;
 mod clock;
+pub mod files;
 pub mod identity_file;
 pub mod link;
 pub mod reach;
@@ -38,5 +39,6 @@ mod rpc;
 pub mod store;
 
 pub use client::{Client, ClientError, Config, Event, Events, Message, Pages, StartError};
+pub use files::FileProblem;
 pub use link::{Endpoint, Node, NodeStatus, PeerLine};
 pub use reach::Reach;

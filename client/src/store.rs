@@ -42,9 +42,9 @@ const FILE_NAME: &str = "person.redb";
 /// The layout of this file; one that is newer is refused.
 ///
 /// 2: contacts have notes, histories the order of their authors. 3: messages are found by their ids. 4: what
-/// strangers write is held until they are let in. 5: contacts may have had other keys, and there are rooms. What 1 to 4
-/// wrote is read as it is.
-const SCHEMA: u32 = 5;
+/// strangers write is held until they are let in. 5: contacts may have had other keys, and there are rooms. 6: there are
+/// files. What 1 to 5 wrote is read as it is.
+const SCHEMA: u32 = 6;
 /// What the store says about itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// A sealed row by which the right key is told from a wrong one.

@@ -9,7 +9,8 @@
 //! and take back, `outbox` brings it on its way, `inbox` takes it in, `requests` decides from whom, `mailboxes` says where both happen,
 //! `cards` publishes and looks up prekeys, `history` remembers in the order that `received` finds, `fading`
 //! removes what is to disappear, `reading` knows what the person was shown, `succeeding` what another key means,
-//! `profiles` what people say of themselves, `rooms` are the rooms that they are in.
+//! `profiles` what people say of themselves, `rooms` are the rooms that they are in, `files` what is offered and brought
+//! over piece by piece.
 
 mod cards;
 mod commands;
@@ -17,6 +18,7 @@ mod contacts;
 mod drawer;
 mod entry;
 mod fading;
+mod files;
 mod history;
 mod inbox;
 mod io;
@@ -51,6 +53,7 @@ use crate::time::Time;
 use cards::Publishing;
 use contacts::People;
 use fading::Fading;
+use files::Files;
 use inbox::Inbox;
 use mailboxes::Mailboxes;
 use outbox::Outbox;
@@ -60,6 +63,10 @@ use succeeding::Succeeding;
 
 pub(crate) use contacts::check_name;
 pub use entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Place, Steps};
+pub use files::{
+    File, FileCommand, FileEnd, FileError, FileEvent, FileOrder, FileReport, FileStanding,
+    Unwritten,
+};
 pub use io::{
     CallId, Command, CommandError, CommandId, Comparison, Contact, Drawer, Event, Input, Newest,
     Outcome, Output, ReceiptRule, Request, Standing, Summary, Timer,
@@ -98,6 +105,7 @@ pub struct Agent {
     succeeding: Succeeding,
     profile: Option<Profile>,
     rooms: Rooms,
+    files: Files,
     /// Since when our clock has called the time of a secret over, while we are offline.
     overdue_since: Option<Time>,
     publishing: Publishing,
@@ -160,6 +168,7 @@ impl Agent {
     ) -> Result<Self, StoreError> {
         let turn = Turn { store, now };
         let outbox = Outbox::read(turn)?;
+        let files = Files::read(turn, &outbox)?;
         let mut agent = Self {
             rng: ChaCha12Rng::from_seed(seed),
             outputs: VecDeque::new(),
@@ -176,6 +185,7 @@ impl Agent {
             succeeding: Succeeding::read(turn)?,
             profile: profiles::read_own(turn)?,
             rooms: Rooms::read(turn, identity.key())?,
+            files,
             overdue_since: None,
             publishing: Publishing::default(),
             next_number: read_next_number(turn)?,
@@ -211,7 +221,7 @@ impl Agent {
                 // With a new connection the clock may have been set back.
                 self.fading_due(turn)?;
                 self.redate_profile(turn)?;
-                self.on_connected(turn, Node { address: node, entries, rotating_entry });
+                self.on_connected(turn, Node { address: node, entries, rotating_entry })?;
             }
             Input::Entries { entries, rotating_entry } => {
                 self.on_entries(turn, entries, rotating_entry);
@@ -223,6 +233,7 @@ impl Agent {
             }
             Input::Push(ClientPush::State { id, state }) => self.on_state(turn, &id, state)?,
             Input::Push(ClientPush::CaughtUp) => {}
+            Input::File(report) => self.on_file(turn, report)?,
         }
         self.commit(turn);
         Ok(())
@@ -246,6 +257,7 @@ impl Agent {
             self.fading.next().map(|at| (at, Timer::Fading)),
             self.reading.next().map(|at| (at, Timer::Receipts)),
             self.rooms.next().filter(|_| connected).map(|at| (at, Timer::Rooms)),
+            self.files.next().filter(|_| connected).map(|at| (at, Timer::Files)),
         ]
         .into_iter()
         .flatten()
@@ -267,13 +279,14 @@ impl Agent {
         self.receipts_due(turn)?;
         self.rooms_due(turn)?;
         self.outbox_due(turn)?;
+        self.files_due(turn)?;
         self.mailboxes_due(turn);
         self.prekeys_due(turn);
         self.card_due(turn);
         Ok(())
     }
 
-    fn on_connected(&mut self, turn: Turn<'_>, node: Node) {
+    fn on_connected(&mut self, turn: Turn<'_>, node: Node) -> Result<(), StoreError> {
         self.give_up_calls();
         self.node = Some(node);
         self.mailboxes.look_as_from(turn.now);
@@ -282,6 +295,7 @@ impl Agent {
         self.tell_lineage(turn);
         self.tell_profile(turn);
         self.resume_outbox(turn);
+        self.files_due(turn)
     }
 
     /// Those by whom the node collects now are granted all that they are to collect.

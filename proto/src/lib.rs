@@ -12,6 +12,7 @@ pub mod content;
 pub mod conversation;
 pub mod digest;
 pub mod envelope;
+pub mod file;
 pub mod grant;
 pub mod identity;
 pub mod identity_file;

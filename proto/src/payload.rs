@@ -98,7 +98,7 @@ impl ContentType {
     pub const TEXT: Self = Self(1);
     /// What members of a room say to each other about it, and in it (PROTOCOL §4.17).
     pub const ROOM: Self = Self(2);
-    /// Reserved for files.
+    /// The offer of a file (PROTOCOL §4.23).
     pub const FILE: Self = Self(3);
     /// Which messages their reader was shown.
     pub const RECEIPT: Self = Self(4);
@@ -114,6 +114,8 @@ impl ContentType {
     pub const TIMER: Self = Self(9);
     /// How the author's key came about.
     pub const SUCCESSION: Self = Self(10);
+    /// What two programs say to each other about a file that was offered; neither counted nor shown.
+    pub const TRANSFER: Self = Self(11);
     /// A message to oneself that tests the way; never shown.
     pub const CANARY: Self = Self(0x7000);
 
@@ -123,6 +125,8 @@ impl ContentType {
         matches!(
             self,
             Self::ROOM
+                | Self::FILE
+                | Self::TRANSFER
                 | Self::RECEIPT
                 | Self::MARKED_TEXT
                 | Self::EDIT

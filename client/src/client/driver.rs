@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use comm_proto::address::Address;
 use comm_proto::agent::{
-    Agent, CallId, Command, CommandError, CommandId, Contact, Entry, Found, Input, MessageNumber,
-    Outcome, Output, ReceiptRule, Request, SearchPlace, Standing, Summary, Words,
+    Agent, CallId, Command, CommandError, CommandId, Contact, Entry, File, Found, Input,
+    MessageNumber, Outcome, Output, ReceiptRule, Request, SearchPlace, Standing, Summary, Words,
 };
 use comm_proto::identity::Identity;
 use comm_proto::message::ClientRequest;
@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use super::events::{Event, Shared};
 use super::rooms::RoomAsk;
 use crate::clock::Clock;
+use crate::files::Desk;
 use crate::link::{Ask as NodeAsk, Link, Told};
 use crate::store::{Durability, SealedStore, Snapshot};
 
@@ -89,6 +90,7 @@ pub(super) enum Ask {
     Pending(oneshot::Sender<usize>),
     Receipts(oneshot::Sender<ReceiptRule>),
     Profile(oneshot::Sender<Option<Profile>>),
+    Files(oneshot::Sender<Vec<File>>),
     Node(NodeAsk),
     Room(RoomAsk),
     Switch {
@@ -103,6 +105,7 @@ pub(super) struct Driver {
     store: SealedStore,
     durability: Durability,
     link: Link,
+    desk: Desk,
     clock: Clock,
     asked: mpsc::Receiver<Ask>,
     events: broadcast::Sender<Shared>,
@@ -133,6 +136,7 @@ impl Driver {
             durability: store.durability(),
             store,
             link,
+            desk: Desk::open(),
             clock,
             asked,
             events,
@@ -179,6 +183,9 @@ impl Driver {
                     let seq = seq?;
                     self.store.settle(seq);
                     self.handle(Input::Durable(seq)).await?;
+                }
+                Some(report) = self.desk.reports.recv() => {
+                    self.handle(Input::File(report)).await?;
                 }
                 Some(told) = self.link.told.recv() => self.on_told(told).await?,
                 Ok(permit) = self.link.asks.clone().reserve_owned(), if !self.calls.is_empty() => {
@@ -257,6 +264,7 @@ impl Driver {
             Ask::Pending(reply) => drop(reply.send(self.agent.outbox_len())),
             Ask::Receipts(reply) => drop(reply.send(self.agent.receipts_for_all())),
             Ask::Profile(reply) => drop(reply.send(self.agent.profile().cloned())),
+            Ask::Files(reply) => drop(reply.send(self.agent.files())),
             Ask::Node(ask) => self.push_call(ask),
             Ask::Room(ask) => {
                 let now = self.clock.now();
@@ -308,6 +316,7 @@ impl Driver {
                         drop(reply.send(result));
                     }
                 }
+                Output::File(order) => self.desk.obey(order).await,
                 Output::Event(event) => self.tell(Event::Agent(Box::new(event))),
             }
         }

@@ -9,6 +9,7 @@ mod chatting;
 mod conversing;
 mod cut;
 mod demo;
+mod filing;
 mod identities;
 mod keeping;
 mod keys;

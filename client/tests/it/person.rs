@@ -79,7 +79,9 @@ impl Home {
 /// The program, without anything that this machine's environment says to it.
 pub(crate) fn comm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_comm"));
-    for name in ["COMM_SECRET", "COMM_DATA_DIR", "COMM_NETWORK_KEY_FILE", "RUST_LOG"] {
+    for name in
+        ["COMM_SECRET", "COMM_DATA_DIR", "COMM_DOWNLOAD_DIR", "COMM_NETWORK_KEY_FILE", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command

@@ -197,12 +197,13 @@ async fn a_store_of_an_older_layout_is_opened_and_becomes_one_of_this() {
         write.commit().unwrap();
         before
     };
-    for older in [1, 2, 3, 4] {
+    for older in [1, 2, 3, 4, 5] {
         set(older);
         // Tables that the older program did not have.
         let db = redb::Database::open(&path).unwrap();
         let write = db.begin_write().unwrap();
-        for name in ["ids", "waiting", "requests", "ties", "rooms", "room-events", "deliveries"] {
+        let tables = ["ids", "waiting", "requests", "ties", "rooms", "room-events", "deliveries"];
+        for name in tables.into_iter().chain(["files", "file-pieces", "file-wants"]) {
             let table = redb::TableDefinition::<&[u8], &[u8]>::new(name);
             assert!(write.delete_table(table).unwrap());
         }
@@ -217,11 +218,11 @@ async fn a_store_of_an_older_layout_is_opened_and_becomes_one_of_this() {
         let store = SealedStore::open(dir.path(), &KEY).unwrap();
         assert_eq!(store.get(Drawer::Ids, b"k"), Ok(Some(b"v".to_vec())));
         store.close().await.unwrap();
-        assert_eq!(set(5), Some(vec![0, 0, 0, 5]));
+        assert_eq!(set(6), Some(vec![0, 0, 0, 6]));
     }
-    set(6);
+    set(7);
     let error = SealedStore::open(dir.path(), &KEY).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { schema: 6, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { schema: 7, .. }), "{error}");
 }
 
 /// The sealed bytes of a row, as they stand in the file.

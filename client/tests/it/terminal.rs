@@ -414,3 +414,36 @@ fn a_member_of_a_room_is_written_to_alone_by_the_digits_that_the_room_shows() {
     ann.ends();
     bob.quits();
 }
+
+#[test]
+fn files_are_sent_and_taken_on_a_terminal_with_a_bar() {
+    let (ann_home, bob_home) = (Home::new(1), Home::new(2));
+    let mut ann = Terminal::start(&ann_home, &[&ann_home.secret(), "127.0.0.1:0"]);
+    let place = listening(&mut ann);
+    ann.wait_for("> ");
+    let mut bob = bob_home.start(Some(&place));
+    bob.started();
+    let path = bob_home.path().join("my cat.jpg");
+    std::fs::write(&path, vec![7; 3 << 20]).unwrap();
+    let (ann_address, bob_address) = (ann_home.address(), bob_home.address());
+
+    ann.types(&format!("/contact add bob {bob_address}\r"));
+    ann.wait_for(&format!("{bob_address} bob"));
+    bob.say(&format!("/send {ann_address} {}", path.display()));
+    ann.wait_for("bob: (the file my cat.jpg, 3.1 MB) /take ");
+    let number = ann.wait_for(" takes it").replace(" takes it", "");
+    ann.types(&format!("/take {number}\r"));
+    ann.wait_for(&format!("#{number} my cat.jpg ["));
+    ann.wait_for(&ann_home.data().join("downloads/my cat.jpg").display().to_string());
+    ann.types("/files\r");
+    ann.wait_for(&format!("#{number} my cat.jpg (3.1 MB) of bob: "));
+
+    ann.types(&format!("/send bob {}\r", path.display()));
+    ann.wait_for("to bob: queued");
+    bob.wait_for_object("received", &serde_json::json!({ "content_type": 3 }));
+    ann.types(&format!("/stop {number}\r"));
+    ann.wait_for("is here already");
+    ann.types("/quit\r");
+    ann.ends();
+    bob.quits();
+}

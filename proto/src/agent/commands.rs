@@ -64,6 +64,7 @@ impl Agent {
             Command::Trust(contact) => Outcome::Contact(self.trust(turn, &contact)?),
             Command::Mute { contact, muted } => Outcome::Contact(self.mute(&contact, muted)?),
             Command::Room(command) => Outcome::Room(self.obey_about_room(turn, command)?),
+            Command::File(command) => self.obey_about_file(turn, command)?,
             Command::Cancel(number) => {
                 self.on_cancel(turn, id, number)?;
                 return Ok(None);

@@ -38,11 +38,17 @@ pub enum Drawer {
     RoomOrder,
     /// Room number ‖ message number of a line of ours ‖ contact number → how far it has come to that member.
     Deliveries,
+    /// Number of the message that offers a file → what became of it (`agent/files.rs`).
+    Files,
+    /// The same ‖ page → which pieces of a file that comes are here.
+    FilePieces,
+    /// The same → which pieces of a file of ours are wanted.
+    FileWants,
 }
 
 impl Drawer {
     /// All tables.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Contacts,
         Self::History,
         Self::Outbox,
@@ -60,7 +66,13 @@ impl Drawer {
         Self::RoomHeld,
         Self::RoomOrder,
         Self::Deliveries,
+        Self::Files,
+        Self::FilePieces,
+        Self::FileWants,
     ];
+
+    /// Those that are about files.
+    pub(super) const OF_FILES: [Self; 3] = [Self::Files, Self::FilePieces, Self::FileWants];
 
     /// Those that are about rooms.
     pub(super) const OF_ROOMS: [Self; 5] =
@@ -90,6 +102,9 @@ impl Drawer {
             Self::RoomHeld => "room-held",
             Self::RoomOrder => "room-order",
             Self::Deliveries => "deliveries",
+            Self::Files => "files",
+            Self::FilePieces => "file-pieces",
+            Self::FileWants => "file-wants",
         }
     }
 }

@@ -209,6 +209,7 @@ impl Agent {
         for drawer in Drawer::OF_CONVERSATIONS {
             self.journal.delete_range(drawer, key(contact, 0), key(next, 0));
         }
+        self.forget_files_of(contact);
     }
 
     fn entry_of(

@@ -16,7 +16,7 @@ use crate::sealing::{self, OpenError, Opened};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-use super::entry::{Author, Entry, Marks, Place, Steps};
+use super::entry::{Author, Entry, Marks, MessageNumber, Place, Steps};
 use super::io::{CommandError, Drawer, Event, Output};
 use super::mailboxes::CREDIT;
 use super::profiles::{is_ahead, read_profile};
@@ -145,24 +145,21 @@ impl Agent {
         }
         // Before anything is acknowledged, and without a word to the person either. Rooms have a door of their own.
         let is_of_room = opened.payload.content_type == ContentType::ROOM;
+        let is_of_file = opened.payload.content_type == ContentType::TRANSFER;
         let verdict = self.judge(&opened.sender, &opened.payload, turn.now);
         let may_pass = verdict.is_some() || is_of_room;
         let is_shut = verdict == Some(Verdict::Shut) || is_early(&opened, turn.now);
         if is_shut || !may_pass && self.is_shut_out(&sender, turn.now) {
             return Ok(());
         }
-        match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
-            Ok(()) => {}
-            // Somebody has put the body into another envelope: the one it was sealed for counts.
-            Err(ExpiryError::Differs) => {
-                self.journal.promise(Promise::Acknowledge(read));
-                return Ok(());
-            }
-            // Perhaps only by our clock. Nobody has read it, so nobody says so.
-            Err(reason @ ExpiryError::Expired) => {
-                self.leave_unread(envelope, reason.to_string());
-                return Ok(());
-            }
+        if !self.is_in_time(turn, envelope, &opened, read) {
+            return Ok(());
+        }
+        if is_of_file && verdict.is_none() {
+            let (sender, payload) = (opened.sender, opened.payload);
+            // They are many, and none of them has a number here.
+            let letter = Letter { sender, payload, number: MessageNumber(0), came_at: turn.now };
+            return self.hear_about_file(turn, letter, read);
         }
         let seen = seen_key(opened.payload.expires_at, &opened.message_id);
         if self.journal.get(turn.store, Drawer::Seen, &seen)?.is_some() {
@@ -197,6 +194,29 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether a body is in the envelope that it was sealed for, and its time is not over.
+    fn is_in_time(
+        &mut self,
+        turn: Turn<'_>,
+        envelope: &Envelope,
+        opened: &Opened,
+        read: Read,
+    ) -> bool {
+        match opened.payload.check_expiry(envelope.expires_at(), turn.now) {
+            Ok(()) => true,
+            // Somebody has put the body into another envelope: the one it was sealed for counts.
+            Err(ExpiryError::Differs) => {
+                self.journal.promise(Promise::Acknowledge(read));
+                false
+            }
+            // Perhaps only by our clock. Nobody has read it, so nobody says so.
+            Err(reason @ ExpiryError::Expired) => {
+                self.leave_unread(envelope, reason.to_string());
+                false
+            }
+        }
+    }
+
     /// A letter says that its author has another key, and is worth something.
     fn on_verdict(
         &mut self,
@@ -221,7 +241,7 @@ impl Agent {
     }
 
     /// Whether a key is another one than that of the contact who has its address.
-    fn is_another_key(&self, contact: u32, key: &PublicKey) -> bool {
+    pub(super) fn is_another_key(&self, contact: u32, key: &PublicKey) -> bool {
         let known = self.people.get(contact).and_then(|record| record.key);
         known.is_some_and(|known| known != *key)
     }
@@ -278,6 +298,9 @@ impl Agent {
                 let mut entry = entry_of(letter, content);
                 entry.author = Author::Them { missing_before, place };
                 self.catch_up(turn, contact, &mut entry)?;
+                if entry.content_type == ContentType::FILE {
+                    self.note_offer(contact, &entry);
+                }
                 self.show_received(turn, contact, entry);
             }
         }

@@ -16,6 +16,7 @@ use crate::time::{Span, Time};
 
 pub use super::drawer::Drawer;
 use super::entry::{Entry, MessageNumber, MessageState};
+use super::files::{File, FileCommand, FileError, FileEvent, FileOrder, FileReport};
 use super::rooms::{RoomCommand, RoomError, RoomEvent, RoomOutcome};
 use super::ties::Doubt;
 
@@ -73,6 +74,8 @@ pub enum Input {
     },
     /// The node tells something.
     Push(ClientPush),
+    /// What came of a [`FileOrder`].
+    File(FileReport),
 }
 
 /// What a person wants.
@@ -196,6 +199,8 @@ pub enum Command {
     Cancel(MessageNumber),
     /// Something about a room (PROTOCOL §4.14).
     Room(RoomCommand),
+    /// Something about a file (PROTOCOL §4.23).
+    File(FileCommand),
 }
 
 /// What is known of the safety number that we and somebody else see.
@@ -282,6 +287,8 @@ pub enum Outcome {
     },
     /// Of a command about a room.
     Room(RoomOutcome),
+    /// A file as it is now.
+    File(Box<File>),
 }
 
 /// Why a command was not carried out.
@@ -392,6 +399,9 @@ pub enum CommandError {
     /// Of a command about a room.
     #[error(transparent)]
     Room(#[from] RoomError),
+    /// Of a command about a file.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Why a step was not taken: the person asked for what cannot be, or the disk failed.
@@ -424,6 +434,8 @@ pub enum Output {
     },
     /// Something the person wants to know.
     Event(Event),
+    /// Read or write a file; nothing else waits for that.
+    File(FileOrder),
 }
 
 /// What a person wants to know.
@@ -513,6 +525,8 @@ pub enum Event {
     },
     /// Something happened in a room, or to one.
     Room(RoomEvent),
+    /// A file comes, or has come to somebody.
+    File(FileEvent),
 }
 
 /// Somebody who wants to write to us and waits to be let in.
@@ -552,4 +566,6 @@ pub enum Timer {
     Receipts,
     /// Members of a room are to be asked for what is missing.
     Rooms,
+    /// Pieces of a file are to be asked for again.
+    Files,
 }

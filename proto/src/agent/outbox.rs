@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::address::Address;
 use crate::content::Content;
 use crate::conversation::Direction;
-use crate::envelope::{Envelope, EnvelopeId, Header, SizeClass, TTL_MAX, TTL_MIN};
+use crate::envelope::{Envelope, EnvelopeId, Header};
 use crate::message::{ClientRequest, ClientResponse, EnvelopeState, IDS_MAX};
 use crate::payload::{self, ContentType, MessageId, Payload};
 use crate::rejection::{Rejection, Retry};
@@ -80,6 +80,12 @@ impl Outbox {
             content_type => is_shown(content_type),
         };
         self.messages.values().filter(is_shown).count()
+    }
+
+    /// What is on its way about files and the person does not know of.
+    pub(super) fn asides(&self) -> impl Iterator<Item = (MessageNumber, &Outgoing)> {
+        let all = self.messages.iter().map(|(number, message)| (*number, message));
+        all.filter(|(_, message)| message.content_type == ContentType::TRANSFER)
     }
 
     /// Whatever of rooms is on its way.
@@ -204,8 +210,13 @@ impl Agent {
 
     /// Brings a message on its way. Whatever is shown of it has been written before.
     pub(super) fn launch(&mut self, turn: Turn<'_>, sent: Sent) {
-        self.write_message(sent.number, sent.message);
-        self.advance(turn, sent.number);
+        self.bring(turn, sent.number, sent.message);
+    }
+
+    /// Brings a message on its way of which nothing is shown.
+    pub(super) fn bring(&mut self, turn: Turn<'_>, number: MessageNumber, message: Outgoing) {
+        self.write_message(number, message);
+        self.advance(turn, number);
     }
 
     /// Takes back what has not been delivered.
@@ -332,7 +343,7 @@ impl Agent {
         };
         if let Some(envelope) = self.seal(turn, &message, record.address, &target) {
             let id = envelope.id();
-            self.write_message(number, Outgoing { envelope: Some(envelope), ..message });
+            self.write_message(number, Outgoing { envelope: Some(envelope), ..message }.sealed());
             self.note_envelope(turn, number, id);
             self.journal.promise(Promise::Submit(number));
         }
@@ -446,7 +457,9 @@ impl Agent {
         let (contact, message_left) = (message.contact, message.state > MessageState::Queued);
         let content_type = message.content_type;
         let body = match content_type {
-            ContentType::PROFILE | ContentType::ROOM => message.body.clone(),
+            ContentType::PROFILE | ContentType::ROOM | ContentType::TRANSFER => {
+                message.body.clone()
+            }
             _ => Vec::new(),
         };
         self.change_entry(turn, contact, number, |entry| {
@@ -458,6 +471,9 @@ impl Agent {
         if state.is_final() {
             self.outbox.remove(number);
             self.journal.delete(Drawer::Outbox, number.0.to_be_bytes().to_vec());
+        } else if content_type == ContentType::TRANSFER {
+            // Pieces are many and long: how far one has come is not written down but when it is at its end.
+            self.outbox.insert(number, Outgoing { state, ..message });
         } else {
             self.write_message(number, Outgoing { state, ..message });
         }
@@ -480,6 +496,9 @@ impl Agent {
         }
         if content_type == ContentType::ROOM {
             return self.on_note_state(turn, contact, &body, state);
+        }
+        if content_type == ContentType::TRANSFER {
+            return self.on_file_note_state(turn, number, (contact, &body), state);
         }
         let known = self.people.get(contact).filter(|_| is_shown(content_type));
         if let Some(contact) = known.map(|record| record.address) {
@@ -544,34 +563,6 @@ impl Agent {
         self.outbox.again_at = Some(self.outbox.again_at.map_or(at, |known| known.min(at)));
     }
 
-    /// Whether a message can be sent whose body has `length` bytes of its author's and `added` of ours.
-    pub(super) fn check_message(
-        &self,
-        length: usize,
-        added: usize,
-        ttl: Span,
-    ) -> Result<(), CommandError> {
-        let max = payload::capacity(SizeClass::K64) - added;
-        if length == 0 {
-            return Err(CommandError::Empty);
-        }
-        if length > max {
-            return Err(CommandError::TooLong { length, max });
-        }
-        self.check_outbox(ttl)
-    }
-
-    /// Whether anything can be sent that waits for this time.
-    pub(super) fn check_outbox(&self, ttl: Span) -> Result<(), CommandError> {
-        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
-            return Err(CommandError::Ttl);
-        }
-        if self.outbox.len() >= OUTBOX_MAX {
-            return Err(CommandError::OutboxFull(OUTBOX_MAX));
-        }
-        Ok(())
-    }
-
     fn write_message(&mut self, number: MessageNumber, message: Outgoing) {
         let key = number.0.to_be_bytes().to_vec();
         self.journal.put(Drawer::Outbox, key, message.to_bytes());
@@ -581,7 +572,8 @@ impl Agent {
 
 /// Whether the person knows of messages of this kind: receipts and what others are told of ourselves go by themselves.
 fn is_shown(content_type: ContentType) -> bool {
-    !matches!(content_type, ContentType::RECEIPT | ContentType::SUCCESSION | ContentType::PROFILE)
+    use ContentType as Type;
+    !matches!(content_type, Type::RECEIPT | Type::SUCCESSION | Type::PROFILE | Type::TRANSFER)
 }
 
 fn payload_of(message: &Outgoing, recipient: Address) -> Payload {

@@ -2,15 +2,17 @@
 
 use crate::address::Address;
 use crate::content::{Content, LIFETIME_MIN, Text};
+use crate::envelope::{SizeClass, TTL_MAX, TTL_MIN};
+use crate::file::Reason;
 use crate::message::ClientRequest;
-use crate::payload::{ContentType, MessageId};
+use crate::payload::{self, ContentType, MessageId};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
 use super::entry::{Author, Edited, Entry, Marks, MessageNumber, MessageState, Steps};
 use super::history::id_key;
 use super::io::{CommandError, Drawer, Event, Outcome, Refusal};
-use super::outbox::Sent;
+use super::outbox::{OUTBOX_MAX, Sent};
 use super::records::{Change, Revision};
 use super::{Agent, Purpose, Turn};
 
@@ -112,6 +114,7 @@ impl Agent {
         let (_, key, mut entry) = self.locate(turn, number)?;
         Revision::new(0, turn.now, Change::Removed).apply(&mut entry);
         self.rewrite(key, &entry);
+        self.end_own_file(turn, number, Reason::Withdrawn)?;
         let number = notice.as_ref().map(|sent| sent.number);
         if let Some(sent) = notice {
             self.launch(turn, sent);
@@ -228,6 +231,34 @@ impl Agent {
         }
         if let Some((_, key)) = first {
             self.journal.delete_readable(Drawer::Waiting, key);
+        }
+        Ok(())
+    }
+
+    /// Whether a message can be sent whose body has `length` bytes of its author's and `added` of ours.
+    pub(super) fn check_message(
+        &self,
+        length: usize,
+        added: usize,
+        ttl: Span,
+    ) -> Result<(), CommandError> {
+        let max = payload::capacity(SizeClass::K64) - added;
+        if length == 0 {
+            return Err(CommandError::Empty);
+        }
+        if length > max {
+            return Err(CommandError::TooLong { length, max });
+        }
+        self.check_outbox(ttl)
+    }
+
+    /// Whether anything can be sent that waits for this time.
+    pub(super) fn check_outbox(&self, ttl: Span) -> Result<(), CommandError> {
+        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
+            return Err(CommandError::Ttl);
+        }
+        if self.outbox.len() >= OUTBOX_MAX {
+            return Err(CommandError::OutboxFull(OUTBOX_MAX));
         }
         Ok(())
     }

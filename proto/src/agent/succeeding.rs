@@ -456,7 +456,8 @@ fn leave_outbox(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), S
     Ok(())
 }
 
-/// Rooms know the old key alone: whoever has let that in is to let the new one in.
+/// Rooms know the old key alone: whoever has let that in is to let the new one in. Files that were under way have to be
+/// offered again.
 fn leave_rooms(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), StoreError> {
     for (row, _) in read_all(turn, Drawer::Rooms)? {
         // What is said there; seats stand behind the rooms that they belong to.
@@ -465,7 +466,7 @@ fn leave_rooms(turn: Turn<'_>, writes: &mut Vec<Write<Drawer>>) -> Result<(), St
         let (table, from, to) = (Drawer::History, number.to_vec(), next.to_vec());
         writes.push(Write::DeleteRange { table, from, to });
     }
-    for table in Drawer::OF_ROOMS {
+    for table in Drawer::OF_ROOMS.into_iter().chain(Drawer::OF_FILES) {
         writes.push(Write::DeleteRange { table, from: Vec::new(), to: HIGHEST.to_vec() });
     }
     Ok(())

@@ -140,6 +140,7 @@ impl Gathering {
                         panic!("honest programs do not fork")
                     }
                     agent::Output::Event(_) => {}
+                    agent::Output::File(order) => panic!("nobody has offered a file: {order:?}"),
                 }
             }
             let (host, session) = (person.host, person.session);

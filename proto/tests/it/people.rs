@@ -6,6 +6,7 @@
 mod contacts;
 mod durable;
 mod fading;
+mod filing;
 mod older;
 mod order;
 mod prekeys;
@@ -68,6 +69,7 @@ struct Person {
     online: bool,
     events: Vec<Event>,
     done: Vec<(CommandId, Result<Outcome, CommandError>)>,
+    shelf: filing::Shelf,
 }
 
 impl Town {
@@ -104,8 +106,19 @@ impl Town {
         let session = SessionId(self.people.len() as u64);
         let (events, done) = (Vec::new(), Vec::new());
         let (online, hangs_at, loses_write) = (false, None, None);
-        let person =
-            Person { session, identity, agent, store, hangs_at, loses_write, online, events, done };
+        let shelf = filing::Shelf::default();
+        let person = Person {
+            session,
+            identity,
+            agent,
+            store,
+            hangs_at,
+            loses_write,
+            online,
+            events,
+            done,
+            shelf,
+        };
         self.people.insert(name, person);
     }
 
@@ -240,6 +253,9 @@ impl Town {
                         }
                     }
                     agent::Output::Call { id, request } => calls.push((id, request)),
+                    agent::Output::File(order) => {
+                        inputs.extend(person.shelf.obey(order).map(agent::Input::File));
+                    }
                     agent::Output::Done { id, result } => person.done.push((id, result)),
                     agent::Output::Event(event) => {
                         if let Event::Requested { contact } = event {

@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) bell: Bell,
     pub(crate) verbose: u8,
     pub(crate) ttl: Span,
+    /// Where files are put that are taken, if not beside the data.
+    pub(crate) downloads: Option<PathBuf>,
     /// Whom to make a contact of.
     pub(crate) link: Option<Link>,
     place: Place,
@@ -109,9 +111,10 @@ impl ChatArguments {
         if !words.is_empty() {
             return Err(Failure::misused(left_over(&secret)));
         }
-        let Self { json, daemon, no_bell, verbose, ttl, data_dir, .. } = self;
+        let Self { json, daemon, no_bell, verbose, ttl, data_dir, download_dir, .. } = self;
+        let downloads = download_dir;
         let bell = if no_bell { Bell::Off } else { Bell::On };
-        Ok(Plan { secret, json, daemon, bell, verbose, ttl, link, place, data_dir })
+        Ok(Plan { secret, json, daemon, bell, verbose, ttl, downloads, link, place, data_dir })
     }
 }
 

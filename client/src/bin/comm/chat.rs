@@ -4,6 +4,7 @@
 //! else is the library's. Whatever goes wrong with a line is told, and the chat goes on.
 
 mod conversation;
+mod files;
 mod people;
 mod rooms;
 
@@ -24,6 +25,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
+use crate::filing::{Filing, Pace};
 use crate::input::Typed;
 use crate::line::{Line, Who, Whose};
 use crate::moment::written_at;
@@ -55,6 +57,10 @@ pub(crate) struct Chat {
     ttl: Span,
     /// Backups and files of conversations that are being written.
     copies: JoinSet<Shown>,
+    /// How fast files come.
+    paces: BTreeMap<MessageNumber, Pace>,
+    /// Where files are put that are taken, if not beside the data.
+    downloads: Option<PathBuf>,
     /// Messages that are being printed.
     printing: JoinSet<Option<Displayed>>,
     /// Messages that are shown next.
@@ -99,6 +105,8 @@ impl Chat {
             staying: BTreeSet::new(),
             ttl,
             copies: JoinSet::new(),
+            paces: BTreeMap::new(),
+            downloads: None,
             printing: JoinSet::new(),
             to_be_printed: Vec::new(),
             is_watched: true,
@@ -183,6 +191,8 @@ impl Chat {
     }
 
     async fn on_typed(&mut self, typed: &Typed) -> Next {
+        // What the person has typed stands below the bar from now on.
+        self.screen.leave_bar().await;
         let line = match &typed.line {
             Ok(line) => line.parse().map_err(|error: crate::line::LineError| error.to_string()),
             Err(error) => Err(error.clone()),
@@ -237,6 +247,7 @@ impl Chat {
             }
             Line::People(line) => self.obey_about_people(line).await?,
             Line::Room(order) => self.obey_about_rooms(order).await?,
+            Line::File(line) => return self.obey_about_files(line).await,
             Line::NoteContact { who, note } => {
                 let address = self.find(&who).await?;
                 self.note_contact(address, &note).await?
@@ -353,8 +364,11 @@ impl Chat {
         Ok(())
     }
 
-    async fn show_copied(&self, copied: Result<Shown, JoinError>) {
+    async fn show_copied(&mut self, copied: Result<Shown, JoinError>) {
         let shown = copied.unwrap_or_else(|error| Shown::Error(format!("no copy: {error}")));
+        if let Shown::Talk(Talk::Queued(said)) = &shown {
+            self.staying.insert(said.entry.number);
+        }
         self.screen.show(&shown).await;
     }
 
@@ -417,6 +431,9 @@ impl Chat {
             Shown::Rooming(told) if matches!(**told, Rooming::Said(_)) => {
                 self.screen.show_aloud(&shown).await;
             }
+            Shown::Filing(told) if matches!(**told, Filing::Progress { .. }) => {
+                self.screen.show_bar(&shown).await;
+            }
             _ => self.screen.show(&shown).await,
         }
         let displayed = match event {
@@ -478,6 +495,7 @@ impl Chat {
                 Talk::State { number, name: self.name(contact).await, contact, state }
             }
             agent::Event::Room(event) => return self.room_news(event).await,
+            agent::Event::File(event) => return self.file_news(event).await,
             agent::Event::Unreadable { envelope, reason } => {
                 Talk::Unreadable { envelope: *envelope, reason: reason.clone() }
             }
@@ -499,6 +517,9 @@ impl Chat {
     /// Lets messages that were typed just before the end leave this machine, if there is anywhere to
     /// go.
     async fn let_leave(&mut self) {
+        while let Some(copied) = self.copies.join_next().await {
+            self.show_copied(copied).await;
+        }
         let deadline = Instant::now() + LEAVE_PATIENCE;
         while !self.staying.is_empty() && self.can_leave().await {
             match tokio::time::timeout_at(deadline, self.events.next()).await {

@@ -225,6 +225,9 @@ pub(crate) struct ChatArguments {
     /// Keep everything in this directory instead of one for each address under ~/.local/share/comm.
     #[arg(long, value_name = "DIR", env = "COMM_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Put files that you take into this directory instead of "downloads" beside your data.
+    #[arg(long, value_name = "DIR", env = "COMM_DOWNLOAD_DIR")]
+    pub(crate) download_dir: Option<PathBuf>,
     /// The name of the network; only nodes of the same network talk to each other.
     #[arg(long, value_name = "NAME", conflicts_with = "node")]
     pub(crate) network: Option<String>,

@@ -15,6 +15,9 @@ use crate::said::say;
 
 /// The files of a person.
 const PERSON: [&str; 3] = ["person.redb", "person.redb.part", "person.redb.new"];
+/// The directory of files that the person has taken: those that did not become whole are ours.
+const DOWNLOADS: &str = "downloads";
+const PART: (&str, &str) = (".comm-", ".part");
 /// The directory of the person's node, and its files.
 const NODE: &str = "node";
 const NODE_FILES: [&str; 10] = [
@@ -93,27 +96,32 @@ impl Found {
         let mut found = Self::default();
         let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|data| data.is_dir());
         let (node, store) = (dir.join(NODE), dir.join(NODE).join(STORE));
-        found.sort(dir, |name| PERSON.contains(&name), NODE)?;
+        let downloads = dir.join(DOWNLOADS);
+        found.sort(dir, |name| PERSON.contains(&name), &[NODE, DOWNLOADS])?;
+        if is_directory(&downloads) {
+            let is_part = |name: &str| name.starts_with(PART.0) && name.ends_with(PART.1);
+            found.sort(&downloads, is_part, &[])?;
+        }
         if is_directory(&node) {
-            found.sort(&node, |name| NODE_FILES.contains(&name), STORE)?;
+            found.sort(&node, |name| NODE_FILES.contains(&name), &[STORE])?;
         }
         if is_directory(&store) {
-            found.sort(&store, is_store_file, "")?;
+            found.sort(&store, is_store_file, &[])?;
         }
         let ours = !found.files.is_empty() || is_directory(&node);
-        let directories = [store, node, dir.to_owned()].into_iter();
+        let directories = [downloads, store, node, dir.to_owned()].into_iter();
         found.directories.extend(directories.filter(|path| ours && is_directory(path)));
         Ok(found)
     }
 
-    /// Tells files that are ours from others; one directory is looked at by itself.
-    fn sort(&mut self, dir: &Path, ours: impl Fn(&str) -> bool, except: &str) -> io::Result<()> {
+    /// Tells files that are ours from others; some directories are looked at by themselves.
+    fn sort(&mut self, dir: &Path, ours: impl Fn(&str) -> bool, except: &[&str]) -> io::Result<()> {
         let mut entries = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let (path, name, kind) = (entry.path(), entry.file_name(), entry.file_type()?);
             let name = name.to_str().unwrap_or_default();
-            if kind.is_dir() && name == except {
+            if kind.is_dir() && except.contains(&name) {
                 continue;
             }
             let is_ours = !kind.is_dir() && !kind.is_symlink() && ours(name);

@@ -12,6 +12,7 @@ use comm_proto::profile::Profile;
 use comm_proto::time::{Span, Time};
 use serde_json::{Map, Value, json};
 
+use crate::filing::{offer, offer_into};
 use crate::line::{Group, HELP};
 use crate::moment::written_at;
 use crate::shown::{Bell, Said, Shown, Talk, new_key, timer};
@@ -52,6 +53,7 @@ fn object(shown: &Shown) -> Value {
         }),
         Shown::Acquaintance(told) => told.json(),
         Shown::Rooming(told) => told.json(),
+        Shown::Filing(told) => told.json(),
         Shown::Peers(peers) => list("peers", peers, peer),
         Shown::Contacts(contacts) => list("contacts", contacts, conversation),
         Shown::Help => help(),
@@ -255,6 +257,11 @@ fn body_into(object: &mut Map<String, Value>, entry: &Entry) {
     }
     if let Some(lifetime) = timer(entry) {
         object.insert("disappears_after".to_owned(), json!(lifetime.map(Span::as_millis)));
+        object.insert("supported".to_owned(), json!(true));
+        return;
+    }
+    if let Some(offer) = offer(entry) {
+        offer_into(object, &offer);
         object.insert("supported".to_owned(), json!(true));
         return;
     }

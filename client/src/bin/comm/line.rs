@@ -14,8 +14,9 @@ use comm_proto::time::Span;
 use thiserror::Error;
 
 use crate::acquaintance::Form;
+use crate::file_line::{self, FileLine};
 use crate::lifetime;
-use crate::room_order::{self, RoomOrder};
+use crate::room_order::{self, RoomOrder, split};
 use crate::shown::Bell;
 
 /// Entries of a history when no number is given, and the most of one.
@@ -115,6 +116,7 @@ pub(crate) const HELP: &[Group] = &[
             ("/backup FILE", "copy everything to a new FILE; use one of the two copies only"),
         ],
     ),
+    crate::file_line::GROUP,
     crate::room_order::GROUP,
     ("the program", &[("/help", "this list"), ("/quit", "end the program")]),
 ];
@@ -186,6 +188,7 @@ pub(crate) enum Line {
     /// Who may write to us, and links.
     People(PeopleLine),
     Room(RoomOrder),
+    File(FileLine),
     WhoAmI,
     Peers,
     Lifetime(Option<Span>),
@@ -333,7 +336,7 @@ fn send(to: Who, text: &str) -> Result<Line, LineError> {
     Ok(Line::Send { to, text: text.to_owned() })
 }
 
-fn who(word: &str) -> Who {
+pub(crate) fn who(word: &str) -> Who {
     word.parse().map_or_else(|_| Who::Name(word.to_owned()), Who::Address)
 }
 
@@ -344,6 +347,7 @@ fn parse_command(line: &str) -> Result<Line, LineError> {
         ("msg", _) => parse_msg(rest),
         ("contact", _) => parse_contact(rest),
         ("room", _) => room_order::parse(rest).map(Line::Room),
+        ("send" | "take" | "stop", _) => file_line::parse(command, rest).map(Line::File),
         ("join", _) => room_order::parse_join(rest).map(Line::Room),
         ("ttl", []) => Ok(Line::Lifetime(None)),
         ("ttl", [time]) => lifetime::parse(time)
@@ -384,6 +388,7 @@ fn parse_word(command: &str) -> Result<Line, LineError> {
     match command {
         "contacts" => Ok(Line::Contacts),
         "rooms" => Ok(Line::Room(RoomOrder::Rooms)),
+        "files" => Ok(Line::File(FileLine::List)),
         "requests" => Ok(Line::People(PeopleLine::Requests)),
         "blocked" => Ok(Line::People(PeopleLine::Blocked)),
         "conversations" => Ok(Line::Conversations),
@@ -409,7 +414,7 @@ fn parse_conversation(command: &str, rest: &str, words: &[&str]) -> Result<Line,
     match (command, words) {
         ("search", _) => Words::new(rest).map(Line::Search).ok_or(LineError::Words),
         ("export", [name, _, ..]) => {
-            let file = split_word(rest).1.trim_end().into();
+            let file = split(rest).1.trim_end().into();
             Ok(Line::Export { who: who(name), file })
         }
         ("export", _) => Err(LineError::Usage("/export NAME FILE")),
@@ -484,12 +489,12 @@ fn parse_about(command: &str, rest: &str) -> Result<Line, LineError> {
 
 /// A note is the rest of its line.
 fn parse_contact(rest: &str) -> Result<Line, LineError> {
-    let (verb, rest) = split_word(rest);
-    let (name, rest) = split_word(rest);
+    let (verb, rest) = split(rest);
+    let (name, rest) = split(rest);
     match (verb, name, rest) {
         ("list", "", "") => Ok(Line::Contacts),
         ("add", name, rest) if !rest.is_empty() => {
-            let (address, note) = split_word(rest);
+            let (address, note) = split(rest);
             let whose = whose(address)?;
             let note = Some(note.to_owned()).filter(|note| !note.is_empty());
             Ok(Line::AddContact { name: name.to_owned(), whose, note })
@@ -555,8 +560,8 @@ fn parse_people(command: &str, words: &[&str]) -> Result<PeopleLine, LineError> 
 
 /// What is said of oneself is the rest of its line.
 fn parse_profile(rest: &str) -> Result<PeopleLine, LineError> {
-    let (verb, rest) = split_word(rest);
-    let (name, status) = split_word(rest);
+    let (verb, rest) = split(rest);
+    let (name, status) = split(rest);
     match (verb, name) {
         ("", _) => Ok(PeopleLine::Profile),
         ("off", "") => Ok(PeopleLine::SetProfile { name: String::new(), status: String::new() }),
@@ -565,13 +570,6 @@ fn parse_profile(rest: &str) -> Result<PeopleLine, LineError> {
         }
         _ => Err(LineError::Usage("/profile [set NAME [TEXT]], or /profile off")),
     }
-}
-
-/// The first word, and what stands behind it.
-fn split_word(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    (word, rest.trim_start())
 }
 
 /// A lone number is a count; somebody whose name is a number needs the count too.
@@ -592,7 +590,7 @@ fn parse_history(words: &[&str]) -> Result<Line, LineError> {
     }
 }
 
-fn number(word: &str) -> Option<MessageNumber> {
+pub(crate) fn number(word: &str) -> Option<MessageNumber> {
     let digits = word.strip_prefix('#').unwrap_or(word);
     digits.parse().ok().filter(|number| *number > 0).map(MessageNumber)
 }

@@ -10,6 +10,8 @@ mod chat;
 mod command_line;
 mod export;
 mod failure;
+mod file_line;
+mod filing;
 mod forget;
 mod input;
 mod json;
@@ -97,6 +99,7 @@ async fn chat(identity: Identity, plan: &Plan) -> Result<(), Failure> {
         chat = Chat::start(identity, config, plan.ttl, screen) => chat?,
         () = stop.wanted() => return Ok(()),
     };
+    chat.download_into(plan.downloads.clone());
     if let Some(link) = &plan.link {
         chat.follow(link).await;
     }

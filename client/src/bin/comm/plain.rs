@@ -15,6 +15,7 @@ use comm_proto::payload::ContentType;
 use comm_proto::time::Time;
 
 use crate::acquaintance::says;
+use crate::filing::{offer, offer_text};
 use crate::lifetime;
 use crate::line::{Group, HELP};
 use crate::moment::{Moments, written_at};
@@ -66,6 +67,7 @@ pub(crate) fn render(shown: &Shown, moments: &Moments) -> String {
         }
         Shown::Acquaintance(told) => told.plain(moments),
         Shown::Rooming(told) => told.plain(moments),
+        Shown::Filing(told) => told.plain(),
         Shown::Left { waiting } => format!(
             "{} still here; what is not delivered goes on at the next start",
             count(*waiting, "message")
@@ -179,6 +181,10 @@ fn received(
         let _ = writeln!(text, "({name} is new: /contact add NAME {address} gives them a name)");
     }
     text.push_str(&line_of(&author(said), said, moments));
+    if offer(entry).is_some() {
+        let number = entry.number.0;
+        let _ = write!(text, " /take {number} takes it, /stop {number} refuses it");
+    }
     match (entry.author, belongs_before) {
         (Author::Them { place: Place::Before(number), .. }, Some(at)) => {
             let (number, at) = (number.0, moments.show(at));
@@ -249,6 +255,9 @@ pub(crate) fn body(entry: &Entry) -> String {
             }
             None => "(what you both say from now on stays)".to_owned(),
         };
+    }
+    if let Some(offer) = offer(entry) {
+        return offer_text(&offer);
     }
     if let Some(address) = new_key(entry) {
         return format!("(has another key from here on: {address})");

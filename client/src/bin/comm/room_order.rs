@@ -159,7 +159,7 @@ fn usage(verb: &str) -> LineError {
 }
 
 /// The first word, and what stands behind it.
-fn split(text: &str) -> (&str, &str) {
+pub(crate) fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim_start())

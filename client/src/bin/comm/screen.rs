@@ -21,6 +21,8 @@ use crate::shown::{Bell, Shown};
 
 /// Texts that wait to be printed.
 const PRINTS_MAX: usize = 256;
+/// Has what follows take the place of the line above.
+const LINE_ABOVE: &str = "\x1b[1A\x1b[2K";
 /// How long the last texts may take to be printed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,6 +41,10 @@ pub(crate) struct Screen {
 pub(crate) enum Print {
     /// To print this.
     Text(String),
+    /// To print this in place of the one before it, if nothing else was printed since.
+    Bar(String),
+    /// To leave the last such line as it is.
+    LeaveBar,
     /// To answer once everything before this is printed.
     Flush(oneshot::Sender<()>),
 }
@@ -72,6 +78,19 @@ impl Screen {
         let bell = if self.is_terminal() && self.bell == Bell::On { "\x07" } else { "" };
         let text = format!("{bell}{}\n", self.render(shown));
         let _unread = self.prints.send(Print::Text(text)).await;
+    }
+
+    /// Prints a line that takes the place of the one before it that was printed so, as long as nothing else comes in
+    /// between. Where lines stay it is one more.
+    pub(crate) async fn show_bar(&self, shown: &Shown) {
+        let text = self.render(shown) + "\n";
+        let print = if self.is_terminal() { Print::Bar(text) } else { Print::Text(text) };
+        let _unread = self.prints.send(print).await;
+    }
+
+    /// Something was typed: what is printed from now on takes no place of what was there.
+    pub(crate) async fn leave_bar(&self) {
+        let _unread = self.prints.send(Print::LeaveBar).await;
     }
 
     /// Whether the bell rings.
@@ -148,14 +167,47 @@ fn print_plainly(prints: mpsc::Receiver<Print>) {
 
 /// Ends when nobody prints any more or nobody reads.
 fn print_all(mut prints: mpsc::Receiver<Print>, mut print: impl FnMut(String) -> bool) {
+    let mut is_bar_last = false;
     while let Some(next) = prints.blocking_recv() {
         match next {
             Print::Text(text) => {
+                is_bar_last = false;
                 if !print(text) {
                     return;
                 }
             }
+            Print::Bar(text) => {
+                let place = if is_bar_last { LINE_ABOVE } else { "" };
+                is_bar_last = true;
+                if !print(format!("{place}{text}")) {
+                    return;
+                }
+            }
+            Print::LeaveBar => is_bar_last = false,
             Print::Flush(printed) => drop(printed.send(())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_takes_the_place_of_the_one_before_it_unless_something_stands_between() {
+        let (prints, waiting) = mpsc::channel(PRINTS_MAX);
+        let bar = |text: &str| Print::Bar(text.to_owned());
+        let text = Print::Text("said".to_owned());
+        for print in [bar("1"), bar("2"), text, bar("3"), bar("4"), Print::LeaveBar, bar("5")] {
+            prints.try_send(print).unwrap();
+        }
+        drop(prints);
+        let mut printed = Vec::new();
+        print_all(waiting, |text| {
+            printed.push(text);
+            true
+        });
+        let above = |text: &str| format!("{LINE_ABOVE}{text}");
+        assert_eq!(printed, ["1", &above("2"), "said", "3", &above("4"), "5"]);
     }
 }

@@ -15,6 +15,7 @@ use comm_proto::succession::Lineage;
 use comm_proto::time::{Span, Time};
 
 use crate::acquaintance::Acquaintance;
+use crate::filing::Filing;
 use crate::rooming::Rooming;
 
 /// One thing to tell.
@@ -58,6 +59,8 @@ pub(crate) enum Shown {
     Acquaintance(Acquaintance),
     /// Of rooms.
     Rooming(Box<Rooming>),
+    /// Of files.
+    Filing(Box<Filing>),
     /// The program ends and these have not left the machine.
     Left { waiting: usize },
     /// A line could not be obeyed.
@@ -158,6 +161,12 @@ impl From<Acquaintance> for Shown {
 impl From<Rooming> for Shown {
     fn from(rooming: Rooming) -> Self {
         Self::Rooming(Box::new(rooming))
+    }
+}
+
+impl From<Filing> for Shown {
+    fn from(filing: Filing) -> Self {
+        Self::Filing(Box::new(filing))
     }
 }
 

@@ -10,13 +10,13 @@ use super::Town;
 
 impl Town {
     /// What a person's program writes is seen by it from now on, and not on the disk.
-    fn hang_disk(&mut self, name: &'static str) {
+    pub(super) fn hang_disk(&mut self, name: &'static str) {
         let person = self.people.get_mut(name).unwrap();
         person.hangs_at = Some(person.store.clone());
     }
 
     /// The disk has everything that was written.
-    fn sync_disk(&mut self, name: &'static str) {
+    pub(super) fn sync_disk(&mut self, name: &'static str) {
         self.people.get_mut(name).unwrap().hangs_at = None;
         self.tell(name, Input::Durable(Seq(u64::MAX)));
     }

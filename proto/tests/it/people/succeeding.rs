@@ -1,8 +1,8 @@
 //! Another key for the same person: who follows whom, and when nothing is said any more (PROTOCOL §4.21).
 
 use comm_proto::agent::{Doubt, Handover, HandoverError, hand_over};
-use comm_proto::envelope::{Envelope, Header, SizeClass};
-use comm_proto::payload::Payload;
+use comm_proto::envelope::{Envelope, Header};
+use comm_proto::payload::{Payload, class_for};
 use comm_proto::sealing::{SealTarget, seal};
 use comm_proto::store::{Store, Write};
 use comm_proto::succession::{Lineage, Succession};
@@ -125,7 +125,8 @@ pub(super) fn tell_ann_numbered(
         body,
     };
     let target = SealTarget::Identity(&ann);
-    let sealed = seal(&mut rng, &identity(author), &target, &payload, SizeClass::K4).unwrap();
+    let class = class_for(payload.body.len()).unwrap();
+    let sealed = seal(&mut rng, &identity(author), &target, &payload, class).unwrap();
     let (suite, mailbox) = (target.suite(), ann.address());
     let header = Header { suite, mailbox, expires_at, stamp_nonce: 0 };
     let envelope = Envelope::new(header, sealed.into()).unwrap();
