@@ -44,7 +44,7 @@ impl Agent {
             (None, _) => {}
             (Some(note), None) => self.answer_unknown(turn, contact, &note),
             (Some(FileNote::Want { ranges, .. }), Some(number)) => {
-                self.on_want(turn, number, ranges, letter.payload.sent_at);
+                self.on_want(turn, number, ranges, letter.payload.sent_at)?;
             }
             (Some(FileNote::Refuse(_)), Some(number)) => self.on_refused(turn, number)?,
             (Some(FileNote::Whole(_)), Some(number)) => self.on_whole(turn, number)?,

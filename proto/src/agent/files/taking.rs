@@ -17,7 +17,7 @@ use super::records::{FileState, page_key, pages_of};
 use super::{Taking, WRITING_MAX};
 
 /// How long nothing may come before pieces are asked for again: the first time, and at most.
-const SILENCE_MIN: Span = Span::from_mins(1);
+const SILENCE_MIN: Span = Span::from_secs(20);
 const SILENCE_MAX: Span = Span::from_mins(64);
 /// Envelopes of one piece that may wait for its being written: it is sent again only when one has expired.
 const COPIES_MAX: usize = 8;
