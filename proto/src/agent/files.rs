@@ -48,6 +48,9 @@ const WINDOW: usize = 16;
 const GIVING_MAX: usize = 64;
 /// The most that are being written: as many as come if all who give keep to their window.
 const WRITING_MAX: usize = TAKEN_MAX * WINDOW;
+/// The most answers to what somebody says of files that have no use for it, on their way to them: as many as the files of
+/// a program that keeps to the bounds.
+const ANSWERS_MAX: usize = TAKEN_MAX;
 /// The longest word of a host for where a file is, in bytes.
 const PLACE_MAX: usize = 8 << 10;
 /// More pages of pieces than the largest file has.

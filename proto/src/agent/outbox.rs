@@ -524,7 +524,8 @@ impl Agent {
             let (number, state, sent_at) = (*number, message.state, message.sent_at);
             (message.contact, Newest { number, state, sent_at })
         };
-        self.outbox.messages.iter().map(newest).collect()
+        let shown = self.outbox.messages.iter().filter(|(_, one)| is_shown(one.content_type));
+        shown.map(newest).collect()
     }
 
     fn note_envelope(&mut self, turn: Turn<'_>, number: MessageNumber, id: EnvelopeId) {

@@ -61,7 +61,9 @@ impl Agent {
                 |giving: &Giving| giving.busy() < WINDOW && !giving.wanted.ranges.is_empty();
             let waiting = self.files.giving().filter(|(_, giving)| wants(giving));
             let next = waiting.min_by_key(|(number, giving)| (giving.busy(), *number));
-            let Some((number, _)) = next.filter(|_| busy < GIVING_MAX) else { return };
+            // Whoever takes files and stays away must not keep everybody else from theirs.
+            let has_room = |giving: &Giving| busy < GIVING_MAX || giving.busy() == 0;
+            let Some((number, _)) = next.filter(|(_, giving)| has_room(giving)) else { return };
             self.read_next(number);
         }
     }
@@ -115,41 +117,33 @@ impl Agent {
         number: MessageNumber,
         ranges: Vec<Range>,
         asked_at: Time,
-    ) -> Result<(), StoreError> {
-        let Some(file) = self.files.get(number) else { return Ok(()) };
+    ) {
+        let Some(file) = self.files.get(number) else { return };
         let (contact, file_id) = (file.record.contact, file.record.id);
         let pieces = pieces_of(file.record.offer.size());
         let is_given = match file.record.state {
             FileState::Ours { is_given, .. } => is_given,
             _ => {
-                self.say_gone(turn, contact, file_id, Reason::Withdrawn);
-                return Ok(());
+                let gone = FileNote::Gone { file: file_id, reason: Reason::Withdrawn };
+                return self.answer(turn, contact, &gone);
             }
         };
         if ranges.iter().any(|range| range.end() > pieces) {
-            return Ok(());
+            return;
         }
-        let Some(giving) = self.files.giving_mut(number) else { return Ok(()) };
+        let Some(giving) = self.files.giving_mut(number) else { return };
         // One that comes again is not later; but a clock that was far ahead must not have the last word.
         let last = giving.wanted.asked_at;
         if asked_at <= last && last <= turn.now + CLOCK_TOLERANCE {
-            return Ok(());
+            return;
         }
-        // What is on its way and not lacking has come, whatever has become of its acknowledgement.
-        let lacks = |index: u32| ranges.iter().any(|r| (r.first..r.end()).contains(&index));
-        let come = giving.under_way.iter().filter(|(_, index)| !lacks(**index));
-        let come: Vec<_> = come.map(|(message, _)| *message).collect();
         giving.wanted = Wanted { asked_at, ranges };
         if is_given {
             // They have lost it: it is given again.
             self.set_given(number, false);
         }
         self.write_wanted(number);
-        for message in come {
-            self.move_on(turn, message, MessageState::Delivered { at: turn.now })?;
-        }
         self.serve_files();
-        Ok(())
     }
 
     /// They have it whole.

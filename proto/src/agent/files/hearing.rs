@@ -13,6 +13,7 @@ use crate::payload::MessageId;
 use crate::store::StoreError;
 
 use super::io::FileEnd;
+use super::{ANSWERS_MAX, Activity};
 use super::records::FileState;
 
 impl Agent {
@@ -44,7 +45,7 @@ impl Agent {
             (None, _) => {}
             (Some(note), None) => self.answer_unknown(turn, contact, &note),
             (Some(FileNote::Want { ranges, .. }), Some(number)) => {
-                self.on_want(turn, number, ranges, letter.payload.sent_at)?;
+                self.on_want(turn, number, ranges, letter.payload.sent_at);
             }
             (Some(FileNote::Refuse(_)), Some(number)) => self.on_refused(turn, number)?,
             (Some(FileNote::Whole(_)), Some(number)) => self.on_whole(turn, number)?,
@@ -60,16 +61,35 @@ impl Agent {
     fn answer_unknown(&mut self, turn: Turn<'_>, contact: u32, note: &FileNote) {
         let file: MessageId = note.file();
         match note {
-            FileNote::Want { .. } => self.say_gone(turn, contact, file, Reason::Withdrawn),
-            FileNote::Piece { .. } => self.refuse_piece(turn, contact, file),
+            FileNote::Want { .. } => {
+                self.answer(turn, contact, &FileNote::Gone { file, reason: Reason::Withdrawn });
+            }
+            FileNote::Piece { .. } => self.answer(turn, contact, &FileNote::Refuse(file)),
             FileNote::Refuse(_) | FileNote::Gone { .. } | FileNote::Whole(_) => {}
+        }
+    }
+
+    /// Answers what somebody says of a file that has no use for it. Whoever asks for more answers than may wait for them
+    /// gets none, and asks again: else they could fill what is on its way from us to everybody.
+    pub(super) fn answer(&mut self, turn: Turn<'_>, contact: u32, note: &FileNote) {
+        let is_answer = |body: &[u8]| {
+            use FileNote::{Gone, Refuse, Whole};
+            matches!(FileNote::from_bytes(body), Ok(Refuse(_) | Gone { .. } | Whole(_)))
+        };
+        let asides = self.outbox.asides();
+        let answers = asides.filter(|(_, one)| one.contact == contact && is_answer(&one.body));
+        if answers.count() < ANSWERS_MAX && !self.is_note_on_its_way(contact, note) {
+            self.send_file_note(turn, contact, note);
         }
     }
 
     /// Whoever offered a file does not give it any more.
     fn on_gone(&mut self, turn: Turn<'_>, number: MessageNumber, reason: Reason) {
-        let waits = self.files.get(number).is_some_and(|file| {
-            matches!(file.record.state, FileState::Open | FileState::Taken { .. })
+        let waits = self.files.get(number).is_some_and(|file| match (&file.record.state, &file.activity) {
+            (FileState::Open, _) => true,
+            // All of it is here: nobody's word takes it away.
+            (FileState::Taken { .. }, Activity::Taking(taking)) => !taking.pieces.is_whole(),
+            _ => false,
         });
         if waits {
             self.end_taking(turn, number, FileEnd::from(reason));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::agent::drawer::Drawer;
 use crate::agent::entry::MessageNumber;
 use crate::agent::inbox::Read;
-use crate::agent::{Agent, Promise, Turn};
+use crate::agent::{Agent, Output, Promise, Turn};
 use crate::file::{FileNote, Piece, pieces_of, place_of};
 use crate::payload::MessageId;
 use crate::store::StoreError;
@@ -14,7 +14,7 @@ use crate::time::{Span, Time};
 use super::io::{FileEnd, FileEvent, FileOrder, Unwritten};
 use super::pieces::Pieces;
 use super::records::{FileState, page_key, pages_of};
-use super::{Taking, WRITING_MAX};
+use super::{Taking, WINDOW, WRITING_MAX};
 
 /// How long nothing may come before pieces are asked for again: the first time, and at most.
 const SILENCE_MIN: Span = Span::from_secs(20);
@@ -50,7 +50,9 @@ impl Taking {
 impl Agent {
     /// Asks for what is not here of every file that comes, if nothing has come for a while.
     pub(super) fn ask_for_pieces(&mut self, turn: Turn<'_>) -> Result<(), StoreError> {
-        let is_due = |taking: &Taking| taking.is_asking() && taking.again_at <= turn.now;
+        // A clock that was set back makes nobody wait for what it said before.
+        let is_time = |at: Time| at <= turn.now || at > turn.now + SILENCE_MAX;
+        let is_due = |taking: &Taking| taking.is_asking() && is_time(taking.again_at);
         let due = self.files.taking().filter(|(_, taking)| is_due(taking));
         for number in due.map(|(number, _)| number).collect::<Vec<_>>() {
             self.ask_for_file(turn, number)?;
@@ -102,17 +104,16 @@ impl Agent {
         turn: Turn<'_>,
         read: Read,
     ) -> Result<(), StoreError> {
-        let writing: usize = self.files.taking().map(|(_, taking)| taking.writing.len()).sum();
         let Some(file) = self.files.by_number.get_mut(&number) else { return Ok(()) };
         let (contact, id) = (file.record.contact, file.record.id);
         let (offer, state) = (&file.record.offer, &file.record.state);
         let (super::Activity::Taking(taking), FileState::Taken { place, .. }) =
             (&mut file.activity, state)
         else {
-            // A copy of a piece may come when all are here.
-            if !matches!(state, FileState::Here { .. }) {
-                self.refuse_piece(turn, contact, id);
-            }
+            // Whoever sends what is here has not heard that it is.
+            let is_here = matches!(state, FileState::Here { .. });
+            let note = if is_here { FileNote::Whole(id) } else { FileNote::Refuse(id) };
+            self.answer(turn, contact, &note);
             self.journal.promise(Promise::Acknowledge(read));
             return Ok(());
         };
@@ -124,12 +125,9 @@ impl Agent {
             copies.extend((copies.len() < COPIES_MAX).then_some(read));
             return Ok(());
         }
-        if taking.halted.is_some() {
+        // Of more than come from whoever keeps to their window, too, the rest is asked for again.
+        if taking.halted.is_some() || taking.writing.len() >= WINDOW {
             taking.note_unwritten([read]);
-            return Ok(());
-        }
-        // More than come from whoever keeps to their window: it stays where it is.
-        if writing >= WRITING_MAX {
             return Ok(());
         }
         if !piece.is_of(offer.root(), offer.size(), index) {
@@ -225,7 +223,9 @@ impl Agent {
             }
             let (size, root) = (file.record.offer.size(), *file.record.offer.root());
             let FileState::Taken { place, name } = file.record.state.clone() else { continue };
-            self.order(FileOrder::Finish { number, place, name, size, root });
+            // That all is here must be on our disk first: else it would all be fetched again after a crash.
+            let order = FileOrder::Finish { number, place, name, size, root };
+            self.journal.promise(Promise::Output(Box::new(Output::File(order))));
         }
     }
 
@@ -246,6 +246,7 @@ impl Agent {
         let Some(file) = self.files.get(number) else { return Ok(()) };
         let (contact, id) = (file.record.contact, file.record.id);
         self.change_file(number, FileState::Here { place });
+        self.take_back_wants(turn, contact, id)?;
         self.send_file_note(turn, contact, &FileNote::Whole(id));
         self.file_event(number, FileEvent::Done);
         Ok(())

@@ -29,6 +29,8 @@ pub(super) struct Shelf {
     kept: BTreeMap<String, Vec<u8>>,
     /// What the disk says instead of writing.
     fails_with: Option<Unwritten>,
+    /// Whether no file can be given its name.
+    fails_to_name: bool,
     /// Bytes that were written.
     written: usize,
     /// After how many orders from now on the program ends without a report.
@@ -79,7 +81,9 @@ impl Shelf {
                 let part = self.files.get(&place).or_else(|| self.kept.get(&name));
                 let file = part.cloned().unwrap_or_default();
                 let is_whole = file.len() as u64 == size && tree(&file).root() == root;
-                let result = if is_whole {
+                let result = if self.fails_to_name {
+                    Err(Unwritten::Disk("no room".to_owned()))
+                } else if is_whole {
                     self.files.remove(&place);
                     self.kept.insert(name.clone(), file);
                     Ok(name.into_bytes())
@@ -253,8 +257,9 @@ fn no_more_pieces_are_on_their_way_than_the_windows_let() {
         town.connect("ann");
         town.wait(Span::from_mins(5));
         let waiting = town.node_store.len(Family::Envelopes);
-        assert!(waiting <= ((at + 1) * WINDOW).min(GIVING_MAX), "{at}: {waiting}");
-        assert_eq!(waiting, if at < 4 { (at + 1) * WINDOW } else { GIVING_MAX });
+        // Beyond that each file has one, so that those who stay away do not keep others from theirs.
+        let beyond = (at + 1).saturating_sub(GIVING_MAX / WINDOW);
+        assert_eq!(waiting, ((at + 1) * WINDOW).min(GIVING_MAX) + beyond, "{at}");
         town.held = Some(("bob", Vec::new()));
         town.connect("bob");
     }
@@ -582,6 +587,57 @@ fn whoever_waits_for_what_is_not_known_is_told() {
     }
     assert_eq!(heard, [1, 1, 0, 0, 0]);
     assert_eq!(pieces_of(1), 1);
+}
+
+/// Whoever acknowledges nothing cannot have the network filled by asking.
+#[test]
+fn to_ask_for_other_pieces_makes_no_room_in_the_window() {
+    let mut town = friends();
+    let (ours, _) = town.offer("ann", "bob", "cat.jpg", &bytes(48));
+    let file = town.message_id("ann", ours);
+    town.disconnect("bob");
+    let before = town.submitted;
+    for first in [0, 16, 32, 0, 16] {
+        let ranges = vec![Range { first, count: 16 }];
+        let want = FileNote::Want { file, ranges };
+        tell_ann_of(&mut town, 2, ContentType::TRANSFER, want.to_bytes());
+        town.wait(Span::from_secs(1));
+    }
+    assert_eq!(town.submitted - before, WINDOW);
+}
+
+/// Nobody can fill what is on its way from us to everybody.
+#[test]
+fn so_many_answers_wait_for_one_person_and_no_more() {
+    let mut town = friends();
+    town.disconnect("bob");
+    let before = town.submitted;
+    for number in 0..60 {
+        let file = MessageId::from_bytes([number; 32]);
+        let want = FileNote::Want { file, ranges: vec![Range { first: 0, count: 1 }] };
+        let piece = Piece { data: vec![1], proof: Vec::new() };
+        let piece = FileNote::Piece { file, index: 0, piece };
+        let note = if number % 2 == 0 { want } else { piece };
+        tell_ann_of(&mut town, 2, ContentType::TRANSFER, note.to_bytes());
+        town.wait(Span::from_secs(1));
+    }
+    assert_eq!(town.submitted - before, WINDOW);
+}
+
+#[test]
+fn nobodys_word_takes_a_file_away_that_is_here_but_for_its_name() {
+    let mut town = friends();
+    let (_, theirs) = town.offer("bob", "ann", "cat.jpg", &bytes(3));
+    town.shelf("ann").fails_to_name = true;
+    town.take("ann", theirs).unwrap();
+    town.wait(Span::from_mins(1));
+    let halted = |standing: FileStanding| matches!(standing, FileStanding::Taking { halted: Some(_), .. });
+    assert!(halted(town.standing("ann", theirs)));
+    let file = town.message_id("ann", theirs);
+    let gone = FileNote::Gone { file, reason: Reason::Withdrawn };
+    tell_ann_of(&mut town, 2, ContentType::TRANSFER, gone.to_bytes());
+    town.wait(Span::from_secs(1));
+    assert!(halted(town.standing("ann", theirs)));
 }
 
 #[test]
