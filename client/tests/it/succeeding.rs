@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use comm::store::{GoOnError, SealedStore, go_on};
+use comm::store::{GoOnError, OpenError, SealedStore, go_on};
 use comm_proto::agent::{Drawer, HandoverError};
 use comm_proto::identity::Identity;
 use comm_proto::store::{Batch, Seq, Store, Write};
@@ -32,7 +33,7 @@ impl Places {
     }
 
     fn go_on_as(&self, new: &Identity) -> Result<(), GoOnError> {
-        go_on((&self.from(), &bob()), (&self.to(), new)).map(drop)
+        when_free(|| go_on((&self.from(), &bob()), (&self.to(), new)).map(drop))
     }
 
     /// The whole store has another name, and what says that it has its own is not written.
@@ -55,13 +56,27 @@ fn put(table: Drawer, key: &[u8], value: &[u8]) -> Write<Drawer> {
 }
 
 async fn change(dir: &Path, owner: &Identity, write: Write<Drawer>) {
-    let mut store = SealedStore::open(dir, &owner.storage_key()).unwrap();
+    let mut store = open(dir, owner);
     store.apply(Batch { seq: Seq(1), writes: vec![write] }).await.unwrap();
     store.close().await.unwrap();
 }
 
 fn read(dir: &Path, owner: &Identity, table: Drawer, key: &[u8]) -> Option<Vec<u8>> {
-    SealedStore::open(dir, &owner.storage_key()).unwrap().get(table, key).unwrap()
+    open(dir, owner).get(table, key).unwrap()
+}
+
+fn open(dir: &Path, owner: &Identity) -> SealedStore {
+    when_free(|| Ok(SealedStore::open(dir, &owner.storage_key())?)).unwrap()
+}
+
+/// A store that was let go of is free once the thread that writes it has ended.
+fn when_free<T>(open: impl Fn() -> Result<T, GoOnError>) -> Result<T, GoOnError> {
+    loop {
+        match open() {
+            Err(GoOnError::Open(OpenError::InUse(_))) => thread::yield_now(),
+            done => return done,
+        }
+    }
 }
 
 fn is_replaced(result: Result<(), GoOnError>, by: &Identity) -> bool {

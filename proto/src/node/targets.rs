@@ -127,7 +127,16 @@ impl Node {
                 && !custody.holders.contains(&address)
                 && !self.is_in_region(&address, &custody.mailbox)
         };
-        self.table.entries().map(|entry| entry.contact()).filter(is_fresh).cloned().collect()
+        let fresh = self.table.entries().map(|entry| entry.contact()).filter(is_fresh);
+        let mut fresh: Vec<_> = fresh.cloned().collect();
+        // The radius is an estimate, rough after a start: whoever lies near its edge may be of the region.
+        let edge = self.radius().saturating_mul(2);
+        let is_far =
+            |contact: &Contact| contact.address().distance(&custody.mailbox).top_bits() > edge;
+        if fresh.iter().any(is_far) {
+            fresh.retain(is_far);
+        }
+        fresh
     }
 
     /// Whether those who were asked at random say that the region has it without this node's doing.

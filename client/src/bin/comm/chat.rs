@@ -418,11 +418,7 @@ impl Chat {
                 }
                 Shown::Offline { reason: reason.clone() }
             }
-            Event::Lagged { missed } => {
-                // Somebody may have another key.
-                self.refresh_contacts().await;
-                Shown::Lagged { missed: *missed }
-            }
+            Event::Lagged { missed } => self.after_lagging(*missed).await,
         };
         match &shown {
             Shown::Talk(Talk::Received { is_muted: false, .. }) => {

@@ -13,8 +13,8 @@ use crate::payload::MessageId;
 use crate::store::StoreError;
 
 use super::io::FileEnd;
-use super::{ANSWERS_MAX, Activity};
 use super::records::FileState;
+use super::{ANSWERS_MAX, Activity};
 
 impl Agent {
     /// A note about a file has come. What is not taken stays where it is, and its author learns nothing.
@@ -85,12 +85,13 @@ impl Agent {
 
     /// Whoever offered a file does not give it any more.
     fn on_gone(&mut self, turn: Turn<'_>, number: MessageNumber, reason: Reason) {
-        let waits = self.files.get(number).is_some_and(|file| match (&file.record.state, &file.activity) {
-            (FileState::Open, _) => true,
-            // All of it is here: nobody's word takes it away.
-            (FileState::Taken { .. }, Activity::Taking(taking)) => !taking.pieces.is_whole(),
-            _ => false,
-        });
+        let waits =
+            self.files.get(number).is_some_and(|file| match (&file.record.state, &file.activity) {
+                (FileState::Open, _) => true,
+                // All of it is here: nobody's word takes it away.
+                (FileState::Taken { .. }, Activity::Taking(taking)) => !taking.pieces.is_whole(),
+                _ => false,
+            });
         if waits {
             self.end_taking(turn, number, FileEnd::from(reason));
         }

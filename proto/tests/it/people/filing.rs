@@ -631,7 +631,8 @@ fn nobodys_word_takes_a_file_away_that_is_here_but_for_its_name() {
     town.shelf("ann").fails_to_name = true;
     town.take("ann", theirs).unwrap();
     town.wait(Span::from_mins(1));
-    let halted = |standing: FileStanding| matches!(standing, FileStanding::Taking { halted: Some(_), .. });
+    let halted =
+        |standing: FileStanding| matches!(standing, FileStanding::Taking { halted: Some(_), .. });
     assert!(halted(town.standing("ann", theirs)));
     let file = town.message_id("ann", theirs);
     let gone = FileNote::Gone { file, reason: Reason::Withdrawn };

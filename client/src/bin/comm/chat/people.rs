@@ -12,6 +12,12 @@ use crate::line::{PeopleLine, Who, Whose};
 use crate::shown::Shown;
 
 impl Chat {
+    /// Of what was missed it may be that somebody has another name or key.
+    pub(super) async fn after_lagging(&mut self, missed: u64) -> Shown {
+        self.refresh_contacts().await;
+        Shown::Lagged { missed }
+    }
+
     pub(super) async fn obey_about_people(&mut self, line: PeopleLine) -> Result<Shown, String> {
         match line {
             PeopleLine::Requests => {
