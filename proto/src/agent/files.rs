@@ -44,7 +44,7 @@ const FILES_MAX: usize = 512;
 const TAKEN_MAX: usize = 16;
 /// The most pieces of one file that are on their way or being read.
 const WINDOW: usize = 16;
-/// The most of all files.
+/// The most of all files, beyond which each may still have one.
 const GIVING_MAX: usize = 64;
 /// The most that are being written: as many as come if all who give keep to their window.
 const WRITING_MAX: usize = TAKEN_MAX * WINDOW;

@@ -18,7 +18,7 @@ pub enum FileCommand {
         to: Address,
         /// What it is.
         offer: Offer,
-        /// Where the host finds it, at most [`super::PLACE_MAX`] bytes.
+        /// Where the host finds it, at most 8 KiB.
         place: Vec<u8>,
         /// How long the offer may wait for them; 10 minutes to 30 days.
         ttl: Span,
@@ -129,8 +129,8 @@ pub enum FileEvent {
     Ended(File),
 }
 
-/// What the host is to do with a file, in the order in which it is told. Bounded: at most [`super::GIVING_MAX`] pieces
-/// are read and [`super::WRITING_MAX`] written at a time.
+/// What the host is to do with a file, in the order in which it is told. Bounded: at most 16 pieces of a file are read,
+/// 64 of all and beyond that one of each, and 256 written at a time (PROTOCOL §9.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileOrder {
     /// Read a piece with its proof; say [`FileReport::Read`].
