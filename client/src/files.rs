@@ -1,6 +1,6 @@
 //! Files on this machine: read for those who take them, written as they come (PROTOCOL §4.23).
 //!
-//! Entry type is [`Desk`], which does what an agent wants done with files, in two threads, so that who reads waits for
+//! Entry type is `Desk`, which does what an agent wants done with files, in two threads, so that who reads waits for
 //! nobody who writes. Nothing is overwritten, nothing of a file that is not whole has its name, and nothing leaves the
 //! directory that the person has named: names were made safe before they come here.
 
