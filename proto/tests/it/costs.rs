@@ -138,14 +138,15 @@ fn wait(seed: u64) -> (Cost, usize) {
     (cost, searches)
 }
 
-/// Measured with four seeds: 504 to 1,063 calls that search the region and 694 to 1,140 messages that name the
-/// envelope. When each holder searched before each round they were 17,194 and 1,235 with the first seed.
+/// Measured with four seeds: 777 to 1,492 calls that search the region and 828 to 1,413 messages that name the
+/// envelope; 504 to 1,063 and 694 to 1,140 when a further node was tried in few rounds (PROTOCOL §6.2). When each holder
+/// searched before each round they were 17,194 and 1,235 with the first seed.
 #[test]
 fn an_envelope_that_waits_for_days_is_repeated_ever_more_seldom_and_seldom_searched_for() {
     for seed in 20..22 {
         let (cost, searches) = wait(seed);
-        assert!(searches <= 1_200, "{searches} calls that search its region");
-        assert!(cost.total() <= 1_200, "{} in all: {cost:?}", cost.total());
+        assert!(searches <= 1_600, "{searches} calls that search its region");
+        assert!(cost.total() <= 1_500, "{} in all: {cost:?}", cost.total());
     }
 }
 
