@@ -1,5 +1,6 @@
 //! Files that come: written piece by piece beside where they will be, and named when they are whole.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -53,10 +54,17 @@ impl Parts {
         for order in orders {
             match order {
                 FileOrder::Write { number, index, place, offset, data, is_begun } => {
+                    if self.open.len() >= OPEN_MAX && !self.open.contains_key(&number) {
+                        reports.extend(self.sync(std::mem::take(&mut written)));
+                        self.open.clear();
+                    }
                     match self.write(number, &path_of(&place), (offset, &data), is_begun) {
                         Ok(()) => written.push((number, index)),
                         Err(why) => {
-                            self.open.remove(&number);
+                            // One that the disk refuses stays open: it has what was written before.
+                            if why == Unwritten::Lost {
+                                self.open.remove(&number);
+                            }
                             reports.push(FileReport::Written { number, index, result: Err(why) });
                         }
                     }
@@ -87,17 +95,11 @@ impl Parts {
         (offset, data): (u64, &[u8]),
         is_begun: bool,
     ) -> Result<(), Unwritten> {
-        if !self.open.contains_key(&number) {
-            let file = if is_begun { reopen(path)? } else { begin(path).map_err(on_disk(path))? };
-            if self.open.len() >= OPEN_MAX {
-                // What was written into them counts as durable from now on.
-                for file in std::mem::take(&mut self.open).into_values() {
-                    file.sync_data().map_err(on_disk(path))?;
-                }
-            }
-            self.open.insert(number, file);
-        }
-        let file = self.open.get(&number).ok_or(Unwritten::Lost)?;
+        let file = match self.open.entry(number) {
+            Entry::Occupied(file) => file.into_mut(),
+            Entry::Vacant(none) if is_begun => none.insert(reopen(path)?),
+            Entry::Vacant(none) => none.insert(begin(path).map_err(on_disk(path))?),
+        };
         // Whoever removes it while it is open has it begun anew.
         if file.metadata().map_err(on_disk(path))?.nlink() == 0 {
             return Err(Unwritten::Lost);
@@ -110,11 +112,15 @@ impl Parts {
         let numbers: BTreeSet<_> = written.iter().map(|(number, _)| *number).collect();
         let mut failed = BTreeMap::new();
         for number in numbers {
-            // One that was closed to make room for others was synced then.
-            let synced = self.open.get(&number).map_or(Ok(()), File::sync_data);
-            if let Err(error) = synced {
-                failed.insert(number, Unwritten::Disk(error.to_string()));
-                self.open.remove(&number);
+            match self.open.get(&number).map(File::sync_data) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    failed.insert(number, Unwritten::Disk(error.to_string()));
+                }
+                // It was lost after that.
+                None => {
+                    failed.insert(number, Unwritten::Lost);
+                }
             }
         }
         let report = |(number, index)| {
@@ -335,6 +341,30 @@ mod tests {
         let place = place_of(&part);
         assert!(parts.obey(vec![FileOrder::Discard { number: NUMBER, place }]).is_empty());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_piece_that_the_disk_refuses_takes_no_other_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("part");
+        let write = |index: u32, offset: u64| FileOrder::Write {
+            number: MessageNumber(1),
+            index,
+            place: place_of(&path),
+            offset,
+            data: vec![index as u8 + 1; 4],
+            is_begun: false,
+        };
+        // No file has a byte there.
+        let orders = vec![write(0, 0), write(1, u64::MAX), write(2, 4)];
+        let reports = Parts::default().obey(orders);
+        let is_written = |which: u32| {
+            reports.iter().any(|report| {
+                matches!(report, FileReport::Written { index, result: Ok(()), .. } if *index == which)
+            })
+        };
+        assert_eq!([0, 1, 2].map(is_written), [true, false, true]);
+        assert_eq!(fs::read(&path).unwrap(), [1, 1, 1, 1, 3, 3, 3, 3]);
     }
 
     #[test]

@@ -46,8 +46,8 @@ const TAKEN_MAX: usize = 16;
 const WINDOW: usize = 16;
 /// The most of all files, beyond which each may still have one.
 const GIVING_MAX: usize = 64;
-/// The most that are being written: as many as come if all who give keep to their window.
-const WRITING_MAX: usize = TAKEN_MAX * WINDOW;
+/// The most of one file that could not be written and are asked for again.
+const UNWRITTEN_MAX: usize = TAKEN_MAX * WINDOW;
 /// The most answers to what somebody says of files that have no use for it, on their way to them: as many as the files of
 /// a program that keeps to the bounds.
 const ANSWERS_MAX: usize = TAKEN_MAX;

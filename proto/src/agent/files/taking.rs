@@ -14,7 +14,7 @@ use crate::time::{Span, Time};
 use super::io::{FileEnd, FileEvent, FileOrder, Unwritten};
 use super::pieces::Pieces;
 use super::records::{FileState, page_key, pages_of};
-use super::{Taking, WINDOW, WRITING_MAX};
+use super::{Taking, UNWRITTEN_MAX, WINDOW};
 
 /// How long nothing may come before pieces are asked for again: the first time, and at most.
 const SILENCE_MIN: Span = Span::from_secs(20);
@@ -37,7 +37,7 @@ impl Taking {
 
     /// Pieces that came are not here. Of more than come from whoever keeps to their window the rest stays where it is.
     fn note_unwritten(&mut self, copies: impl IntoIterator<Item = Read>) {
-        let room = WRITING_MAX.saturating_sub(self.unwritten.len());
+        let room = UNWRITTEN_MAX.saturating_sub(self.unwritten.len());
         self.unwritten.extend(copies.into_iter().take(room));
     }
 
