@@ -6,6 +6,7 @@
 
 mod absences;
 mod adversaries;
+mod beginnings;
 mod churn;
 mod clocks;
 mod dials;
@@ -25,7 +26,7 @@ use std::collections::BTreeMap;
 use comm_proto::address::Address;
 use comm_proto::key::KeyPair;
 use comm_proto::message::{ClientRequest, DialOutcome, Push, Request, Response};
-use comm_proto::node::{CallId, Command, Event, Input, Output, RequestId};
+use comm_proto::node::{CallId, Event, Input, Output, RequestId};
 use comm_proto::rejection::Rejection;
 use comm_proto::store::Seq;
 use comm_proto::time::{Span, Time};
@@ -104,6 +105,8 @@ enum Happening {
     Broken { from: At, to: At, serial: u64 },
     /// A push reaches its subscriber, if its stream is still the same.
     Pushed { from: At, to: At, serial: u64, push: Push },
+    /// A host has dialled a relay that it was told of to begin with, so long after it failed last.
+    Met { host: At, boot: u32, met: At, waited: Span },
     /// A host has dialled a caller back.
     DialledBack { host: At, boot: u32, id: RequestId, outcomes: Vec<DialOutcome> },
     /// A client asks its node.
@@ -234,17 +237,6 @@ impl World {
         match self.crypto {
             Crypto::Real => KeyPair::from_seed(&seed),
             Crypto::Model => KeyPair::modelled(&seed),
-        }
-    }
-
-    /// Switches a host on, and tells it of `known` to begin with.
-    pub(crate) fn start(&mut self, host: At, known: &[At]) {
-        self.switch_on(host);
-        let contacts: Vec<_> = known.iter().map(|at| self.hosts[*at].contact().clone()).collect();
-        if contacts.is_empty() {
-            self.wake(host);
-        } else {
-            self.input(host, Input::Command(Command::Bootstrap(contacts)));
         }
     }
 
@@ -431,6 +423,7 @@ impl World {
             Happening::Pushed { from, to, serial, push } => {
                 self.deliver_push(from, to, serial, push);
             }
+            Happening::Met { host, boot, met, waited } => self.meet((host, boot), met, waited),
             Happening::DialledBack { host, boot, id, outcomes } => {
                 if self.hosts[host].boots() == boot {
                     self.input(host, Input::DialledBack { id, outcomes });

@@ -1,8 +1,9 @@
 //! Whether the simulator tells the truth: real relays and simulated ones do what one scenario says.
 //!
 //! Twenty `comm-node` processes on loopback, killed and started again as `town.csv` says, and programs
-//! that do what the simulator's people do. How long a call and a sync of the disk take is measured on
-//! the relays, and the simulator is given it. Compared are what became of the envelopes, and how many
+//! that do what the simulator's people do. Between the relays lie lines that take as long as the
+//! scenario says; what calls take beyond these and how long a sync of the disk takes is measured on the
+//! relays, and the simulator is given it. Compared are what became of the envelopes, and how many
 //! requests and pushes of each kind went between the relays, from the first envelope on. Run it with
 //! `make reality`; it takes six minutes, most of them waiting. Ends with 1 where they differ by more
 //! than a tenth.
@@ -15,6 +16,7 @@
 )]
 
 mod letters;
+mod lines;
 mod relays;
 mod report;
 
@@ -53,20 +55,25 @@ fn plan() -> Plan {
 
 async fn real(plan: &Plan) -> (Tally, Outcome) {
     let town = relays::Town::new(plan.network.nodes);
+    let _lines = town.lay_lines(plan).await;
     let (tally, fates) = tokio::join!(town.play(plan), letters::play(plan, &town));
     let outcome = Outcome::new(tally.requests.clone(), &fates);
     (tally, outcome)
 }
 
-/// Ways and disks as they were: how many learn of an end from two sides depends on them. A call is
-/// two ways, each of which takes anything from nothing to twice its mean.
+/// The machine's own part, as it was: what a call takes beyond its two ways, half of it on either, and
+/// how long a disk takes.
 fn describe_machine(plan: &mut Plan, tally: &Tally) {
-    plan.network.latency = (Span::ZERO, tally.calls.mean());
-    plan.network.disk = tally.syncs.mean();
+    let (least, greatest) = plan.network.latency;
+    let ways = (least + greatest).as_millis() as f64;
+    let own = Span::from_millis(((tally.calls.mean_millis() - ways) / 2.0).round().max(0.0) as u64);
+    plan.network.latency = (least + own, greatest + own);
+    plan.network.disk = Span::from_millis((tally.syncs.mean_millis().round() as u64).max(1));
     println!(
-        "A call took {:.2} ms, a sync of the disk {:.2} ms: simulated with ways of 0 to {} ms and syncs of {} ms.\n",
+        "A call took {:.1} ms, {ways} ms of them on the lines, and a sync of the disk {:.2} ms: simulated with ways of {} to {} ms and syncs of {} ms.\n",
         tally.calls.mean_millis(),
         tally.syncs.mean_millis(),
+        plan.network.latency.0.as_millis(),
         plan.network.latency.1.as_millis(),
         plan.network.disk.as_millis(),
     );

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{self, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,11 @@ use comm_sim::plan::Plan;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+
+use crate::lines;
 
 /// The simulator switches all relays on over this time.
 pub const STARTING: Duration = Duration::from_secs(120);
@@ -26,7 +30,8 @@ pub type Requests = BTreeMap<String, i64>;
 #[derive(Debug, Default)]
 pub struct Tally {
     pub requests: Requests,
-    /// Calls that wait for nobody's disk, from when they were sent until they were answered.
+    /// Offers, from when they were sent until they were answered: calls that wait for nobody's disk, and nearly all
+    /// of which go over links that are there.
     pub calls: Times,
     /// Syncs of the disk.
     pub syncs: Times,
@@ -40,11 +45,6 @@ pub struct Times {
 }
 
 impl Times {
-    /// The mean, rounded to whole milliseconds and never none.
-    pub fn mean(&self) -> Span {
-        Span::from_millis((self.mean_millis().round() as u64).max(1))
-    }
-
     pub fn mean_millis(&self) -> f64 {
         1_000.0 * self.seconds / self.count.max(1.0)
     }
@@ -74,7 +74,10 @@ pub struct Town {
 
 struct Relay {
     home: PathBuf,
+    /// Where it listens, behind its line.
     listen: SocketAddr,
+    /// Where others reach it: the beginning of its line.
+    outside: SocketAddr,
     metrics: SocketAddr,
     bootstrap: Vec<SocketAddr>,
 }
@@ -93,14 +96,15 @@ impl Town {
     pub fn new(count: usize) -> Self {
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut rng = ChaCha12Rng::seed_from_u64(1);
-        let ports = free_ports(2 * count);
+        let ports = free_ports(3 * count);
         let relay = |number: usize| Relay {
             home: directory.path().join(number.to_string()),
-            listen: ports[2 * number],
-            metrics: ports[2 * number + 1],
+            listen: ports[3 * number],
+            outside: ports[3 * number + 1],
+            metrics: ports[3 * number + 2],
             bootstrap: some(&mut rng, number, 3)
                 .into_iter()
-                .map(|known| ports[2 * known])
+                .map(|known| ports[3 * known + 1])
                 .collect(),
         };
         let relays = (0..count).map(relay).collect();
@@ -115,6 +119,17 @@ impl Town {
     /// When so much time has passed since the first relay was started.
     pub fn at(&self, passed: Duration) -> Instant {
         self.began + passed
+    }
+
+    /// Lays the lines, which end with what is returned.
+    pub async fn lay_lines(&self, plan: &Plan) -> JoinSet<()> {
+        let (least, greatest) = plan.network.latency;
+        let mut lines = JoinSet::new();
+        for relay in &self.relays {
+            let outside = TcpListener::bind(relay.outside).await.unwrap();
+            lines.spawn(lines::lay(outside, relay.listen, real(least)..real(greatest)));
+        }
+        lines
     }
 
     /// Plays the relays' part of a plan to its end; what they have counted since the first envelope.
@@ -195,6 +210,7 @@ impl Relay {
         let mut command = Command::new(program());
         command.arg("--data-dir").arg(&self.home);
         command.arg("--listen").arg(self.listen.to_string());
+        command.arg("--advertise").arg(self.outside.to_string());
         command.arg("--metrics-listen").arg(self.metrics.to_string());
         for known in &self.bootstrap {
             command.arg("--bootstrap").arg(known.to_string());
@@ -222,7 +238,6 @@ impl Relay {
 impl Tally {
     /// Takes a line of what a relay exports.
     fn count(&mut self, name: &str, kind: &str, value: &str) {
-        let waits_for_no_disk = ["ping", "find-node", "offer"].contains(&kind);
         let number = || value.parse::<f64>().unwrap();
         match name {
             "comm_requests_total" => {
@@ -233,8 +248,8 @@ impl Tally {
             "comm_pushes_total" => {
                 self.requests.insert(format!("push {kind}"), value.parse().unwrap());
             }
-            "comm_call_seconds_sum" if waits_for_no_disk => self.calls.seconds += number(),
-            "comm_call_seconds_count" if waits_for_no_disk => self.calls.count += number(),
+            "comm_call_seconds_sum" if kind == "offer" => self.calls.seconds += number(),
+            "comm_call_seconds_count" if kind == "offer" => self.calls.count += number(),
             "comm_fsync_seconds_sum" => self.syncs.seconds += number(),
             "comm_fsync_seconds_count" => self.syncs.count += number(),
             _ => {}
@@ -275,6 +290,6 @@ fn program() -> PathBuf {
 /// Ports that nobody uses now, all different.
 fn free_ports(count: usize) -> Vec<SocketAddr> {
     let held: Vec<_> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        (0..count).map(|_| net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }

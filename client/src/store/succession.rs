@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 
-use super::backup::{new_file, refuse_existing};
+use super::backup::{new_file, refuse_existing, sync_parent};
 use super::seal::Seal;
 use super::{
     BackupError, FILE_NAME, OpenError, SealedStore, definition, directory, failed, initialise,
@@ -74,6 +74,7 @@ pub fn go_on(
     let source = SealedStore::open(from, &old.storage_key())?;
     let handover = hand_over(&source, old, new, Clock::default().now())?;
     directory::make(to).map_err(BackupError::from)?;
+    sync_parent(to)?;
     if !(handover.is_resumed && is_there((to, new), &handover)?) {
         make(&source, (to, new), &handover)?;
     }
@@ -95,7 +96,12 @@ fn is_there((to, new): (&Path, &Identity), handover: &Handover) -> Result<bool, 
         Ok(_) => {}
     }
     let store = SealedStore::open(to, &new.storage_key())?;
-    if handover.has_made(&store)? { Ok(true) } else { Err(GoOnError::Begun(path)) }
+    if !handover.has_made(&store)? {
+        return Err(GoOnError::Begun(path));
+    }
+    // Whoever was broken off may not have come so far, and `from` says from now on that everything is here.
+    sync_parent(&path)?;
+    Ok(true)
 }
 
 fn make(

@@ -35,8 +35,6 @@ pub(super) struct Mailboxes {
     by_epoch: BTreeMap<(u32, u64), Address>,
     /// When grants are made anew.
     next_grants: Time,
-    /// When all mailboxes were opened last.
-    opened: Time,
     /// When epochs are looked at. No connection and no change of entries puts that off.
     next_look: Time,
     /// Keys derived so far.
@@ -111,11 +109,6 @@ impl Mailboxes {
 
     pub(super) fn try_again(&mut self, now: Time) {
         self.next_grants = self.next_grants.min(now + AGAIN);
-    }
-
-    /// Grants are to be made anew: at once, unless they have just been.
-    pub(super) fn grant_soon(&mut self, now: Time) {
-        self.next_grants = self.next_grants.min(now.max(self.opened + AGAIN));
     }
 }
 
@@ -203,7 +196,6 @@ impl Agent {
     /// Opens all our mailboxes at the node.
     pub(super) fn subscribe_all(&mut self, turn: Turn<'_>) {
         self.mailboxes.next_grants = turn.now + RENEW_EVERY;
-        self.mailboxes.opened = turn.now;
         let mailboxes: Vec<_> = self.mailboxes.open.keys().copied().collect();
         self.subscribe(turn, &mailboxes);
     }

@@ -327,6 +327,7 @@ impl Agent {
         if self.node.is_none() {
             return Ok(());
         }
+        self.tell_idle_untold(turn);
         for number in self.rooms.numbers().collect::<Vec<_>>() {
             let Some(seat) = self.rooms.by_number.get_mut(&number).and_then(OwnRoom::seat_mut)
             else {

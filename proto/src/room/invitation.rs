@@ -181,7 +181,8 @@ impl Join {
         Sha256::digest(joiner.sign(&of.finish()).as_bytes()).into()
     }
 
-    /// Asks to be let in. `fresh` must be drawn for this join alone.
+    /// Asks to be let in. `fresh` must be of this invitation and key alone, and nobody else may be able to tell it:
+    /// [`Join::draw`].
     pub fn sign(invitation: &Invitation, joiner: &KeyPair, fresh: [u8; 32]) -> Verified<Self> {
         let (pair, key) = (invitation.pair(), joiner.public());
         let signed = join_bytes(invitation.room, &pair.public(), &key, &fresh);

@@ -95,7 +95,7 @@ fn admission(log: &Log, join: &Join) -> Option<EventId> {
 }
 
 impl Joining {
-    /// Asks with an invitation. `fresh` must be drawn for this alone.
+    /// Asks with an invitation. `fresh` is that of [`Join::draw`].
     ///
     /// # Errors
     /// When the invitation is over by more than clocks may differ.

@@ -79,6 +79,12 @@ impl Seat {
         Self { me, log, talk, said: 0, last: None, audience, answered, asked: None, tries: 0 }
     }
 
+    /// Counts on from at least here (PROTOCOL §4.18): whoever comes back with nothing may have said all before it, and
+    /// others take no number of theirs twice.
+    pub fn count_from(&mut self, said: u64) {
+        self.said = self.said.max(said);
+    }
+
     /// What they know of the room.
     pub const fn log(&self) -> &Log {
         &self.log
@@ -97,6 +103,19 @@ impl Seat {
     /// The number of what we said last; 0 if we have said nothing.
     pub const fn said(&self) -> u64 {
         self.said
+    }
+
+    /// Whether we are out by our own word, which nobody overrules.
+    pub fn has_left(&self) -> bool {
+        let me = self.me.public();
+        let is_about_us = |event: &&Verified<Event>| match event.change() {
+            Some(Change::Leave) => *event.author() == me,
+            Some(Change::Remove(key)) => *key == me,
+            Some(Change::Admit(join)) => *join.joiner() == me,
+            _ => false,
+        };
+        let last = self.log.events().filter(is_about_us).last();
+        !self.is_member() && last.is_some_and(|event| event.change() == Some(&Change::Leave))
     }
 
     /// Takes back what waited for events before the seat was restored.

@@ -315,7 +315,9 @@ impl World {
             return Some(happening);
         }
         let host = match &happening {
-            Happening::Durable { host, .. } | Happening::DialledBack { host, .. } => *host,
+            Happening::Durable { host, .. }
+            | Happening::DialledBack { host, .. }
+            | Happening::Met { host, .. } => *host,
             Happening::Asked { to, .. }
             | Happening::AskedForged { to, .. }
             | Happening::Pushed { to, .. } => *to,

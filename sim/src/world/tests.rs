@@ -1,5 +1,7 @@
 //! Tests of the world: time, loss, streams, and what is whose.
 
+use comm_proto::node::Command;
+
 use super::*;
 use crate::behaviour::{Behaviour, Call, Scene};
 use crate::plan::{Off, Plan};

@@ -45,10 +45,12 @@ impl Agent {
                 }
                 self.hear_in_room(turn, number, &letter, note)
             }
+            Place::Seat(seat) if matches!(note, Note::Refuse { .. }) || seat.has_left() => {
+                Ok(self.pass_over(turn, &letter))
+            }
             // Perhaps their admission, or that our removal was overruled, is still on its way: it waits where it is until
             // we have that.
-            Place::Seat(_) if !matches!(note, Note::Refuse { .. }) => Ok(false),
-            Place::Seat(_) => Ok(self.pass_over(turn, &letter)),
+            Place::Seat(_) => Ok(false),
         }
     }
 
@@ -78,7 +80,7 @@ impl Agent {
                     token.is_some_and(|token| token.is_open() && token.expires_at > turn.now);
                 is_open || self.can_refuse()
             }
-            Note::Want { .. } => self.can_answer(),
+            Note::Want { .. } => self.replaced_by().is_none() && self.can_answer(),
             Note::Events(_) | Note::Refuse { .. } => true,
         }
     }
@@ -103,17 +105,9 @@ impl Agent {
             self.note_letter(turn, letter);
             return Ok(true);
         }
-        let members: Vec<_> = seat.state().members().keys().copied().collect();
         let steps = seat.hear(letter.sender, note, turn.now);
-        let came = |key: &PublicKey| !members.contains(key);
-        let is_somebody_new = seat.state().members().keys().any(came);
         let cause = if wants_answer { Cause::Wanted(&letter.sender) } else { Cause::Others };
         self.carry(turn, number, steps, cause)?;
-        if is_somebody_new {
-            // What they said before we knew of them comes again, with mailboxes that are open from now on. Not all are
-            // granted anew each time, since a member can let in many.
-            self.mailboxes.grant_soon(turn.now);
-        }
         // By now whoever was let in is somebody we know.
         self.note_letter(turn, letter);
         Ok(true)
@@ -167,7 +161,11 @@ impl Agent {
         };
         let is_in = joined.is_ok();
         room.place = match joined {
-            Ok(log) => Place::Seat(Box::new(Seat::take(self.identity.key().clone(), log))),
+            Ok(log) => {
+                let mut seat = Seat::take(self.identity.key().clone(), log);
+                seat.count_from(turn.now.as_millis());
+                Place::Seat(Box::new(seat))
+            }
             Err(place) => place,
         };
         if is_in {
@@ -183,8 +181,6 @@ impl Agent {
         }
         self.write_head(number);
         self.know_members(turn, number);
-        // What was left where it was comes again.
-        self.subscribe_all(turn);
         if let Some(room) = self.rooms.get(number).map(|room| self.shown(room)) {
             self.room_event(RoomEvent::Joined(room));
         }

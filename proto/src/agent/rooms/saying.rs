@@ -143,11 +143,25 @@ impl Agent {
             // Also if we have left: who else would tell them?
             let theirs = key.zip(seat).filter(|(key, seat)| seat.state().is_member(key));
             let Some((key, seat)) = theirs else { continue };
+            let share = if seat.is_member() { Share::Common } else { Share::Own };
             let heads = seat.log().heads_for(self.identity.public());
             let events = heads.as_slice().iter().filter_map(|id| seat.log().get(id));
             for note in Note::pages(events.map(|event| &**event), SizeClass::K16) {
-                self.send_note(turn, &key, &note, Share::Own);
+                self.send_note(turn, &key, &note, share);
             }
+        }
+    }
+
+    /// Whom we could not tell all, and to whom nothing is on its way whose end would remind us, is told when there is room.
+    pub(super) fn tell_idle_untold(&mut self, turn: Turn<'_>) {
+        if self.rooms.untold.is_empty() || self.check_outbox_for(1, Share::Common).is_err() {
+            return;
+        }
+        let awaited: BTreeSet<_> = self.outbox.of_rooms().map(|note| note.contact).collect();
+        let untold = self.rooms.untold.iter().map(|(_, contact)| *contact);
+        for contact in untold.filter(|contact| !awaited.contains(contact)).collect::<BTreeSet<_>>()
+        {
+            self.tell_untold(turn, contact);
         }
     }
 
@@ -209,7 +223,8 @@ impl Agent {
     /// Tells somebody that they are not let in, or that whoever let them in had no right to it any more. That makes nobody
     /// a fellow: of whom nothing is known, no more is kept than brings this on its way, and nothing once it has come to its end.
     pub(super) fn send_refusal(&mut self, turn: Turn<'_>, to: &PublicKey, note: &Note) {
-        if !self.can_refuse() {
+        let has_room = self.check_outbox_for(1, Share::Common).is_ok();
+        if !(has_room && self.can_refuse() && self.replaced_by().is_none()) {
             return;
         }
         let address = to.address();

@@ -41,7 +41,11 @@ impl Town {
 
     /// The text that is handed to one person.
     pub(super) fn invite(&mut self, who: &'static str, room: RoomId) -> String {
-        let command = RoomCommand::Invite { room, lifetime: Span::from_days(7) };
+        self.invite_for(who, room, Span::from_days(7))
+    }
+
+    pub(super) fn invite_for(&mut self, who: &'static str, room: RoomId, lifetime: Span) -> String {
+        let command = RoomCommand::Invite { room, lifetime };
         match self.about_room(who, command).unwrap() {
             RoomOutcome::Invited(invitation) => invitation.text().to_string(),
             other => panic!("{other:?}"),

@@ -116,6 +116,60 @@ fn a_member_who_has_lost_their_data_is_told_that_they_are_one_and_comes_back_onc
     assert_eq!(town.room("bob", room).standing, RoomStanding::Member(Role::Member));
 }
 
+/// What they say then has numbers that they have not used before, whatever they have said.
+#[test]
+fn a_member_who_has_lost_their_data_is_heard_once_the_invitation_that_let_them_in_does_again() {
+    let mut town = Town::with(&["ann", "bob"]);
+    town.accepts = false;
+    let room = town.found("ann", "book club");
+    let text = town.invite_for("ann", room, Span::from_days(30));
+    town.join("bob", &text).unwrap();
+    town.wait(Span::from_mins(2));
+    for line in ["one", "two", "three"] {
+        town.say("bob", room, line);
+    }
+    town.wait(Span::from_mins(1));
+    town.disconnect("bob");
+    town.people.get_mut("bob").unwrap().store = comm_proto::store::MemoryStore::new();
+    town.restart("bob");
+    town.connect("bob");
+    // Until then others seal to prekeys that are lost.
+    town.wait(Span::from_days(15));
+    town.join("bob", &text).unwrap();
+    town.wait(Span::from_mins(5));
+    assert_eq!(town.room("bob", room).standing, RoomStanding::Member(Role::Member));
+    town.say("bob", room, "four");
+    town.wait(Span::from_mins(1));
+    let all = [("bob", "one"), ("bob", "two"), ("bob", "three"), ("bob", "four")];
+    assert_eq!(town.heard("ann"), of(&all));
+}
+
+/// What others have said to whoever has left is no loss to anybody.
+#[test]
+fn lines_that_cross_somebodys_leaving_are_not_missing_between_the_two() {
+    let mut town = Town::with(&["ann", "bob"]);
+    let room = town.found("ann", "book club");
+    let text = town.invite("ann", room);
+    town.join("bob", &text).unwrap();
+    town.wait(Span::from_mins(2));
+    town.send("ann", "bob", "hello");
+    town.send("bob", "ann", "hello");
+    town.wait(Span::from_mins(1));
+    town.disconnect("ann");
+    for line in ["one", "two", "three"] {
+        town.say("ann", room, line);
+    }
+    town.change("bob", room, RoomChange::Leave).unwrap();
+    town.wait(Span::from_mins(1));
+    town.connect("ann");
+    town.wait(Span::from_mins(1));
+    town.send("ann", "bob", "where are you?");
+    town.wait(Span::from_mins(1));
+    assert_eq!(town.texts("bob"), ["hello", "where are you?"]);
+    let is_missing = |event: &Event| matches!(event, Event::Missing { .. });
+    assert!(!town.people["bob"].events.iter().any(is_missing));
+}
+
 /// Else they sit in a room of their own for good.
 #[test]
 fn whoever_was_let_in_by_somebody_who_had_no_right_to_it_any_more_learns_that_they_are_not_in() {
