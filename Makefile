@@ -12,7 +12,7 @@ PROFILE ?= release
 CROSS = $(if $(TARGET),--target $(TARGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-sim reality experiments mutants compose-demo guide-demo deb deb-test netns deployment check fmt clippy doc deny vectors
+.PHONY: help build demo test telemetry bench bench-sim reality experiments mutants compose-demo guide-demo deb deb-test netns deployment check fmt clippy doc deny vectors
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,13 @@ test: ## run every test, and the examples in the documentation
 	if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace && cargo test --workspace --doc; \
 	else cargo test --workspace; fi
+
+telemetry: ## lint and test what comm-node has only with its feature opentelemetry
+	deploy/prepare test
+	cargo clippy --package comm-node --features opentelemetry --all-targets -- -D warnings
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --package comm-node --features opentelemetry telemetry; \
+	else cargo test --package comm-node --features opentelemetry telemetry; fi
 
 bench: ## measure throughput and latency; CHECK=--check fails where a target is missed
 	deploy/prepare

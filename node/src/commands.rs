@@ -21,7 +21,7 @@ use comm_node::doctor::{self, State, Style};
 use comm_node::status::Report;
 use comm_node::top::{self, Pace};
 use comm_node::verify::VerifyError;
-use comm_node::{backup, data_dir, drain};
+use comm_node::{backup, data_dir, drain, telemetry};
 use serde::Serialize;
 use tokio::runtime;
 
@@ -63,12 +63,14 @@ pub(crate) fn print(config: &NodeConfig) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The values themselves have been looked at before; this looks at the files that they name.
+/// The values themselves have been looked at before; this looks at the files that they name, and whether this
+/// program can do all that they ask.
 pub(crate) fn check(config: &NodeConfig) -> Ended {
     config.block_list().map_err(Complaint::misused)?;
     let key = config.network_key_file.as_deref().map(data_dir::network_key);
     key.transpose().map_err(Complaint::misused)?;
     config.relay_lists(Clock::new().now()).map_err(Complaint::misused)?;
+    telemetry::check(&config.traces).map_err(Complaint::misused)?;
     show("the configuration can be used\n")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 
 pub mod bootstrap;
 pub mod discovery;
+pub mod traces;
 pub mod units;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::traffic::schedule::Schedule;
 
 use bootstrap::BootstrapPeer;
 use discovery::DiscoveryConfig;
+use traces::TracesConfig;
 use units::{ByteSize, Interval};
 
 /// The port on which nodes listen for each other unless told otherwise.
@@ -70,6 +72,8 @@ pub struct NodeConfig {
     pub api: ApiConfig,
     /// The exporter of metrics.
     pub metrics: MetricsConfig,
+    /// Who is told what it does.
+    pub traces: TracesConfig,
     /// Who runs the node.
     pub operator: OperatorConfig,
     /// The store.
@@ -444,6 +448,7 @@ impl Default for NodeConfig {
             discovery: DiscoveryConfig::default(),
             api: ApiConfig::default(),
             metrics: MetricsConfig::default(),
+            traces: TracesConfig::default(),
             operator: OperatorConfig::default(),
             store: StoreConfig::default(),
             block: BlockConfig::default(),

@@ -41,6 +41,7 @@ use crate::metrics::{self, Observer};
 use crate::service_manager::ServiceManager;
 use crate::store::RocksStore;
 use crate::store::syncer::Syncer;
+use crate::telemetry::{self, Deed};
 use crate::traffic::schedule::shown;
 
 use inbox::{Admission, Budget, Inbox, Turn};
@@ -448,8 +449,13 @@ impl Driver {
 
     fn note(&self, event: &Event) {
         metrics::record(event);
-        if let Event::Drained { handover } = event {
-            self.drains.has_ended(*handover);
+        match event {
+            Event::Drained { handover } => self.drains.has_ended(*handover),
+            Event::LookedUp { queries, answered, took } => {
+                let deed = Deed::LookedUp { queries: *queries, answered: *answered };
+                telemetry::note(Duration::from(*took), deed);
+            }
+            _ => {}
         }
         let millis = |by: &Span| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         let ahead = match event {

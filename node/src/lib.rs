@@ -4,8 +4,8 @@
 //! crate is the world around it: [`driver`] hands it inputs and does what it says, [`store`] is its
 //! disk, [`links`] and [`service`] are its ways to and from other nodes, [`api`] is where programs
 //! come in. [`relay`] puts them together, [`backup`] copies what they leave on the disk,
-//! [`drain`] hands it over to others. Whoever runs it meets [`metrics`], [`status`], [`top`],
-//! [`doctor`], [`reload`] and [`service_manager`]; what it may cost them in traffic is [`traffic`]'s.
+//! [`drain`] hands it over to others. Whoever runs it meets [`metrics`], [`telemetry`], [`status`],
+//! [`top`], [`doctor`], [`reload`] and [`service_manager`]; what it may cost them in traffic is [`traffic`]'s.
 //!
 //! # A node inside a program
 //!
@@ -49,6 +49,7 @@ pub mod service;
 pub mod service_manager;
 pub mod status;
 pub mod store;
+pub mod telemetry;
 pub mod top;
 pub mod traffic;
 pub mod verify;

@@ -13,7 +13,7 @@ use comm_node::cli::{Cli, Task, one_line};
 use comm_node::config::NodeConfig;
 use comm_node::reload::Reloads;
 use comm_node::service_manager::ServiceManager;
-use comm_node::{logging, run};
+use comm_node::{logging, run, telemetry};
 use mimalloc::MiMalloc;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,6 +68,7 @@ fn done(cli: Cli, config: NodeConfig) -> Ended {
 fn serve(cli: Cli, config: NodeConfig) -> Ended {
     // The node reads it once more; but only here is it known to be a mistake in the configuration.
     config.block_list().map_err(Complaint::misused)?;
+    telemetry::check(&config.traces).map_err(Complaint::misused)?;
     let log = logging::start(&config.log).map_err(Complaint::misused)?;
     let runtime =
         runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();

@@ -48,6 +48,7 @@ use crate::service::PeerService;
 use crate::service_manager::ServiceManager;
 use crate::store::OpenError;
 use crate::store::upkeep::Upkeep;
+use crate::telemetry::{self, NoTraces, Telemetry};
 use crate::traffic::keeper::KeeperError;
 
 use budget::TrafficBudget;
@@ -85,6 +86,7 @@ pub struct Relay {
     door: Option<Door>,
     peers: Peers,
     exporter: Option<Exporter>,
+    telemetry: Option<Telemetry>,
     figures: Figures,
     drains: Drains,
     hosting: Hosting,
@@ -125,6 +127,9 @@ pub enum RelayError {
     /// Metrics cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] NoTraces),
     /// The client API failed.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -157,7 +162,17 @@ pub async fn run(
     manager: ServiceManager,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RelayError> {
-    run_by(Clock::new(), config, (reloads, manager), shutdown).await
+    let telemetry = telemetry::start(&config.traces)?;
+    let ended = run_by(Clock::new(), config, (reloads, manager), shutdown).await;
+    end(telemetry).await;
+    ended
+}
+
+/// Last of all, so that what the node does at its end is told too.
+async fn end(telemetry: Option<Telemetry>) {
+    if let Some(telemetry) = telemetry {
+        telemetry.end().await;
+    }
 }
 
 /// The same by a clock that may have told a time before.
@@ -289,10 +304,12 @@ impl Relay {
     pub async fn start(config: NodeConfig) -> Result<Self, RelayError> {
         let config = config.validated()?;
         let exporter = exporter(&config)?;
+        let telemetry = telemetry::start(&config.traces)?;
         let around = Around::new(&config, ServiceManager::none(), Hosting::Inside)?;
         let mut relay = Self::begin(&config, Clock::new(), around).await?;
         exporter.iter().for_each(|exporter| exporter.say_serving(&relay.figures));
         relay.exporter = exporter;
+        relay.telemetry = telemetry;
         Ok(relay)
     }
 
@@ -331,6 +348,7 @@ impl Relay {
             door: None,
             peers: parts.peers.clone(),
             exporter: None,
+            telemetry: None,
             figures,
             drains,
             hosting,
@@ -421,6 +439,7 @@ impl Relay {
             drop((upkeep, keeper));
         };
         spawn_blocking(let_go).await?;
+        end(self.telemetry.take()).await;
         Ok(result?)
     }
 

@@ -21,6 +21,7 @@ use crate::config::{InvalidValue, NodeConfig};
 use crate::links::blocks::{BlockFileError, BlockList};
 use crate::logging::LogLevel;
 use crate::metrics;
+use crate::telemetry::{self, NoTraces};
 
 /// The keys whose values can change while the node runs. The file that `block.file` names is read
 /// again each time, also when the key has the same value.
@@ -76,6 +77,9 @@ pub(crate) enum ReloadError {
     /// The list of the blocked is none.
     #[error(transparent)]
     Blocks(#[from] BlockFileError),
+    /// After a restart the node would not start.
+    #[error(transparent)]
+    Traces(#[from] NoTraces),
     /// The files are somewhere that does not answer.
     #[error("it could not be read within {} seconds", READ_MAX.as_secs())]
     Slow,
@@ -157,6 +161,7 @@ impl Change {
     fn between(in_force: &NodeConfig, read: NodeConfig) -> Result<Self, ReloadError> {
         let config = merged(in_force, &read).validated()?;
         let blocks = config.block_list()?;
+        telemetry::check(&read.traces)?;
         let differing = differing(in_force, &read);
         let (changed, waiting) = differing.into_iter().partition(|key| LIVE.contains(key));
         Ok(Self { config, blocks, changed, waiting })
@@ -262,6 +267,7 @@ mod tests {
             "/elsewhere",
             "127.0.0.1:9",
             "other.example:9",
+            "http://127.0.0.1:9",
             "0707070707070707070707070707070707070707070707070707070707070707",
         ];
         let lists = words.map(|word| Value::Array(vec![text(word)]));

@@ -33,6 +33,7 @@ use crate::driver::streams::Listener;
 use crate::links::link::{Link, Remote};
 use crate::links::{CALL_WINDOW, HEADERS_MAX, KeepAlive, LINK_WINDOW, Network};
 use crate::rpc::peer::peer_server::{Peer, PeerServer};
+use crate::telemetry::{self, Deed};
 use crate::traffic::Traffic;
 use crate::{metrics, refusal};
 
@@ -113,7 +114,21 @@ impl PeerService {
         bytes: usize,
     ) -> Result<Response, Rejection> {
         let request = wire::decode::request(request, self.clock.now()).map_err(counted)?;
-        metrics::requested(metrics::kind_of(&request));
+        let (kind, begun) = (metrics::kind_of(&request), Instant::now());
+        metrics::requested(kind);
+        let answer = self.ask((key, source), request, bytes).await;
+        let result = telemetry::result(&answer);
+        telemetry::note(begun.elapsed(), Deed::Served { kind, bytes, result });
+        answer
+    }
+
+    /// Asks the node and waits for its answer.
+    async fn ask(
+        &self,
+        (key, source): (PublicKey, SocketAddr),
+        request: comm_proto::message::Request,
+        bytes: usize,
+    ) -> Result<Response, Rejection> {
         let answer = self.inbox.request(key, source, request, bytes).map_err(counted)?;
         match timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,

@@ -4,10 +4,11 @@
 //! nothing is decided here that needs the node's state.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use comm_proto::message::{ClientRequest, ClientResponse};
+use comm_proto::node::Event;
 use comm_proto::rejection::Rejection;
 use comm_proto::wire::{client as wire, decode};
 use prost::Message;
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::driver::inbox::Inbox;
 use crate::metrics;
 use crate::rpc::client::client_server::Client;
+use crate::telemetry::{self, Deed};
 
 /// How long a call may wait for the node.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,18 +40,32 @@ impl Calls {
         Self { inbox, clock }
     }
 
-    /// Asks the node and waits for its answer.
+    /// Asks the node what this kind of call asks, and waits for its answer.
     async fn ask(
         &self,
+        kind: &'static str,
         request: Result<ClientRequest, Rejection>,
         bytes: usize,
     ) -> Result<ClientResponse, Status> {
+        metrics::requested(kind);
+        let begun = Instant::now();
+        let answer = self.answer(request, bytes).await;
+        let result = telemetry::result(&answer);
+        telemetry::note(begun.elapsed(), Deed::Served { kind, bytes, result });
+        answer.map_err(|reason| status(&reason))
+    }
+
+    /// The node's answer; what is refused without the node is counted here.
+    async fn answer(
+        &self,
+        request: Result<ClientRequest, Rejection>,
+        bytes: usize,
+    ) -> Result<ClientResponse, Rejection> {
         let answer = request.and_then(|request| self.inbox.client_request(request, bytes));
-        let answer = answer.map_err(|reason| refused(&reason))?;
-        match timeout(CALL_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer.map_err(|reason| status(&reason)),
-            Ok(Err(_)) => Err(refused(&Rejection::ShuttingDown)),
-            Err(_) => Err(refused(&Rejection::Busy)),
+        match timeout(CALL_TIMEOUT, answer.map_err(counted)?).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(counted(Rejection::ShuttingDown)),
+            Err(_) => Err(counted(Rejection::Busy)),
         }
     }
 }
@@ -64,12 +80,11 @@ impl Client for Calls {
         &self,
         request: Request<wire::SubmitRequest>,
     ) -> Result<Response<wire::SubmitResponse>, Status> {
-        metrics::requested("submit");
         let message = request.into_inner();
         let bytes = message.encoded_len();
         let request = decode::client::submit(message);
         let id = request.as_ref().map(envelope_id).unwrap_or_default();
-        let ClientResponse::Submitted { state } = self.ask(request, bytes).await? else {
+        let ClientResponse::Submitted { state } = self.ask("submit", request, bytes).await? else {
             return Err(strange_answer());
         };
         Ok(Response::new(wire::SubmitResponse { id, state: Some(state.into()) }))
@@ -88,9 +103,8 @@ impl Client for Calls {
         &self,
         request: Request<wire::CancelRequest>,
     ) -> Result<Response<wire::CancelResponse>, Status> {
-        metrics::requested("cancel");
         let (request, bytes) = read(&request, decode::client::cancel);
-        match self.ask(request, bytes).await? {
+        match self.ask("cancel", request, bytes).await? {
             ClientResponse::Cancelled { copies_may_exist } => {
                 Ok(Response::new(wire::CancelResponse { copies_may_exist }))
             }
@@ -122,10 +136,9 @@ impl Client for Calls {
         &self,
         request: Request<wire::AcknowledgeRequest>,
     ) -> Result<Response<wire::AcknowledgeResponse>, Status> {
-        metrics::requested("acknowledge");
         let now = self.clock.now();
         let (request, bytes) = read(&request, |message| decode::client::acknowledge(message, now));
-        self.ask(request, bytes).await?;
+        self.ask("acknowledge", request, bytes).await?;
         Ok(Response::new(wire::AcknowledgeResponse {}))
     }
 
@@ -133,11 +146,10 @@ impl Client for Calls {
         &self,
         request: Request<wire::PublishCardRequest>,
     ) -> Result<Response<wire::PublishCardResponse>, Status> {
-        metrics::requested("publish-card");
         let message = request.into_inner();
         let bytes = message.encoded_len();
         let request = decode::client::publish_card(message, self.clock.now());
-        self.ask(request, bytes).await?;
+        self.ask("publish-card", request, bytes).await?;
         Ok(Response::new(wire::PublishCardResponse {}))
     }
 
@@ -145,9 +157,8 @@ impl Client for Calls {
         &self,
         request: Request<wire::FindCardRequest>,
     ) -> Result<Response<wire::FindCardResponse>, Status> {
-        metrics::requested("find-card");
         let (request, bytes) = read(&request, decode::client::find_card);
-        match self.ask(request, bytes).await? {
+        match self.ask("find-card", request, bytes).await? {
             ClientResponse::Card { card } => {
                 let card = card.map(|card| (&**card).into());
                 Ok(Response::new(wire::FindCardResponse { card }))
@@ -160,8 +171,7 @@ impl Client for Calls {
         &self,
         _request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        metrics::requested("get-status");
-        match self.ask(Ok(ClientRequest::Status), 0).await? {
+        match self.ask("get-status", Ok(ClientRequest::Status), 0).await? {
             ClientResponse::Status(status) => Ok(Response::new(wire::GetStatusResponse {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 time: self.clock.now().as_millis(),
@@ -175,8 +185,7 @@ impl Client for Calls {
         &self,
         _request: Request<wire::ListPeersRequest>,
     ) -> Result<Response<wire::ListPeersResponse>, Status> {
-        metrics::requested("list-peers");
-        match self.ask(Ok(ClientRequest::Peers), 0).await? {
+        match self.ask("list-peers", Ok(ClientRequest::Peers), 0).await? {
             ClientResponse::Peers(peers) => {
                 let peers = peers.into_iter().map(Into::into).collect();
                 Ok(Response::new(wire::ListPeersResponse { peers }))
@@ -193,6 +202,11 @@ fn read<M: Message>(
 ) -> (Result<ClientRequest, Rejection>, usize) {
     let message = request.get_ref();
     (decode(message), message.encoded_len())
+}
+
+fn counted(reason: Rejection) -> Rejection {
+    metrics::record(&Event::Refused { reason: reason.clone() });
+    reason
 }
 
 fn envelope_id(request: &ClientRequest) -> Bytes {

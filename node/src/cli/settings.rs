@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::config::LogFormat;
 use crate::config::bootstrap::BootstrapPeer;
 use crate::config::discovery::{DnsName, Signer};
+use crate::config::traces::Collector;
 use crate::config::units::{ByteSize, Interval};
 use crate::traffic::schedule::Schedule;
 
@@ -80,6 +81,9 @@ settings! {
     api_tcp: SocketAddr, "api.tcp", "api-tcp", "COMM_NODE_API_TCP";
     /// Where Prometheus finds metrics over HTTP, and people a status page.
     metrics_listen: SocketAddr, "metrics.listen", "metrics-listen", "COMM_NODE_METRICS_LISTEN";
+    /// Where traces of what it does are sent, http://HOST:PORT or https://HOST:PORT.
+    traces_collector: Collector,
+        "traces.collector", "traces-collector", "COMM_NODE_TRACES_COLLECTOR";
     /// Who runs the node, for its status page: a name.
     operator_name: String, "operator.name", "operator-name", "COMM_NODE_OPERATOR_NAME";
     /// The same: how to reach them.

@@ -39,6 +39,7 @@ use crate::driver::inbox::Inbox;
 use crate::metrics;
 use crate::metrics::traffic::Open;
 use crate::rpc::peer::peer_client::PeerClient;
+use crate::telemetry::{self, Deed};
 
 /// How often idle links are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
@@ -178,10 +179,13 @@ impl Peers {
         request: Request,
         patience: Duration,
     ) -> Result<Response, Rejection> {
-        let kind = metrics::kind_of(&request);
+        let (kind, begun) = (metrics::kind_of(&request), Instant::now());
         let message = wire::peer::Request::from(request);
         let answer = timeout(patience, self.call_again_if_stale(to, kind, message)).await;
-        answer.unwrap_or(Err(Rejection::Unreachable))
+        let answer = answer.unwrap_or(Err(Rejection::Unreachable));
+        let result = telemetry::result(&answer);
+        telemetry::note(begun.elapsed(), Deed::Called { kind, result });
+        answer
     }
 
     /// Finds out who listens at an endpoint, for bootstrapping from a place whose key is not known.

@@ -13,6 +13,7 @@ use comm_proto::store::{Seq, StoreError};
 
 use super::RocksStore;
 use crate::metrics;
+use crate::telemetry::{self, Deed};
 
 /// A thread that syncs the log of a store. Dropping it syncs what is noted and waits for that.
 #[derive(Debug)]
@@ -105,10 +106,15 @@ fn sync_until_stopped(
     store: &RocksStore,
     report: impl Fn(Result<Seq, StoreError>),
 ) -> Result<(), StoreError> {
+    let mut before = Seq::default();
     while let Some(seq) = shared.next() {
         let started = Instant::now();
         let result = store.sync();
-        metrics::synced(started.elapsed());
+        let took = started.elapsed();
+        metrics::synced(took);
+        let batches = seq.0.saturating_sub(std::mem::replace(&mut before, seq).0);
+        let word = if result.is_ok() { "done" } else { "failed" };
+        telemetry::note(took, Deed::Synced { batches, result: word });
         report(result.clone().map(|()| seq));
         result?;
     }

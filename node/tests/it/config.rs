@@ -8,7 +8,7 @@ use comm_node::config::units::ByteSize;
 use comm_node::config::{LogFormat, NodeConfig};
 
 /// For every key a value that is not its default, as a flag takes it.
-pub(crate) const VALUES: [(&str, &str); 49] = [
+pub(crate) const VALUES: [(&str, &str); 50] = [
     ("data_dir", "/tmp/elsewhere"),
     ("network", "test"),
     ("network_key_file", "/tmp/elsewhere.key"),
@@ -25,6 +25,7 @@ pub(crate) const VALUES: [(&str, &str); 49] = [
     ("api.socket", "/tmp/elsewhere.sock"),
     ("api.tcp", "127.0.0.1:6"),
     ("metrics.listen", "127.0.0.1:7"),
+    ("traces.collector", "http://127.0.0.1:8"),
     ("operator.name", "the library of a town"),
     ("operator.contact", "relay@library.example"),
     ("store.bytes_max", "64MiB"),

@@ -24,6 +24,7 @@ mod program;
 mod python_example;
 mod relay;
 mod store;
+mod telemetry;
 mod top;
 mod troubles;
 mod upkeep;
