@@ -16,6 +16,7 @@ mod flood;
 mod forge;
 mod met;
 mod mute;
+mod refuse;
 mod replay;
 mod sizes;
 #[cfg(test)]
@@ -196,8 +197,14 @@ pub const ALL: &[Kind] = &[
     .serving_as_entry(),
     Kind::new(
         "selective-drop",
-        "does so with half of all mailboxes (the last bit of the address says which), and is honest to the others",
+        "takes and throws away what goes to half of all mailboxes (the last bit of the address says which), and is honest to the others",
         || Box::new(drop::SelectiveDrop),
+    )
+    .serving_as_entry(),
+    Kind::new(
+        "refuse",
+        "wants and takes no envelope, as a node whose store is full, gives no receipt, and is honest in all else",
+        || Box::new(refuse::Refuse),
     )
     .serving_as_entry(),
     Kind::new(

@@ -30,8 +30,13 @@ const SCHEMA: i64 = 1;
 /// Most envelopes for each honest relay: half of what the bound of client connections allows, so that
 /// whoever is drawn finds a relay with room.
 const LETTERS_EACH: usize = 256;
+/// Most values that a message names.
+const SHOWN_MAX: usize = 8;
 /// So many times as many ids as other relays may be beside addresses.
 const IDS_TIMES: usize = 10;
+/// What is wrong with a list of the command line that is none, most of the time.
+const UNQUOTED: &str = "is no list; a shell takes double quotes away unless all stands in single ones, \
+    as in --set 'adversary.behaviours=[\"mute\"]'";
 /// What may stand at the top of a file.
 const TOP: [&str; 13] = [
     "schema",
@@ -190,13 +195,19 @@ impl<'a> Reader<'a> {
         let form = "write KEY=VALUE, such as network.nodes=500";
         let (name, text) = setting.split_once('=').ok_or_else(|| refused(form))?;
         let (name, text) = (name.trim(), text.trim());
+        self.overridden.insert(name.to_owned(), setting);
+        if TOP.contains(&name) || name.is_empty() {
+            return Err(refused(form));
+        }
+        self.known(name.strip_prefix("grid.").unwrap_or(name), name)?;
         let (place, field) = name.split_once('.').ok_or_else(|| refused(form))?;
         let parsed = format!("value = {text}").parse::<Table>().ok();
+        if parsed.is_none() && text.starts_with('[') {
+            return Err(refused(UNQUOTED));
+        }
         // What is no value of TOML is a text whose quotes were left out.
         let value = parsed.and_then(|mut table| table.remove("value"));
         let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
-        self.overridden.insert(name.to_owned(), setting);
-        self.known(name.strip_prefix("grid.").unwrap_or(name), name)?;
         if let Some(Value::Table(grid)) = table.get_mut("grid") {
             remove(grid, name.strip_prefix("grid.").unwrap_or(name));
         }
@@ -209,9 +220,10 @@ impl<'a> Reader<'a> {
     fn scenario(&self, table: &Table) -> Result<Scenario, ScenarioError> {
         if let Some(key) = table.keys().find(|key| !TOP.contains(&key.as_str())) {
             let nearest = keys::nearest(key, TOP).unwrap_or_default();
-            return Err(
-                self.error(format!("{key} is no key of a scenario; did you mean {nearest}?"))
-            );
+            let in_table =
+                KEYS.iter().map(|known| known.name).find(|name| keys::field(name) == key);
+            let meant = in_table.unwrap_or(nearest);
+            return Err(self.error(format!("{key} is no key of a scenario; did you mean {meant}?")));
         }
         self.schema(table)?;
         let plan = self.plan(table)?;
@@ -283,7 +295,7 @@ impl<'a> Reader<'a> {
 
     fn known(&self, name: &str, at: &str) -> Result<&'static keys::Key, ScenarioError> {
         keys::key(name).ok_or_else(|| {
-            let nearest = keys::nearest(name, KEYS.iter().map(|key| key.name)).unwrap_or_default();
+            let nearest = keys::nearest_key(name);
             self.error_at(at, &format!("is no key of a scenario; did you mean {nearest}?"))
         })
     }
@@ -307,6 +319,12 @@ impl<'a> Reader<'a> {
                     &format!("= {values}: write a list of values, such as [\"10%\", \"30%\"]"),
                 )
             })?;
+            if key.lists_behaviours() && list.iter().any(Value::is_str) {
+                let lists: Vec<_> = list.iter().map(|one| format!("[{one}]")).collect();
+                let lists = lists.join(", ");
+                let what = format!("= {values}: each value is a list of its own; write [{lists}]");
+                return Err(self.error_at(&at, &what));
+            }
             list.iter().try_for_each(|value| self.read(&mut plan.clone(), &name, &at, value))?;
             grid.axes.push((key, list.clone()));
         }
@@ -344,15 +362,23 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let cells = scenario.cells();
-        let is_about_none =
-            |wish: &Expectation| !cells.iter().any(|cell| wish.is_about(&cell.plan));
-        match scenario.expectations.iter().position(is_about_none) {
-            Some(number) => Err(self.error(format!(
-                "expect {}: where is about no cell of the grid, so that nothing would be expected; write values that are swept",
-                number + 1
-            ))),
-            None => Ok(()),
+        let numbered = scenario.expectations.iter().zip(1..);
+        let conditions = numbered
+            .flat_map(|(wish, number)| wish.conditions.iter().map(move |one| (number, one)));
+        // Cells are all combinations: what each condition alone finds, all together find.
+        for (number, (name, wanted)) in conditions {
+            let found: BTreeSet<_> =
+                cells.iter().filter_map(|cell| shown(name, &cell.plan)).collect();
+            if !found.contains(wanted) {
+                let found = found.into_iter().take(SHOWN_MAX).collect::<Vec<_>>().join(" or ");
+                let whole = if scenario.grid.is_empty() { "the plan" } else { "cells of the grid" };
+                return Err(self.error(format!(
+                    "expect {number}: where.{name} = {wanted} is true of no cell, so that nothing would be expected; \
+                     in {whole} it is {found}"
+                )));
+            }
         }
+        Ok(())
     }
 
     /// What no single key can know.
@@ -504,14 +530,13 @@ impl<'a> Reader<'a> {
     }
 
     fn check_names(&self, key: &str, names: &[String]) -> Result<(), ScenarioError> {
-        if let Some(name) = names.iter().find(|name| Kind::find(name).is_none()) {
-            let known = behaviour::ALL.iter().map(|kind| kind.name);
-            let nearest = keys::nearest(name, known).unwrap_or_default();
-            let what = format!("has no behaviour \"{name}\"; did you mean \"{nearest}\"?");
-            return Err(self.error_at(key, &what));
-        }
-        Ok(())
+        keys::check_behaviours(names).map_err(|what| self.error_at(key, &what))
     }
+}
+
+/// The value of a key in a plan.
+fn shown(name: &str, plan: &Plan) -> Option<String> {
+    keys::key(name).map(|key| key.show(plan))
 }
 
 /// Removes a dotted key, however its dots were written.

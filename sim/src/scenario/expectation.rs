@@ -60,6 +60,10 @@ impl Expectation {
                 "is missing, as is at_most; write one of them".to_owned(),
             ));
         }
+        if at_most.is_some_and(|most| at_least > Some(most)) {
+            let what = "is more than at_most, so that nothing could be within both".to_owned();
+            return Err(("at_least".to_owned(), what));
+        }
         let source =
             table.get("source").map(keys::text).transpose().map_err(wrong("source", table))?;
         let conditions = conditions(table)?;
@@ -130,8 +134,7 @@ fn conditions(table: &Table) -> Result<Vec<(String, String)>, (String, String)> 
     let mut conditions = Vec::new();
     for (name, value) in super::grid::flat(table) {
         let Some(key) = keys::key(&name) else {
-            let known = keys::KEYS.iter().map(|key| key.name);
-            let nearest = keys::nearest(&name, known).unwrap_or_default();
+            let nearest = keys::nearest_key(&name);
             return Err((
                 format!("where.{name}"),
                 format!("is no key of a plan; did you mean {nearest}?"),
@@ -140,6 +143,9 @@ fn conditions(table: &Table) -> Result<Vec<(String, String)>, (String, String)> 
         let mut plan = Plan::default();
         key.read(&mut plan, value)
             .map_err(|instead| (format!("where.{name}"), format!("= {value}: {instead}")))?;
+        for names in [&plan.adversary.behaviours, &plan.network.behaviours] {
+            keys::check_behaviours(names).map_err(|what| (format!("where.{name}"), what))?;
+        }
         conditions.push((name, key.show(&plan)));
     }
     Ok(conditions)

@@ -6,6 +6,7 @@ use comm_proto::time::Span;
 use toml::Value;
 
 use super::units;
+use crate::behaviour::{self, Kind};
 use crate::ip_plan::{GROUP_MAX, HOSTS_MAX, MOVED_MAX};
 use crate::plan::{Aim, Crypto, Mailboxes, Millionths, Off, Place, Plan, Start, Way, Who};
 use crate::regions::Regions;
@@ -38,6 +39,11 @@ impl Key {
     pub fn show(&self, plan: &Plan) -> String {
         (self.show)(plan)
     }
+
+    /// Whether its value is a list of behaviours.
+    pub fn lists_behaviours(&self) -> bool {
+        field(self.name) == "behaviours"
+    }
 }
 
 /// The key of this name.
@@ -48,6 +54,24 @@ pub fn key(name: &str) -> Option<&'static Key> {
 /// Whichever of the known names is most like this one.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(name, known))
+}
+
+/// The key that is most like this name: one of the same field in whichever table before all others.
+pub fn nearest_key(name: &str) -> &'static str {
+    let unlike = |key: &&str| {
+        let fields = strsim::damerau_levenshtein(field(name), field(key));
+        if fields == 0 || !name.contains('.') {
+            (fields > 0, fields)
+        } else {
+            (true, strsim::damerau_levenshtein(name, key))
+        }
+    };
+    KEYS.iter().map(|key| key.name).min_by_key(unlike).unwrap_or_default()
+}
+
+/// A key's name without its table.
+pub(super) fn field(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// All of them, in the order of the documentation.
@@ -498,6 +522,16 @@ fn behaviours(value: &Value) -> Result<Vec<String>, String> {
         names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
     });
     names.ok_or_else(|| "write a list of names, such as [\"mute\"]".to_owned())
+}
+
+/// Whether there are behaviours of these names.
+///
+/// # Errors
+/// Which of them there is not, and which there is instead.
+pub(super) fn check_behaviours(names: &[String]) -> Result<(), String> {
+    let Some(name) = names.iter().find(|name| Kind::find(name).is_none()) else { return Ok(()) };
+    let nearest = nearest(name, behaviour::ALL.iter().map(|kind| kind.name)).unwrap_or_default();
+    Err(format!("has no behaviour \"{name}\"; did you mean \"{nearest}\"?"))
 }
 
 fn names(names: &[String]) -> String {

@@ -265,6 +265,11 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
             "a.toml: network.node is no key of a scenario; did you mean network.nodes?",
         ),
         ("[netwrok]\nnodes = 5", "a.toml: netwrok is no key of a scenario; did you mean network?"),
+        ("nodes = 5", "a.toml: nodes is no key of a scenario; did you mean network.nodes?"),
+        (
+            "[network]\nshare = \"5%\"",
+            "a.toml: network.share is no key of a scenario; did you mean adversary.share?",
+        ),
         ("network = 5", "a.toml: network = 5: write a table, [network]"),
         ("title = 5", "a.toml: title = 5: write a text in quotes"),
         (
@@ -279,6 +284,11 @@ fn each_mistake_is_named_with_file_key_value_and_what_to_write() {
         (
             "[grid]\nnetwork.nodes = []",
             "a.toml: grid.network.nodes = []: write a list of values, such as [\"10%\", \"30%\"]",
+        ),
+        (
+            "[grid]\nadversary.behaviours = [\"drop\", \"mute\"]",
+            "a.toml: grid.adversary.behaviours = [\"drop\", \"mute\"]: each value is a list of its own; \
+             write [[\"drop\"], [\"mute\"]]",
         ),
         (
             "[grid]\nnetwork.nodse = [5]",
@@ -305,6 +315,10 @@ fn each_mistake_in_an_expectation_is_named() {
             "a.toml: expect 1: at_least is missing, as is at_most; write one of them",
         ),
         (
+            "measure = \"delivered\"\nat_least = \"99%\"\nat_most = \"90%\"",
+            "a.toml: expect 1: at_least is more than at_most, so that nothing could be within both",
+        ),
+        (
             "measure = \"delivered\"\nat_last = \"1%\"",
             "a.toml: expect 1: at_last is no key of an expectation; did you mean at_least?",
         ),
@@ -327,6 +341,14 @@ fn each_mistake_in_an_expectation_is_named() {
         (
             "measure = \"delivered\"\nat_least = \"1%\"\nwhere = { network.node = 5 }",
             "a.toml: expect 1: where.network.node is no key of a plan; did you mean network.nodes?",
+        ),
+        (
+            "measure = \"delivered\"\nat_least = \"1%\"\nwhere = { share = \"5%\" }",
+            "a.toml: expect 1: where.share is no key of a plan; did you mean adversary.share?",
+        ),
+        (
+            "measure = \"delivered\"\nat_least = \"1%\"\nwhere = { adversary.behaviours = [\"drpo\"] }",
+            "a.toml: expect 1: where.adversary.behaviours has no behaviour \"drpo\"; did you mean \"drop\"?",
         ),
         (
             "measure = \"delivered\"\nat_least = \"1%\"\nwhere = { network.loss = 5 }",
@@ -378,7 +400,14 @@ fn overrides_are_read_as_if_they_stood_in_the_file() {
 fn a_mistake_in_an_override_is_named_with_its_words() {
     for (set, message) in [
         ("network.nodes", "--set network.nodes: write KEY=VALUE, such as network.nodes=500"),
-        ("nodes=5", "--set nodes=5: write KEY=VALUE, such as network.nodes=500"),
+        ("=5", "--set =5: write KEY=VALUE, such as network.nodes=500"),
+        ("title=a", "--set title=a: write KEY=VALUE, such as network.nodes=500"),
+        ("look=14d", "--set look=14d: look is no key of a scenario; did you mean run.look?"),
+        (
+            "grid.adversary.share=[10%, 30%]",
+            "--set grid.adversary.share=[10%, 30%]: is no list; a shell takes double quotes away unless all stands \
+             in single ones, as in --set 'adversary.behaviours=[\"mute\"]'",
+        ),
         (
             "network.node=5",
             "--set network.node=5: network.node is no key of a scenario; did you mean network.nodes?",
@@ -459,12 +488,12 @@ fn an_expectation_about_no_cell_is_a_mistake_unless_the_command_line_asks_for_ot
     let text = "schema = 1\n[adversary]\nbehaviours = [\"mute\"]\n[grid]\nadversary.share = [\"0%\", \"30%\"]\n[[expect]]\nmeasure = \"delivered\"\nat_least = \"99%\"\nwhere = { adversary.share = \"20%\" }";
     assert_eq!(
         refusal(text, &[]),
-        "a.toml: expect 1: where is about no cell of the grid, so that nothing would be expected; \
-         write values that are swept"
+        "a.toml: expect 1: where.adversary.share = 20% is true of no cell, so that nothing would be expected; \
+         in cells of the grid it is 0% or 30%"
     );
     assert!(Scenario::parse("a.toml", text, &["adversary.share=30%".to_owned()]).is_ok());
     let alone = text.replace("[grid]\nadversary.share = [\"0%\", \"30%\"]", "");
-    assert!(refusal(&alone, &[]).contains("expect 1: where is about no cell"));
+    assert!(refusal(&alone, &[]).ends_with("nothing would be expected; in the plan it is 0%"));
 }
 
 #[test]
