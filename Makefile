@@ -34,8 +34,8 @@ telemetry: ## lint and test what comm-node has only with its feature opentelemet
 	deploy/prepare test
 	cargo clippy --package comm-node --features opentelemetry --all-targets -- -D warnings
 	if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run --package comm-node --features opentelemetry telemetry; \
-	else cargo test --package comm-node --features opentelemetry telemetry; fi
+	then cargo nextest run --package comm-node --features opentelemetry --test it telemetry; \
+	else cargo test --package comm-node --features opentelemetry --test it telemetry; fi
 
 bench: ## measure throughput and latency; CHECK=--check fails where a target is missed
 	deploy/prepare

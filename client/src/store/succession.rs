@@ -73,8 +73,11 @@ pub fn go_on(
     }
     let source = SealedStore::open(from, &old.storage_key())?;
     let handover = hand_over(&source, old, new, Clock::default().now())?;
+    let was_there = to.is_dir();
     directory::make(to).map_err(BackupError::from)?;
-    sync_parent(to)?;
+    if !was_there {
+        sync_parent(to)?;
+    }
     if !(handover.is_resumed && is_there((to, new), &handover)?) {
         make(&source, (to, new), &handover)?;
     }

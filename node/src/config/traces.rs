@@ -70,8 +70,15 @@ impl FromStr for Collector {
                 && uri.path_and_query().is_none_or(|rest| rest == "/")
         };
         let uri = text.parse().ok().filter(fits);
-        uri.map(Self).ok_or_else(|| ParseCollectorError::Place(text.to_owned()))
+        uri.map(Self).ok_or_else(|| ParseCollectorError::Place(up_to_path(text).to_owned()))
     }
+}
+
+/// What stands behind a place may be a secret as well.
+fn up_to_path(text: &str) -> &str {
+    let place = text.find("://").map_or(0, |at| at + 3);
+    let length = text[place..].find(['/', '?', '#']);
+    length.map_or(text, |length| &text[..place + length])
 }
 
 impl fmt::Display for Collector {
