@@ -319,12 +319,6 @@ impl<'a> Reader<'a> {
                     &format!("= {values}: write a list of values, such as [\"10%\", \"30%\"]"),
                 )
             })?;
-            if key.lists_behaviours() && list.iter().any(Value::is_str) {
-                let lists: Vec<_> = list.iter().map(|one| format!("[{one}]")).collect();
-                let lists = lists.join(", ");
-                let what = format!("= {values}: each value is a list of its own; write [{lists}]");
-                return Err(self.error_at(&at, &what));
-            }
             list.iter().try_for_each(|value| self.read(&mut plan.clone(), &name, &at, value))?;
             grid.axes.push((key, list.clone()));
         }

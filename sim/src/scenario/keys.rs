@@ -39,11 +39,6 @@ impl Key {
     pub fn show(&self, plan: &Plan) -> String {
         (self.show)(plan)
     }
-
-    /// Whether its value is a list of behaviours.
-    pub fn lists_behaviours(&self) -> bool {
-        field(self.name) == "behaviours"
-    }
 }
 
 /// The key of this name.
@@ -517,7 +512,13 @@ fn name_of<T: PartialEq>(value: T, all: &[(&str, T)]) -> String {
     name.map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
 
+/// A list of names, or as [`names`] shows one: reports and their commands have it so.
 fn behaviours(value: &Value) -> Result<Vec<String>, String> {
+    match value.as_str() {
+        Some("none") => return Ok(Vec::new()),
+        Some(text) => return Ok(text.split('+').map(|name| name.trim().to_owned()).collect()),
+        None => {}
+    }
     let names = value.as_array().and_then(|names| {
         names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
     });
