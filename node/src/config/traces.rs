@@ -135,9 +135,14 @@ mod tests {
             "http://collector.example:4317?key=1",
             "http://a b:4317",
         ] {
-            let expected = ParseCollectorError::Place(text.to_owned());
+            let expected = ParseCollectorError::Place(up_to_path(text).to_owned());
             assert_eq!(text.parse::<Collector>(), Err(expected));
         }
+        assert_eq!(
+            up_to_path("http://collector.example:4317?key=1"),
+            "http://collector.example:4317"
+        );
+        assert_eq!(up_to_path("collector.example:4317"), "collector.example:4317");
     }
 
     #[test]

@@ -101,8 +101,8 @@ impl Node {
     }
 
     /// One entry at first: what it does in the first seconds need not be done four times. Then all
-    /// that lack it. Then, in each round, also a node that was no entry yet, since all entries together
-    /// may be liars, and one that never takes it must not keep it with the others.
+    /// that lack it. Then, in each round, a node that was no entry yet, since all entries together
+    /// may be liars.
     fn choose_entries(
         &mut self,
         turn: Turn<'_>,
@@ -112,10 +112,9 @@ impl Node {
         if custody.rounds == 0 {
             return self.draw(&mut lacking, 1);
         }
-        if custody.rounds > 1 {
-            let mut fresh = self.fresh_entries(turn, custody);
-            fresh.retain(|contact| lacking.iter().all(|one| one.address() != contact.address()));
-            lacking.extend(self.draw(&mut fresh, 1));
+        if lacking.is_empty() && custody.rounds > 1 {
+            lacking = self.fresh_entries(turn, custody);
+            lacking = self.draw(&mut lacking, 1);
         }
         lacking
     }
