@@ -43,7 +43,7 @@ pub(crate) enum Deed {
     },
     /// The disk has taken what was written since the last time, or has failed.
     Synced {
-        /// How many batches became durable.
+        /// How many batches the sync was for.
         batches: u64,
         /// `done` or `failed`.
         result: &'static str,
